@@ -1,0 +1,20 @@
+"""The one error that a user is meant to read: what is wrong, and what to do next."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """The command, the tree or the machine can't be used as asked: exit 64, no traceback.
+
+    Args:
+        what: what is wrong, one sentence.
+        next_step: what the user can do about it, one sentence or a command.
+    """
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  next: {self.next_step}" if self.next_step else self.what
