@@ -1,0 +1,3 @@
+module holdfast/images/pause
+
+go 1.26.0
