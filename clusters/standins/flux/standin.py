@@ -1,0 +1,172 @@
+"""What the stand-ins for Flux's controllers share: when an object is due, its status, its conditions, the HTTP servers.
+
+Stand-ins, not Flux: small programs that read and write the fields of Flux's own APIs, for lanes that reach no image registry.
+"""
+
+import datetime
+import http.server
+import json
+import re
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+
+import kubernetes
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import ApiException, NotFoundError
+
+REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
+NOTIFICATIONS = "http://notification-controller.flux-system.svc.cluster.local./"
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(duration, default=60.0):
+    """Go's duration text ("1m30s") in seconds."""
+    parts = re.findall(r"([0-9.]+)(ms|h|m|s)", str(duration or ""))
+    return sum(float(n) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[u] for n, u in parts) if parts else default
+
+
+def connect():
+    kubernetes.config.load_incluster_config()
+    return DynamicClient(kubernetes.client.ApiClient())
+
+
+def say(message, **fields):
+    print(json.dumps({"ts": now(), "msg": message, **fields}), flush=True)
+
+
+class Failed(Exception):
+    """A reconciliation that failed: the condition's reason, and words for its message."""
+
+    def __init__(self, reason, message):
+        super().__init__(message)
+        self.reason = reason
+
+
+class Controller:
+    """Reconciles the objects of one kind: at a change, at a request, when the interval is over, after a failure."""
+
+    def __init__(self, name, api_version, kind, reconcile):
+        self.client = connect()
+        self.name, self.kind, self.reconcile_one = name, kind, reconcile
+        self.api = self.client.resources.get(api_version=api_version, kind=kind)
+        self.due, self.busy, self.seen = {}, set(), {}
+
+    def run(self):
+        while True:
+            try:
+                items = self.api.get().to_dict()["items"]
+            except Exception as error:  # noqa: BLE001  the API server may be away for a while: that is what tests do
+                say("list failed", kind=self.kind, error=str(error)[:200])
+                time.sleep(1)
+                continue
+            for item in items:
+                meta = item["metadata"]
+                key = (meta["namespace"], meta["name"])
+                mark = (meta["uid"], meta["generation"], (meta.get("annotations") or {}).get(REQUESTED_AT))
+                changed = self.seen.get(key) != mark
+                if key in self.busy or (item["spec"].get("suspend") and not meta.get("deletionTimestamp")):
+                    if item["spec"].get("suspend"):
+                        self.seen.pop(key, None)
+                    continue
+                if meta.get("deletionTimestamp") or changed or time.monotonic() >= self.due.get(key, 0):
+                    self.seen[key] = mark
+                    self.busy.add(key)
+                    threading.Thread(target=self._one, args=(key, item), daemon=True).start()
+            time.sleep(0.5)
+
+    def _one(self, key, item):
+        spec = item["spec"]
+        try:
+            wait = self.reconcile_one(self, item)
+            self.due[key] = time.monotonic() + (wait if wait is not None else seconds(spec.get("interval")))
+        except Failed as failure:
+            retry = seconds(spec.get("retryInterval"), min(seconds(spec.get("interval")), 10))
+            self.due[key] = time.monotonic() + retry
+            self.ready(item, False, failure.reason, str(failure))
+        except Exception:  # noqa: BLE001  one sick object must not stop the others
+            say("reconcile failed", kind=self.kind, name=key[1], error=traceback.format_exc(limit=3))
+            self.due[key] = time.monotonic() + 5
+        finally:
+            self.busy.discard(key)
+
+    def patch_status(self, item, status):
+        meta = item["metadata"]
+        requested = (meta.get("annotations") or {}).get(REQUESTED_AT)
+        if requested:
+            status["lastHandledReconcileAt"] = requested
+        try:
+            self.api.status.patch(name=meta["name"], namespace=meta["namespace"], body={"status": status},
+                                  content_type="application/merge-patch+json")
+        except NotFoundError:
+            pass
+
+    def ready(self, item, ok, reason, message, extra=None):
+        """Writes the Ready condition (and *extra* status), and sends an event where it changed."""
+        before = {c["type"]: c for c in (item.get("status") or {}).get("conditions") or []}.get("Ready", {})
+        state = {True: "True", False: "False", None: "Unknown"}[ok]
+        since = before.get("lastTransitionTime") if before.get("status") == state else None
+        condition = {"type": "Ready", "status": state, "reason": reason, "message": message[:1000], "lastTransitionTime": since or now(),
+                     "observedGeneration": item["metadata"]["generation"]}
+        status = {"conditions": [condition], **(extra or {})}
+        if ok is not None:
+            status["observedGeneration"] = item["metadata"]["generation"]
+        self.patch_status(item, status)
+        if (before.get("status"), before.get("message")) != (state, message[:1000]) and ok is not None:
+            say(message, kind=self.kind, name=item["metadata"]["name"], ready=state)
+            self._event(item, ok, reason, message)
+
+    def _event(self, item, ok, reason, message):
+        meta = item["metadata"]
+        body = {"involvedObject": {"kind": item["kind"], "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"],
+                                   "apiVersion": item["apiVersion"]},
+                "severity": "info" if ok else "error", "timestamp": now(), "message": message[:1000], "reason": reason,
+                "reportingController": self.name}
+        try:
+            request = urllib.request.Request(NOTIFICATIONS, json.dumps(body).encode(), {"Content-Type": "application/json"})
+            urllib.request.urlopen(request, timeout=2).close()
+        except OSError:
+            pass
+
+
+def serve(port, handler):
+    """An HTTP server in a thread of its own."""
+    server = http.server.ThreadingHTTPServer(("", port), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    """The probes' and the metrics' ports of Flux's controllers: 9440 and 8080."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = b"# a stand-in: no metrics\n" if self.path == "/metrics" else b"ok\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def start(*controllers):
+    """Serves health and metrics, then runs *controllers* for ever."""
+    serve(9440, Health)
+    serve(8080, Health)
+    say("stand-in started", args=sys.argv[1:])
+    threads = [threading.Thread(target=c.run) for c in controllers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+__all__ = ["ApiException", "Controller", "Failed", "Health", "NotFoundError", "connect", "now", "say", "seconds", "serve", "start"]
