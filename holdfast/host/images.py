@@ -19,7 +19,7 @@ from docker.errors import APIError, BuildError, ImageNotFound
 from holdfast.errors import UsageError
 from holdfast.host import builds, engine
 from holdfast.host.recipes import Recipe, Recipes
-from holdfast.places import CHECKOUT, cache_dir
+from holdfast.places import cache_dir
 from holdfast.progress import step
 
 _NODE_BINARIES = ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")
@@ -71,10 +71,6 @@ def _context(recipes: Recipes, recipe: Recipe) -> Iterator[Path]:
             _link(builds.rootfs(recipes, recipe.rootfs), context / "rootfs.tar")
         if recipe.python:
             _install_python(recipes.root / recipe.python, context / "python")
-        if recipe.package:
-            shutil.copytree(CHECKOUT / "holdfast" / recipe.package, context / "holdfast" / recipe.package,
-                            ignore=shutil.ignore_patterns("__pycache__"))
-            (context / "holdfast" / "__init__.py").write_text("")
         if recipe.charts:
             for chart in recipes.root.glob("standins/*/chart"):
                 shutil.copytree(chart, context / "charts" / chart.parent.name)
@@ -86,7 +82,7 @@ def image(client: DockerClient, recipes: Recipes, name: str) -> str:
     tag, recipe = recipes.tag(name), recipes.images[name]
     if _exists(client, tag):
         return tag
-    arguments = {"FROM": image(client, recipes, recipe.source)} if recipe.source else {}
+    arguments = {"FROM": image(client, recipes, recipe.source), "NAME": name} if recipe.source else {}
     with step(f"building the image {name}"), _context(recipes, recipe) as context:
         _docker_build(client, context, tag, arguments)
     return tag
@@ -140,11 +136,7 @@ def _preload(client: DockerClient, base: str, images: dict[str, str], tag: str) 
                                           volumes={str(store): {"bind": "/var/lib/containerd", "mode": "rw"}})
         try:
             _wait_for_containerd(container)
-            saved = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
-            done = subprocess.run(["docker", "exec", "-i", container.id, "ctr", "-n", "k8s.io", "images", "import", "--discard-unpacked-layers",
-                                   "-"], stdin=saved.stdout, capture_output=True, text=True, check=False)
-            if saved.wait() or done.returncode:
-                raise UsageError(f"importing images into the node image failed: {done.stderr.strip()[-400:]}", "run again")
+            send(list(images), container.id, "--local", "--discard-unpacked-layers")
             container.stop(timeout=20)
         finally:
             container.remove(force=True, v=True)
@@ -153,6 +145,17 @@ def _preload(client: DockerClient, base: str, images: dict[str, str], tag: str) 
         subprocess.run(["tar", "-C", str(store), "--xattrs", "-cf", str(context / "store.tar"), "."], check=True)
         (context / "Dockerfile").write_text(f"FROM {base}\nADD store.tar /var/lib/containerd/\n")
         _docker_build(client, context, tag, {})
+
+
+def send(tags: list[str], container: str, *options: str) -> None:
+    """Sends images of the engine into the containerd of a running node container."""
+    saved = subprocess.Popen(["docker", "save", *tags], stdout=subprocess.PIPE)
+    done = subprocess.run(["docker", "exec", "-i", container, "ctr", "-n", "k8s.io", "images", "import", *options, "-"], stdin=saved.stdout,
+                          capture_output=True, text=True, check=False)
+    assert saved.stdout
+    saved.stdout.close()  # or a reader that ended early leaves the writer waiting for ever
+    if saved.wait() or done.returncode:
+        raise UsageError(f"importing images into a node failed: {done.stderr.strip()[-400:]}", "run again")
 
 
 def _wait_for_containerd(container: object) -> None:
@@ -197,7 +200,7 @@ def build(recipes: Recipes | None = None) -> str:
     tags = {name: image(client, recipes, name) for name in recipes.images}
     system = {full: tags[name] for full, name in system_names(recipes).items()}
     base = _node_base(client, recipes, next(full for full in system if "/pause:" in full))
-    inside = {tag: tag for name, tag in tags.items() if name not in ("git-server", "debian") and not recipes.images[name].system}
+    inside = {tags[name]: tags[name] for name in recipes.in_node() if not recipes.images[name].system}
     _preload(client, base, {**system, **inside}, recipes.node_tag())
     return recipes.node_tag()
 

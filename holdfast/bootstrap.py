@@ -1,0 +1,207 @@
+"""Puts a GitOps tree onto a cluster as ``flux bootstrap`` leaves it, with the lane's adaptations around it, never in it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import secrets as randomness
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from holdfast.errors import UsageError
+from holdfast.gitserver import GitServer
+from holdfast.host import builds
+from holdfast.objects import Object, Objects, condition
+from holdfast.tree.adaptations import Adaptations, Change, Secret
+from holdfast.tree.documents import Entry
+from holdfast.waiting import CannotLook
+
+SYSTEM = "holdfast-system"
+_LATE_KINDS = ("GitRepository", "Kustomization")
+
+
+def render(root: Path, folder: str) -> list[Object]:
+    """Builds one folder of the tree by kustomize: reads nothing outside the repository, follows no link, fetches nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / "tree"
+        shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        for path in copy.rglob("*"):
+            if path.is_symlink():
+                path.unlink()
+        for path in copy.rglob("kustomization.y*ml"):
+            remote = [r for r in (yaml.safe_load(path.read_text()) or {}).get("resources") or [] if "://" in str(r) or "git@" in str(r) or "?ref=" in str(r)]
+            if remote and path.is_relative_to(copy / folder):
+                raise UsageError(f"{path.relative_to(copy)} names a remote base ({remote[0]}); a lane fetches nothing", "vendor it into the tree")
+        done = subprocess.run([str(builds.tool("kustomize")), "build", str(copy / folder)], capture_output=True, text=True, check=False,
+                              env={"PATH": "", "HOME": name})
+    if done.returncode:
+        raise UsageError(f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "mend the tree, then run again")
+    return [doc for doc in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if doc]
+
+
+def certificate(hosts: tuple[str, ...]) -> tuple[str, str]:
+    """A self-signed certificate for *hosts*, valid for 30 days: (certificate, key) in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256()))
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+
+
+def secret(namespace: str, name: str, data: dict[str, str], kind: str = "Opaque") -> Object:
+    """A Secret from plain texts."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "type": kind,
+            "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}}
+
+
+def namespace(name: str) -> Object:
+    """A Namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def made_up(wanted: Secret, tree: Path, folder: Path) -> Object:
+    """The Secret that an adaptation asks for: random texts, a certificate, or a file of the user's (an age key for SOPS).
+
+    Certificates also land in *folder*, so that probes can tell them from any other.
+    """
+    if wanted.tls:
+        public, private = certificate(wanted.tls)
+        (folder / f"{wanted.namespace}-{wanted.name}.crt").write_text(public)
+        return secret(wanted.namespace, wanted.name, {"tls.crt": public, "tls.key": private}, "kubernetes.io/tls")
+    if wanted.file:
+        path = (tree / wanted.file).expanduser()
+        if not path.is_file():
+            raise UsageError(f"the file {path} for the Secret {wanted.namespace}/{wanted.name} isn't there", "put it there, or give keys instead")
+        return secret(wanted.namespace, wanted.name, {wanted.key or path.name: path.read_text()})
+    return secret(wanted.namespace, wanted.name, {key: randomness.token_urlsafe(24) for key in wanted.keys})
+
+
+def admission_policy(change: Change) -> list[Object]:
+    """A policy that changes one object at every write, so that Flux sees no drift and the tree stays as it is."""
+    name = f"holdfast-{change.kind.lower()}-{change.namespace}-{change.name}"
+    plural = f"{change.kind.lower()}s"
+    patches = ", ".join(f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}' for pointer, value in change.set.items())
+    policy = {
+        "matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
+                                                "resources": [plural], "resourceNames": [change.name]}]},
+        "matchConditions": [{"name": "the-one", "expression": f'object.metadata.namespace == {json.dumps(change.namespace)}'}],
+        "failurePolicy": "Fail", "reinvocationPolicy": "IfNeeded",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{patches}]"}}],
+    }
+    api = "admissionregistration.k8s.io/v1"
+    return [{"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy},
+            {"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}}]
+
+
+def corefile(text: str, address: str, hosts: tuple[str, ...]) -> str:
+    """CoreDNS's configuration with *hosts* at *address* (put in once, and replaced afterwards)."""
+    lines = [line for line in text.splitlines() if "# holdfast" not in line]
+    block = ["    hosts { # holdfast", *(f"       {address} {host} # holdfast" for host in hosts), "       fallthrough # holdfast", "    } # holdfast"]
+    at = next(i for i, line in enumerate(lines) if line.strip().startswith("kubernetes "))
+    return "\n".join([*lines[:at], *block, *lines[at:]]) + "\n"
+
+
+class Bootstrap:
+    """The steps from an empty cluster to one that Flux syncs.
+
+    Args:
+        objects: the cluster's API.
+        tree: the folder of the tree.
+        start: its Flux entry.
+        adaptations: what the lane changes.
+        folder: where made-up certificates go.
+    """
+
+    def __init__(self, objects: Objects, tree: Path, start: Entry, adaptations: Adaptations, folder: Path) -> None:
+        self.objects, self.tree, self.start, self.adaptations, self.folder = objects, tree, start, adaptations, folder
+
+    def configure_dns(self, address: str, worker: str) -> None:
+        """CoreDNS as k3s has it - one replica, on the server, where it started before any worker joined - and with the tree's Git
+        hosts at the lane's own server."""
+        config = self.objects.get("ConfigMap", "coredns", "kube-system")
+        assert config, "kubeadm makes CoreDNS's ConfigMap"
+        text = corefile(config["data"]["Corefile"], address, self.adaptations.aliases)
+        self.objects.patch("ConfigMap", "coredns", "kube-system", {"data": {"Corefile": text}})
+        self.objects.scale("Deployment", "coredns", "kube-system", 1)
+        self.objects.patch("Node", worker, None, {"spec": {"unschedulable": True}})
+        try:
+            old = {p["metadata"]["name"] for p in self._dns_pods()}
+            for pod in old:  # its own reload takes up to 45 s
+                self.objects.delete("Pod", pod, "kube-system", grace_s=1)
+            self._scheduled(old)
+        finally:
+            self.objects.patch("Node", worker, None, {"spec": {"unschedulable": None}})
+
+    def _dns_pods(self) -> list[Object]:
+        return self.objects.list("Pod", "kube-system", labels="k8s-app=kube-dns")
+
+    def _scheduled(self, old: set[str], within_s: float = 60) -> None:
+        limit = time.monotonic() + within_s
+        while not any(p["spec"].get("nodeName") and p["metadata"]["name"] not in old for p in self._dns_pods()):
+            if time.monotonic() > limit:
+                raise UsageError(f"CoreDNS isn't scheduled after {within_s:g}s", "run: holdfast down, then run again")
+            time.sleep(0.2)
+
+    def adapt(self, nonce: str) -> None:
+        """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""
+        self.objects.apply(namespace(SYSTEM))
+        self.objects.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "nonce", "namespace": SYSTEM}, "data": {"nonce": nonce}})
+        for wanted in self.adaptations.secrets:
+            if not self.objects.get("Namespace", wanted.namespace):
+                self.objects.apply(namespace(wanted.namespace))
+            if not self.objects.get("Secret", wanted.name, wanted.namespace):
+                self.objects.apply(made_up(wanted, self.tree, self.folder))
+        for change in self.adaptations.changes:
+            for wish in admission_policy(change):
+                self.objects.apply(wish)
+
+    def install_flux(self, git: GitServer) -> None:
+        """Applies the tree's own Flux components, the key, and the sync, as ``flux bootstrap`` does."""
+        rendered = render(self.tree, self.start.sync_folder)
+        early = [o for o in rendered if o["kind"] in ("Namespace", "CustomResourceDefinition")]
+        late = [o for o in rendered if o["kind"] in _LATE_KINDS]
+        for wish in [*early, *(o for o in rendered if o not in early and o not in late)]:
+            self.objects.apply(wish)
+        source = self.start.source
+        key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
+        name = (source.body["spec"].get("secretRef") or {}).get("name")
+        if not name:
+            raise UsageError(f"the tree's GitRepository has no secretRef ({source}); SSH needs one", "add spec.secretRef, as flux bootstrap does")
+        self.objects.apply(secret(source.namespace, name, key))
+        self._established([o for o in early if o["kind"] == "CustomResourceDefinition"])
+        for wish in late or [self.start.source.body, self.start.root.body]:
+            self.objects.apply(wish)
+
+    def _established(self, definitions: list[Object], within_s: float = 60) -> None:
+        limit = time.monotonic() + within_s
+        for wish in definitions:
+            while True:
+                try:
+                    found = self.objects.get("CustomResourceDefinition", wish["metadata"]["name"])
+                    if found and condition(found, "Established").get("status") == "True":
+                        break
+                except CannotLook:
+                    pass
+                if time.monotonic() > limit:
+                    raise UsageError(f"the kind {wish['metadata']['name']} isn't served after {within_s:g}s", "run: holdfast down, then run again")
+                time.sleep(0.2)
+
+    def request_reconciliation(self) -> None:
+        """Asks the source for a look now, as ``flux reconcile`` does."""
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        annotation: dict[str, Any] = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        self.objects.patch("GitRepository", self.start.source.name, self.start.source.namespace, annotation)

@@ -1,0 +1,107 @@
+"""`Cluster`: the facade that a test holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from holdfast.arc import Arc
+from holdfast.drivers.driver import Driver, Node, NodeShell
+from holdfast.drivers.profile import Profile, Timers
+from holdfast.objects import Objects
+from holdfast.tree.adaptations import Adaptations, App
+from holdfast.tree.documents import Entry
+from holdfast.undo import UndoFile
+from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually
+
+
+@dataclass
+class Cluster:
+    """A running cluster with the tree on it.
+
+    Attributes:
+        driver: what can power and cut its nodes.
+        objects: its API.
+        start: the tree's Flux entry.
+        adaptations: what the lane changed, and which apps are sampled.
+        folder: the lane's folder (kubeconfig, made-up certificates).
+        nonce: what every probed endpoint of this run answers with.
+        undo: where to write how to undo a fault.
+        stand_ins: what stands in here for something else; a claim about one of these reaches ``model`` at most.
+        arc: the test that runs, or None.
+    """
+
+    driver: Driver
+    objects: Objects
+    profile: Profile
+    start: Entry
+    adaptations: Adaptations
+    folder: Path
+    nonce: str
+    undo: UndoFile
+    stand_ins: frozenset[str] = frozenset()
+    arc: Arc | None = None
+    tainted: str = field(default="")
+
+    @property
+    def timers(self) -> Timers:
+        """What Kubernetes waits for on this lane, in seconds."""
+        return self.profile.timers
+
+    def nodes(self) -> list[Node]:
+        """The nodes, the server first."""
+        return self.driver.nodes()
+
+    def node(self, name_or_role: str) -> Node:
+        """A node by name, or the first of a role (``server``, ``worker``)."""
+        return next(n for n in self.nodes() if name_or_role in (n.name, n.role))
+
+    def host(self, node: str) -> Any:
+        """A pytest-testinfra host of a node."""
+        return cast(NodeShell, self.driver).shell(node)
+
+    @property
+    def app(self) -> App:
+        """The first app that `.holdfast.toml` names."""
+        if not self.adaptations.apps:
+            raise Unproven("the tree names no [[app]] in .holdfast.toml: there is nothing to sample")
+        return self.adaptations.apps[0]
+
+    # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def eventually(self, what: Probe, within: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
+        """Waits until *what* holds. In a fault's test before the fault this is the steady state, afterwards a promise."""
+        return self._record(eventually(self, what, within, every_s=every_s), "eventually", within, claims)
+
+    def always(self, what: Probe, during: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
+        """Sees that *what* holds all the time."""
+        return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
+
+    def _record(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...]) -> Wait:
+        if self.arc:
+            return self.arc.waited(wait, mode, limit, claims)
+        if wait.held is not True:
+            raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
+        return wait
+
+    def steady(self, what: Probe, within: str | float = "3m") -> None:
+        """The steady state of an observation: what must be so before the promise is looked at at all."""
+        wait = eventually(self, what, within)
+        assert self.arc, "steady() belongs into a test"
+        self.arc.steady(str(what), wait.held is True, f"held after {wait.took_s:.1f}s" if wait.held else wait.sentence("eventually", within))
+
+    def canary(self, broken: Probe, within: str | float = 0) -> None:
+        """Sees a probe red: *broken* is the probe of a promise, held against something broken on purpose."""
+        assert self.arc, "canary() belongs into a test"
+        seen: list[str] = []
+
+        def look(subject: object) -> Sighting:
+            sighting = broken(subject)
+            if sighting is HOLDS:
+                return f"{broken} held against what is broken on purpose"
+            seen.append(str(sighting))
+            return HOLDS
+
+        wait = eventually(self, Probe(broken.kind, f"not {broken}", look), within)
+        self.arc.canary(broken.kind, wait.held is True, seen[-1] if seen else wait.last)

@@ -1,0 +1,1 @@
+"""A lane: a driver and a profile, the one cluster that they make, and the lock on it."""

@@ -1,0 +1,314 @@
+"""One lane of this machine: brings its cluster up with the tree on it, hands it to tests, heals and removes what runs left."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from holdfast.bootstrap import Bootstrap
+from holdfast.cluster import Cluster
+from holdfast.drivers import profile as profiles
+from holdfast.drivers.kind import Kind
+from holdfast.drivers.profile import Note
+from holdfast.errors import UsageError
+from holdfast.gitserver import GitServer, Key
+from holdfast.host import engine, stock
+from holdfast.host.recipes import Recipes
+from holdfast.lane.state import LaneState
+from holdfast.objects import Objects
+from holdfast.places import cache_dir
+from holdfast.progress import console, step
+from holdfast.sampling import inside
+from holdfast.tree import adaptations as adapting
+from holdfast.tree import checkout, documents
+from holdfast.undo import UndoFile
+from holdfast.waiting import CannotLook
+
+DRIVERS = {"kind": Kind}
+# What stands in for something else on a lane without an image registry, with the words for the report.
+OFFLINE_STAND_INS = {
+    "source-controller": "source-controller is a stand-in of holdfast's own", "helm-controller": "helm-controller is a stand-in of holdfast's own",
+    "notification-controller": "notification-controller is a stand-in that stores events and sends none",
+    "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
+    "longhorn": "Longhorn is a stand-in: a plain local provisioner, nothing is replicated",
+    "monitoring": "kube-prometheus-stack is a stand-in: one Prometheus, monitors and rules have no effect",
+    "flannel": "the pod network is ptp with static routes, not Flannel",
+}
+_KIND_NOTES = (
+    Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",)),
+    Note("behind a dead node's published port the engine refuses at once, where a real dead host would swallow packets", ("nodes",)),
+    Note("a killed node keeps the host's page cache: writes that were never synced survive it, unlike in a power cut", ("storage",)),
+)
+
+
+def parse(name: str) -> tuple[str, str]:
+    """``kind/swift`` as driver and profile; UsageError for an unknown one, with the nearest name."""
+    driver, _, profile = name.partition("/")
+    if driver not in DRIVERS or not profile:
+        known = [f"{d}/{p}" for d in DRIVERS for p in profiles.names()]
+        near = difflib.get_close_matches(name, known, 1, cutoff=0.4)
+        raise UsageError(f"unknown lane '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""), f"lanes are: {', '.join(known)}")
+    return driver, profile
+
+
+class Lane:
+    """A lane by name.
+
+    Args:
+        name: ``DRIVER/PROFILE``.
+        tree: the folder of the GitOps tree.
+        entry: its Flux entry, where the tree has several.
+    """
+
+    def __init__(self, name: str, tree: Path, entry: str = "") -> None:
+        self.driver_name, self.profile_name = parse(name)
+        self.name, self.tree, self._entry = name, tree.resolve(), entry
+        self.profile = profiles.load(self.profile_name)
+        self.folder = cache_dir() / "lanes" / name.replace("/", "-")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state_file = self.folder / "state.json"
+        self.driver = DRIVERS[self.driver_name](f"holdfast-{self.profile_name}", self.profile, self.folder)
+
+    # -- the tree ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def checkout(self) -> checkout.Checkout:
+        """The user's checkout, read once."""
+        return checkout.read(self.tree)
+
+    @cached_property
+    def documents(self) -> list[documents.Document]:
+        """Every YAML object of the tree."""
+        return documents.read(self.tree)
+
+    @cached_property
+    def adaptations(self) -> adapting.Adaptations:
+        """What `.holdfast.toml` says."""
+        return adapting.load(self.tree)
+
+    @cached_property
+    def start(self) -> documents.Entry:
+        """The Flux entry."""
+        return documents.entry(self.documents, self._entry or self.adaptations.entry)
+
+    def preflight(self) -> None:
+        """Everything that can be known before anything is built: raises UsageError with all that is lacking."""
+        assert self.checkout.commit
+        reachable = documents.reachable(self.tree, self.documents, self.start)
+        missing = adapting.lacking(reachable, self.adaptations, self.start)
+        if missing:
+            raise UsageError("the tree needs what nobody gave:\n    " + "\n    ".join(missing),
+                             "name it in .holdfast.toml: [[secret]] for Secrets to make up, [git] aliases for hosts; README, 'Your own tree'")
+        for said in self.checkout.said:
+            console.print(f"  note: {said}", style="yellow")
+
+    # -- up and down ---------------------------------------------------------------------------------------------------
+
+    @property
+    def offline(self) -> bool:
+        """Whether this lane runs the offline images."""
+        return stock.offline(self.profile.kubernetes)
+
+    def notes(self) -> list[Note]:
+        """The fidelity notes of this lane with this tree."""
+        found = [*self.profile.notes, *(_KIND_NOTES if self.driver_name == "kind" else ())]
+        if self.offline:
+            found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items()]
+        return found + [Note(text, ("adaptations",)) for text in self.adaptations.notes()]
+
+    @property
+    def stand_ins(self) -> frozenset[str]:
+        """The subjects that something else stands in for."""
+        return frozenset(OFFLINE_STAND_INS) if self.offline else frozenset()
+
+    def state(self) -> LaneState | None:
+        """What is on disk about this lane."""
+        return LaneState.read(self.state_file)
+
+    def _bootstrap(self) -> Bootstrap:
+        return Bootstrap(Objects(self.driver.kubeconfig), self.tree, self.start, self.adaptations, self.folder)
+
+    def _git(self) -> GitServer:
+        url = self.start.url
+        return GitServer(self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.adaptations.aliases)
+
+    def up(self, run: str, undo: Path) -> Cluster:
+        """Makes the cluster and puts the tree on it. Interrupted at any point, the next start knows what to remove."""
+        self.down(quiet=True)
+        state = LaneState(run=run, cluster=self.driver.cluster, nonce=secrets.token_hex(8), tree=str(self.tree), commit=self.checkout.commit,
+                          offline=self.offline, undo=[str(undo)])
+        state.write(self.state_file)
+        self.driver.up()
+        state.containers = [n.handle for n in self.driver.nodes()]
+        state.write(self.state_file)
+        git = self._start_git(state)
+        bootstrap = self._bootstrap()
+        with step("putting the tree on the cluster"):
+            if self.offline:
+                self.driver.load_images(self._image_names())
+            self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")
+            worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
+            bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
+            bootstrap.install_flux(git)
+            inside.install(bootstrap.objects, Recipes().tag("sampler") if self.offline else "python:3.11-slim")
+        state.uid = self._uid(bootstrap.objects)
+        state.stage = "ready"
+        state.write(self.state_file)
+        return self.cluster(undo)
+
+    def _start_git(self, state: LaneState) -> GitServer:
+        git = self._git()
+        shutil.rmtree(git.folder, ignore_errors=True)
+        git.prepare(self.checkout)
+        image = Recipes().tag("git-server")
+        with step("starting the Git server"):
+            state.containers.append(git.start(image, self.driver.network))
+        state.git = {"private": git.key.private, "public": git.key.public, "known_hosts": git.known_hosts}
+        state.write(self.state_file)
+        return git
+
+    def _image_names(self) -> dict[str, str]:
+        """The names that the tree and the stand-in charts use for images, each with the tag of what runs in its place."""
+        recipes = Recipes(self.profile.kubernetes)
+        names = {_full(image): recipes.tag(recipe) for image, recipe in self.adaptations.images.items()}
+        for name in ("ingress", "longhorn", "monitoring"):
+            names[f"docker.io/holdfast/{name}:lane"] = recipes.tag(name)
+        for doc in self.documents:
+            if doc.kind == "Deployment" and doc.name.endswith("-controller") and doc.name in recipes.images:
+                for container in doc.body["spec"]["template"]["spec"]["containers"]:
+                    names[_full(container["image"])] = recipes.tag(doc.name)
+        return names
+
+    @staticmethod
+    def _uid(objects: Objects) -> str:
+        found = objects.get("Namespace", "kube-system")
+        assert found, "every cluster has kube-system"
+        return str(found["metadata"]["uid"])
+
+    def _patiently(self, action: Callable[[], None], what: str, within_s: float = 90) -> None:
+        """Calls *action* until the API server answers it."""
+        limit = time.monotonic() + within_s
+        while True:
+            try:
+                return action()
+            except CannotLook as why:
+                if time.monotonic() > limit:
+                    raise UsageError(f"{what} doesn't answer after {within_s:g}s: {why}", "run: holdfast down, then run again") from None
+                time.sleep(0.5)
+
+    def cluster(self, undo: Path) -> Cluster:
+        """The running cluster as a test holds it."""
+        state = self.state()
+        assert state, "up() or reuse() came first"
+        return Cluster(self.driver, Objects(self.driver.kubeconfig), self.profile, self.start, self.adaptations, self.folder, state.nonce,
+                       UndoFile(undo), self.stand_ins)
+
+    def git(self) -> GitServer:
+        """The running lane's Git server."""
+        git, state = self._git(), self.state()
+        assert state and state.git, "the Git server was started"
+        git.key, git.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
+        return git
+
+    def reuse(self, run: str, undo: Path) -> Cluster:
+        """Takes over the kept cluster, healed, with the tree's commit of now."""
+        state = self.state()
+        if not state or state.stage != "ready" or not self.driver.exists():
+            raise UsageError(f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}")
+        if Path(state.tree) != self.tree:
+            raise UsageError(f"the kept cluster of {self.name} runs another tree ({state.tree})", f"run: holdfast down --lane {self.name}")
+        self.heal()
+        state.run, state.commit, state.undo = run, self.checkout.commit, [str(undo)]
+        state.write(self.state_file)
+        objects = Objects(self.driver.kubeconfig)
+        self._patiently(lambda: self._same(objects, state.uid), "the API server")
+        self.git().prepare(self.checkout)
+        with step("following the tree's commit of now"):
+            self._patiently(self._bootstrap().request_reconciliation, "the API server")
+            inside.install(objects, Recipes().tag("sampler") if self.offline else "python:3.11-slim")
+        return self.cluster(undo)
+
+    def _same(self, objects: Objects, uid: str) -> None:
+        if self._uid(objects) != uid:
+            raise UsageError("the cluster behind the lane's kubeconfig is another one than the lane made", f"run: holdfast down --lane {self.name}")
+
+    def heal(self) -> int:
+        """Replays what dead runs left in this lane's undo files; returns how many steps."""
+        state = self.state()
+        if not state or not self.driver.exists():
+            return 0
+        objects, count = Objects(self.driver.kubeconfig), 0
+        for path in map(Path, state.undo):
+            file = UndoFile(path)
+            if file.open_steps():
+                with step(f"healing what {path.parent.name} left"):
+                    count += file.replay(self.driver, objects, lambda action, what: self._patiently(action, what))
+        return count
+
+    def keep(self) -> None:
+        """Leaves the cluster to later runs."""
+        state = self.state()
+        if state:
+            state.run = ""
+            state.write(self.state_file)
+
+    def taint(self, why: str) -> None:
+        """Marks the cluster as one that no test may run on any more."""
+        state = self.state()
+        if state:
+            state.stage = "tainted"
+            state.write(self.state_file)
+        console.print(f"  the cluster is tainted: {why}", style="red")
+
+    def down(self, *, quiet: bool = False) -> bool:
+        """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
+        state, client = self.state(), self.driver.docker
+        mine = [c for c in client.containers.list(all=True, filters={"name": f"^/{self.driver.cluster}-"}, ignore_removed=True)
+                if c.labels.get("holdfast") == self.driver.network]
+        if not (state or mine or self.driver.exists()):
+            return False
+        if not quiet or mine or self.driver.exists():
+            console.print(f"  removing the cluster of {self.name}")
+        for container in mine:
+            container.remove(force=True, v=True)
+        self.driver.down()
+        for path in (self.folder / "git", ):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob("*.discovery"):
+            path.unlink()
+        self.state_file.unlink(missing_ok=True)
+        return True
+
+    def clean_dead(self) -> None:
+        """At a run's start, with the lock held: removes the cluster of a run that died, heals the one that is kept."""
+        state = self.state()
+        if state is None:
+            if self.driver.exists():
+                self.down()
+            return
+        if state.run or state.stage != "ready":
+            console.print(f"  found what {state.run or 'an earlier run'} left on {self.name} ({state.stage})", style="yellow")
+            self.heal()
+            if state.stage == "ready":
+                self.keep()
+            else:
+                self.down()
+
+
+def _full(image: str) -> str:
+    first = image.partition("/")[0]
+    named = image if "." in first or ":" in first else f"docker.io/{image if '/' in image else f'library/{image}'}"
+    return named if ":" in named.rpartition("/")[2] else f"{named}:latest"
+
+
+def ensure_host() -> None:
+    """The engine answers, or is installed and started where the user said so."""
+    engine.ensure()
+
+
+__all__ = ["DRIVERS", "Lane", "ensure_host", "parse"]

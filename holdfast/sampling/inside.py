@@ -1,0 +1,46 @@
+"""The samplers inside the cluster: one on every node, its program brought as a ConfigMap, its records kept on the node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.objects import Object, Objects
+from holdfast.sampling.process import PEER_PORT
+
+NAMESPACE, NAME = "holdfast-system", "sampler"
+FOLDER = "/var/lib/holdfast/sampler"       # on each node: spec.json, and records/
+_FILES = ("looks.py", "process.py")
+
+
+def install(objects: Objects, image: str) -> None:
+    """Puts the samplers on the cluster; they look at nothing until a watch gives them a specification."""
+    program = {name: (Path(__file__).parent / name).read_text() for name in _FILES}
+    meta = {"name": NAME, "namespace": NAMESPACE}
+    objects.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": program})
+    objects.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta, "automountServiceAccountToken": False})
+    objects.apply({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta, "spec": _daemon_set(image)})
+
+
+def _daemon_set(image: str) -> Object:
+    labels = {"app": "holdfast-sampler"}
+    items = [{"key": name, "path": f"holdfast/sampling/{name}"} for name in _FILES]
+    container = {
+        "name": "sampler", "image": image, "imagePullPolicy": "IfNotPresent", "env": [{"name": "PYTHONPATH", "value": "/app"}],
+        "command": ["python3", "-m", "holdfast.sampling.process", "--follow", "/node/spec.json", "--out", "/node/records"],
+        "ports": [{"containerPort": PEER_PORT}],
+        "volumeMounts": [{"name": "program", "mountPath": "/app"}, {"name": "node", "mountPath": "/node"}],
+    }
+    volumes = [{"name": "program", "configMap": {"name": NAME, "items": items}},
+               {"name": "node", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}}]
+    # It must go on looking through whatever happens to the node, and must never be what a fault evicts.
+    spec = {"serviceAccountName": NAME, "priorityClassName": "system-node-critical", "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
+    return {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec},
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}
+
+
+def pods(objects: Objects) -> dict[str, str]:
+    """The samplers' addresses, by node."""
+    found = objects.list("Pod", NAMESPACE, labels="app=holdfast-sampler")
+    return {p["spec"]["nodeName"]: p["status"]["podIP"] for p in found
+            if p["spec"].get("nodeName") and (p.get("status") or {}).get("podIP") and not p["metadata"].get("deletionTimestamp")}

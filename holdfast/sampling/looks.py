@@ -1,0 +1,265 @@
+"""One look at a target: HTTP, HTTPS with SNI, DNS, each on a new or on a reused connection. Standard library only: it runs in pods too.
+
+A look gives ``ok`` or one word for what went wrong: refused, reset, closed, timeout, unreachable, tls, dns, dns-timeout, http-503,
+nonce (something else answered), error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+OK = "ok"
+
+
+class Failed(Exception):
+    """A look that didn't get what it should; its text is the one word."""
+
+
+@dataclass
+class Target:
+    """What is looked at, as the specification's JSON says.
+
+    Attributes:
+        name: unique in a watch.
+        kind: ``http``, ``https`` or ``dns``.
+        mode: ``new`` or ``reused`` connections.
+        host: an address, or a name to resolve by *resolver* at every new connection.
+        ask: the Host header and SNI (http), or the name to resolve (dns).
+        nonce: what the header X-Holdfast-Nonce must say; empty where the endpoint can't say it.
+        ca: the certificates that a TLS server is checked against, as PEM.
+        canary: broken on purpose: it must never be ok.
+    """
+
+    name: str
+    kind: str
+    host: str
+    port: int
+    mode: str = "new"
+    ask: str = ""
+    path: str = "/"
+    nonce: str = ""
+    ca: str = ""
+    check_name: bool = True
+    resolver: str = ""
+    timeout_s: float = 2.0
+    rate_hz: float = 10.0
+    canary: bool = False
+    _context: Any = field(default=None, repr=False, compare=False)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The TLS context, made once."""
+        if self.kind != "https":
+            return None
+        if self._context is None:
+            context = ssl.create_default_context(cadata=self.ca)
+            context.check_hostname = self.check_name
+            self._context = context
+        return self._context  # type: ignore[no-any-return]
+
+
+def word(error: BaseException) -> str:
+    """The one word for an exception."""
+    if isinstance(error, Failed):
+        return str(error)
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "reset"
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "closed"
+    if isinstance(error, OSError):
+        return "unreachable"
+    return "error"
+
+
+@dataclass
+class Connection:
+    """An open connection; *closed* once the other side ended it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def closed(self) -> bool:
+        return self.reader.at_eof() or self.writer.is_closing()
+
+    def drop(self) -> None:
+        """Ends it at once."""
+        with contextlib.suppress(Exception):
+            self.writer.transport.abort()
+
+
+async def connect(target: Target) -> Connection:
+    """Opens a connection, resolving the host by the target's resolver where it names one."""
+    host = await resolve(target.resolver, target.host) if target.resolver else target.host
+    context = target.tls()
+    reader, writer = await asyncio.open_connection(host, target.port, ssl=context, server_hostname=(target.ask or host) if context else None)
+    return Connection(reader, writer)
+
+
+async def request(connection: Connection, target: Target) -> None:
+    """One GET on an open connection; raises where the answer isn't the target's own 200."""
+    lines = [f"GET {target.path} HTTP/1.1", f"Host: {target.ask or target.host}", "User-Agent: holdfast-sampler",
+             f"Connection: {'keep-alive' if target.mode == 'reused' else 'close'}", "", ""]
+    connection.writer.write("\r\n".join(lines).encode())
+    status = await connection.reader.readline()
+    parts = status.split()
+    if len(parts) < 2:
+        raise Failed("closed")
+    headers: dict[str, str] = {}
+    while (line := await connection.reader.readline()) not in (b"\r\n", b"\n", b""):
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    await _body(connection.reader, headers)
+    if target.nonce and headers.get("x-holdfast-nonce") != target.nonce:
+        raise Failed("nonce")
+    if parts[1] != b"200":
+        raise Failed(f"http-{parts[1].decode('latin-1')}")
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> None:
+    if "content-length" in headers:
+        await reader.readexactly(int(headers["content-length"]))
+    elif headers.get("transfer-encoding", "").lower() == "chunked":
+        while size := int((await reader.readline()).split(b";")[0], 16):
+            await reader.readexactly(size + 2)
+        await reader.readline()
+
+
+# -- DNS: one A query over UDP ---------------------------------------------------------------------------------------------
+
+
+class _Answers(asyncio.DatagramProtocol):
+    """Waits for the answers to queries, by their id."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, asyncio.Future[bytes]] = {}
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        future = self.waiting.pop(struct.unpack("!H", data[:2])[0], None) if len(data) > 12 else None
+        if future and not future.done():
+            future.set_result(data)
+
+    def error_received(self, error: Exception) -> None:
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+
+async def open_dns(resolver: str) -> tuple[asyncio.DatagramTransport, _Answers]:
+    """A UDP socket to a resolver."""
+    return await asyncio.get_running_loop().create_datagram_endpoint(_Answers, remote_addr=(resolver, 53), family=socket.AF_INET)
+
+
+async def ask(transport: asyncio.DatagramTransport, answers: _Answers, name: str) -> str:
+    """Asks for the address of *name* (taken as fully qualified); raises Failed where there is none."""
+    number = struct.unpack("!H", os.urandom(2))[0]
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.rstrip(".").split("."))
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    answers.waiting[number] = future
+    transport.sendto(struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1")
+    try:
+        data = await future
+    finally:
+        answers.waiting.pop(number, None)
+    code, count = data[3] & 15, struct.unpack("!H", data[6:8])[0]
+    if code or not count:
+        raise Failed("dns")
+    return socket.inet_ntoa(data[-4:])
+
+
+async def resolve(resolver: str, name: str) -> str:
+    """The address of *name* by a query on a socket of its own; an address is given back as it is."""
+    with contextlib.suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(name))
+    transport, answers = await open_dns(resolver)
+    try:
+        return await asyncio.wait_for(ask(transport, answers, name), 1.5)
+    except TimeoutError:
+        raise Failed("dns-timeout") from None
+    finally:
+        transport.close()
+
+
+# -- looks -----------------------------------------------------------------------------------------------------------------
+
+
+class Looker:
+    """Takes looks at one target. On reused connections each look in flight has a connection of its own, in turn, so that a slow
+    answer delays no other look; a look that finds its connection gone is a failed look, and the connection is opened anew after it."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._slots: list[Any] = [None] * (int(target.timeout_s * target.rate_hz) + 2 if target.mode == "reused" else 0)
+        self._turn = 0
+
+    async def prime(self) -> None:
+        """Opens the reused connections; one that can't be opened now is a failed look when its turn comes."""
+
+        async def fill(i: int) -> None:
+            with contextlib.suppress(Exception):
+                self._slots[i] = await asyncio.wait_for(self._open(), self.target.timeout_s)
+
+        await asyncio.gather(*(fill(i) for i in range(len(self._slots))))
+
+    async def _open(self) -> Any:
+        return await (open_dns(self.target.host) if self.target.kind == "dns" else connect(self.target))
+
+    async def look(self) -> str:
+        """One look: ``ok`` or the word for what went wrong, at the latest after the target's own timeout."""
+        try:
+            return await asyncio.wait_for(self._reused() if self.target.mode == "reused" else self._new(), self.target.timeout_s)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is a failed look
+            return word(error)
+
+    async def _new(self) -> str:
+        opened = await self._open()
+        try:
+            await self._use(opened)
+        finally:
+            _drop(opened)
+        return OK
+
+    async def _reused(self) -> str:
+        turn, self._turn = self._turn, (self._turn + 1) % len(self._slots)
+        opened, self._slots[turn] = self._slots[turn], None
+        if opened is None or (isinstance(opened, Connection) and opened.closed):
+            self._slots[turn] = await self._open()  # its failure is the word of this look
+            raise Failed("closed")
+        try:
+            await self._use(opened)
+        except BaseException:
+            _drop(opened)
+            raise
+        self._slots[turn] = opened
+        return OK
+
+    async def _use(self, opened: Any) -> None:
+        if isinstance(opened, Connection):
+            await request(opened, self.target)
+        else:
+            await ask(*opened, self.target.ask)
+
+    def close(self) -> None:
+        """Drops what is open."""
+        for opened in self._slots:
+            if opened is not None:
+                _drop(opened)
+
+
+def _drop(opened: Any) -> None:
+    if isinstance(opened, Connection):
+        opened.drop()
+    else:
+        opened[0].close()

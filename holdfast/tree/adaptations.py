@@ -1,0 +1,165 @@
+"""``.holdfast.toml``: what a lane has to know about a tree, and what it must change to run it. Nothing of it changes the tree.
+
+See ``fixtures/gitops/.holdfast.toml`` for an example with every section.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from holdfast.errors import UsageError
+from holdfast.tree.documents import Document, Entry
+
+FILE = ".holdfast.toml"
+_SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict, "app": list,
+             "stated": dict, "claims": str, "runbook": str, "sops": dict}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A Secret that isn't in Git: *keys* get random text, or *tls* names the hosts of a certificate that is made up."""
+
+    namespace: str
+    name: str
+    keys: tuple[str, ...] = ()
+    tls: tuple[str, ...] = ()
+    file: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object that the lane changes: JSON pointers and the values to set there, with the reason."""
+
+    kind: str
+    namespace: str
+    name: str
+    reason: str
+    set: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class App:
+    """An app that is sampled: its workload, its Service, the host that its Ingress answers for."""
+
+    name: str
+    namespace: str
+    workload: str
+    service: str
+    port: int
+    host: str = ""
+    tls_secret: str = ""
+
+
+@dataclass(frozen=True)
+class Ingress:
+    """Where the ingress controller lies, and which release makes it."""
+
+    namespace: str = "ingress-nginx"
+    workload: str = "DaemonSet/ingress-nginx-controller"
+    release: str = "ingress-nginx"
+
+
+@dataclass(frozen=True)
+class Adaptations:
+    """What the file says; every part is empty where it says nothing."""
+
+    entry: str = ""
+    aliases: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    changes: tuple[Change, ...] = ()
+    images: dict[str, str] = field(default_factory=dict)
+    ingress: Ingress = Ingress()
+    apps: tuple[App, ...] = ()
+    stated: dict[str, Any] = field(default_factory=dict)
+    claims: str = ""
+    runbook: str = ""
+    age_key_file: str = ""
+
+    def notes(self) -> list[str]:
+        """Each adaptation in words, for the fidelity notes."""
+        said = [f"{c.kind}/{c.namespace}/{c.name} is changed in the lane ({', '.join(c.set)}): {c.reason}" for c in self.changes]
+        said += [f"the Git host {host} is the lane's own server" for host in self.aliases]
+        said += [f"the Secret {s.namespace}/{s.name} is made up" for s in self.secrets]
+        return said
+
+
+def load(tree: Path) -> Adaptations:
+    """Reads the file in the tree, or beside it; without one, nothing is adapted. Raises UsageError with what is wrong in it."""
+    for path in (tree / FILE, tree.parent / f"{tree.name}{FILE}"):
+        if path.is_file():
+            try:
+                return _read(tomllib.loads(path.read_text()), path)
+            except tomllib.TOMLDecodeError as error:
+                raise UsageError(f"{path}: {error}", "mend the file, then run again") from None
+            except TypeError as error:
+                raise UsageError(f"{path}: {str(error).replace('__init__() got an', 'an')}", "see the example in fixtures/gitops") from None
+    return Adaptations()
+
+
+def _read(table: dict[str, Any], path: Path) -> Adaptations:
+    for section, value in table.items():
+        if section not in _SECTIONS:
+            near = difflib.get_close_matches(section, _SECTIONS, 1)
+            raise UsageError(f"{path}: unknown section '{section}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+                             f"sections are: {', '.join(_SECTIONS)}")
+        if not isinstance(value, _SECTIONS[section]):
+            raise UsageError(f"{path}: '{section}' is written the wrong way", f"write it as [[{section}]]" if _SECTIONS[section] is list else
+                             f"write it as [{section}]")
+    suspended = [Change(set={"/spec/suspend": True}, **s) for s in table.get("suspend", [])]
+    return Adaptations(
+        entry=table.get("flux", {}).get("entry", ""), aliases=tuple(table.get("git", {}).get("aliases", [])),
+        secrets=tuple(Secret(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}) for s in table.get("secret", [])),
+        changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
+        ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
+        claims=table.get("claims", ""), runbook=table.get("runbook", ""), age_key_file=table.get("sops", {}).get("age_key_file", ""))
+
+
+def git_hosts(documents: list[Document]) -> dict[str, Document]:
+    """The hosts that the tree's Git sources point at."""
+    return {urlsplit(str(d.body["spec"]["url"])).hostname or "": d for d in documents
+            if d.kind == "GitRepository" and (d.body.get("spec") or {}).get("url")}
+
+
+def _references(value: Any, namespace: str) -> list[str]:
+    """The names of Secrets that an object can't do without."""
+    found: list[str] = []
+    if isinstance(value, dict):
+        if value.get("optional") is True:
+            return []
+        for key, below in value.items():
+            if key in ("secretRef", "secretKeyRef") and isinstance(below, dict) and "name" in below:
+                found += [str(below["name"])] if below.get("optional") is not True else []
+            elif key == "secretName" and isinstance(below, str):
+                found.append(below)
+            elif key == "imagePullSecrets" and isinstance(below, list):
+                found += [str(s["name"]) for s in below if "name" in s]
+            else:
+                found += _references(below, namespace)
+    elif isinstance(value, list):
+        for item in value:
+            found += _references(item, namespace)
+    return found
+
+
+def lacking(documents: list[Document], adaptations: Adaptations, start: Entry) -> list[str]:
+    """What the tree needs and nobody gave, in words: Secrets that aren't in Git, Git hosts that the lane can't reach."""
+    have = {(d.namespace, d.name) for d in documents if d.kind == "Secret"} | {(s.namespace, s.name) for s in adaptations.secrets}
+    sync = start.source.body["spec"].get("secretRef") or {}
+    have.add((start.source.namespace, str(sync.get("name"))))  # the sync's own key is always made for the run
+    suspended = {(c.kind, c.namespace, c.name) for c in adaptations.changes if c.set.get("/spec/suspend") is True}
+    said = []
+    for doc in documents:
+        if doc.kind in ("CustomResourceDefinition", "Secret") or (doc.kind, doc.namespace, doc.name) in suspended:
+            continue
+        for name in _references(doc.body.get("spec"), doc.namespace):
+            if (doc.namespace, name) not in have:
+                have.add((doc.namespace, name))
+                said.append(f"the Secret {doc.namespace}/{name}, needed by {doc.kind}/{doc.name} ({doc})")
+    said += [f"the Git host {host} ({doc})" for host, doc in git_hosts(documents).items() if host and host not in adaptations.aliases]
+    return said

@@ -1,0 +1,104 @@
+"""How to undo a fault, on disk before the fault goes in. Live healing and `holdfast heal` replay the same lines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower
+from holdfast.objects import Objects
+
+Step = dict[str, Any]
+
+
+def _scale(driver: Driver, objects: Objects, step: Step) -> None:
+    objects.scale(step["kind"], step["name"], step["namespace"], step["replicas"])
+
+
+def _apply(driver: Driver, objects: Objects, step: Step) -> None:
+    """Puts an object back where it is gone; one that is there again is its owner's."""
+    wanted = step["object"]
+    if not objects.get(wanted["kind"], wanted["metadata"]["name"], wanted["metadata"].get("namespace"), version=wanted["apiVersion"]):
+        objects.apply(wanted)
+
+
+def _suspend(driver: Driver, objects: Objects, step: Step) -> None:
+    objects.patch(step["kind"], step["name"], step["namespace"], {"spec": {"suspend": step["suspend"]}})
+
+
+def _delete(driver: Driver, objects: Objects, step: Step) -> None:
+    objects.delete(step["kind"], step["name"], step["namespace"])
+
+
+def _power_on(driver: Driver, objects: Objects, step: Step) -> None:
+    assert isinstance(driver, NodePower), "a fault that cuts power asked for a driver that can"
+    driver.power_on(step["node"])
+
+
+def _unpause(driver: Driver, objects: Objects, step: Step) -> None:
+    assert isinstance(driver, NodePause), "a fault that freezes a node asked for a driver that can"
+    driver.unpause(step["node"])
+
+
+def _restore_network(driver: Driver, objects: Objects, step: Step) -> None:
+    assert isinstance(driver, NodeNetwork), "a fault that cuts the network asked for a driver that can"
+    driver.restore_network(step["node"])
+
+
+ACTIONS: dict[str, Callable[[Driver, Objects, Step], None]] = {
+    "scale": _scale, "apply": _apply, "suspend": _suspend, "delete": _delete, "power-on": _power_on, "unpause": _unpause,
+    "restore-network": _restore_network,
+}
+
+
+class UndoFile:
+    """The open undo steps of a run, one JSON line each; a step that was done gets a line that says so.
+
+    Every step may be replayed any number of times: what is as it should be stays so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def before(self, action: str, **fields: Any) -> None:
+        """Writes down how to undo what comes next; returns once it is on disk."""
+        assert action in ACTIONS, f"undo knows no '{action}'"
+        self._append({"id": len(self._lines()), "action": action, **fields})
+
+    def _append(self, line: Step) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _lines(self) -> list[Step]:
+        if not self.path.exists():
+            return []
+        lines = []
+        for text in self.path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:  # cut by a crash while it was written: its fault hadn't begun
+                continue
+        return lines
+
+    def open_steps(self) -> list[Step]:
+        """The steps that were not done yet, the newest first."""
+        lines = self._lines()
+        done = {line["done"] for line in lines if "done" in line}
+        return [line for line in reversed(lines) if "action" in line and line["id"] not in done]
+
+    def replay(self, driver: Driver, objects: Objects, wait: Callable[[Callable[[], None], str], None]) -> int:
+        """Does every open step, the newest first; returns how many.
+
+        Args:
+            wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power).
+        """
+        steps = self.open_steps()
+        for step in sorted(steps, key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network")):  # nodes first
+            wait(lambda step=step: ACTIONS[step["action"]](driver, objects, step), f"undo {step['action']}")  # type: ignore[misc]
+            self._append({"done": step["id"]})
+        return len(steps)

@@ -1,0 +1,208 @@
+"""Verdicts from a journal, by a pure function. Only `held` is green, and it is given for nothing that leaves doubt.
+
+What the journal has to hold for a test, by the kind of its claim (all between its ``test-begin`` and ``test-end``):
+
+==============  ==============================================================================================
+observation     ``steady`` ok · ``canary`` red for each promise's probe kind · ``promise`` held
+fault           besides these, for every ``fault-inject``: ``fault-bit``, ``fault-healed``, ``converged`` after it,
+                and at least one promise watched while a fault was in
+static          ``promise`` held, ``unread`` empty
+==============  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from holdfast.journal import Entry, Record
+
+
+class Verdict(StrEnum):
+    """What a run says of a claim."""
+
+    HELD = "held"
+    BROKE = "broke"
+    UNPROVEN = "unproven"
+    NOT_EXERCISED = "not exercised"
+
+
+# Exit codes of `holdfast verify`; pytest's 1–5 and make's 2 mean something else.
+EXIT_HELD, EXIT_BROKE, EXIT_UNPROVEN, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE = 0, 10, 11, 12, 13, 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One verdict: a claim at a level on a lane.
+
+    Attributes:
+        reason: a sentence: what held, what broke, what leaves doubt.
+        figures: what was measured, as ``{"what": …, "figure": …, "budget": …}``.
+    """
+
+    claim: str
+    level: str
+    lane: str
+    verdict: Verdict
+    reason: str
+    tests: tuple[str, ...] = ()
+    figures: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one test says of one claim."""
+
+    verdict: Verdict
+    reason: str
+    figures: tuple[dict[str, Any], ...] = ()
+
+
+def _bears_on(entry: Entry, claim: str) -> bool:
+    return not entry.get("claims") or claim in entry["claims"]
+
+
+def _first_doubt(entries: list[Entry], promises: list[Entry], kind: str) -> str:
+    """The first thing that the kind of claim asks for and that *entries* don't hold, as a sentence; empty where all is there."""
+    for entry in entries:
+        if entry["event"] == "unproven":
+            return str(entry.get("reason") or "a step of the test could not be proved")
+    if not promises:
+        return "no promise was looked at"
+    unknown = [p for p in promises if p.get("held") not in (True, False)]
+    if unknown:
+        return str(unknown[0].get("sighting") or "a promise could not be looked at")
+    if kind == "static":
+        unread = [p for p in promises if p.get("unread") != []]
+        return f"not everything was read: {unread[0].get('unread')}" if unread else ""
+    return _doubt_in_steady(entries) or _doubt_in_canaries(entries, promises) or (_doubt_in_faults(entries, promises) if kind == "fault" else "")
+
+
+def _doubt_in_steady(entries: list[Entry]) -> str:
+    steady = [e for e in entries if e["event"] == "steady"]
+    first = next((e["seq"] for e in entries if e["event"] in ("promise", "fault-inject")), None)
+    if not any(e.get("ok") is True and (first is None or e["seq"] < first) for e in steady):
+        return "it was not seen steady before"
+    bad = [e for e in steady if e.get("ok") is not True]
+    return f"it was not steady before: {bad[0].get('sighting', 'no sighting')}" if bad else ""
+
+
+def _doubt_in_canaries(entries: list[Entry], promises: list[Entry]) -> str:
+    canaries = [e for e in entries if e["event"] == "canary"]
+    green = [e for e in canaries if e.get("red") is not True]
+    if green:
+        return f"the canary of {green[0].get('probe')} stayed green: the probe can't be seen red"
+    for promise in promises:
+        if not any(c.get("probe") == promise.get("probe") for c in canaries):
+            return f"the probe {promise.get('probe')} has never been seen red (no canary)"
+    return ""
+
+
+def _doubt_in_faults(entries: list[Entry], promises: list[Entry]) -> str:
+    injected = [e for e in entries if e["event"] == "fault-inject"]
+    if not injected:
+        return "no fault was injected"
+    for start in injected:
+        later = {e["event"]: e for e in entries if e.get("fault_id") == start.get("fault_id") and e["seq"] > start["seq"]}
+        bit, healed, converged = (later.get(k) for k in ("fault-bit", "fault-healed", "converged"))
+        if bit is None:
+            return f"no witness saw {start.get('fault')} bite"
+        if healed is None or healed.get("ok") is not True:
+            return f"{start.get('fault')} was not healed"
+        if converged is None:
+            return f"the cluster was not seen to converge after {start.get('fault')}"
+        if not bit["seq"] < healed["seq"] < converged["seq"]:
+            return f"{start.get('fault')}: bitten, healed and converged stand out of order"
+    watched = any(p.get("faults") for p in promises)
+    return "" if watched else "no promise was watched while a fault was in"
+
+
+def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | None:
+    """The promise that was really seen broken: while steady before, and where a fault is asked for, with it having bitten."""
+    if kind != "static" and _doubt_in_steady(entries):
+        return None
+    bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
+    for promise in promises:
+        if promise.get("held") is False and (kind != "fault" or any(seq < promise["seq"] for seq in bites)):
+            return promise
+    late = [e for e in entries if e["event"] == "converged" and e.get("ok") is False]
+    return late[0] if late and bites else None
+
+
+def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:
+    if not entries or entries[0]["event"] != "test-begin":
+        return _Part(Verdict.UNPROVEN, "the test never began")
+    skipped = [e for e in entries if e["event"] == "not-exercised"]
+    if skipped:
+        return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))
+    promises = [e for e in entries if e["event"] == "promise" and _bears_on(e, claim)]
+    figures = tuple({k: p.get(k) for k in ("what", "figure", "budget", "held", "sighting")} for p in promises)
+    broken = _broken(entries, promises, kind)
+    if broken:
+        return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
+    if entries[-1]["event"] != "test-end":
+        return _Part(Verdict.UNPROVEN, "the test didn't end: the journal stops in it", figures)
+    if entries[-1].get("outcome") != "passed" and not any(e["event"] == "unproven" for e in entries):
+        return _Part(Verdict.UNPROVEN, str(entries[-1].get("reason") or "the test itself failed"), figures)
+    doubt = _first_doubt(entries, promises, kind)
+    late = [e for e in entries if e["event"] == "converged" and e.get("ok") is not True]
+    if doubt or late:
+        return _Part(Verdict.UNPROVEN, doubt or str(late[0].get("sighting")), figures)
+    return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in promises), figures)
+
+
+_ORDER = (Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED, Verdict.HELD)
+
+
+def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
+    """Works out every verdict that a journal holds; claims of *all_claims* that no test was collected for come as not exercised.
+
+    One test that broke breaks its claim; a collected test that is missing leaves doubt. Nothing merges into a better verdict.
+    """
+    begin = next(record.of("run-begin"), {})
+    lane = str(begin.get("lane", ""))
+    collected = next(record.of("collected"), {}).get("tests", [])
+    by_test: dict[str, list[Entry]] = {}
+    for entry in record.entries:
+        if entry.get("test"):
+            by_test.setdefault(entry["test"], []).append(entry)
+    parts: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
+    for item in collected:
+        for claim in item["claims"]:
+            part = _judge(by_test.get(item["test"], []), claim["id"], item["kind"])
+            if part.verdict is Verdict.HELD and not record.sealed:
+                part = _Part(Verdict.UNPROVEN, f"the journal isn't whole: {record.problem}", part.figures)
+            parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
+    notes = begin.get("notes", [])
+    found = [_merged(claim, level, lane, of_claim, notes, record) for (claim, level), of_claim in sorted(parts.items())]
+    missing = sorted(set(all_claims) - {f.claim for f in found})
+    return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]
+
+
+def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: list[dict[str, Any]], record: Record) -> Finding:
+    worst = min((p for _, p in parts), key=lambda p: _ORDER.index(p.verdict))
+    reason = worst.reason
+    if worst.verdict in (Verdict.BROKE, Verdict.UNPROVEN):
+        reason = "; ".join(dict.fromkeys(p.reason for _, p in parts if p.verdict is worst.verdict))
+    subjects = set(next(record.of("collected"), {}).get("subjects", {}).get(claim, []))
+    touching = tuple(n["text"] for n in notes if "*" in n["touches"] or subjects & set(n["touches"]))
+    return Finding(claim, level, lane, worst.verdict, reason, tuple(t for t, _ in parts),
+                   tuple(f for _, p in parts for f in p.figures), touching)
+
+
+def exit_code(findings: list[Finding], required: Iterable[str] = ()) -> int:
+    """The exit code of a run, as the design states it."""
+    selected = [f for f in findings if f.tests]
+    seen = {f.verdict for f in selected}
+    if Verdict.BROKE in seen:
+        return EXIT_BROKE
+    if Verdict.UNPROVEN in seen:
+        return EXIT_UNPROVEN
+    required = set(required)
+    left = {f.claim for f in findings if f.verdict is Verdict.NOT_EXERCISED and ("all" in required or f.claim in required)}
+    if left or (required - {"all"}) - {f.claim for f in findings if f.verdict is not Verdict.NOT_EXERCISED}:
+        return EXIT_NOT_EXERCISED
+    return EXIT_HELD if Verdict.HELD in seen else EXIT_UNPROVEN  # a run that proved nothing is not green

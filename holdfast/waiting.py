@@ -1,0 +1,174 @@
+"""Waiting for the truth: `HOLDS`, probes, `eventually` and `always`. The one place that words a failed wait."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Final, ParamSpec, final
+
+P = ParamSpec("P")
+
+
+@final
+class _Holds:
+    def __repr__(self) -> str:
+        return "HOLDS"
+
+    def __bool__(self) -> bool:
+        raise TypeError("HOLDS is no boolean: compare with 'is HOLDS'")
+
+
+HOLDS: Final = _Holds()
+Sighting = str | _Holds
+
+
+class CannotLook(Exception):
+    """The probe got no data: neither green nor red (the API server didn't answer, a file couldn't be read)."""
+
+
+class Broke(AssertionError):
+    """A promise was seen broken."""
+
+
+class Unproven(Exception):
+    """Something leaves doubt, so that neither held nor broke may be said; the message is the reason."""
+
+
+class ProbeError(TypeError):
+    """A probe returned what is no sighting: a defect of the probe, never a verdict on the cluster."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One look at a cluster.
+
+    Attributes:
+        kind: the probe function's name; a canary counts for all probes of its kind.
+        text: how the probe reads in a sentence, such as ``node_ready('k3s2')``.
+        look: takes the cluster, gives `HOLDS` or a sentence that says what was seen.
+    """
+
+    kind: str
+    text: str
+    look: Callable[[Any], Sighting]
+
+    def __call__(self, cluster: Any) -> Sighting:
+        seen = self.look(cluster)
+        if seen is not HOLDS and not (isinstance(seen, str) and seen.strip()):
+            raise ProbeError(f"{self.text} returned {seen!r}; a probe returns HOLDS or a sentence that says what was seen")
+        return seen
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def probe(function: Callable[Concatenate[Any, P], Sighting]) -> Callable[P, Probe]:
+    """Makes a probe factory of ``function(cluster, ...)``: called with the rest of the arguments it gives a `Probe`."""
+
+    @functools.wraps(function)
+    def factory(*args: P.args, **kwargs: P.kwargs) -> Probe:
+        words = [_short(a) for a in args] + [f"{k}={_short(v)}" for k, v in kwargs.items()]
+        return Probe(function.__name__, f"{function.__name__}({', '.join(words)})", lambda cluster: function(cluster, *args, **kwargs))
+
+    return factory
+
+
+def _short(value: object) -> str:
+    text = str(value) if hasattr(value, "__dataclass_fields__") else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str | float) -> float:
+    """Go's duration text (``1m30s``) or a number of seconds, as seconds."""
+    if isinstance(duration, int | float):
+        return float(duration)
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", duration)
+    if not parts or "".join(n + u for n, u in parts) != duration.strip():
+        raise ValueError(f"{duration!r} is no duration: write 30s, 1m30s or 2h")
+    return sum(float(n) * _UNITS[u] for n, u in parts)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from; tests bring their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How a wait ended.
+
+    Attributes:
+        probe: what was looked at.
+        held: whether it held; None where there was no data.
+        took_s: seconds until it ended.
+        looks: how many looks were taken.
+        last: the last sighting in words.
+    """
+
+    probe: Probe
+    held: bool | None
+    took_s: float
+    looks: int
+    last: str
+
+    def sentence(self, mode: str, limit: str | float) -> str:
+        """The failure in words: what was expected, what was last seen, when."""
+        limit_text = limit if isinstance(limit, str) else f"{limit:g}s"
+        last = f"'{self.last}' at {self.took_s:.1f}s, look {self.looks}"
+        if self.held is None:
+            return f"{self.probe} could not be looked at: {last}"
+        must = f"must hold within {limit_text}" if mode == "eventually" else f"must hold throughout {limit_text}"
+        return f"{self.probe} {must}; last seen: {last}"
+
+
+def eventually(subject: object, what: Probe, within: str | float, *, every_s: float = 0.5, clock: Clock | None = None) -> Wait:
+    """Looks until *what* holds, or the limit is over.
+
+    A look that got no data counts as not held yet; where the very last look got none, the wait proves nothing (``held`` is None).
+    """
+    clock = clock or Clock()
+    limit, began, looks = seconds(within), clock.now(), 0
+    while True:
+        looks += 1
+        held: bool | None = False
+        try:
+            seen = what(subject)
+            if seen is HOLDS:
+                return Wait(what, True, clock.now() - began, looks, "held")
+            last = str(seen)
+        except CannotLook as why:
+            held, last = None, str(why)
+        if clock.now() - began >= limit:
+            return Wait(what, held, clock.now() - began, looks, last)
+        clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
+
+
+def always(subject: object, what: Probe, during: str | float, *, every_s: float = 0.5, clock: Clock | None = None) -> Wait:
+    """Looks again and again for the whole of *during*; the first look that doesn't hold ends it.
+
+    Looks without data are allowed as long as half of all looks had some and the last one had.
+    """
+    clock = clock or Clock()
+    limit, began, looks, blind, last = seconds(during), clock.now(), 0, 0, "held"
+    while True:
+        looks += 1
+        blind_now = False
+        try:
+            seen = what(subject)
+            if seen is not HOLDS:
+                return Wait(what, False, clock.now() - began, looks, str(seen))
+        except CannotLook as why:
+            blind, blind_now, last = blind + 1, True, str(why)
+        if clock.now() - began >= limit:
+            enough = not blind_now and blind * 2 <= looks
+            return Wait(what, True if enough else None, clock.now() - began, looks, "held" if enough else f"no data ({last})")
+        clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
