@@ -10,6 +10,15 @@ from holdfast.journal import Journal
 from holdfast.waiting import Broke, Unproven, Wait
 
 
+@dataclass
+class FaultTime:
+    """When a fault was in, as wall times in seconds; *healed* is None while it is in."""
+
+    text: str
+    injected: float
+    healed: float | None = None
+
+
 class Stage(StrEnum):
     """Where in its arc a test is."""
 
@@ -36,6 +45,10 @@ class Arc:
     stage: Stage = Stage.BEFORE
     faults: list[str] = field(default_factory=list)
     steady_seen: int = 0
+    broken: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    witnessed: list[str] = field(default_factory=list)
+    history: list[FaultTime] = field(default_factory=list)
 
     def write(self, event: str, **fields: Any) -> dict[str, Any]:
         """One line of this test."""
@@ -55,16 +68,29 @@ class Arc:
             raise Unproven(f"the canary of {probe} stayed green: {sighting}")
 
     def promise(self, what: str, probe: str, held: bool | None, sighting: str, *, figure: Any = None, budget: Any = None,
-                claims: tuple[str, ...] = ()) -> bool | None:
-        """A promise was looked at; it goes into the journal, whatever came out. Returns *held*."""
-        self.write("promise", what=what, probe=probe, held=held, sighting=sighting, figure=figure, budget=budget, claims=list(claims),
-                   faults=list(self.faults))
-        return held
+                claims: tuple[str, ...] = (), faults: list[str] | None = None, soft: bool = False) -> None:
+        """A promise was looked at; it goes into the journal, whatever came out.
 
-    def require(self, what: str, probe: str, held: bool | None, sighting: str, **more: Any) -> None:
-        """As `promise`, and ends the test where it didn't hold."""
-        if self.promise(what, probe, held, sighting, **more) is not True:
+        One that didn't hold ends the test at once, or at its end where it is *soft* (what else there is to measure is measured).
+        """
+        self.write("promise", what=what, probe=probe, held=held, sighting=sighting, figure=figure, budget=budget, claims=list(claims),
+                   faults=self.faults if faults is None else faults)
+        if held is True:
+            return
+        if not soft:
             self.fail(held, sighting)
+        (self.broken if held is False else self.doubts).append(sighting)
+
+    def faults_between(self, begin: float, end: float) -> list[str]:
+        """The faults that were in at any time between two wall times."""
+        return [f.text for f in self.history if f.injected <= end and (f.healed is None or f.healed >= begin)]
+
+    def finish(self) -> None:
+        """At the end of the test: raises for the promises that didn't hold and had let it go on."""
+        if self.broken:
+            self.fail(False, "; ".join(self.broken))
+        if self.doubts:
+            self.fail(None, "; ".join(self.doubts))
 
     def fail(self, held: bool | None, sighting: str) -> None:
         """Ends the test with the whole sentence: what was seen, which faults were in, how to run it again."""
@@ -79,10 +105,11 @@ class Arc:
         if self.stage is Stage.WITNESS:
             if wait.held is not True:
                 raise Unproven(wait.sentence(mode, limit))
+            self.witnessed.append(f"{wait.probe} after {took}s")
         elif self.stage is Stage.BEFORE and self.kind == "fault":
             self.steady(what, wait.held is True, f"held after {took}s" if wait.held else wait.sentence(mode, limit))
         else:
             good = f"{wait.probe} held after {took}s" if mode == "eventually" else f"{wait.probe} held for {took}s ({wait.looks} looks)"
-            self.require(what, wait.probe.kind, wait.held, good if wait.held else wait.sentence(mode, limit), figure=f"{took}s", budget=str(limit),
+            self.promise(what, wait.probe.kind, wait.held, good if wait.held else wait.sentence(mode, limit), figure=f"{took}s", budget=str(limit),
                          claims=claims)
         return wait

@@ -17,6 +17,15 @@ from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, alwa
 
 
 @dataclass
+class PowerWindow:
+    """When a node was without power, as wall times in seconds: a vantage point on it is lost with it, which is data."""
+
+    node: str
+    off: float
+    on: float = 0.0
+
+
+@dataclass
 class Cluster:
     """A running cluster with the tree on it.
 
@@ -42,7 +51,8 @@ class Cluster:
     undo: UndoFile
     stand_ins: frozenset[str] = frozenset()
     arc: Arc | None = None
-    tainted: str = field(default="")
+    tainted: str = ""
+    power_windows: list[PowerWindow] = field(default_factory=list)
 
     @property
     def timers(self) -> Timers:

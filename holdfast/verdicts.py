@@ -139,14 +139,14 @@ def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:
     if skipped:
         return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))
     promises = [e for e in entries if e["event"] == "promise" and _bears_on(e, claim)]
-    figures = tuple({k: p.get(k) for k in ("what", "figure", "budget", "held", "sighting")} for p in promises)
+    figures = tuple({k: p.get(k) for k in ("what", "probe", "figure", "budget", "held", "sighting")} for p in promises)
     broken = _broken(entries, promises, kind)
     if broken:
         return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
     if entries[-1]["event"] != "test-end":
         return _Part(Verdict.UNPROVEN, "the test didn't end: the journal stops in it", figures)
-    if entries[-1].get("outcome") != "passed" and not any(e["event"] == "unproven" for e in entries):
-        return _Part(Verdict.UNPROVEN, str(entries[-1].get("reason") or "the test itself failed"), figures)
+    if entries[-1].get("outcome") != "completed" and not any(e["event"] == "unproven" for e in entries):
+        return _Part(Verdict.UNPROVEN, f"the test stopped early: {entries[-1].get('reason') or 'no reason was given'}", figures)
     doubt = _first_doubt(entries, promises, kind)
     late = [e for e in entries if e["event"] == "converged" and e.get("ok") is not True]
     if doubt or late:

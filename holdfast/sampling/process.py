@@ -143,8 +143,9 @@ async def follow_file(path: Path, out: Path, control_port: int) -> None:
                 said, stop, running = text, asyncio.Event(), None
                 Answer.nonce = specification.get("nonce", "")
                 if specification["targets"]:
-                    out.mkdir(parents=True, exist_ok=True)
-                    file = (out / f"{specification['watch']}.{time.time():.3f}.txt").open("w")
+                    folder = out / specification["watch"]
+                    folder.mkdir(parents=True, exist_ok=True)
+                    file = (folder / f"{time.time():.3f}.txt").open("w")
                     running = asyncio.create_task(Watch(specification, file, control_port).run(stop))
         await asyncio.sleep(0.1)
 

@@ -1,0 +1,1 @@
+"""Nothing is configured here: the plugin comes with the package (holdfast/plugin.py)."""

@@ -1,0 +1,62 @@
+"""The claims register (``suites/claims.toml``) and `@claim`, which ties a test to the sentences that it shows."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.places import CHECKOUT
+
+REGISTER = CHECKOUT / "suites" / "claims.toml"
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of the architecture document.
+
+    Attributes:
+        quotes: word for word.
+        subjects: what the sentence is about; a stand-in for one of them lowers the verdict to ``model``.
+        touches: what else a fidelity note may be about.
+        budgets: by name: the value as text, and why it is that.
+    """
+
+    id: str
+    section: str
+    quotes: tuple[str, ...]
+    subjects: tuple[str, ...]
+    touches: tuple[str, ...] = ()
+    budgets: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def level(self, stand_ins: frozenset[str]) -> str:
+        """The evidence level that a cluster test of this claim reaches on a lane with these stand-ins."""
+        return "model" if stand_ins & set(self.subjects) else "lab"
+
+
+def load(path: Path = REGISTER) -> dict[str, Claim]:
+    """Every claim, by id. Raises UsageError for a file that is wrong."""
+    try:
+        entries = tomllib.loads(path.read_text())["claim"]
+        return {e["id"]: Claim(e["id"], e["section"], tuple(e["quotes"]), tuple(e["subjects"]), tuple(e.get("touches", ())), e.get("budgets", {}))
+                for e in entries}
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise UsageError(f"the claims register {path} can't be read: {error}", "mend it, then run again") from None
+
+
+def unknown(wanted: str, known: dict[str, Claim]) -> str:
+    """The sentence for a claim id that isn't in the register, with the nearest one."""
+    near = difflib.get_close_matches(wanted, known, 1, cutoff=0.5)
+    return f"unknown claim '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def claim(*ids: str) -> Callable[[T], T]:
+    """Marks a test as the proof of claims; ids that aren't in the register fail at collection."""
+    return pytest.mark.claim(*ids)  # type: ignore[return-value]

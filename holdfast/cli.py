@@ -1,0 +1,169 @@
+"""The `holdfast` command: thin, every verb calls the room that owns it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+from holdfast import claims
+from holdfast.errors import UsageError
+from holdfast.host import images
+from holdfast.host.recipes import Recipes
+from holdfast.lane.lane import Lane, ensure_host
+from holdfast.lane.lock import LaneLock
+from holdfast.places import CHECKOUT, reports_dir
+from holdfast.plugin import Plugin
+from holdfast.progress import console
+from holdfast.reporting import expected as expecting
+from holdfast.reporting import report as reporting
+from holdfast.reporting import terminal
+from holdfast.run import Run, new_folder
+from holdfast.verdicts import EXIT_UNEXPECTED, EXIT_USAGE, exit_code
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=(
+    "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
+    "architecture document are true. Start with: holdfast verify"))
+
+LaneName = Annotated[str, typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/swift (fast node timers) or kind/true.")]
+TreePath = Annotated[Path, typer.Option("--tree", envvar="TREE", help="The GitOps tree: a Git checkout with a Flux entry.")]
+EntryName = Annotated[str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")]
+_TREE = CHECKOUT / "fixtures" / "gitops"
+
+
+@app.command()
+def verify(  # noqa: PLR0917  a command line
+    lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName = "",
+    select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
+    claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the tests of this claim id (again for more).")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster for a later --reuse.")] = False,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Use the kept cluster, healed first; it is kept again.")] = False,
+    require: Annotated[list[str] | None, typer.Option("--require", help="Exit 12 if this claim id (or: all) was not exercised.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only the lab smoke: one claim of each fault, and the observations.")] = False,
+    expect: Annotated[Path | None, typer.Option("--expect", help="Compare with this file; exit 13 where any verdict differs, better or worse.")] = None,
+) -> None:
+    """Runs the suites on a lane and says what held, what broke, and what is unproven.
+
+    Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
+    64 the command or the tree can't be used.
+    """
+    one, register = Lane(lane, tree, entry), claims.load()
+    for wanted in [*(claim or []), *(require or [])]:
+        if wanted not in register and wanted != "all":
+            raise UsageError(claims.unknown(wanted, register), "see suites/claims.toml for all ids")
+    wishes = expecting.load(expect) if expect else []
+    one.preflight()
+    folder = new_folder()
+    with LaneLock(folder.name):
+        ensure_host()
+        one.clean_dead()
+        run = Run(one, folder, reuse=reuse, command=f"holdfast verify --lane {lane}")
+        console.print(f"run {run.name} on {lane}: tree {one.tree.name} at {one.checkout.commit[:12]}")
+        run.begin()
+        try:
+            pytest_code = _pytest(run, select, claim or [], smoke=smoke)
+        finally:
+            _end(run, keep=keep or reuse)
+    record, found = reporting.make(folder, console)
+    code = exit_code(found, require or [])
+    if pytest_code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise UsageError("no test was selected" if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED else "the suites can't be collected",
+                         "see the lines above; holdfast verify --help")
+    if expect:
+        said = expecting.differences(found, wishes, lane, smoke=smoke)
+        for line in said:
+            console.print(f"  not as expected: {line}", style="red")
+        code = EXIT_UNEXPECTED if said else 0
+        console.print(f"{'exit 13: ' + str(len(said)) + ' verdicts are not as expected' if said else 'exit 0: every verdict is as ' + expect.name + ' expects'}")
+    else:
+        console.print(terminal.exit_line(code))
+    raise typer.Exit(code)
+
+
+def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
+    suites = [str(CHECKOUT / "suites" / name) for name in ("bootstrap", "faults")]
+    options = ["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "pyproject.toml"), "-v", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly",
+               "--alluredir", str(run.folder / "allure-results")]
+    if select:
+        options += ["-k", select]
+    if smoke:
+        options += ["-m", "smoke"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # healed as after Ctrl-C
+    return int(pytest.main([*options, *suites], plugins=[Plugin(run, frozenset(wanted))]))
+
+
+def _end(run: Run, *, keep: bool) -> None:
+    """Seals the journal and leaves the machine as it was; what goes wrong here is left to the next start, which finds it on disk."""
+    run.journal.seal()
+    if keep and not run.tainted and (run.lane.state() or None):
+        run.lane.keep()
+        console.print(f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}")
+    else:
+        run.lane.down(quiet=True)
+
+
+@app.command()
+def up(lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName = "") -> None:
+    """Brings a lane up with the tree on it and keeps it, for a suite author's loop with: holdfast verify --reuse."""
+    one = Lane(lane, tree, entry)
+    one.preflight()
+    folder = new_folder()
+    with LaneLock(folder.name):
+        ensure_host()
+        one.clean_dead()
+        run = Run(one, folder)
+        run.begin()
+        try:
+            run.cluster()
+        finally:
+            run.journal.seal()
+        one.keep()
+    console.print(f"  {lane} is up; its kubeconfig: {one.driver.kubeconfig}")
+
+
+@app.command()
+def down(lane: LaneName = "kind/swift") -> None:
+    """Removes a lane's cluster, its Git server and its network, and nothing else."""
+    with LaneLock("holdfast down"):
+        console.print("  removed" if Lane(lane, _TREE).down() else f"  there is nothing of {lane}")
+
+
+@app.command()
+def heal(lane: LaneName = "kind/swift") -> None:
+    """Replays what a dead run left undone on a lane's cluster; the cluster stays."""
+    with LaneLock("holdfast heal"):
+        count = Lane(lane, _TREE).heal()
+        console.print(f"  {count} steps undone" if count else "  nothing is left to heal")
+
+
+@app.command()
+def build() -> None:
+    """Builds the offline images that aren't there yet (`holdfast verify` does so by itself where no image registry answers)."""
+    ensure_host()
+    console.print(f"  node image: {images.build(Recipes())}")
+
+
+@app.command()
+def report(run: Annotated[Path | None, typer.Argument(help="A run's folder; the newest one without it.")] = None) -> None:
+    """Renders the reports of a run again, from its journal alone."""
+    folders = sorted(p for p in reports_dir().iterdir() if (p / "journal.jsonl").exists())
+    if run is None and not folders:
+        raise UsageError("there is no run yet", "run: holdfast verify")
+    reporting.make(run or folders[-1], console)
+
+
+def main() -> None:
+    """The entry point: a UsageError is one message and exit 64, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        console.print(f"holdfast: {error}", style="red", markup=False)
+        sys.exit(EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main()

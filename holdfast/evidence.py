@@ -1,0 +1,42 @@
+"""On failure: what the cluster looked like, kept outside of it before it is healed. Secrets are never read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from holdfast.cluster import Cluster
+
+_KINDS = ("Node", "Pod", "Deployment", "DaemonSet", "Service", "EndpointSlice", "Ingress", "Kustomization", "HelmRelease", "GitRepository", "Event")
+
+
+def capture(cluster: Cluster, folder: Path) -> list[str]:
+    """Writes what can be read into *folder*; returns what couldn't, in words. Never raises."""
+    folder.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+
+    def keep(name: str, read: Callable[[], str]) -> None:
+        try:
+            (folder / name).write_text(read())
+        except Exception as error:  # noqa: BLE001  evidence of one thing must not cost that of the next
+            failed.append(f"{name}: {str(error)[:100]}")
+
+    for kind in _KINDS:
+        keep(f"{kind.lower()}s.json", lambda kind=kind: json.dumps(cluster.objects.list(kind), indent=1, default=str))  # type: ignore[misc]
+        if failed:
+            break  # the API is away: each further look would cost its whole time limit
+    if not failed:
+        for pod in cluster.objects.list("Pod"):
+            namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            if namespace in ("flux-system", "ingress-nginx", cluster.adaptations.ingress.namespace):
+                keep(f"log-{namespace}-{name}.txt", lambda p=name, n=namespace: cluster.objects.log(p, n))  # type: ignore[misc]
+    for node in cluster.nodes():
+        keep(f"journal-{node.name}.txt", lambda n=node.name: cluster.host(n).run("journalctl --no-pager -n 300").stdout)  # type: ignore[misc]
+    return failed
+
+
+def folder_name(text: str) -> str:
+    """A file name for a test and a fault."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:80]

@@ -1,0 +1,41 @@
+"""Faults of the ingress controller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from holdfast.cluster import Cluster
+from holdfast.faults.fault import fault
+from holdfast.probes.ingress import controller_pods, refuses
+
+_GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+
+
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    """An object as it can be applied again."""
+    meta = {k: v for k, v in item["metadata"].items() if k not in _GIVEN_BY_THE_SERVER}
+    return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}
+
+
+@fault()
+def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
+    """The ingress controller's workload is deleted.
+
+    Args:
+        hold: its release is suspended, so that it stays away until it is healed; else whoever owns it brings it back by itself.
+    """
+    place = cluster.adaptations.ingress
+    kind, _, name = place.workload.partition("/")
+    found = cluster.objects.get(kind, name, place.namespace)
+    assert found, f"a steady cluster has {place.workload}"
+    cluster.undo.before("apply", object=_plain(found))
+    if hold:
+        cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
+        cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})
+    cluster.objects.delete(kind, name, place.namespace, grace_s=0)
+    cluster.eventually(refuses(cluster.app.host), within="60s")
+    yield
+    if hold:
+        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.eventually(controller_pods(1), within="3m")

@@ -1,0 +1,30 @@
+"""Faults of whole nodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from holdfast.cluster import Cluster, PowerWindow
+from holdfast.drivers.driver import NodePower
+from holdfast.faults.fault import fault
+from holdfast.probes.nodes import api_refuses, node_not_ready, node_ready
+
+
+@fault(NodePower)
+def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
+    """Cuts the power of a node: no drain, no goodbye.
+
+    The witness of a worker is the control plane, which calls it NotReady; the witness of the server is its API, which refuses.
+    """
+    driver, server = cast(NodePower, cluster.driver), cluster.node(node).role == "server"
+    cluster.undo.before("power-on", node=node)
+    window = PowerWindow(node, time.time())
+    cluster.power_windows.append(window)
+    driver.power_off(node)
+    cluster.eventually(api_refuses() if server else node_not_ready(node), within=cluster.timers.node_lost_s + 20)
+    yield
+    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    window.on = time.time()
+    cluster.eventually(node_ready(node), within="5m")

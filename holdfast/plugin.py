@@ -1,0 +1,180 @@
+"""The pytest plugin: fixtures and hooks that join tests to a run. Glue only; inert outside of `holdfast verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any, cast
+
+import pytest
+
+from holdfast import claims
+from holdfast.arc import Arc
+from holdfast.cluster import Cluster
+from holdfast.errors import UsageError
+from holdfast.faults.fault import Faults, NotExercised
+from holdfast.gitserver import GitServer
+from holdfast.run import Run
+from holdfast.sampling.watch import Sampler
+from holdfast.waiting import Broke, Unproven
+
+RUN = pytest.StashKey[Run]()
+_ENDED = pytest.StashKey[bool]()
+
+
+class Plugin:
+    """Registered by `holdfast verify` with its run; *wanted* limits it to tests of these claims."""
+
+    def __init__(self, run: Run, wanted: frozenset[str] = frozenset()) -> None:
+        self.run, self.wanted = run, wanted
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keeps the tests of the wanted claims, where any were named."""
+        left = [item for item in items if self.wanted and not self.wanted & set(_ids(item))]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if item not in left]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[RUN] = self.run
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Writes down which claims were selected: what was collected and has no end later is unproven."""
+        register, tests, subjects = claims.load(), [], {}
+        for item in session.items:
+            ids = _ids(item)
+            if ids:
+                levels = [{"id": i, "level": register[i].level(self.run.lane.stand_ins)} for i in ids]
+                tests.append({"test": item.nodeid, "kind": _kind(item), "claims": levels})
+                subjects |= {i: [*register[i].subjects, *register[i].touches] for i in ids}
+        self.run.journal.write("collected", tests=tests, subjects=subjects)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if not _ids(item):
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, Broke | Unproven):
+            report.longrepr = str(error)
+        if isinstance(error, Unproven):
+            report.user_properties.append(("unproven", str(error)))
+        self._end(item, call, error, report)
+        return report
+
+    def _end(self, item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None, report: pytest.TestReport) -> None:
+        """The last line of a test in the journal, written once."""
+        if item.stash.get(_ENDED, False) or (call.when == "setup" and error is None):
+            return
+        item.stash[_ENDED] = True
+        write = lambda event, **fields: self.run.journal.write(event, test=item.nodeid, **fields)  # noqa: E731
+        soft = getattr(error, "soft", False)  # then the promises themselves say which claims are in doubt
+        if report.skipped:
+            write("not-exercised", reason=str(error))
+        elif isinstance(error, Unproven) and not soft:
+            write("unproven", reason=str(error))
+        elif error is not None and not isinstance(error, Broke | Unproven):
+            write("unproven", reason=f"harness error: {type(error).__name__}: {str(error)[:300]}")
+        outcome = "completed" if error is None or soft else "stopped"
+        write("test-end", outcome=outcome, reason=str(error) if error else "")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        try:
+            result = yield
+            arc = cast(Arc | None, pyfuncitem.funcargs.get("arc"))
+            if arc:
+                try:
+                    arc.finish()
+                except (Broke, Unproven) as error:
+                    error.soft = True  # type: ignore[union-attr]  # every measure was taken
+                    raise
+        except NotExercised as error:
+            pytest.skip(str(error))
+        return result
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """broke = failed, unproven = error, not exercised = skipped."""
+        if any(name == "unproven" for name, _ in report.user_properties):
+            return ("error", "U", "UNPROVEN") if report.when != "teardown" else None
+        if report.failed and report.when == "call":
+            return "failed", "B", "BROKE"
+        if report.passed and report.when == "call":
+            return "passed", "H", "HELD"
+        return None
+
+
+def _ids(item: pytest.Item) -> list[str]:
+    return list(dict.fromkeys(i for mark in item.iter_markers("claim") for i in mark.args))
+
+
+def _kind(item: pytest.Item) -> str:
+    return "fault" if "faults" in getattr(item, "fixturenames", ()) else "observation"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the mark."""
+    config.addinivalue_line("markers", "claim(*ids): the claims of suites/claims.toml that the test shows")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fails collection for a claim id that isn't in the register."""
+    register = claims.load() if any(_ids(item) for item in items) else {}
+    for item in items:
+        for wanted in _ids(item):
+            if wanted not in register:
+                raise pytest.UsageError(f"{item.nodeid}: {claims.unknown(wanted, register)}")
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Run:
+    """The run that this test belongs to."""
+    if RUN not in request.config.stash:
+        pytest.fail("a test with a cluster runs by: holdfast verify -k NAME", pytrace=False)
+    return request.config.stash[RUN]
+
+
+@pytest.fixture
+def arc(request: pytest.FixtureRequest, run: Run) -> Iterator[Arc]:
+    """The arc of this test; the journal knows it from here on."""
+    item = cast(pytest.Item, request.node)
+    rerun = f"{run.command} -k {item.name}"
+    made = Arc(run.journal, item.nodeid, _kind(item), rerun)
+    made.write("test-begin", claims=_ids(item), kind=made.kind)
+    yield made
+
+
+@pytest.fixture
+def cluster(run: Run, arc: Arc) -> Iterator[Cluster]:
+    """The lane's cluster, steady when a test gets it."""
+    made = run.cluster()
+    made.arc = arc
+    made.power_windows.clear()
+    yield made
+    made.arc = None
+
+
+@pytest.fixture
+def faults(run: Run, cluster: Cluster, arc: Arc) -> Faults:
+    """Runs faults: `with faults(node_loss("k3s2")): …`."""
+    return Faults(cluster, lambda what: run.capture(arc.test, what), run.taint)
+
+
+@pytest.fixture
+def sampler(run: Run, cluster: Cluster, arc: Arc) -> Sampler:
+    """Runs watches: `with sampler.watch(ingress()) as seen: …`."""
+    return Sampler(cluster, run.folder / "samples" / arc.test.rpartition("::")[2])
+
+
+@pytest.fixture
+def git(run: Run, cluster: Cluster) -> GitServer:
+    """The Git server that Flux pulls from."""
+    return run.lane.git()
+
+
+def budget(claim_id: str, name: str) -> str:
+    """A budget of the register, as text."""
+    found: dict[str, Any] = claims.load()[claim_id].budgets
+    if name not in found:
+        raise UsageError(f"the claim {claim_id} has no budget '{name}'", "add it to suites/claims.toml, with the reason")
+    return str(found[name]["value"])

@@ -1,0 +1,154 @@
+"""What Flux has done: Kustomizations, releases, sources, its controllers."""
+
+from __future__ import annotations
+
+from holdfast.cluster import Cluster
+from holdfast.gitserver import Push
+from holdfast.objects import Object, condition, name_of
+from holdfast.waiting import HOLDS, Sighting, probe
+
+NAMESPACE = "flux-system"
+CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
+MARKER = "holdfast-marker"
+
+
+def _ready(item: Object) -> str:
+    """Why an object of Flux's isn't ready, or an empty string."""
+    found = condition(item, "Ready")
+    if found.get("status") == "True" and (item["status"].get("observedGeneration") in (None, item["metadata"]["generation"])):
+        return ""
+    return f"{name_of(item)} is not ready: {str(found.get('message') or 'no status yet')[:160]}"
+
+
+def _not_suspended(items: list[Object]) -> list[Object]:
+    return [i for i in items if not i["spec"].get("suspend")]
+
+
+@probe
+def tree_applied(cluster: Cluster) -> Sighting:
+    """Every Kustomization and release that isn't suspended is ready, the Kustomizations at the revision that their source has."""
+    source = cluster.objects.get("GitRepository", cluster.start.source.name, cluster.start.source.namespace)
+    if not source:
+        return "the GitRepository isn't there"
+    revision = ((source.get("status") or {}).get("artifact") or {}).get("revision")
+    kustomizations = _not_suspended(cluster.objects.list("Kustomization"))
+    for item in [source, *kustomizations, *_not_suspended(cluster.objects.list("HelmRelease"))]:
+        if why := _ready(item):
+            return why
+    for item in kustomizations:
+        applied = (item.get("status") or {}).get("lastAppliedRevision")
+        if applied != revision:
+            return f"{name_of(item)} is at {applied}, its source at {revision}"
+    return HOLDS if kustomizations else "there is no Kustomization yet"
+
+
+@probe
+def at_revision(cluster: Cluster, push: Push) -> Sighting:
+    """Every Kustomization carries Ready with the pushed revision, every release Ready (but what is suspended)."""
+    for item in _not_suspended(cluster.objects.list("Kustomization")):
+        status = item.get("status") or {}
+        if status.get("lastAppliedRevision") != push.revision or _ready(item):
+            return f"{name_of(item)} is at {status.get('lastAppliedRevision')}, Ready {condition(item, 'Ready').get('status')}"
+    releases = _not_suspended(cluster.objects.list("HelmRelease"))
+    return next((why for item in releases if (why := _ready(item))), HOLDS)
+
+
+def _marker(cluster: Cluster) -> str | None:
+    found = cluster.objects.get("ConfigMap", MARKER, NAMESPACE)
+    return (found.get("data") or {}).get("marker") if found else None
+
+
+@probe
+def marked(cluster: Cluster, marker: str) -> Sighting:
+    """The commit with this marker is applied."""
+    found = _marker(cluster)
+    return HOLDS if found == marker else f"the marker in the cluster is {found!r}, not {marker!r}"
+
+
+@probe
+def not_marked(cluster: Cluster, marker: str) -> Sighting:
+    """The commit with this marker is not applied."""
+    return f"the commit with the marker {marker!r} is applied" if _marker(cluster) == marker else HOLDS
+
+
+@probe
+def commit_status_written(cluster: Cluster) -> Sighting:
+    """Something writes a commit's status back to the Git host: a Provider of such a kind, with an Alert that uses it."""
+    kinds = ("github", "gitlab", "gitea", "bitbucket", "bitbucketserver", "azuredevops")
+    providers = {p["metadata"]["name"] for p in cluster.objects.list("Provider") if p["spec"].get("type") in kinds}
+    if not providers:
+        return "the tree has no Provider that writes commit status, so nothing is reported back to Git"
+    alerts = [a for a in cluster.objects.list("Alert") if (a["spec"].get("providerRef") or {}).get("name") in providers]
+    return HOLDS if alerts else f"no Alert uses the Provider {', '.join(sorted(providers))}"
+
+
+@probe
+def controllers_ready(cluster: Cluster, *names: str) -> Sighting:
+    """The controllers' Deployments have a ready pod each."""
+    for name in names or CONTROLLERS:
+        found = cluster.objects.get("Deployment", name, NAMESPACE)
+        if not found:
+            return f"there is no Deployment {NAMESPACE}/{name}"
+        if not (found.get("status") or {}).get("readyReplicas"):
+            return f"{name} has no ready pod"
+    return HOLDS
+
+
+@probe
+def no_controller_pod(cluster: Cluster) -> Sighting:
+    """No pod of any controller exists any more, seen at the pods and not at what was scaled."""
+    left = [p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE) if p["metadata"]["name"].rpartition("-")[0].rpartition("-")[0] in CONTROLLERS]
+    return f"still there: {', '.join(left)}" if left else HOLDS
+
+
+@probe
+def pod_gone(cluster: Cluster, name: str, old: frozenset[str]) -> Sighting:
+    """None of the *old* pods (UIDs) of a controller exists any more."""
+    left = [p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}") if p["metadata"]["uid"] in old]
+    return f"still there: {', '.join(left)}" if left else HOLDS
+
+
+@probe
+def controller_replaced(cluster: Cluster, name: str, old: frozenset[str]) -> Sighting:
+    """A controller runs in a ready pod that is none of the *old* ones (UIDs)."""
+    pods = cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")
+    fresh = [p for p in pods if p["metadata"]["uid"] not in old and condition(p, "Ready").get("status") == "True"]
+    return HOLDS if fresh else f"{name}: {len(pods)} pods, none of them new and ready"
+
+
+@probe
+def source_fails(cluster: Cluster, name: str, namespace: str, word: str) -> Sighting:
+    """A GitRepository says that it isn't ready, with *word* in its message."""
+    found = cluster.objects.get("GitRepository", name, namespace)
+    ready = condition(found or {}, "Ready") if found else {}
+    if ready.get("status") == "False" and word.lower() in ready.get("message", "").lower():
+        return HOLDS
+    return f"{name}: Ready is {ready.get('status')}, '{ready.get('message', '')[:120]}'"
+
+
+@probe
+def source_ready(cluster: Cluster, name: str, namespace: str) -> Sighting:
+    """A GitRepository holds an artifact."""
+    found = cluster.objects.get("GitRepository", name, namespace)
+    return (_ready(found) or HOLDS) if found else f"there is no GitRepository {namespace}/{name}"
+
+
+def inventory(cluster: Cluster) -> frozenset[str]:
+    """Every object that Flux's Kustomizations say they own."""
+    return frozenset(f"{item['metadata']['name']}:{entry['id']}" for item in cluster.objects.list("Kustomization")
+                     for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or [])
+
+
+@probe
+def inventory_is(cluster: Cluster, wanted: frozenset[str]) -> Sighting:
+    """Flux owns exactly these objects, and each of them is still there."""
+    now = inventory(cluster)
+    if now != wanted:
+        return f"gone from the inventory: {sorted(wanted - now)[:3]}; new in it: {sorted(now - wanted)[:3]}"
+    for entry in sorted(now):
+        namespace, name, group, kind = entry.partition(":")[2].replace("__", ":").split("_")
+        version = next((v for v in ("v1", "v2") if group.endswith("toolkit.fluxcd.io")), "v1")
+        api = f"{group}/{'v2' if group.startswith('helm.') else version}" if group else "v1"
+        if not cluster.objects.get(kind, name.replace(":", "__"), namespace or None, version=api):
+            return f"{kind} {namespace}/{name} is in the inventory, but not in the cluster"
+    return HOLDS

@@ -1,0 +1,100 @@
+"""Nodes: ready or lost, and what listens on them."""
+
+from __future__ import annotations
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+from holdfast.cluster import Cluster
+from holdfast.objects import condition
+from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
+
+
+def _status(cluster: Cluster, node: str) -> str:
+    found = cluster.objects.get("Node", node)
+    return str(condition(found, "Ready").get("status")) if found else "absent"
+
+
+@probe
+def node_ready(cluster: Cluster, node: str) -> Sighting:
+    """The API says that the node is Ready."""
+    status = _status(cluster, node)
+    return HOLDS if status == "True" else f"{node} is {status}"
+
+
+@probe
+def nodes_ready(cluster: Cluster) -> Sighting:
+    """Every node of the lane is Ready and schedulable."""
+    for node in cluster.nodes():
+        if _status(cluster, node.name) != "True":
+            return f"{node.name} is not Ready"
+    return HOLDS
+
+
+@probe
+def node_not_ready(cluster: Cluster, node: str) -> Sighting:
+    """The control plane has given the node up: not by the power that was cut, but by the leases that stopped."""
+    status = _status(cluster, node)
+    return f"{node} is still Ready" if status == "True" else HOLDS
+
+
+@probe
+def api_refuses(cluster: Cluster) -> Sighting:
+    """The API server's port takes no connection."""
+    url = urlsplit(cluster.objects.server)
+    try:
+        socket.create_connection((url.hostname, url.port), timeout=2).close()
+    except OSError:
+        return HOLDS
+    return "the API server's port takes connections"
+
+
+@probe
+def api_answers(cluster: Cluster) -> Sighting:
+    """The API server lists nodes."""
+    try:
+        return HOLDS if cluster.objects.list("Node") else "the API server knows no node"
+    except CannotLook as why:
+        return str(why)
+
+
+# What a node of kubeadm's listens on by itself: the API server, etcd's peers and clients, kubelet, kube-proxy's health, and the
+# scheduler's and the controller manager's own (on loopback only, so not seen here).
+OWN_PORTS = {"server": {6443, 2379, 2380, 10250, 10256}, "worker": {10250, 10256}}
+
+
+def listening(cluster: Cluster, node: str) -> set[int]:
+    """TCP ports that a node listens on at an address other than loopback, read on the node itself."""
+    text = cluster.host(node).check_output("ss -Hltn")
+    found = set()
+    for line in text.splitlines():
+        address, _, port = line.split()[3].rpartition(":")
+        if not re.match(r"(\[::1\]|127\.)", address.replace("[::ffff:127.", "127.")):
+            found.add(int(port))
+    return found
+
+
+@probe
+def listens_only_on(cluster: Cluster, node: str, stated: frozenset[int]) -> Sighting:
+    """The node listens on its own ports and on the stated ones, and on no other."""
+    role = cluster.node(node).role
+    more = listening(cluster, node) - OWN_PORTS[role] - stated
+    return f"{node} also listens on {', '.join(map(str, sorted(more)))}" if more else HOLDS
+
+
+@probe
+def exposes_only(cluster: Cluster, stated: frozenset[int]) -> Sighting:
+    """No Service but the stated node ports is open to the outside; no pod takes a host port."""
+    for service in cluster.objects.list("Service"):
+        name, spec = service["metadata"]["name"], service["spec"]
+        if spec.get("type") == "LoadBalancer":
+            return f"the Service {name} is a LoadBalancer"
+        more = [p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort") and p["nodePort"] not in stated]
+        if more:
+            return f"the Service {name} opens the node ports {more}"
+    for pod in cluster.objects.list("Pod"):
+        ports = [p["hostPort"] for c in pod["spec"]["containers"] for p in c.get("ports") or [] if p.get("hostPort")]
+        if ports and not pod["spec"].get("hostNetwork"):
+            return f"the pod {pod['metadata']['namespace']}/{pod['metadata']['name']} takes the host ports {ports}"
+    return HOLDS

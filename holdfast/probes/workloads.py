@@ -1,0 +1,104 @@
+"""Workloads and their pods."""
+
+from __future__ import annotations
+
+from holdfast.cluster import Cluster
+from holdfast.objects import Object, condition, name_of
+from holdfast.waiting import HOLDS, Sighting, probe
+
+
+def _lacks(item: Object) -> str:
+    """What a workload lacks, or an empty string."""
+    status, meta = item.get("status") or {}, item["metadata"]
+    wanted = status.get("desiredNumberScheduled", 0) if item["kind"] == "DaemonSet" else item["spec"].get("replicas", 1)
+    ready = status.get("numberReady" if item["kind"] == "DaemonSet" else "readyReplicas", 0) or 0
+    if status.get("observedGeneration", 0) < meta["generation"]:
+        return f"{name_of(item)} was not looked at by its controller yet"
+    return "" if ready >= wanted else f"{name_of(item)} has {ready} of {wanted} pods ready"
+
+
+@probe
+def workloads_ready(cluster: Cluster) -> Sighting:
+    """Every Deployment, DaemonSet and StatefulSet of the cluster has all its pods ready."""
+    items = [i for kind in ("Deployment", "DaemonSet", "StatefulSet") for i in cluster.objects.list(kind)]
+    return next((why for item in items if (why := _lacks(item))), HOLDS) if items else "there is no workload"
+
+
+@probe
+def workload_ready(cluster: Cluster, workload: str, namespace: str) -> Sighting:
+    """One workload, written ``Kind/name``, has all its pods ready."""
+    kind, _, name = workload.partition("/")
+    found = cluster.objects.get(kind, name, namespace)
+    return (_lacks(found) or HOLDS) if found else f"there is no {workload} in {namespace}"
+
+
+def selector(cluster: Cluster, workload: str, namespace: str) -> str:
+    """The label selector of a workload, as text."""
+    kind, _, name = workload.partition("/")
+    found = cluster.objects.get(kind, name, namespace)
+    return ",".join(f"{k}={v}" for k, v in found["spec"]["selector"]["matchLabels"].items()) if found else "holdfast=absent"
+
+
+def pods(cluster: Cluster, namespace: str, labels: str) -> list[Object]:
+    """Pods that aren't on their way out."""
+    return [p for p in cluster.objects.list("Pod", namespace, labels=labels) if not p["metadata"].get("deletionTimestamp")]
+
+
+@probe
+def ready_on(cluster: Cluster, node: str, count: int, namespace: str, labels: str) -> Sighting:
+    """At least *count* ready pods of a selector run on one node."""
+    here = [p for p in pods(cluster, namespace, labels) if p["spec"].get("nodeName") == node and condition(p, "Ready").get("status") == "True"]
+    return HOLDS if len(here) >= count else f"{len(here)} of {count} pods ({labels}) are ready on {node}"
+
+
+@probe
+def spread(cluster: Cluster, namespace: str, labels: str) -> Sighting:
+    """Ready pods of a selector run on every node."""
+    ready = {p["spec"].get("nodeName") for p in pods(cluster, namespace, labels) if condition(p, "Ready").get("status") == "True"}
+    missing = [n.name for n in cluster.nodes() if n.name not in ready]
+    return f"no ready pod ({labels}) on {', '.join(missing)}" if missing else HOLDS
+
+
+def lives(cluster: Cluster, *but: str) -> dict[str, tuple[str, int]]:
+    """(UID, restarts of all containers) of every pod outside of the namespaces *but*, by namespace/name."""
+    return {f"{p['metadata']['namespace']}/{p['metadata']['name']}":
+            (p["metadata"]["uid"], sum(c.get("restartCount", 0) for c in (p.get("status") or {}).get("containerStatuses") or []))
+            for p in cluster.objects.list("Pod") if p["metadata"]["namespace"] not in but}
+
+
+@probe
+def undisturbed(cluster: Cluster, before: dict[str, tuple[str, int]], but: tuple[str, ...]) -> Sighting:
+    """Every pod of *before* is still the same pod, with no restart more."""
+    now = lives(cluster, *but)
+    for name, life in before.items():
+        if now.get(name) != life:
+            return f"{name} was replaced or restarted" if name in now else f"{name} is gone"
+    return HOLDS
+
+
+@probe
+def stateless_run_elsewhere(cluster: Cluster, lost: str) -> Sighting:
+    """Every Deployment without a volume has all its pods ready, none of them on the lost node."""
+    for item in cluster.objects.list("Deployment"):
+        spec, meta = item["spec"], item["metadata"]
+        if any(v.get("persistentVolumeClaim") for v in spec["template"]["spec"].get("volumes") or []):
+            continue
+        labels = ",".join(f"{k}={v}" for k, v in spec["selector"]["matchLabels"].items())
+        found = [p for p in pods(cluster, meta["namespace"], labels) if condition(p, "Ready").get("status") == "True" and p["spec"].get("nodeName") != lost]
+        if len(found) < spec.get("replicas", 1):
+            return f"{name_of(item)} has {len(found)} of {spec.get('replicas', 1)} pods ready away from {lost}"
+    return HOLDS
+
+
+@probe
+def has_replicas(cluster: Cluster, workload: str, namespace: str, count: int) -> Sighting:
+    """A workload, written ``Kind/name``, asks for so many replicas."""
+    kind, _, name = workload.partition("/")
+    found = cluster.objects.get(kind, name, namespace)
+    return HOLDS if found and found["spec"].get("replicas") == count else f"{workload} asks for {found and found['spec'].get('replicas')} replicas"
+
+
+@probe
+def exists(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
+    """An object is there."""
+    return HOLDS if cluster.objects.get(kind, name, namespace) else f"{kind} {namespace}/{name} is not there"

@@ -1,0 +1,75 @@
+"""The HTML report: one self-contained file with the verdict table, and a timeline for each fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from holdfast.claims import Claim
+from holdfast.journal import Entry, Record
+from holdfast.verdicts import Finding, Verdict
+
+_TEMPLATES = Path(__file__).resolve().parent.parent.parent / "reports" / "templates"
+_WIDTH, _LABEL, _ROW = 1080.0, 330.0, 15.0
+_MARKS = (("fault-inject", "injected"), ("fault-bit", "bit"), ("fault-healed", "healed"), ("converged", "converged"))
+
+
+def _wall(entry: Entry) -> float:
+    return datetime.fromisoformat(str(entry["t"])).timestamp()
+
+
+def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
+    """The picture of one test: its marks, and every sampled target's intervals, in units of the SVG."""
+    series = [e for e in entries if e["event"] == "sampled" and not e.get("canary")]
+    if not series:
+        return None
+    marks = [(name, _wall(e), e.get("fault", "")) for e in entries for event, name in _MARKS if e["event"] == event]
+    begin = min(min(i[0] for e in series for i in e["intervals"] or [[e["begin"], e["begin"]]]), *(m[1] for m in marks), *(e["begin"] for e in series))
+    end = max(max(e["end"] for e in series), *(m[1] for m in marks), begin + 1)
+    scale = (_WIDTH - _LABEL) / (end - begin)
+
+    def x(moment: float) -> float:
+        return round(_LABEL + (min(max(moment, begin), end) - begin) * scale, 1)
+
+    rows = []
+    for number, one in enumerate(sorted(series, key=lambda e: (e["watch"], e["vantage"] != "outside", e["target"], e["vantage"]))):
+        bars = [{"x": x(i[0]), "w": max(1.0, round(x(i[1]) - x(i[0]), 1)), "bad": i[2] != "ok",
+                 "title": f"{i[2]}: {i[3]} looks, {i[0] - begin:.1f}s–{i[1] - begin:.1f}s"} for i in one["intervals"]]
+        place = "" if one["vantage"] == "outside" else f" from {one['vantage']}"
+        rows.append({"y": 44 + number * _ROW, "label": f"{one['target']}{place}", "bars": bars, "failed": one["failed"], "looks": one["looks"]})
+    lines = [{"x": x(moment), "name": name, "title": f"{fault} {name} at {moment - begin:.1f}s", "kind": name} for name, moment, fault in marks]
+    for level, line in enumerate(lines):
+        line["y"] = 12 + 11 * (level % 3)
+    ticks = [{"x": x(begin + s), "text": f"{s:g}s"} for s in _ticks(end - begin)]
+    return {"test": test, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks, "width": _WIDTH, "row": _ROW,
+            "height": 64 + len(rows) * _ROW}
+
+
+def _ticks(length: float) -> list[float]:
+    step = next(s for s in (5, 10, 20, 30, 60, 120, 300, 600, 1e9) if length / s <= 12)
+    return [i * step for i in range(int(length / step) + 1)]
+
+
+def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim], evidence: list[str]) -> str:
+    """The report as one HTML text."""
+    found = sorted(findings, key=lambda f: ([Verdict.BROKE, Verdict.UNPROVEN, Verdict.HELD, Verdict.NOT_EXERCISED].index(f.verdict), f.claim))
+    by_test: dict[str, list[Entry]] = {}
+    for entry in record.entries:
+        if entry.get("test"):
+            by_test.setdefault(entry["test"], []).append(entry)
+    timelines = [t for test, entries in by_test.items() if (t := _timeline(test, entries))]
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.j2").render(
+        begin=next(record.of("run-begin"), {}), findings=found, claims=claims, timelines=timelines, problem=record.problem, evidence=evidence,
+        counts={v.value: sum(f.verdict is v for f in found) for v in Verdict},
+        ready=next(record.of("lane-ready"), None), last=record.entries[-1] if record.entries else None)
+
+
+def write(path: Path, record: Record, findings: Iterable[Finding], claims: dict[str, Claim]) -> None:
+    """Writes the report beside the journal."""
+    evidence = [str(e["folder"]) for e in record.of("evidence")]
+    path.write_text(render(record, findings, claims, evidence), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""One run: its folder, its journal, and the cluster that its tests share."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import holdfast
+from holdfast import evidence
+from holdfast.cluster import Cluster
+from holdfast.errors import UsageError
+from holdfast.journal import Journal
+from holdfast.lane.lane import Lane
+from holdfast.places import reports_dir
+from holdfast.probes.flux import tree_applied
+from holdfast.probes.nodes import nodes_ready
+from holdfast.probes.workloads import workloads_ready
+from holdfast.progress import step
+from holdfast.waiting import Broke, Unproven, eventually
+
+_STEADY_WITHIN = "6m"
+
+
+def new_folder() -> Path:
+    """A folder for a new run, named by the time of its start."""
+    folder = reports_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@dataclass
+class Run:
+    """What the tests of one `holdfast verify` share.
+
+    Attributes:
+        reuse: take the kept cluster over instead of making one.
+        command: how to run it again, for failure messages.
+    """
+
+    lane: Lane
+    folder: Path
+    reuse: bool = False
+    command: str = "holdfast verify"
+    _cluster: Cluster | None = None
+    _failed: str = ""
+    tainted: str = field(default="")
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder / "journal.jsonl")
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def undo(self) -> Path:
+        """Where it stands how to undo the faults of this run."""
+        return self.folder / "undo.jsonl"
+
+    def begin(self) -> None:
+        """The journal's first line: what runs, on what, with which differences from production."""
+        lane, tree = self.lane, self.lane.checkout
+        notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
+        self.journal.write("run-begin", run=self.name, holdfast=holdfast.__version__, lane=lane.name, tree=str(lane.tree.name), commit=tree.commit,
+                           own_commit=tree.own, said=list(tree.said), kubernetes=lane.profile.kubernetes, offline=lane.offline, notes=notes,
+                           stand_ins=sorted(lane.stand_ins), reused=self.reuse)
+
+    def cluster(self) -> Cluster:
+        """The steady cluster; made at the first call, and anew after one was tainted. Raises Unproven where it never became steady."""
+        if self._failed:
+            raise Unproven(f"the cluster never became steady: {self._failed}")
+        if self._cluster is None or self.tainted:
+            try:
+                self._cluster = self._made()
+            except (UsageError, Broke, Unproven) as error:
+                self._failed = str(error)
+                self.journal.write("lane-failed", reason=self._failed)
+                raise Unproven(f"the cluster never became steady: {self._failed}") from None
+            self.tainted = ""
+        return self._cluster
+
+    def _made(self) -> Cluster:
+        began = time.monotonic()
+        reuse = self.reuse and not self.tainted
+        cluster = self.lane.reuse(self.name, self.undo) if reuse else self.lane.up(self.name, self.undo)
+        self.journal.keep_out(self.lane.git().key.private)
+        with step("waiting until the tree is applied and every workload is ready"):
+            for probe in (nodes_ready(), tree_applied(), workloads_ready()):
+                wait = eventually(cluster, probe, _STEADY_WITHIN)
+                if wait.held is not True:
+                    evidence.capture(cluster, self.folder / "evidence" / "never-steady")
+                    raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
+        self.journal.write("lane-ready", took_s=round(time.monotonic() - began, 1), reused=reuse, nodes=[n.name for n in cluster.nodes()])
+        return cluster
+
+    def capture(self, test: str, what: str) -> None:
+        """Keeps evidence of a failure, and says in the journal where."""
+        if self._cluster is None:
+            return
+        folder = self.folder / "evidence" / evidence.folder_name(f"{test.rpartition('::')[2]}-{what}")
+        failed = evidence.capture(self._cluster, folder)
+        self.journal.write("evidence", test=test, folder=str(folder.relative_to(self.folder)), failed=failed)
+
+    def taint(self, why: str) -> None:
+        """The cluster can't be trusted any more: the next test gets a new one."""
+        self.tainted = why
+        self.journal.write("tainted", reason=why)
+        self.lane.taint(why)

@@ -1,0 +1,122 @@
+"""What a watch looks at, and from where: factories that a test names, each giving targets by vantage point."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import yaml
+
+from holdfast.cluster import Cluster
+from holdfast.sampling import inside
+from holdfast.sampling.looks import Target
+from holdfast.sampling.process import PEER_PORT
+from holdfast.waiting import Unproven
+
+OUTSIDE = "outside"
+_CLOSED_PORT = 1  # nothing listens there: what looks at it must be red
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A target at a vantage point: ``outside`` or the name of a node."""
+
+    vantage: str
+    target: Target
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Targets of one kind: *kind* names them in promises, *place* works them out on a cluster."""
+
+    kind: str
+    place: Callable[[Cluster], list[Placed]]
+
+
+def _both(vantage: str, name: str, target: Target, broken: Target) -> list[Placed]:
+    """A target on new and on reused connections, and its canary."""
+    placed = [Placed(vantage, replace(target, name=f"{name} ({mode})", mode=mode)) for mode in ("new", "reused")]
+    return [*placed, Placed(vantage, replace(broken, name=f"canary of {name}", canary=True, rate_hz=2, timeout_s=1))]
+
+
+def ingress(*, tls: bool = False) -> Wanted:
+    """The app's host through each node's published ingress port, by HTTP or by HTTPS with SNI."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        app, kind = cluster.app, "https" if tls else "http"
+        if not app.host:
+            raise Unproven(f"the app {app.name} names no host in .holdfast.toml: nothing answers from outside")
+        port = cluster.profile.node_ports[1 if tls else 0]
+        certificate = (cluster.folder / f"{app.namespace}-{app.tls_secret}.crt").read_text() if tls else ""
+        nonce = cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
+        placed = []
+        for node in cluster.nodes():
+            target = Target("", kind, node.loopback, port, ask=app.host, nonce=nonce, ca=certificate)
+            broken = replace(target, nonce="of-another-run") if nonce else replace(target, port=_CLOSED_PORT)
+            placed += _both(OUTSIDE, f"{kind}://{app.host} via {node.name}", target, broken)
+        return placed
+
+    return Wanted("ingress-tls" if tls else "ingress", place)
+
+
+def api() -> Wanted:
+    """The API server's ``/readyz``, from outside."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        config = yaml.safe_load(cluster.driver.kubeconfig.read_text())["clusters"][0]["cluster"]
+        url = urlsplit(config["server"])
+        ca = base64.b64decode(config["certificate-authority-data"]).decode()
+        target = Target("", "https", url.hostname or "", url.port or 443, path="/readyz", ca=ca, check_name=False)
+        return _both(OUTSIDE, "API /readyz", target, replace(target, port=_CLOSED_PORT))
+
+    return Wanted("api", place)
+
+
+def _dns_address(cluster: Cluster) -> str:
+    found = cluster.objects.get("Service", "kube-dns", "kube-system")
+    if not found:
+        raise Unproven("the cluster has no Service kube-system/kube-dns")
+    return str(found["spec"]["clusterIP"])
+
+
+def service() -> Wanted:
+    """The app's Service by its name, from a pod on every node."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        app, resolver = cluster.app, _dns_address(cluster)
+        host = f"{app.service}.{app.namespace}.svc.cluster.local"
+        target = Target("", "http", host, app.port, ask=host, resolver=resolver)
+        broken = replace(target, host=f"absent.{app.namespace}.svc.cluster.local")
+        return [p for node in cluster.nodes() for p in _both(node.name, f"service {app.service}.{app.namespace}", target, broken)]
+
+    return Wanted("service", place)
+
+
+def dns() -> Wanted:
+    """The cluster's DNS: the address of the app's Service, from a pod on every node."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        app, resolver = cluster.app, _dns_address(cluster)
+        target = Target("", "dns", resolver, 53, ask=f"{app.service}.{app.namespace}.svc.cluster.local")
+        broken = replace(target, ask="absent.holdfast-system.svc.cluster.local")
+        return [p for node in cluster.nodes() for p in _both(node.name, "cluster DNS", target, broken)]
+
+    return Wanted("dns", place)
+
+
+def pods() -> Wanted:
+    """Pod to pod: each node's sampler looks at every other's, by address."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        addresses = inside.pods(cluster.objects)
+        placed = []
+        for node in addresses:
+            for other, address in addresses.items():
+                if other != node:
+                    target = Target("", "http", address, PEER_PORT, nonce=cluster.nonce)
+                    placed += _both(node, f"pod on {other}", target, replace(target, nonce="of-another-run"))
+        return placed
+
+    return Wanted("pods", place)

@@ -1,0 +1,91 @@
+"""Who can reach what: ports, certificates, accounts."""
+
+import pytest
+
+from holdfast.bootstrap import SYSTEM, certificate, namespace
+from holdfast.claims import claim
+from holdfast.probes.flux import tree_applied
+from holdfast.probes.ingress import serves_certificate
+from holdfast.probes.nodes import exposes_only, listens_only_on
+from holdfast.probes.rbac import admins_are, dedicated_accounts, may
+from holdfast.sampling.targets import ingress
+
+pytestmark = pytest.mark.smoke
+
+
+@claim("ingress-nodeports")
+def test_both_node_ports_answer_on_every_node(cluster, sampler):
+    """HTTP on 30080 and HTTPS on 30443 answer through each node, on new and on reused connections."""
+    cluster.steady(tree_applied(), within="5m")
+    with sampler.watch(ingress(), ingress(tls=True), settle_s=0) as seen:
+        seen.look_on(10)
+    seen.outage_at_most("0s", "ingress", failed_share=0, what="HTTP on the node port")
+    seen.outage_at_most("0s", "ingress-tls", failed_share=0, what="HTTPS on the node port")
+
+
+@claim("ingress-tls")
+def test_the_ingress_serves_its_own_certificate(cluster):
+    """Through every node, the certificate that is served is the one of the Ingress's Secret."""
+    app = cluster.app
+    cluster.steady(tree_applied(), within="5m")
+    own = (cluster.folder / f"{app.namespace}-{app.tls_secret}.crt").read_text()
+    other, _ = certificate((app.host,))
+    cluster.canary(serves_certificate(cluster.nodes()[0].name, app.host, other))
+    for node in cluster.nodes():
+        cluster.eventually(serves_certificate(node.name, app.host, own), within="10s")
+
+
+@claim("no-exposed-ports")
+def test_nothing_listens_that_is_not_stated(cluster):
+    """The sockets of every node, and what Services and pods open, equal the stated list."""
+    cluster.steady(tree_applied(), within="5m")
+    stated = frozenset(cluster.adaptations.stated.get("node_ports", []))
+    node = cluster.nodes()[-1].name
+    host = cluster.host(node)
+    number = host.check_output("sh -c 'socat TCP-LISTEN:17777,fork /dev/null >/dev/null 2>&1 & echo $!'")
+    try:
+        cluster.canary(listens_only_on(node, stated), within="5s")
+    finally:
+        host.run(f"kill {number}")
+    open_port = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "canary", "namespace": SYSTEM},
+                 "spec": {"type": "NodePort", "selector": {"app": "none"}, "ports": [{"port": 80, "nodePort": 31777}]}}
+    cluster.objects.apply(open_port)
+    try:
+        cluster.canary(exposes_only(stated))
+    finally:
+        cluster.objects.delete("Service", "canary", SYSTEM)
+    for one in cluster.nodes():
+        cluster.eventually(listens_only_on(one.name, stated), within="10s")
+    cluster.eventually(exposes_only(stated), within="10s")
+
+
+@claim("rbac-least")
+def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
+    """No component runs under a default account; only the stated ones may do everything; asked of the API itself."""
+    cluster.steady(tree_applied(), within="5m")
+    admins = frozenset(cluster.adaptations.stated.get("cluster_admin", []))
+    objects, image = cluster.objects, _an_image(cluster)
+    objects.apply(namespace("holdfast-canary"))
+    objects.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "holdfast-canary"}})
+    objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "canary", "namespace": "holdfast-canary"},
+                   "spec": {"containers": [{"name": "canary", "image": image, "imagePullPolicy": "IfNotPresent"}]}})
+    try:
+        cluster.canary(dedicated_accounts())
+    finally:
+        objects.delete("Namespace", "holdfast-canary")
+        objects.delete("Pod", "canary", "holdfast-canary", grace_s=0)
+    cluster.canary(admins_are(frozenset()))
+    admin = sorted(admins)[0]
+    cluster.canary(may(admin, "delete", "nodes", wanted=False))
+    cluster.eventually(dedicated_accounts(), within="60s")
+    cluster.eventually(admins_are(admins), within="5s")
+    app = cluster.app
+    pod = objects.list("Pod", app.namespace)[0]
+    for account in (f"{app.namespace}/{pod['spec']['serviceAccountName']}", "flux-system/source-controller"):
+        for verb, resource in (("create", "pods"), ("delete", "nodes"), ("create", "rbac.authorization.k8s.io/clusterrolebindings")):
+            cluster.eventually(may(account, verb, resource, wanted=False), within="5s")
+
+
+def _an_image(cluster):
+    """An image that the nodes have."""
+    return cluster.objects.list("Pod", cluster.app.namespace)[0]["spec"]["containers"][0]["image"]

@@ -1,0 +1,54 @@
+"""Flux down, and Flux killed."""
+
+import pytest
+
+from holdfast.changes import mark
+from holdfast.claims import claim
+from holdfast.faults.flux import controller_killed, flux_down
+from holdfast.plugin import budget
+from holdfast.probes.flux import CONTROLLERS, controllers_ready, inventory, inventory_is, marked, not_marked, tree_applied
+from holdfast.probes.workloads import lives, undisturbed
+from holdfast.sampling.targets import api, dns, ingress, pods, service
+
+CONTINUE, NO_LOSS, CORE = ("flux-down-workloads-continue",), ("flux-restart-no-loss",), ("core-always-available",)
+BUT = ("flux-system",)
+
+
+@pytest.mark.smoke
+@claim(*CONTINUE, *NO_LOSS, *CORE)
+def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git):
+    """Every request is answered while no Flux controller runs; a pushed commit stays away until they are back, and nothing is lost."""
+    cluster.eventually(tree_applied(), within="5m")
+    git.push(mark(cluster.start, "before"), "a commit before the fault")
+    cluster.eventually(marked("before"), within="3m")
+    cluster.eventually(tree_applied(), within="3m")
+    owned, before = inventory(cluster), lives(cluster, *BUT)
+    cluster.canary(not_marked("before"))
+    cluster.canary(marked("during"))
+    cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, BUT))
+    cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
+    with sampler.watch(ingress(), ingress(tls=True), service(), dns(), pods(), api()) as seen:
+        with faults(flux_down()):
+            git.push(mark(cluster.start, "during"), "a commit that must not arrive while Flux is down")
+            cluster.always(not_marked("during"), during="45s", claims=CONTINUE)
+            cluster.eventually(undisturbed(before, BUT), within="0s", claims=CONTINUE)
+        cluster.eventually(marked("during"), within=budget(NO_LOSS[0], "applied"), claims=NO_LOSS)
+        cluster.eventually(inventory_is(owned), within="60s", claims=NO_LOSS)
+    outage = budget(CONTINUE[0], "outage")
+    seen.outage_at_most(outage, "ingress", "ingress-tls", "service", failed_share=0, claims=CONTINUE, what="the app, outside and inside")
+    seen.outage_at_most(outage, "dns", "pods", failed_share=0, claims=CONTINUE, what="DNS and pod to pod")
+    seen.outage_at_most(budget(CORE[0], "outage"), "ingress", "dns", "pods", claims=CORE, what="core components while Flux is down")
+
+
+@claim("flux-four-controllers")
+def test_each_controller_returns_when_it_is_killed(cluster, faults):
+    """All four are there; killed one by one, each comes back, and nothing is pruned."""
+    cluster.eventually(tree_applied(), within="5m")
+    cluster.eventually(controllers_ready(), within="60s")
+    owned = inventory(cluster)
+    cluster.canary(controllers_ready("absent-controller"))
+    cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
+    for name in CONTROLLERS:
+        with faults(controller_killed(name)):
+            cluster.eventually(controllers_ready(name), within=budget("flux-four-controllers", "back"))
+        cluster.eventually(inventory_is(owned), within="60s")

@@ -1,0 +1,76 @@
+"""The ingress controller gone."""
+
+import datetime
+
+import pytest
+
+from holdfast.changes import set_values
+from holdfast.claims import claim
+from holdfast.faults.ingress import ingress_deleted
+from holdfast.plugin import budget
+from holdfast.probes.flux import tree_applied
+from holdfast.probes.ingress import answers
+from holdfast.probes.workloads import workload_ready
+from holdfast.sampling.targets import dns, pods, service
+from holdfast.waiting import seconds
+
+INTERNAL, QUICK = ("ingress-down-internal-continues",), ("ingress-redeploy-quick",)
+
+
+@pytest.mark.smoke
+@claim(*INTERNAL)
+def test_internal_communication_continues_without_ingress(cluster, faults, sampler):
+    """Service to service, pod to pod and DNS lose no look while nothing answers from outside."""
+    app = cluster.app
+    cluster.eventually(tree_applied(), within="5m")
+    cluster.canary(workload_ready("Deployment/absent", app.namespace))
+    with sampler.watch(service(), dns(), pods()) as seen, faults(ingress_deleted()):
+        cluster.always(workload_ready(app.workload, app.namespace), during="20s")
+    outage = budget(INTERNAL[0], "outage")
+    for kind in ("service", "dns", "pods"):
+        seen.outage_at_most(outage, kind, failed_share=0, what=f"{kind} from every node")
+
+
+@claim(*QUICK)
+def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
+    """Deleted, and a reconciliation of its release asked for: answers again within the budget."""
+    _steady(cluster)
+    place = cluster.adaptations.ingress
+    with faults(ingress_deleted(hold=False)):
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        cluster.objects.patch("HelmRelease", place.release, place.namespace, {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}})
+        _answers_within(cluster, budget(QUICK[0], "answer"))
+
+
+@claim(*QUICK)
+def test_ingress_comes_back_by_drift_correction(cluster, faults):
+    """Deleted, and nothing done: the release's drift correction brings it back, within the budget after its next interval."""
+    _steady(cluster)
+    place = cluster.adaptations.ingress
+    interval = cluster.objects.get("HelmRelease", place.release, place.namespace)["spec"]["interval"]
+    with faults(ingress_deleted(hold=False)):
+        _answers_within(cluster, seconds(interval) + seconds(budget(QUICK[0], "answer")))
+
+
+@claim(*QUICK)
+def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
+    """Deleted, and a commit changes its release: answers again within the budget after the poll."""
+    _steady(cluster)
+    place = cluster.adaptations.ingress
+    poll = cluster.start.source.body["spec"]["interval"]
+    value = f"{60 + datetime.datetime.now(datetime.UTC).second}"
+    with faults(ingress_deleted(hold=False)):
+        git.push(set_values("HelmRelease", place.release, ("spec", "values", "controller", "config", "keep-alive"), value), "redeploy the ingress")
+        _answers_within(cluster, seconds(poll) + seconds(budget(QUICK[0], "answer")))
+
+
+def _steady(cluster):
+    cluster.eventually(tree_applied(), within="5m")
+    for node in cluster.nodes():
+        cluster.eventually(answers(node.name, cluster.app.host), within="30s")
+    cluster.canary(answers(cluster.nodes()[0].name, "absent.example"))
+
+
+def _answers_within(cluster, limit):
+    for node in cluster.nodes():
+        cluster.eventually(answers(node.name, cluster.app.host), within=limit, every_s=0.2)
