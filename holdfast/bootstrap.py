@@ -39,7 +39,8 @@ def render(root: Path, folder: str) -> list[Object]:
             if path.is_symlink():
                 path.unlink()
         for path in copy.rglob("kustomization.y*ml"):
-            remote = [r for r in (yaml.safe_load(path.read_text()) or {}).get("resources") or [] if "://" in str(r) or "git@" in str(r) or "?ref=" in str(r)]
+            named = (yaml.safe_load(path.read_text()) or {}).get("resources") or []
+            remote = [r for r in named if any(mark in str(r) for mark in ("://", "git@", "?ref="))]
             if remote and path.is_relative_to(copy / folder):
                 raise UsageError(f"{path.relative_to(copy)} names a remote base ({remote[0]}); a lane fetches nothing", "vendor it into the tree")
         done = subprocess.run([str(builds.tool("kustomize")), "build", str(copy / folder)], capture_output=True, text=True, check=False,
@@ -110,7 +111,8 @@ def admission_policy(change: Change) -> list[Object]:
 def corefile(text: str, address: str, hosts: tuple[str, ...]) -> str:
     """CoreDNS's configuration with *hosts* at *address* (put in once, and replaced afterwards)."""
     lines = [line for line in text.splitlines() if "# holdfast" not in line]
-    block = ["    hosts { # holdfast", *(f"       {address} {host} # holdfast" for host in hosts), "       fallthrough # holdfast", "    } # holdfast"]
+    entries = [f"       {address} {host} # holdfast" for host in hosts]
+    block = ["    hosts { # holdfast", *entries, "       fallthrough # holdfast", "    } # holdfast"]
     at = next(i for i, line in enumerate(lines) if line.strip().startswith("kubernetes "))
     return "\n".join([*lines[:at], *block, *lines[at:]]) + "\n"
 

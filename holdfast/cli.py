@@ -24,6 +24,7 @@ from holdfast.reporting import report as reporting
 from holdfast.reporting import terminal
 from holdfast.run import Run, new_folder
 from holdfast.verdicts import EXIT_UNEXPECTED, EXIT_USAGE, exit_code
+from holdfast.waiting import Unproven
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=(
     "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
@@ -44,7 +45,7 @@ def verify(  # noqa: PLR0917  a command line
     reuse: Annotated[bool, typer.Option("--reuse", help="Use the kept cluster, healed first; it is kept again.")] = False,
     require: Annotated[list[str] | None, typer.Option("--require", help="Exit 12 if this claim id (or: all) was not exercised.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only the lab smoke: one claim of each fault, and the observations.")] = False,
-    expect: Annotated[Path | None, typer.Option("--expect", help="Compare with this file; exit 13 where any verdict differs, better or worse.")] = None,
+    expect: Annotated[Path | None, typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way.")] = None,
 ) -> None:
     """Runs the suites on a lane and says what held, what broke, and what is unproven.
 
@@ -68,7 +69,7 @@ def verify(  # noqa: PLR0917  a command line
             pytest_code = _pytest(run, select, claim or [], smoke=smoke)
         finally:
             _end(run, keep=keep or reuse)
-    record, found = reporting.make(folder, console)
+    _, found = reporting.make(folder, console)
     code = exit_code(found, require or [])
     if pytest_code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise UsageError("no test was selected" if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED else "the suites can't be collected",
@@ -78,7 +79,7 @@ def verify(  # noqa: PLR0917  a command line
         for line in said:
             console.print(f"  not as expected: {line}", style="red")
         code = EXIT_UNEXPECTED if said else 0
-        console.print(f"{'exit 13: ' + str(len(said)) + ' verdicts are not as expected' if said else 'exit 0: every verdict is as ' + expect.name + ' expects'}")
+        console.print(f"exit 13: {len(said)} verdicts are not as expected" if said else f"exit 0: every verdict is as {expect.name} expects")
     else:
         console.print(terminal.exit_line(code))
     raise typer.Exit(code)
@@ -119,6 +120,8 @@ def up(lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName =
         run.begin()
         try:
             run.cluster()
+        except Unproven as why:
+            raise UsageError(str(why), f"see {folder / 'evidence'}, then: holdfast down --lane {lane}") from None
         finally:
             run.journal.seal()
         one.keep()

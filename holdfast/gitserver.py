@@ -18,7 +18,7 @@ from holdfast.errors import UsageError
 from holdfast.tree import checkout
 
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
-from testcontainers.core.container import DockerContainer  # noqa: E402  reads the variable when it is imported
+from testcontainers.core.container import DockerContainer
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class Plugin:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Writes down which claims were selected: what was collected and has no end later is unproven."""
-        register, tests, subjects = claims.load(), [], {}
+        register = claims.load()
+        tests: list[dict[str, Any]] = []
+        subjects: dict[str, list[str]] = {}
         for item in session.items:
             ids = _ids(item)
             if ids:
@@ -57,7 +59,7 @@ class Plugin:
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, Broke | Unproven):
             report.longrepr = str(error)
-        if isinstance(error, Unproven):
+        if error is not None and not report.skipped and not isinstance(error, Broke):
             report.user_properties.append(("unproven", str(error)))
         self._end(item, call, error, report)
         return report
@@ -67,16 +69,15 @@ class Plugin:
         if item.stash.get(_ENDED, False) or (call.when == "setup" and error is None):
             return
         item.stash[_ENDED] = True
-        write = lambda event, **fields: self.run.journal.write(event, test=item.nodeid, **fields)  # noqa: E731
         soft = getattr(error, "soft", False)  # then the promises themselves say which claims are in doubt
         if report.skipped:
-            write("not-exercised", reason=str(error))
+            self.run.journal.write("not-exercised", test=item.nodeid, reason=str(error))
         elif isinstance(error, Unproven) and not soft:
-            write("unproven", reason=str(error))
+            self.run.journal.write("unproven", test=item.nodeid, reason=str(error))
         elif error is not None and not isinstance(error, Broke | Unproven):
-            write("unproven", reason=f"harness error: {type(error).__name__}: {str(error)[:300]}")
+            self.run.journal.write("unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {str(error)[:300]}")
         outcome = "completed" if error is None or soft else "stopped"
-        write("test-end", outcome=outcome, reason=str(error) if error else "")
+        self.run.journal.write("test-end", test=item.nodeid, outcome=outcome, reason=str(error) if error else "")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -135,13 +136,13 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def arc(request: pytest.FixtureRequest, run: Run) -> Iterator[Arc]:
+def arc(request: pytest.FixtureRequest, run: Run) -> Arc:
     """The arc of this test; the journal knows it from here on."""
     item = cast(pytest.Item, request.node)
     rerun = f"{run.command} -k {item.name}"
     made = Arc(run.journal, item.nodeid, _kind(item), rerun)
     made.write("test-begin", claims=_ids(item), kind=made.kind)
-    yield made
+    return made
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def sampler(run: Run, cluster: Cluster, arc: Arc) -> Sampler:
 
 
 @pytest.fixture
-def git(run: Run, cluster: Cluster) -> GitServer:
+def git(run: Run) -> GitServer:
     """The Git server that Flux pulls from."""
     return run.lane.git()
 

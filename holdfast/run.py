@@ -15,7 +15,7 @@ from holdfast.errors import UsageError
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
 from holdfast.places import reports_dir
-from holdfast.probes.flux import tree_applied
+from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import step
@@ -88,7 +88,7 @@ class Run:
         cluster = self.lane.reuse(self.name, self.undo) if reuse else self.lane.up(self.name, self.undo)
         self.journal.keep_out(self.lane.git().key.private)
         with step("waiting until the tree is applied and every workload is ready"):
-            for probe in (nodes_ready(), tree_applied(), workloads_ready()):
+            for probe in (nodes_ready(), at_revision(self.lane.git().head()), workloads_ready()):
                 wait = eventually(cluster, probe, _STEADY_WITHIN)
                 if wait.held is not True:
                     evidence.capture(cluster, self.folder / "evidence" / "never-steady")

@@ -5,7 +5,7 @@ What the journal has to hold for a test, by the kind of its claim (all between i
 ==============  ==============================================================================================
 observation     ``steady`` ok · ``canary`` red for each promise's probe kind · ``promise`` held
 fault           besides these, for every ``fault-inject``: ``fault-bit``, ``fault-healed``, ``converged`` after it,
-                and at least one promise watched while a fault was in
+                and at least one promise looked at after a fault had bitten
 static          ``promise`` held, ``unread`` empty
 ==============  ==============================================================================================
 """
@@ -75,6 +75,9 @@ def _first_doubt(entries: list[Entry], promises: list[Entry], kind: str) -> str:
     unknown = [p for p in promises if p.get("held") not in (True, False)]
     if unknown:
         return str(unknown[0].get("sighting") or "a promise could not be looked at")
+    early = [p for p in promises if p["held"] is False]
+    if early:
+        return f"it was seen broken while no fault had bitten yet: {early[0].get('sighting') or early[0].get('what')}"
     if kind == "static":
         unread = [p for p in promises if p.get("unread") != []]
         return f"not everything was read: {unread[0].get('unread')}" if unread else ""
@@ -106,18 +109,20 @@ def _doubt_in_faults(entries: list[Entry], promises: list[Entry]) -> str:
     if not injected:
         return "no fault was injected"
     for start in injected:
-        later = {e["event"]: e for e in entries if e.get("fault_id") == start.get("fault_id") and e["seq"] > start["seq"]}
+        of_fault = [e for e in entries if e.get("fault_id") == start.get("fault_id")]
+        later = {e["event"]: e for e in of_fault if e["seq"] > start["seq"]}
         bit, healed, converged = (later.get(k) for k in ("fault-bit", "fault-healed", "converged"))
         if bit is None:
             return f"no witness saw {start.get('fault')} bite"
-        if healed is None or healed.get("ok") is not True:
+        if healed is None or any(e.get("ok") is not True for e in of_fault if e["event"] == "fault-healed"):
             return f"{start.get('fault')} was not healed"
         if converged is None:
             return f"the cluster was not seen to converge after {start.get('fault')}"
         if not bit["seq"] < healed["seq"] < converged["seq"]:
             return f"{start.get('fault')}: bitten, healed and converged stand out of order"
-    watched = any(p.get("faults") for p in promises)
-    return "" if watched else "no promise was watched while a fault was in"
+    bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
+    watched = any(p["seq"] > min(bites) for p in promises)
+    return "" if watched else "no promise was watched while a fault was in, or after it"
 
 
 def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | None:
@@ -132,7 +137,7 @@ def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | N
     return late[0] if late and bites else None
 
 
-def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:
+def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
     if not entries or entries[0]["event"] != "test-begin":
         return _Part(Verdict.UNPROVEN, "the test never began")
     skipped = [e for e in entries if e["event"] == "not-exercised"]
@@ -146,7 +151,8 @@ def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:
     if entries[-1]["event"] != "test-end":
         return _Part(Verdict.UNPROVEN, "the test didn't end: the journal stops in it", figures)
     if entries[-1].get("outcome") != "completed" and not any(e["event"] == "unproven" for e in entries):
-        return _Part(Verdict.UNPROVEN, f"the test stopped early: {entries[-1].get('reason') or 'no reason was given'}", figures)
+        why = str(entries[-1].get("reason") or "no reason was given").partition(". Faults in")[0]
+        return _Part(Verdict.UNPROVEN, f"the test stopped early: {why}", figures)
     doubt = _first_doubt(entries, promises, kind)
     late = [e for e in entries if e["event"] == "converged" and e.get("ok") is not True]
     if doubt or late:
@@ -177,20 +183,24 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
                 part = _Part(Verdict.UNPROVEN, f"the journal isn't whole: {record.problem}", part.figures)
             parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
     notes = begin.get("notes", [])
-    found = [_merged(claim, level, lane, of_claim, notes, record) for (claim, level), of_claim in sorted(parts.items())]
+    about = next(record.of("collected"), {}).get("subjects", {})
+    found = [_merged(claim, level, lane, of_claim, _touching(notes, about.get(claim, []))) for (claim, level), of_claim in sorted(parts.items())]
     missing = sorted(set(all_claims) - {f.claim for f in found})
     return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]
 
 
-def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: list[dict[str, Any]], record: Record) -> Finding:
+def _touching(notes: list[dict[str, Any]], subjects: list[str]) -> tuple[str, ...]:
+    """The fidelity notes that a claim about *subjects* carries."""
+    return tuple(n["text"] for n in notes if "*" in n["touches"] or set(subjects) & set(n["touches"]))
+
+
+def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: tuple[str, ...]) -> Finding:
     worst = min((p for _, p in parts), key=lambda p: _ORDER.index(p.verdict))
     reason = worst.reason
     if worst.verdict in (Verdict.BROKE, Verdict.UNPROVEN):
         reason = "; ".join(dict.fromkeys(p.reason for _, p in parts if p.verdict is worst.verdict))
-    subjects = set(next(record.of("collected"), {}).get("subjects", {}).get(claim, []))
-    touching = tuple(n["text"] for n in notes if "*" in n["touches"] or subjects & set(n["touches"]))
     return Finding(claim, level, lane, worst.verdict, reason, tuple(t for t, _ in parts),
-                   tuple(f for _, p in parts for f in p.figures), touching)
+                   tuple(f for _, p in parts for f in p.figures), notes)
 
 
 def exit_code(findings: list[Finding], required: Iterable[str] = ()) -> int:

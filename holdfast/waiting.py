@@ -77,7 +77,11 @@ def probe(function: Callable[Concatenate[Any, P], Sighting]) -> Callable[P, Prob
 
 
 def _short(value: object) -> str:
-    text = str(value) if hasattr(value, "__dataclass_fields__") else repr(value)
+    if isinstance(value, frozenset | dict | set) and len(value) > 4:
+        return f"<{len(value)} entries>"
+    if isinstance(value, str) and "\n" in value:
+        return f"<text of {len(value)} characters>"
+    text = str(value) if hasattr(value, "__dataclass_fields__") else repr(sorted(value) if isinstance(value, frozenset) else value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 

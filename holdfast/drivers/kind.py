@@ -25,7 +25,6 @@ from holdfast.drivers.profile import NodeSpec, Profile
 from holdfast.errors import UsageError
 from holdfast.host import builds, engine, stock
 from holdfast.host.images import archive, send
-from holdfast.host.recipes import Recipes
 from holdfast.objects import Objects
 from holdfast.progress import step
 from holdfast.waiting import Broke, CannotLook
@@ -93,7 +92,7 @@ class Kind:
 
     def _containers(self) -> list[Any]:
         found = self.docker.containers.list(all=True, filters={"label": f"{_LABEL}={self.cluster}"}, ignore_removed=True)
-        return [c for c in found if c.name.startswith(f"{self.cluster}-")]
+        return [c for c in found if str(c.name).startswith(f"{self.cluster}-")]
 
     def _check_ports(self) -> None:
         for node in self.profile.nodes:
@@ -133,7 +132,8 @@ class Kind:
         }
 
     def _cluster_patches(self) -> list[dict[str, Any]]:
-        timers, kubelet = self.profile.timers, {"failCgroupV1": False}
+        timers = self.profile.timers
+        kubelet: dict[str, Any] = {"failCgroupV1": False}
         server: dict[str, Any] = {"kind": "ClusterConfiguration"}
         if not timers.defaults:
             server["controllerManager"] = {"extraArgs": _arguments({
@@ -141,9 +141,9 @@ class Kind:
             server["apiServer"] = {"extraArgs": _arguments({
                 "default-not-ready-toleration-seconds": timers.toleration_s, "default-unreachable-toleration-seconds": timers.toleration_s})}
             kubelet |= {"nodeLeaseDurationSeconds": timers.node_lease_s, "nodeStatusUpdateFrequency": f"{timers.node_status_update_s}s",
-                        "nodeStatusReportFrequency": f"{timers.node_status_update_s * 2}s"}  # type: ignore[dict-item]
+                        "nodeStatusReportFrequency": f"{timers.node_status_update_s * 2}s"}
         if stock.offline():
-            kubelet["resolvConf"] = "/etc/resolv.pods.conf"  # type: ignore[assignment]
+            kubelet["resolvConf"] = "/etc/resolv.pods.conf"
         return [server, {"kind": "KubeletConfiguration", **kubelet}]
 
     def _node_config(self, node: NodeSpec, image: str) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class Kind:
     def load_images(self, images: dict[str, str]) -> None:
         """Gives images that are on the nodes the names of *images*; what a node hasn't got is sent to it."""
         for node in self.nodes():
-            container = self.docker.containers.get(node.handle)
+            container: Any = self.docker.containers.get(node.handle)
             have = set(container.exec_run(["ctr", "-n", "k8s.io", "images", "ls", "-q"]).output.decode().split())
             for full, tag in images.items():
                 source = _full_name(tag)
@@ -281,8 +281,10 @@ class Kind:
         return ipaddress.IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"])
 
 
-_RESTORE = "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; " \
-           "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
+_RESTORE = (
+    "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; "
+    "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
+)
 
 
 def _full_name(tag: str) -> str:

@@ -123,11 +123,11 @@ class Faults:
         why = ""
         try:
             next(generator, None)
-        except BaseException as error:  # noqa: BLE001  an interrupt in the middle of healing must not end it
+        except BaseException as error:
             why = f"{type(error).__name__}: {error}"
         try:
             self.cluster.undo.replay(self.cluster.driver, self.cluster.objects, _patiently)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             why = why or f"{type(error).__name__}: {error}"
             self.taint(f"{wanted.text} could not be healed: {why}")
         time_in.healed = time.time()
@@ -147,11 +147,12 @@ class Faults:
 
 
 def _patiently(action: Callable[[], None], what: str, within_s: float = 120) -> None:
+    """Does one step of healing, trying again while the API server doesn't answer."""
     limit = time.monotonic() + within_s
     while True:
         try:
             return action()
-        except CannotLook:
+        except CannotLook as why:
             if time.monotonic() > limit:
-                raise
+                raise CannotLook(f"{what}: {why}") from None
             time.sleep(0.5)

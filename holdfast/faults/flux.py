@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.probes.flux import CONTROLLERS, NAMESPACE, controller_replaced, controllers_ready, no_controller_pod, pod_gone
+from holdfast.probes.flux import CONTROLLERS, NAMESPACE, controller_replaced, controllers_ready, no_controller_pod, pod_gone, uids
 
 
 @fault()
@@ -26,7 +26,7 @@ def flux_down(cluster: Cluster) -> Iterator[None]:
 @fault()
 def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
     """One controller's pod is deleted without grace; its Deployment has to bring another."""
-    old = frozenset(p["metadata"]["uid"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}"))
+    old = uids(cluster, name)
     for pod in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}"):
         cluster.objects.delete("Pod", pod["metadata"]["name"], NAMESPACE, grace_s=0)
     cluster.eventually(pod_gone(name, old), within="60s")

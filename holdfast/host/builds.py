@@ -14,6 +14,7 @@ from holdfast.host.recipes import LEFT_OUT, Recipes
 from holdfast.places import cache_dir
 from holdfast.progress import step
 
+
 def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, what: str, log: Path) -> None:
     """Runs a build command with its output in *log*; raises UsageError with its last words where it fails."""
     with log.open("ab") as out:
@@ -35,7 +36,7 @@ def _log(name: str) -> Path:
     return path
 
 
-def _modfile(recipes: Recipes, module: Path, version: str) -> list[str]:
+def _modfile(module: Path, version: str) -> list[str]:
     """go.mod for a Kubernetes version other than the pinned one: derived from it, its sums checked by the sum database."""
     pinned = (module / "go.mod").read_text()
     if not version or f"k8s.io/kubernetes v{version}\n" in pinned:
@@ -76,7 +77,7 @@ def binary(recipes: Recipes, name: str) -> Path:
     target.parent.mkdir(exist_ok=True)
     part = target.with_suffix(".part")
     with step(f"building {name} {version}".rstrip()):
-        command = ["go", "build", "-trimpath", "-buildvcs=false", *_modfile(recipes, module, version if name == "kube" else ""),
+        command = ["go", "build", "-trimpath", "-buildvcs=false", *_modfile(module, version if name == "kube" else ""),
                    "-ldflags", _ldflags(name, version), "-o", str(part), *entry["packages"]]
         # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
         run(command, cwd=module, env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}, what=f"building {name}",

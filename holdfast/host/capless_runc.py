@@ -9,11 +9,12 @@ runc's place, with runc's own arguments, edits the bundle's ``config.json`` (``c
 import json
 import os
 import sys
+from typing import Any
 
 CAPABILITY = "CAP_SYS_RESOURCE"
 
 
-def without_capability(process):
+def without_capability(process: dict[str, Any]) -> dict[str, Any]:
     """Takes the capability out of every list of *process*, and lifts a negative OOM score, which needs it."""
     for names in (process.get("capabilities") or {}).values():
         if CAPABILITY in names:
@@ -24,10 +25,10 @@ def without_capability(process):
     return process
 
 
-def edited_file(args):
+def edited_file(args: list[str]) -> tuple[str, str] | None:
     """Returns (path, key) of the JSON file that this call of runc reads, key being where the process lies, or None."""
 
-    def option(*names):
+    def option(*names: str) -> str | None:
         for i, arg in enumerate(args):
             for name in names:
                 if arg == name:
@@ -38,13 +39,13 @@ def edited_file(args):
 
     if "exec" in args:
         path = option("--process", "-p")
-        return (path, None) if path else None
+        return (path, "") if path else None
     if "create" in args or "run" in args:
         return os.path.join(option("--bundle", "-b") or ".", "config.json"), "process"
     return None
 
 
-def main(args):
+def main(args: list[str]) -> None:
     """Edits what runc is about to read, then becomes runc."""
     target = edited_file(args)
     if target:

@@ -21,7 +21,7 @@ CAP_SYS_RESOURCE = 24
 _SOCKET = Path("/var/run/docker.sock")
 
 
-def client(timeout_s: float = 120) -> docker.DockerClient:
+def client(timeout_s: int = 120) -> docker.DockerClient:
     """Returns a client of the local engine; raises UsageError where none answers."""
     try:
         engine = docker.from_env(timeout=timeout_s)
@@ -52,11 +52,11 @@ def kubernetes_runs_here(proc: Path = Path("/proc")) -> str:
 
     A machine that serves a cluster is nobody's test bench: nothing is installed on it.
     """
-    own_namespace = os.readlink("/proc/self/ns/pid")
+    own_namespace = Path("/proc/self/ns/pid").readlink()
     for entry in proc.glob("[0-9]*"):
         try:
             name = (entry / "comm").read_text().strip()
-            if name in ("kubelet", "k3s", "k3s-server", "k3s-agent") and os.readlink(entry / "ns/pid") == own_namespace:
+            if name in ("kubelet", "k3s", "k3s-server", "k3s-agent") and (entry / "ns/pid").readlink() == own_namespace:
                 return name
         except OSError:
             continue

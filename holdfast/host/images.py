@@ -18,11 +18,10 @@ from docker.errors import APIError, BuildError, ImageNotFound
 
 from holdfast.errors import UsageError
 from holdfast.host import builds, engine
-from holdfast.host.recipes import Recipe, Recipes
+from holdfast.host.recipes import NODE_BINARIES, Recipe, Recipes
 from holdfast.places import cache_dir
 from holdfast.progress import step
 
-_NODE_BINARIES = ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")
 _NEEDED_BYTES = 10 * 10**9
 
 
@@ -107,7 +106,7 @@ def _node_base(client: DockerClient, recipes: Recipes, pause: str) -> str:
     with step("building the node image"), tempfile.TemporaryDirectory(dir=cache_dir()) as name:
         context = Path(name) / "context"
         shutil.copytree(recipes.root / "images" / "node", context, symlinks=True)
-        for binary in _NODE_BINARIES:
+        for binary in NODE_BINARIES:
             _link(builds.binary(recipes, binary), context / binary)
         _link(builds.rootfs(recipes, "node"), context / "rootfs.tar")
         programs = context / "files" / "usr" / "bin"
@@ -136,7 +135,7 @@ def _preload(client: DockerClient, base: str, images: dict[str, str], tag: str) 
                                           volumes={str(store): {"bind": "/var/lib/containerd", "mode": "rw"}})
         try:
             _wait_for_containerd(container)
-            send(list(images), container.id, "--local", "--discard-unpacked-layers")
+            send(list(images), str(container.id), "--local", "--discard-unpacked-layers")
             container.stop(timeout=20)
         finally:
             container.remove(force=True, v=True)

@@ -17,6 +17,7 @@ CLUSTERS = CHECKOUT / "clusters"
 # Nothing at run time reads these; without them an image is half as large.
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/share/javascript",
             "usr/share/prometheus", "var/cache/apt", "var/cache/debconf", "var/lib/apt/lists")
+NODE_BINARIES = ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")
 
 
 def hash_of(*parts: object) -> str:
@@ -82,7 +83,7 @@ class Recipes:
         """Recipes by name, in the order of the file (a recipe stands after the one it starts from)."""
         made = {}
         for name, entry in self.table["image"].items():
-            values = {("source" if key == "from" else key): tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+            values: dict[str, Any] = {("source" if key == "from" else key): tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
             made[name] = Recipe(name=name, **values)
         return made
 
@@ -118,8 +119,7 @@ class Recipes:
 
     def hash_node(self) -> str:
         """The content hash of the node image with every image in it."""
-        binaries = [b for b in ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")]
-        return hash_of("node-1", self.root / "images" / "node", self.hash_rootfs("node"), *(self.hash_binary(b) for b in binaries),
+        return hash_of("node-1", self.root / "images" / "node", self.hash_rootfs("node"), *(self.hash_binary(b) for b in NODE_BINARIES),
                        *(self.hash_image(i) for i in self.in_node()))
 
     def in_node(self) -> list[str]:

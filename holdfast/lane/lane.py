@@ -26,6 +26,7 @@ from holdfast.progress import console, step
 from holdfast.sampling import inside
 from holdfast.tree import adaptations as adapting
 from holdfast.tree import checkout, documents
+from holdfast.tree.documents import Document, Entry
 from holdfast.undo import UndoFile
 from holdfast.waiting import CannotLook
 
@@ -82,7 +83,7 @@ class Lane:
         return checkout.read(self.tree)
 
     @cached_property
-    def documents(self) -> list[documents.Document]:
+    def documents(self) -> list[Document]:
         """Every YAML object of the tree."""
         return documents.read(self.tree)
 
@@ -92,14 +93,14 @@ class Lane:
         return adapting.load(self.tree)
 
     @cached_property
-    def start(self) -> documents.Entry:
+    def start(self) -> Entry:
         """The Flux entry."""
         return documents.entry(self.documents, self._entry or self.adaptations.entry)
 
     def preflight(self) -> None:
         """Everything that can be known before anything is built: raises UsageError with all that is lacking."""
         assert self.checkout.commit
-        reachable = documents.reachable(self.tree, self.documents, self.start)
+        reachable = documents.reachable(self.documents, self.start)
         missing = adapting.lacking(reachable, self.adaptations, self.start)
         if missing:
             raise UsageError("the tree needs what nobody gave:\n    " + "\n    ".join(missing),
@@ -211,7 +212,8 @@ class Lane:
     def git(self) -> GitServer:
         """The running lane's Git server."""
         git, state = self._git(), self.state()
-        assert state and state.git, "the Git server was started"
+        assert state, "up() or reuse() came first"
+        assert state.git, "the Git server was started"
         git.key, git.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
         return git
 
@@ -247,7 +249,7 @@ class Lane:
             file = UndoFile(path)
             if file.open_steps():
                 with step(f"healing what {path.parent.name} left"):
-                    count += file.replay(self.driver, objects, lambda action, what: self._patiently(action, what))
+                    count += file.replay(self.driver, objects, self._patiently)
         return count
 
     def keep(self) -> None:

@@ -97,8 +97,13 @@ def controllers_ready(cluster: Cluster, *names: str) -> Sighting:
 @probe
 def no_controller_pod(cluster: Cluster) -> Sighting:
     """No pod of any controller exists any more, seen at the pods and not at what was scaled."""
-    left = [p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE) if p["metadata"]["name"].rpartition("-")[0].rpartition("-")[0] in CONTROLLERS]
+    left = [p["metadata"]["name"] for name in CONTROLLERS for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")]
     return f"still there: {', '.join(left)}" if left else HOLDS
+
+
+def uids(cluster: Cluster, name: str) -> frozenset[str]:
+    """The UIDs of a controller's pods."""
+    return frozenset(p["metadata"]["uid"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}"))
 
 
 @probe
@@ -139,6 +144,14 @@ def inventory(cluster: Cluster) -> frozenset[str]:
                      for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or [])
 
 
+def _parts(entry: str) -> tuple[str, str, str, str]:
+    """An inventory id (``namespace_name_group_kind``, a colon of a name written as two underscores) in its four parts."""
+    namespace, _, rest = entry.partition("_")
+    rest, _, kind = rest.rpartition("_")
+    name, _, group = rest.rpartition("_")
+    return namespace, name.replace("__", ":"), group, kind
+
+
 @probe
 def inventory_is(cluster: Cluster, wanted: frozenset[str]) -> Sighting:
     """Flux owns exactly these objects, and each of them is still there."""
@@ -146,9 +159,8 @@ def inventory_is(cluster: Cluster, wanted: frozenset[str]) -> Sighting:
     if now != wanted:
         return f"gone from the inventory: {sorted(wanted - now)[:3]}; new in it: {sorted(now - wanted)[:3]}"
     for entry in sorted(now):
-        namespace, name, group, kind = entry.partition(":")[2].replace("__", ":").split("_")
-        version = next((v for v in ("v1", "v2") if group.endswith("toolkit.fluxcd.io")), "v1")
-        api = f"{group}/{'v2' if group.startswith('helm.') else version}" if group else "v1"
-        if not cluster.objects.get(kind, name.replace(":", "__"), namespace or None, version=api):
+        namespace, name, group, kind = _parts(entry.partition(":")[2])
+        api = f"{group}/{'v2' if group.startswith('helm.') else 'v1'}" if group else "v1"
+        if not cluster.objects.get(kind, name, namespace or None, version=api):
             return f"{kind} {namespace}/{name} is in the inventory, but not in the cluster"
     return HOLDS

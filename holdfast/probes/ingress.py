@@ -77,5 +77,6 @@ def refuses(cluster: Cluster, host: str) -> Sighting:
 def controller_pods(cluster: Cluster, at_least: int) -> Sighting:
     """At least so many ready pods of the ingress controller run."""
     place = cluster.adaptations.ingress
-    ready = [p for p in pods(cluster, place.namespace, selector(cluster, place.workload, place.namespace)) if condition(p, "Ready").get("status") == "True"]
+    found = pods(cluster, place.namespace, selector(cluster, place.workload, place.namespace))
+    ready = [p for p in found if condition(p, "Ready").get("status") == "True"]
     return HOLDS if len(ready) >= at_least else f"{len(ready)} of {at_least} ingress pods are ready"

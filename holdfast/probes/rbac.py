@@ -43,7 +43,8 @@ def may(cluster: Cluster, account: str, verb: str, resource: str, wanted: bool) 
     namespace, _, name = account.partition("/")
     group, _, plain = resource.rpartition("/")
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {}, "spec": {
-        "user": f"system:serviceaccount:{namespace}:{name}", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+        "user": f"system:serviceaccount:{namespace}:{name}",
+        "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
         "resourceAttributes": {"verb": verb, "group": group, "resource": plain}}}
     allowed = bool(cluster.objects.create(review)["status"]["allowed"])
     return HOLDS if allowed is wanted else f"{account} may{'' if allowed else ' not'} {verb} {resource}"

@@ -84,7 +84,8 @@ def stateless_run_elsewhere(cluster: Cluster, lost: str) -> Sighting:
         if any(v.get("persistentVolumeClaim") for v in spec["template"]["spec"].get("volumes") or []):
             continue
         labels = ",".join(f"{k}={v}" for k, v in spec["selector"]["matchLabels"].items())
-        found = [p for p in pods(cluster, meta["namespace"], labels) if condition(p, "Ready").get("status") == "True" and p["spec"].get("nodeName") != lost]
+        ready = [p for p in pods(cluster, meta["namespace"], labels) if condition(p, "Ready").get("status") == "True"]
+        found = [p for p in ready if p["spec"].get("nodeName") != lost]
         if len(found) < spec.get("replicas", 1):
             return f"{name_of(item)} has {len(found)} of {spec.get('replicas', 1)} pods ready away from {lost}"
     return HOLDS

@@ -28,12 +28,13 @@ def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
     if not series:
         return None
     marks = [(name, _wall(e), e.get("fault", "")) for e in entries for event, name in _MARKS if e["event"] == event]
-    begin = min(min(i[0] for e in series for i in e["intervals"] or [[e["begin"], e["begin"]]]), *(m[1] for m in marks), *(e["begin"] for e in series))
-    end = max(max(e["end"] for e in series), *(m[1] for m in marks), begin + 1)
+    moments = [m[1] for m in marks] + [e["begin"] for e in series]
+    begin = min(moments + [i[0] for e in series for i in e["intervals"]])
+    end = max([*moments, *(e["end"] for e in series), begin + 1])
     scale = (_WIDTH - _LABEL) / (end - begin)
 
     def x(moment: float) -> float:
-        return round(_LABEL + (min(max(moment, begin), end) - begin) * scale, 1)
+        return float(round(_LABEL + (min(max(moment, begin), end) - begin) * scale, 1))
 
     rows = []
     for number, one in enumerate(sorted(series, key=lambda e: (e["watch"], e["vantage"] != "outside", e["target"], e["vantage"]))):
@@ -45,8 +46,8 @@ def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
     for level, line in enumerate(lines):
         line["y"] = 12 + 11 * (level % 3)
     ticks = [{"x": x(begin + s), "text": f"{s:g}s"} for s in _ticks(end - begin)]
-    return {"test": test, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks, "width": _WIDTH, "row": _ROW,
-            "height": 64 + len(rows) * _ROW}
+    return {"test": test, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks,
+            "width": _WIDTH, "row": _ROW, "height": 64 + len(rows) * _ROW}
 
 
 def _ticks(length: float) -> list[float]:

@@ -32,7 +32,7 @@ def show(console: Console, findings: Iterable[Finding], record: Record) -> None:
     found = list(findings)
     table = Table(title="Verdicts", title_justify="left", expand=False, show_lines=False)
     for name, options in (("verdict", {"no_wrap": True}), ("claim", {"no_wrap": True}), ("level", {"no_wrap": True}), ("why", {"overflow": "fold"})):
-        table.add_column(name, **options)  # type: ignore[arg-type]
+        table.add_column(name, **options)
     order = [Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED, Verdict.HELD]
     for one in sorted((f for f in found if f.tests), key=lambda f: (order.index(f.verdict), f.claim)):
         reason = one.reason if len(one.reason) < 400 else one.reason[:397] + "…"

@@ -65,22 +65,17 @@ class Target:
 
 
 def word(error: BaseException) -> str:
-    """The one word for an exception."""
+    """The one word for an exception: of the first class in the table that it belongs to."""
     if isinstance(error, Failed):
         return str(error)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return "timeout"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return "reset"
-    if isinstance(error, ssl.SSLError):
-        return "tls"
-    if isinstance(error, asyncio.IncompleteReadError):
-        return "closed"
-    if isinstance(error, OSError):
-        return "unreachable"
-    return "error"
+    return next((name for kind, name in _WORDS if isinstance(error, kind)), "error")
+
+
+# The order matters: most of these are OSErrors too.
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (TimeoutError, "timeout"), (ConnectionRefusedError, "refused"), (ConnectionResetError, "reset"), (BrokenPipeError, "reset"),
+    (ssl.SSLError, "tls"), (asyncio.IncompleteReadError, "closed"), (OSError, "unreachable"),
+)
 
 
 @dataclass
@@ -116,7 +111,7 @@ async def request(connection: Connection, target: Target) -> None:
     status = await connection.reader.readline()
     parts = status.split()
     if len(parts) < 2:
-        raise Failed("closed")
+        raise ConnectionResetError("no answer before the end")
     headers: dict[str, str] = {}
     while (line := await connection.reader.readline()) not in (b"\r\n", b"\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
@@ -146,7 +141,7 @@ class _Answers(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.waiting: dict[int, asyncio.Future[bytes]] = {}
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ARG002  asyncio's signature
         future = self.waiting.pop(struct.unpack("!H", data[:2])[0], None) if len(data) > 12 else None
         if future and not future.done():
             future.set_result(data)
@@ -196,31 +191,36 @@ async def resolve(resolver: str, name: str) -> str:
 
 
 class Looker:
-    """Takes looks at one target. On reused connections each look in flight has a connection of its own, in turn, so that a slow
-    answer delays no other look; a look that finds its connection gone is a failed look, and the connection is opened anew after it."""
+    """Takes looks at one target.
+
+    On a reused connection: one connection is used again and again. A look that finds it gone is a failed look, and a new one is opened;
+    from then on it is counted anew. While a look is still waiting for its answer, the next one takes a spare connection, so that a
+    slow answer delays no other look.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._slots: list[Any] = [None] * (int(target.timeout_s * target.rate_hz) + 2 if target.mode == "reused" else 0)
-        self._turn = 0
+        self._kept: Any = None
+        self._busy = False
+        self._spares: list[Any] = []
 
     async def prime(self) -> None:
-        """Opens the reused connections; one that can't be opened now is a failed look when its turn comes."""
-
-        async def fill(i: int) -> None:
-            with contextlib.suppress(Exception):
-                self._slots[i] = await asyncio.wait_for(self._open(), self.target.timeout_s)
-
-        await asyncio.gather(*(fill(i) for i in range(len(self._slots))))
+        """Opens the connection that is reused, and a few spare ones; what can't be opened now is opened by the looks."""
+        if self.target.mode != "reused":
+            return
+        with contextlib.suppress(Exception):
+            self._kept = await asyncio.wait_for(self._open(), self.target.timeout_s)
+            self._spares = [await asyncio.wait_for(self._open(), self.target.timeout_s) for _ in range(3)]
 
     async def _open(self) -> Any:
         return await (open_dns(self.target.host) if self.target.kind == "dns" else connect(self.target))
 
     async def look(self) -> str:
         """One look: ``ok`` or the word for what went wrong, at the latest after the target's own timeout."""
+        looks = self._new if self.target.mode != "reused" else self._spare if self._busy else self._reused
         try:
-            return await asyncio.wait_for(self._reused() if self.target.mode == "reused" else self._new(), self.target.timeout_s)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is a failed look
+            return await asyncio.wait_for(looks(), self.target.timeout_s)
+        except Exception as error:
             return word(error)
 
     async def _new(self) -> str:
@@ -232,30 +232,57 @@ class Looker:
         return OK
 
     async def _reused(self) -> str:
-        turn, self._turn = self._turn, (self._turn + 1) % len(self._slots)
-        opened, self._slots[turn] = self._slots[turn], None
-        if opened is None or (isinstance(opened, Connection) and opened.closed):
-            self._slots[turn] = await self._open()  # its failure is the word of this look
-            raise Failed("closed")
+        self._busy = True
+        try:
+            if _gone(self._kept):
+                self._kept = None
+                self._kept = await self._open()
+                raise Failed("closed")
+            if self._kept is None:  # a look said so already: counted anew
+                self._kept = await self._open()
+            await self._use(self._kept)
+        except Failed as failed:
+            if str(failed) != "closed":
+                self._lose()
+            raise
+        except BaseException:
+            self._lose()
+            raise
+        finally:
+            self._busy = False
+        return OK
+
+    def _lose(self) -> None:
+        if self._kept is not None:
+            _drop(self._kept)
+        self._kept = None
+
+    async def _spare(self) -> str:
+        self._spares = [spare for spare in self._spares if not _gone(spare)]
+        opened = self._spares.pop() if self._spares else await self._open()
         try:
             await self._use(opened)
         except BaseException:
             _drop(opened)
             raise
-        self._slots[turn] = opened
+        self._spares.append(opened)
         return OK
 
     async def _use(self, opened: Any) -> None:
         if isinstance(opened, Connection):
             await request(opened, self.target)
         else:
-            await ask(*opened, self.target.ask)
+            await ask(opened[0], opened[1], self.target.ask)
 
     def close(self) -> None:
         """Drops what is open."""
-        for opened in self._slots:
-            if opened is not None:
-                _drop(opened)
+        self._lose()
+        for opened in self._spares:
+            _drop(opened)
+
+
+def _gone(opened: Any) -> bool:
+    return isinstance(opened, Connection) and opened.closed
 
 
 def _drop(opened: Any) -> None:

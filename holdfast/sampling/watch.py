@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -218,7 +219,8 @@ class Sampler:
             settle_s: looking goes on this long after the block, so that the end of an outage is seen and known to be stable.
         """
         placed = [(one.kind, p) for one in wanted for p in one.place(self.cluster)]
-        watch = f"watch-{next(_numbers)}"
+        # Unlike any other: a kept cluster's nodes hold the records of earlier runs, and none of them may be taken for this watch's.
+        watch = f"{next(_numbers)}-{secrets.token_hex(4)}"
         seen, folder = Seen(self.cluster, placed, watch), self.folder / watch
         folder.mkdir(parents=True, exist_ok=True)
         outside = self._start_outside(watch, folder, [p.target for _, p in placed if p.vantage == OUTSIDE])

@@ -114,10 +114,15 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
     suspended = [Change(set={"/spec/suspend": True}, **s) for s in table.get("suspend", [])]
     return Adaptations(
         entry=table.get("flux", {}).get("entry", ""), aliases=tuple(table.get("git", {}).get("aliases", [])),
-        secrets=tuple(Secret(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}) for s in table.get("secret", [])),
+        secrets=tuple(_secret(s) for s in table.get("secret", [])),
         changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
         ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
         claims=table.get("claims", ""), runbook=table.get("runbook", ""), age_key_file=table.get("sops", {}).get("age_key_file", ""))
+
+
+def _secret(entry: dict[str, Any]) -> Secret:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Secret(**values)
 
 
 def git_hosts(documents: list[Document]) -> dict[str, Document]:

@@ -63,7 +63,7 @@ def _documents(root: Path, path: Path) -> Iterator[Document]:
     loader = yaml.CSafeLoader(text)
     try:
         while loader.check_node():
-            node = loader.get_node()
+            node: Any = loader.get_node()
             body = loader.construct_document(node)
             if isinstance(body, dict) and "kind" in body:
                 yield Document(name, node.start_mark.line + 1, body)
@@ -128,7 +128,7 @@ def entry(documents: list[Document], wanted: str = "") -> Entry:
     return found[0]
 
 
-def reachable(root: Path, documents: list[Document], start: Entry) -> list[Document]:
+def reachable(documents: list[Document], start: Entry) -> list[Document]:
     """The documents that Flux gets to from the entry, by the folders that its Kustomizations name."""
     folders, seen = [start.folder], set()
     found: list[Document] = []

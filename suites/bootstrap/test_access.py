@@ -75,7 +75,7 @@ def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
         objects.delete("Namespace", "holdfast-canary")
         objects.delete("Pod", "canary", "holdfast-canary", grace_s=0)
     cluster.canary(admins_are(frozenset()))
-    admin = sorted(admins)[0]
+    admin = min(admins)
     cluster.canary(may(admin, "delete", "nodes", wanted=False))
     cluster.eventually(dedicated_accounts(), within="60s")
     cluster.eventually(admins_are(admins), within="5s")

@@ -6,7 +6,17 @@ from holdfast.changes import mark
 from holdfast.claims import claim
 from holdfast.faults.flux import controller_killed, flux_down
 from holdfast.plugin import budget
-from holdfast.probes.flux import CONTROLLERS, controllers_ready, inventory, inventory_is, marked, not_marked, tree_applied
+from holdfast.probes.flux import (
+    CONTROLLERS,
+    controller_replaced,
+    controllers_ready,
+    inventory,
+    inventory_is,
+    marked,
+    not_marked,
+    tree_applied,
+    uids,
+)
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling.targets import api, dns, ingress, pods, service
 
@@ -46,9 +56,10 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
     cluster.eventually(tree_applied(), within="5m")
     cluster.eventually(controllers_ready(), within="60s")
     owned = inventory(cluster)
-    cluster.canary(controllers_ready("absent-controller"))
     cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
     for name in CONTROLLERS:
+        old = uids(cluster, name)
+        cluster.canary(controller_replaced(name, old))
         with faults(controller_killed(name)):
-            cluster.eventually(controllers_ready(name), within=budget("flux-four-controllers", "back"))
+            cluster.eventually(controller_replaced(name, old), within=budget("flux-four-controllers", "back"))
         cluster.eventually(inventory_is(owned), within="60s")

@@ -69,7 +69,7 @@ def subset(want, have):
     return str(want) == str(have)
 
 
-def correct_drift(controller, item, name, namespace):
+def correct_drift(controller, name, namespace):
     """Puts back what was deleted or changed under the release; returns the objects' names."""
     _, manifest, _ = helm("get", "manifest", name, "-n", namespace)
     mended = []
@@ -113,7 +113,7 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
             command.append("--create-namespace")
         if not phase.get("disableWait"):
             command.append("--wait")
-        code, out, err = helm(*command, timeout=standin.seconds(timeout) + 60)
+        code, _, err = helm(*command, timeout=standin.seconds(timeout) + 60)
     if code == 0:
         return verb
     message = f"Helm {verb} failed for release {namespace}/{name} with chart {chart}: {err[-400:]}"
@@ -146,7 +146,8 @@ def reconcile(controller, item):
     status = item.get("status") or {}
     done = release and release["status"] == "deployed" and status.get("lastAttemptedConfigDigest") == f"sha256:{digest(values, chart)}"
     if not done:
-        controller.ready(item, None, "Progressing", "Running 'upgrade --install' action", {"observedGeneration": status.get("observedGeneration", -1)})
+        controller.ready(item, None, "Progressing", "Running 'upgrade --install' action",
+                         {"observedGeneration": status.get("observedGeneration", -1)})
         attempted = {"lastAttemptedConfigDigest": f"sha256:{digest(values, chart)}", "lastAttemptedGeneration": meta["generation"]}
         verb = install_or_upgrade(item, chart, values, release, name, namespace)
         message = f"Helm {verb} succeeded for release {namespace}/{name} with chart {chart}"
@@ -154,7 +155,7 @@ def reconcile(controller, item):
         return None
     mode = (spec.get("driftDetection") or {}).get("mode", "disabled")
     began = time.monotonic()
-    mended = correct_drift(controller, item, name, namespace) if mode == "enabled" else []
+    mended = correct_drift(controller, name, namespace) if mode == "enabled" else []
     if mended:
         standin.say("drift corrected", release=name, objects=mended, seconds=round(time.monotonic() - began, 1))
     before = {c["type"]: c for c in status.get("conditions") or []}.get("Ready", {})

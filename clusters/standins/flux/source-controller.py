@@ -2,10 +2,10 @@
 
 import base64
 import fnmatch
+import gzip
 import hashlib
 import http.server
 import io
-import gzip
 import os
 import shutil
 import subprocess

@@ -22,7 +22,7 @@ NOTIFICATIONS = "http://notification-controller.flux-system.svc.cluster.local./"
 
 
 def now():
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds(duration, default=60.0):
@@ -61,7 +61,7 @@ class Controller:
         while True:
             try:
                 items = self.api.get().to_dict()["items"]
-            except Exception as error:  # noqa: BLE001  the API server may be away for a while: that is what tests do
+            except Exception as error:
                 say("list failed", kind=self.kind, error=str(error)[:200])
                 time.sleep(1)
                 continue
@@ -89,7 +89,7 @@ class Controller:
             retry = seconds(spec.get("retryInterval"), min(seconds(spec.get("interval")), 10))
             self.due[key] = time.monotonic() + retry
             self.ready(item, False, failure.reason, str(failure))
-        except Exception:  # noqa: BLE001  one sick object must not stop the others
+        except Exception:
             say("reconcile failed", kind=self.kind, name=key[1], error=traceback.format_exc(limit=3))
             self.due[key] = time.monotonic() + 5
         finally:

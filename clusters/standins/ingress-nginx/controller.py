@@ -42,8 +42,14 @@ http {
   proxy_set_header X-Forwarded-Proto $scheme;
   add_header X-Holdfast-Nonce "%(nonce)s" always;
   upstream balancer { server 0.0.0.1; balancer_by_lua_block { backends.balance() } }
-  server { listen 127.0.0.1:10246; client_body_buffer_size 2m; client_max_body_size 2m; location = /backends { content_by_lua_block { backends.replace() } } }
-  server { listen 80 default_server; listen 443 ssl default_server; ssl_certificate /tmp/default.pem; ssl_certificate_key /tmp/default.pem; return 404; }
+  server {
+    listen 127.0.0.1:10246; client_body_buffer_size 2m; client_max_body_size 2m;
+    location = /backends { content_by_lua_block { backends.replace() } }
+  }
+  server {
+    listen 80 default_server; listen 443 ssl default_server; ssl_certificate /tmp/default.pem; ssl_certificate_key /tmp/default.pem;
+    return 404;
+  }
 """
 SERVER = """  server {
     listen 80; %(tls)s
@@ -60,7 +66,8 @@ class Controller:
         self.core, self.net = kubernetes.client.CoreV1Api(), kubernetes.client.NetworkingV1Api()
         self.discovery = kubernetes.client.DiscoveryV1Api()
         self.ingress_class, self.config_name = ingress_class, config
-        self.changed, self.ready, self.told = threading.Event(), False, None
+        self.changed, self.ready = threading.Event(), False
+        self.written = self.told = None  # what this process wrote: /tmp may hold another one's
 
     def watch(self, name, call):
         """Marks a change at every event; lists again whenever the watch ends. Without the API server, the last state stays."""
@@ -68,7 +75,7 @@ class Controller:
             try:
                 for _ in kubernetes.watch.Watch().stream(call, timeout_seconds=60):
                     self.changed.set()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 print(f"watch of {name} ended: {str(error)[:120]}", flush=True)
                 time.sleep(1)
 
@@ -85,9 +92,8 @@ class Controller:
         found = []
         for piece in self.slices.get((namespace, service), []):
             number = next((p.port for p in piece.ports or [] if (p.name or None) == (name or None)), None)
-            for end in piece.endpoints or []:
-                if number and end.conditions.ready is not False:
-                    found.append([end.addresses[0], number])
+            ready = [end for end in piece.endpoints or [] if number and end.conditions.ready is not False]
+            found += [[end.addresses[0], number] for end in ready]
         return sorted(found)
 
     def read(self):
@@ -148,34 +154,35 @@ class Controller:
 
     def sync(self, nginx):
         text, backends = self.render()
-        old = open(CONF).read() if os.path.exists(CONF) else None
-        if text != old:
+        if text != self.written:
             with open(CONF, "w") as file:
                 file.write(text)
-            if nginx.process is None:
-                nginx.start()
-            else:
-                nginx.reload()
+            nginx.start_or_reload()
         lists = json.dumps(backends, sort_keys=True)
-        if lists != self.told or text != old:
-            for _ in range(50):
-                try:
-                    urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:10246/backends", lists.encode(), method="POST"), timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            self.told = lists
-        self.ready = True
+        if lists != self.told or text != self.written:
+            tell(lists)
+        self.written, self.told, self.ready = text, lists, True
+
+
+def tell(lists, attempts=50):
+    """Gives nginx the endpoints; raises where it doesn't take them, so that the pod isn't called ready."""
+    request = urllib.request.Request("http://127.0.0.1:10246/backends", lists.encode(), method="POST")
+    for attempt in range(attempts):
+        try:
+            return urllib.request.urlopen(request, timeout=2).close()
+        except OSError:
+            if attempt == attempts - 1:
+                raise
+            time.sleep(0.1)
 
 
 class Nginx:
     process = None
 
-    def start(self):
-        self.process = subprocess.Popen(["nginx", "-c", CONF])
-
-    def reload(self):
-        if subprocess.run(["nginx", "-t", "-q", "-c", CONF], check=False).returncode == 0:
+    def start_or_reload(self):
+        if self.process is None:
+            self.process = subprocess.Popen(["nginx", "-c", CONF])
+        elif subprocess.run(["nginx", "-t", "-q", "-c", CONF], check=False).returncode == 0:
             subprocess.run(["nginx", "-s", "reload", "-c", CONF], check=False)
 
 
@@ -212,7 +219,7 @@ def main():
         try:
             controller.changed.clear()
             controller.sync(nginx)
-        except Exception as error:  # noqa: BLE001  the API server may be away; the last configuration stays
+        except Exception as error:
             print(f"sync failed: {str(error)[:200]}", flush=True)
             time.sleep(1)
             controller.changed.set()

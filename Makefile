@@ -1,0 +1,52 @@
+# holdfast: `make verify` is the main job, `make test` proves holdfast itself. Both set up what they need.
+SHELL  := /bin/bash
+VENV   := .venv
+PYTHON ?= python3
+LANE   ?= kind/swift
+TREE   ?= fixtures/gitops
+ARGS   ?=
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help verify test lint harness smoke bench flux-crds clean
+help:            ## what there is
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+verify: $(VENV)/.ready   ## the main job: set up, run every suite on LANE with TREE, report (ARGS= is passed on)
+	@$(VENV)/bin/holdfast verify --lane '$(LANE)' --tree '$(TREE)' $(ARGS)
+
+test: lint harness smoke   ## the tests of holdfast itself, then the lab smoke
+
+lint: $(VENV)/.ready   ## ruff and mypy
+	@$(VENV)/bin/ruff check holdfast suites clusters conftest.py
+	@$(VENV)/bin/mypy
+
+harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster
+	@$(VENV)/bin/python -m pytest suites/harness -q -n 2
+
+smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml
+	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/swift --smoke --expect suites/expected.toml
+
+bench: $(VENV)/.ready   ## ratios and widths, measured side by side
+	@$(VENV)/bin/python -m suites.bench
+
+# The environment: locked dependencies with hashes, made again when the lock changes. Where Debian's Python has no venv, apt brings it.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "holdfast needs Python 3.11 or newer: set PYTHON=…"; exit 64; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || \
+	  { echo "python3-venv is missing, and only root can install it: apt-get install python3-venv"; exit 64; }
+	@echo "  ▸ setting up the virtual environment …"
+	@began=$$(date +%s); $(PYTHON) -m venv --clear $(VENV) && \
+	  $(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && touch $@ && \
+	  echo "  ✓ setting up the virtual environment ($$(( $$(date +%s) - began ))s)"
+
+flux-crds:       ## Flux's custom resource definitions of the reference tree, from Flux's Go types
+	@d=$$(mktemp -d) && (cd clusters/images/flux-crds && GOFLAGS=-mod=mod go run sigs.k8s.io/controller-tools/cmd/controller-gen crd \
+	  paths=github.com/fluxcd/source-controller/api/v1 paths=github.com/fluxcd/kustomize-controller/api/v1 \
+	  paths=github.com/fluxcd/helm-controller/api/v2 paths=github.com/fluxcd/notification-controller/api/v1 \
+	  paths=github.com/fluxcd/notification-controller/api/v1beta3 output:crd:artifacts:config=$$d) && \
+	  { echo "# Flux's custom resource definitions, made by controller-gen from the Go types of clusters/images/flux-crds ('make flux-crds')."; cat $$d/*.yaml; } \
+	  > fixtures/gitops/clusters/home/flux-system/gotk-crds.yaml && rm -r $$d
+
+clean:           ## the environment and the results; the built images stay
+	@rm -rf $(VENV) reports/out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,24 @@
+"""What the tests of holdfast itself share."""
+
+import pytest
+
+from holdfast.waiting import Clock
+
+
+class FakeTime:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self):
+        self.at = 0.0
+
+    def sleep(self, seconds):
+        self.at += max(seconds, 0.001)
+
+    @property
+    def clock(self):
+        return Clock(now=lambda: self.at, sleep=self.sleep)
+
+
+@pytest.fixture
+def time_():
+    return FakeTime()

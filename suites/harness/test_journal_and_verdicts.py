@@ -1,0 +1,216 @@
+"""No journal that lacks what a claim's kind asks for is ever *held*, and no damage turns *broke* or *unproven* into *held*."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.journal import Journal, read, read_file
+from holdfast.verdicts import (
+    EXIT_BROKE,
+    EXIT_HELD,
+    EXIT_NOT_EXERCISED,
+    EXIT_UNPROVEN,
+    Finding,
+    Verdict,
+    exit_code,
+    verdicts,
+)
+
+TEST, CLAIM = "suites/faults/test_x.py::test_x", "flux-down-workloads-continue"
+
+FAULT = [
+    ("test-begin", {}), ("steady", {"ok": True}), ("canary", {"probe": "sampler", "red": True}),
+    ("fault-inject", {"fault": "flux_down()", "fault_id": 1}), ("fault-bit", {"fault": "flux_down()", "fault_id": 1}),
+    ("promise", {"probe": "sampler", "held": True, "faults": ["flux_down()"]}),
+    ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True}), ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
+    ("test-end", {"outcome": "completed"}),
+]
+OBSERVATION = [FAULT[0], FAULT[1], FAULT[2], ("promise", {"probe": "sampler", "held": True}), FAULT[-1]]
+# What may be missing without a loss of proof: nothing.
+NEEDED = {"fault": range(len(FAULT)), "observation": range(len(OBSERVATION))}
+
+
+def written(tmp_path, script, kind="fault", *, seal=True, tests=1):
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    journal.write("run-begin", lane="kind/swift", notes=[{"text": "everywhere", "touches": ["*"]}, {"text": "elsewhere", "touches": ["tailscale"]}])
+    names = [f"{TEST}{i or ''}" for i in range(tests)]
+    journal.write("collected", tests=[{"test": n, "kind": kind, "claims": [{"id": CLAIM, "level": "lab"}]} for n in names], subjects={CLAIM: ["workloads"]})
+    for name in names:
+        for event, fields in script:
+            journal.write(event, test=name, **fields)
+    if seal:
+        journal.seal()
+    return path
+
+
+def verdict(path):
+    return verdicts(read_file(path))[0]
+
+
+@pytest.mark.parametrize(("kind", "script"), [("fault", FAULT), ("observation", OBSERVATION)])
+def test_all_that_the_kind_asks_for_is_held(tmp_path, kind, script):
+    found = verdict(written(tmp_path, script, kind))
+    assert found.verdict is Verdict.HELD
+    assert found.notes == ("everywhere",)
+
+
+@pytest.mark.parametrize(("kind", "left_out"), [(k, i) for k, r in NEEDED.items() for i in r])
+def test_whatever_is_missing_it_is_not_held(tmp_path, kind, left_out):
+    script = FAULT if kind == "fault" else OBSERVATION
+    found = verdict(written(tmp_path, [*script[:left_out], *script[left_out + 1:]], kind))
+    assert found.verdict is Verdict.UNPROVEN
+    assert found.reason
+
+
+RED = [("steady", {"ok": False}), ("canary", {"probe": "sampler", "red": False}), ("promise", {"probe": "sampler", "held": None}),
+       ("promise", {"probe": "never red", "held": True}), ("unproven", {"reason": "a doubt"}),
+       ("fault-inject", {"fault": "another()", "fault_id": 2}), ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False}),
+       ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": None})]
+
+
+@pytest.mark.parametrize("doubt", RED, ids=lambda d: f"{d[0]}-{list(d[1].values())}")
+@pytest.mark.parametrize("place", [1, 5, 8])
+def test_every_doubt_makes_it_unproven(tmp_path, doubt, place):
+    assert verdict(written(tmp_path, [*FAULT[:place], doubt, *FAULT[place:]])).verdict is Verdict.UNPROVEN
+
+
+def test_a_promise_seen_broken_breaks(tmp_path):
+    script = [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]}), *FAULT[5:]]
+    found = verdict(written(tmp_path, script))
+    assert (found.verdict, found.reason) == (Verdict.BROKE, "3 of 600 refused")
+
+
+def test_a_promise_broken_before_the_fault_bit_proves_nothing(tmp_path):
+    script = [*FAULT[:4], ("promise", {"probe": "sampler", "held": False, "faults": []}), *FAULT[4:]]
+    assert verdict(written(tmp_path, script)).verdict is Verdict.UNPROVEN
+
+
+def test_no_recovery_within_the_budget_breaks(tmp_path):
+    script = [*FAULT[:7], ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"}), FAULT[-1]]
+    assert verdict(written(tmp_path, script)).verdict is Verdict.BROKE
+
+
+def test_one_broken_test_breaks_the_claim_of_two(tmp_path):
+    path = written(tmp_path, FAULT, seal=False, tests=2)
+    lines = path.read_text().splitlines()
+    journal = Journal(tmp_path / "two.jsonl")
+    for line in map(json.loads, lines):
+        fields = {k: v for k, v in line.items() if k not in ("seq", "t", "at_s", "event", "hash")}
+        if line["event"] == "promise" and line["test"] == TEST:
+            fields["held"] = False
+        journal.write(line["event"], **fields)
+    journal.seal()
+    assert verdict(tmp_path / "two.jsonl").verdict is Verdict.BROKE
+
+
+def test_a_skipped_test_is_not_exercised_with_its_reason(tmp_path):
+    found = verdict(written(tmp_path, [FAULT[0], ("not-exercised", {"reason": "the driver can't cut power"}), FAULT[-1]]))
+    assert (found.verdict, found.reason) == (Verdict.NOT_EXERCISED, "the driver can't cut power")
+
+
+def test_a_claim_without_a_test_is_listed(tmp_path):
+    found = verdicts(read_file(written(tmp_path, FAULT)), ["k3s2-ready", CLAIM])
+    assert [(f.claim, f.verdict) for f in found] == [(CLAIM, Verdict.HELD), ("k3s2-ready", Verdict.NOT_EXERCISED)]
+
+
+EVENTS = st.sampled_from([e for e, _ in FAULT])
+FIELDS = st.fixed_dictionaries({}, optional={
+    "ok": st.sampled_from([True, False, None]), "red": st.booleans(), "held": st.sampled_from([True, False, None]), "probe": st.sampled_from(["sampler", "other"]),
+    "faults": st.lists(st.just("flux_down()"), max_size=1), "fault_id": st.integers(1, 2), "outcome": st.sampled_from(["completed", "stopped"]),
+    "claims": st.lists(st.sampled_from([CLAIM, "another"]), max_size=1)})
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(EVENTS, FIELDS), max_size=14), st.sampled_from(["fault", "observation"]))
+def test_held_implies_everything_that_was_asked_for(tmp_path_factory, script, kind):
+    """Whatever a journal says, *held* is only said where each thing that the kind asks for is really in it."""
+    path = written(tmp_path_factory.mktemp("j"), script, kind)
+    if verdict(path).verdict is not Verdict.HELD:
+        return
+    promises = [f for e, f in script if e == "promise" and (not f.get("claims") or CLAIM in f["claims"])]
+    assert script[0][0] == "test-begin" and script[-1][0] == "test-end" and script[-1][1]["outcome"] == "completed"
+    assert promises and all(p["held"] is True for p in promises)
+    assert all(f["ok"] is True for e, f in script if e == "steady") and any(e == "steady" for e, _ in script)
+    red = {f["probe"] for e, f in script if e == "canary" and f.get("red")}
+    assert {p.get("probe") for p in promises} <= red | {None} and all(f.get("red") for e, f in script if e == "canary")
+    if kind == "fault":
+        assert any(e == "fault-inject" for e, _ in script)
+        for i, (event, fields) in enumerate(script):
+            if event == "fault-inject":
+                later = [(e, f) for e, f in script[i + 1:] if f.get("fault_id") == fields.get("fault_id")]
+                assert {"fault-bit", "fault-healed", "converged"} <= {e for e, _ in later}
+                assert all(f.get("ok") is True for e, f in later if e == "converged")
+
+
+BAD = [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["flux_down()"]}), *FAULT[6:]]
+DOUBTFUL = [*FAULT[:5], ("promise", {"probe": "sampler", "held": None, "faults": ["flux_down()"]}), *FAULT[6:]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([BAD, DOUBTFUL, FAULT[:6]]), st.data())
+def test_dropping_cutting_or_reordering_lines_never_makes_it_held(tmp_path_factory, script, data):
+    lines = written(tmp_path_factory.mktemp("j"), script, tests=data.draw(st.integers(1, 2))).read_text().splitlines()
+    damage = data.draw(st.sampled_from(["drop", "cut", "swap", "shuffle", "truncate-line", "repeat"]))
+    at, other = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines) - 1))
+    if damage == "drop":
+        lines = [line for i, line in enumerate(lines) if i not in (at, other)]
+    elif damage == "cut":
+        lines = lines[:at]
+    elif damage == "swap":
+        lines[at], lines[other] = lines[other], lines[at]
+    elif damage == "shuffle":
+        lines = data.draw(st.permutations(lines))
+    elif damage == "truncate-line":
+        lines[at] = lines[at][: int(data.draw(st.floats(0, 0.99)) * len(lines[at]))]
+    else:
+        lines.insert(at, lines[other])
+    assert all(f.verdict is not Verdict.HELD for f in verdicts(read(lines)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_sound_journal_that_was_damaged_is_not_held(tmp_path_factory, data):
+    lines = written(tmp_path_factory.mktemp("j"), FAULT).read_text().splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    assert verdicts(read(lines[:at] + lines[at + 1:])) == [] or all(f.verdict is not Verdict.HELD for f in verdicts(read(lines[:at] + lines[at + 1:])))
+
+
+@pytest.mark.parametrize("changed", ["held", "ok", "red"])
+def test_a_line_that_was_edited_ends_the_trust(tmp_path, changed):
+    path = written(tmp_path, BAD if changed == "held" else FAULT)
+    text = path.read_text().replace(f'"{changed}": false', f'"{changed}": true') if changed == "held" else path.read_text().replace(f'"{changed}": true', f'"{changed}": false', 1)
+    record = read(text.splitlines())
+    assert not record.sealed
+    assert "doesn't continue" in record.problem
+
+
+def test_a_secret_never_reaches_the_journal(tmp_path):
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.keep_out("-----BEGIN KEY-----\nabcdef\n", "hunter22")
+    journal.write("evidence", text="x -----BEGIN KEY-----\nabcdef\n y hunter22")
+    journal.seal()
+    assert "abcdef" not in (tmp_path / "j.jsonl").read_text()
+    assert "hunter22" not in (tmp_path / "j.jsonl").read_text()
+    assert read_file(tmp_path / "j.jsonl").sealed
+
+
+def finding(verdict_, claim=CLAIM, *, selected=True):
+    return Finding(claim, "lab", "kind/swift", verdict_, "x", ("t",) if selected else ())
+
+
+@pytest.mark.parametrize(("found", "required", "code"), [
+    ([finding(Verdict.HELD)], [], EXIT_HELD),
+    ([finding(Verdict.HELD), finding(Verdict.BROKE), finding(Verdict.UNPROVEN)], [], EXIT_BROKE),
+    ([finding(Verdict.HELD), finding(Verdict.UNPROVEN)], [], EXIT_UNPROVEN),
+    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], [], EXIT_HELD),
+    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["x"], EXIT_NOT_EXERCISED),
+    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["all"], EXIT_NOT_EXERCISED),
+    ([finding(Verdict.NOT_EXERCISED)], [], EXIT_UNPROVEN),
+    ([], [], EXIT_UNPROVEN),
+])
+def test_exit_codes(found, required, code):
+    assert exit_code(found, required) == code

@@ -1,0 +1,242 @@
+"""The sampler against servers that go away for known times: the truth lies within the bounds."""
+
+import asyncio
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.sampling.intervals import Look, gaps, intervals, outages
+from holdfast.sampling.looks import Looker, Target
+from holdfast.sampling.watch import parse
+
+
+class Serving:
+    """An HTTP server in the test's own loop that answers, goes away, or hangs, at times that it notes down."""
+
+    def __init__(self):
+        self.port, self.server, self.open, self.hang, self.body, self.header = 0, None, set(), False, b"ok", b""
+
+    async def start(self):
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return time.time()
+
+    async def stop(self):
+        self.server.close()
+        for writer in list(self.open):
+            writer.transport.abort()
+        return time.time()
+
+    async def _serve(self, reader, writer):
+        self.open.add(writer)
+        try:
+            while True:
+                while (line := await reader.readline()) not in (b"\r\n", b""):
+                    pass
+                if not line:
+                    return
+                if self.hang:
+                    await asyncio.sleep(60)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(self.body), self.header) + self.body)
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open.discard(writer)
+
+
+def sampled(tmp_path, port, script, *, rate_hz=20.0, timeout_s=0.5, **more):
+    """Runs the real sampler process while *script* (a coroutine of the server) goes on; looks by target name."""
+    targets = [{"name": mode, "kind": "http", "host": "127.0.0.1", "port": port, "mode": mode, "rate_hz": rate_hz, "timeout_s": timeout_s, **more}
+               for mode in ("new", "reused")]
+    (tmp_path / "spec.json").write_text(json.dumps({"watch": "w", "nonce": "", "targets": targets}))
+    return targets, tmp_path / "out.txt"
+
+
+async def run_sampler(tmp_path, targets_out, script):
+    _, out = targets_out
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "holdfast.sampling.process", "--spec", str(tmp_path / "spec.json"), "--out", str(out))
+    try:
+        while not out.exists() or out.read_text().count("\n") < 20:
+            await asyncio.sleep(0.05)
+        truth = await script()
+        await asyncio.sleep(0.6)
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 10)
+    names, looks, _ = parse(out.read_text())
+    return {names[i]: sorted(found) for i, found in looks.items()}, truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_true_outage_lies_within_the_bounds(tmp_path, seed):
+    length = random.Random(seed).uniform(0.3, 1.2)
+
+    async def go():
+        server = Serving()
+        await server.start()
+
+        async def script():
+            await asyncio.sleep(0.3)
+            gone = await server.stop()
+            await asyncio.sleep(length)
+            return gone, await server.start()
+
+        return await run_sampler(tmp_path, sampled(tmp_path, server.port, script), script)
+
+    looks, (gone, back) = asyncio.run(go())
+    for mode in ("new", "reused"):
+        (outage,) = outages(looks[mode])
+        assert outage.after <= gone + 0.01, mode
+        assert back - 0.01 <= outage.before, mode
+        assert outage.at_least_s <= back - gone <= outage.at_most_s, mode
+    assert not outages(looks["control"])
+
+
+def test_a_slow_answer_delays_no_other_look(tmp_path):
+    async def go():
+        server = Serving()
+        await server.start()
+
+        async def script():
+            server.hang = True
+            await asyncio.sleep(1.5)
+            server.hang = False
+
+        return await run_sampler(tmp_path, sampled(tmp_path, server.port, script, timeout_s=1.0), script)
+
+    looks, _ = asyncio.run(go())
+    for mode in ("new", "reused"):
+        starts = [look.start for look in looks[mode]]
+        steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+        assert sorted(steps)[len(steps) // 2] == pytest.approx(0.05, abs=0.02), mode   # the rate stays what it was
+        assert any(look.result == "timeout" for look in looks[mode]), mode
+
+
+@pytest.mark.parametrize(("header", "wanted", "word"), [(b"X-Holdfast-Nonce: mine\r\n", "mine", "ok"), (b"X-Holdfast-Nonce: other\r\n", "mine", "nonce"), (b"", "mine", "nonce")])
+def test_an_answer_without_the_nonce_is_somebody_elses(header, wanted, word):
+    async def go():
+        server = Serving()
+        server.header = header
+        await server.start()
+        return await Looker(Target("t", "http", "127.0.0.1", server.port, nonce=wanted)).look()
+
+    assert asyncio.run(go()) == word
+
+
+def test_a_reused_connection_that_has_to_reconnect_is_a_failed_look():
+    async def go():
+        server = Serving()
+        await server.start()
+        looker = Looker(Target("t", "http", "127.0.0.1", server.port, mode="reused", timeout_s=0.2, rate_hz=5))
+        await looker.prime()
+        before = [await looker.look() for _ in range(3)]
+        for writer in list(server.open):
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
+        return before, [await looker.look() for _ in range(3)]
+
+    before, after = asyncio.run(go())
+    assert before == ["ok", "ok", "ok"]
+    assert after == ["closed", "ok", "ok"]      # exactly one look is lost with the connection, then it is counted anew
+
+
+def test_what_is_not_there_is_refused():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert asyncio.run(Looker(Target("t", "http", "127.0.0.1", port)).look()) == "refused"
+
+
+def test_the_sampler_ends_with_the_process_that_started_it(tmp_path):
+    sampled(tmp_path, 1, None)
+    script = (f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-m', 'holdfast.sampling.process', '--spec', '{tmp_path}/spec.json',"
+              f" '--out', '{tmp_path}/out.txt']); print(p.pid, flush=True); time.sleep(1.5)")
+    child = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+    for _ in range(100):
+        if not alive(child):
+            return
+        time.sleep(0.1)
+    pytest.fail("the sampler outlived the process that started it by 10s")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+# -- the arithmetic ----------------------------------------------------------------------------------------------------
+
+
+def series(text, step=0.1, begin=100.0):
+    return [Look(begin + i * step, begin + i * step + 0.02, "ok" if c == "." else {"x": "refused", "t": "timeout"}[c]) for i, c in enumerate(text)]
+
+
+def test_intervals_are_ordered_and_split_where_the_error_changes():
+    assert [(i.result, i.looks) for i in intervals(reversed(series("...xxtt..")))] == [("ok", 3), ("refused", 2), ("timeout", 2), ("ok", 2)]
+
+
+def test_flapping_is_one_outage_and_a_stable_stretch_ends_it():
+    assert [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 99 + "x" + "." * 5))] == [(3, 5), (1, 1)] or \
+        [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 120 + "x" + "." * 5))] == [(3, 5), (1, 1)]
+
+
+def test_an_outage_that_is_not_over_has_no_upper_bound():
+    (outage,) = outages(series("...xxx"))
+    assert outage.at_most_s is None
+    assert outage.before is None
+
+
+def test_an_outage_from_the_first_look_has_no_upper_bound():
+    assert outages(series("xx..."))[0].at_most_s is None
+
+
+@given(st.floats(0.0, 5.0), st.floats(0.05, 8.0), st.floats(0.0, 0.1), st.floats(0.001, 0.08))
+def test_bounds_hold_for_any_outage(start, length, phase, took):
+    """A server that is away from *start* for *length*: whatever the phase and the duration of looks, the truth lies within the bounds."""
+    looks = []
+    for i in range(160):
+        begin = phase + i * 0.1
+        end = begin + took
+        looks.append(Look(begin, end, "refused" if begin < start + length and end > start else "ok"))
+    found = outages(looks)
+    if found and found[0].at_most_s is not None:
+        assert found[0].at_least_s <= length + 1e-6
+        assert length <= found[0].at_most_s + 1e-6
+        assert found[0].after <= start and found[0].before >= start + length
+
+
+@given(st.permutations(series("...xx..x...")))
+def test_the_order_of_records_does_not_matter(looks):
+    assert outages(looks) == outages(series("...xx..x..."))
+
+
+def test_a_stretch_without_looks_is_a_gap():
+    looks = [look for look in series("." * 60) if not 102 < look.start < 104.5]
+    ((a, b),) = gaps(looks, 100, 106, 1.5)
+    assert b - a == pytest.approx(2.5, abs=0.2)
+    assert gaps(looks[:5], 100, 106, 1.5)[-1][1] == 106   # an end that nobody looked at is one too
+
+
+@given(st.integers(0, 400))
+def test_a_record_that_was_cut_loses_its_last_line_only(cut):
+    text = "# " + json.dumps({"targets": [{"name": "a"}]}) + "\n" + "".join(f"0 {100 + i:.6f} 2.0 ok\n" for i in range(20))
+    whole = parse(text)[1][0]
+    found = parse(text[: max(len(text) - cut, text.index("\n") + 1)])[1].get(0, [])
+    assert found[: len(found) - 1] == whole[: max(0, len(found) - 1)]
+
+
+def test_targets_are_what_the_specification_says():
+    target = Target("a", "http", "h", 1)
+    assert replace(target, name="b", mode="reused") == Target("b", "http", "h", 1, mode="reused")
