@@ -65,8 +65,11 @@ class Objects:
         try:
             yield
         except ApiException as error:
-            if error.status in (429, 500, 502, 503, 504):
-                raise CannotLook(f"the API server answered {error.status}") from None
+            # 0: the connection broke (the client's own way to say it). 401, 403: an API server that has just started doesn't know
+            # its own roles yet; one that says so for good makes a wait fail with these words.
+            if error.status in (None, 0, 401, 403, 429, 500, 502, 503, 504):
+                said = f"answered {error.status}" if error.status else "broke the connection"
+                raise CannotLook(f"the API server {said}") from None
             raise
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None

@@ -124,11 +124,11 @@ class Faults:
         try:
             next(generator, None)
         except BaseException as error:
-            why = f"{type(error).__name__}: {error}"
+            why = _first_line(error)
         try:
             self.cluster.undo.replay(self.cluster.driver, self.cluster.objects, _patiently)
         except Exception as error:
-            why = why or f"{type(error).__name__}: {error}"
+            why = why or _first_line(error)
             self.taint(f"{wanted.text} could not be healed: {why}")
         time_in.healed = time.time()
         self._arc.write("fault-healed", fault=wanted.text, fault_id=number, ok=not why, sighting=why or "healed", witness=self._arc.witnessed[:])
@@ -144,6 +144,10 @@ class Faults:
             self.taint(sighting)
             if not quiet:
                 raise Broke(sighting) if wait.held is False else Unproven(sighting)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
 
 
 def _patiently(action: Callable[[], None], what: str, within_s: float = 120) -> None:

@@ -55,7 +55,7 @@ def parse(text: str) -> tuple[list[str], dict[int, list[Look]], list[tuple[float
         with suppress(ValueError, IndexError):
             start, took = float(parts[1]), float(parts[2])
             if parts[0] == "-":
-                stalls.append((start - took, start))
+                stalls.append((start - took / 1000, start))
             elif parts[3]:
                 looks.setdefault(int(parts[0]), []).append(Look(start, start + took / 1000, parts[3]))
     return names, looks, stalls

@@ -237,6 +237,12 @@ def test_a_record_that_was_cut_loses_its_last_line_only(cut):
     assert found[: len(found) - 1] == whole[: max(0, len(found) - 1)]
 
 
+def test_a_stall_is_read_in_seconds():
+    _, _, stalls = parse("# " + json.dumps({"targets": [{"name": "a"}]}) + "\n- 100.000000 326.0 stall\n")
+    ((begin, end),) = stalls
+    assert end - begin == pytest.approx(0.326)
+
+
 def test_targets_are_what_the_specification_says():
     target = Target("a", "http", "h", 1)
     assert replace(target, name="b", mode="reused") == Target("b", "http", "h", 1, mode="reused")

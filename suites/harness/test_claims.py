@@ -1,0 +1,91 @@
+"""The register: every claim, word for word; unknown ids are said."""
+
+import re
+
+import pytest
+
+from holdfast import claims
+from holdfast.errors import UsageError
+from holdfast.places import CHECKOUT
+from holdfast.reporting import expected as expecting
+from holdfast.verdicts import Finding, Verdict
+
+pytest_plugins = ["pytester"]
+DOCUMENT = (CHECKOUT / "fixtures/gitops/docs/architecture-overview.md").read_text()
+REGISTER = claims.load()
+
+
+@pytest.mark.parametrize("one", REGISTER.values(), ids=lambda c: c.id)
+def test_every_quote_stands_in_the_document_word_for_word(one):
+    assert one.quotes
+    for quote in one.quotes:
+        assert quote in DOCUMENT
+        # A quote ends where the document's line, table cell or sentence ends: nothing hard is left off.
+        after = DOCUMENT[DOCUMENT.index(quote) + len(quote):]
+        assert re.match(r"[\s│*\".,<]|$", after), f"the quote '{quote}' stops in the middle: …{after[:30]!r}"
+
+
+def test_every_budget_has_its_reason():
+    for one in REGISTER.values():
+        for name, entry in one.budgets.items():
+            assert entry["value"] and len(entry["why"]) > 10, (one.id, name)
+
+
+def test_a_stand_in_for_the_subject_lowers_the_level():
+    assert REGISTER["git-over-ssh"].level(frozenset({"source-controller"})) == "model"
+    assert REGISTER["git-over-ssh"].level(frozenset()) == "lab"
+    assert REGISTER["flux-down-workloads-continue"].level(frozenset({"source-controller"})) == "lab"
+
+
+def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
+    pytester.makepyfile("from holdfast.claims import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unknown claim 'flux-down-workload-continue'; did you mean 'flux-down-workloads-continue'?*"])
+
+
+def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
+    pytester.makepyfile("from holdfast.claims import claim\n@claim('ingress-tls')\ndef test_x(cluster):\n    pass\n")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["*a test with a cluster runs by: holdfast verify -k NAME*"])
+    assert result.ret == 1
+
+
+# -- what is expected ----------------------------------------------------------------------------------------------------
+
+
+def test_the_expected_verdicts_name_claims_and_reasons():
+    for one in expecting.load(CHECKOUT / "suites/expected.toml"):
+        assert one.claim in REGISTER
+        assert len(one.reason) > 15
+        assert one.level in ("static", "model", "lab", "live")
+
+
+WANTED = expecting.Expected("c", "lab", "kind/swift", Verdict.BROKE, "the default does", smoke=True)
+
+
+def finding(verdict, level="lab", *, claim="c"):
+    return Finding(claim, level, "kind/swift", verdict, "so", ("t",))
+
+
+@pytest.mark.parametrize(("found", "words"), [
+    ([finding(Verdict.BROKE)], []), ([finding(Verdict.HELD)], ["expected broke at lab, got held"]), ([finding(Verdict.BROKE, "model")], ["got broke at model"]),
+    ([], ["no test for it ran"]), ([finding(Verdict.BROKE), finding(Verdict.HELD, claim="d")], ["nothing is expected of it"]),
+])
+def test_differences_are_found_in_both_directions(found, words):
+    said = expecting.differences(found, [WANTED], "kind/swift", smoke=False)
+    assert len(said) == len(words)
+    for line, part in zip(said, words, strict=True):
+        assert part in line
+
+
+def test_another_lanes_expectations_and_those_outside_the_smoke_dont_count():
+    other = expecting.Expected("c", "lab", "kind/true", Verdict.HELD, "x")
+    slow = expecting.Expected("d", "lab", "kind/swift", Verdict.HELD, "x", smoke=False)
+    assert expecting.differences([finding(Verdict.BROKE)], [WANTED, other, slow], "kind/swift", smoke=True) == []
+
+
+def test_a_wrong_file_is_said(tmp_path):
+    (tmp_path / "e.toml").write_text("[[expected]]\nclaim='c'\nverdict='green'\n")
+    with pytest.raises(UsageError, match="can't be read"):
+        expecting.load(tmp_path / "e.toml")

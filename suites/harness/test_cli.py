@@ -1,0 +1,94 @@
+"""Bad input: one clear message with the next step, exit 64, no traceback, nothing left behind."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.lane.lock import LaneLock
+from holdfast.places import CHECKOUT
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """An environment with folders of its own, and with an engine that can't be reached."""
+    return {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOLDFAST_REPORTS": str(tmp_path / "out"), "DOCKER_HOST": "tcp://127.0.0.1:1",
+            "COLUMNS": "200"}
+
+
+def holdfast(*arguments, env):
+    return subprocess.run([sys.executable, "-m", "holdfast.cli", *arguments], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+                          cwd=CHECKOUT)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--tree", "/absent"], ["there is no folder /absent", "next:"]),
+    (["--tree", "/"], ["is no Git checkout", "git init"]),
+    (["--lane", "kind/swfit"], ["unknown profile 'swfit'; did you mean 'swift'?"]),
+    (["--lane", "knd/swift"], ["unknown lane 'knd/swift'; did you mean 'kind/swift'?", "kind/true"]),
+    (["--lane", "k3d/true"], ["unknown lane 'k3d/true'"]),
+    (["--lane", "kind/fast"], ["unknown profile 'fast'", "swift, true"]),
+    (["--claim", "flux-down"], ["unknown claim 'flux-down'", "suites/claims.toml"]),
+    (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
+    (["--entry", "clusters/office"], ["no Flux entry at clusters/office"]),
+    (["--expect", "/absent.toml"], ["/absent.toml can't be read"]),
+    ([], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
+])
+def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
+    done = holdfast("verify", *arguments, env=elsewhere)
+    said = done.stdout + done.stderr
+    assert done.returncode == 64, said
+    assert "Traceback" not in said
+    for part in words:
+        assert part in said
+
+
+def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "clusters").mkdir(parents=True)
+    (tree / "clusters/x.yaml").write_text("kind: A\n  b: c\n")
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    assert done.returncode == 64
+    assert "clusters/x.yaml:2: the YAML is broken" in done.stdout
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_secret_that_nobody_gave_is_named_before_anything_is_built(elsewhere, tmp_path):
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-r", str(CHECKOUT / "fixtures/gitops"), str(tree)], check=True)
+    (tree / ".holdfast.toml").write_text("")
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    assert done.returncode == 64
+    for part in ("the Secret apps/web-tls", "the Git host github.com", "[[secret]]"):
+        assert part in done.stdout
+
+
+def test_a_second_run_is_told_who_holds_the_lane(tmp_path):
+    with LaneLock("run-1", tmp_path / "lock"), pytest.raises(UsageError, match=f"run-1 .process {os.getpid()}"), LaneLock("run-2", tmp_path / "lock"):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    child = os.fork()
+    if child == 0:
+        LaneLock("dead", tmp_path / "lock").__enter__()
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    with LaneLock("alive", tmp_path / "lock"):
+        assert "alive" in (tmp_path / "lock").read_text()
+
+
+def test_help_teaches(elsewhere):
+    said = holdfast("verify", "--help", env=elsewhere).stdout
+    for part in ("--lane", "--reuse", "--keep", "--require", "Exit: 0 every selected claim held"):
+        assert part in said
+
+
+def test_report_without_a_run_says_what_to_do(elsewhere):
+    done = holdfast("report", env=elsewhere)
+    assert done.returncode == 64
+    assert "there is no run yet" in done.stdout

@@ -1,0 +1,206 @@
+"""Faults: undo before injection, a witness, healing whatever happens; and kill -9 at every step."""
+
+import os
+import signal
+
+import pytest
+
+from holdfast.arc import Arc
+from holdfast.faults import fault as faulting
+from holdfast.faults.fault import Faults, NotExercised, fault
+from holdfast.faults.flux import flux_down
+from holdfast.faults.ingress import ingress_deleted
+from holdfast.faults.nodes import node_loss
+from holdfast.journal import Journal, read_file
+from holdfast.undo import UndoFile
+from holdfast.verdicts import Verdict, verdicts
+from holdfast.waiting import HOLDS, Broke, Probe, Unproven
+from suites.harness import toy
+
+FAULTS = {"flux_down": flux_down(), "ingress_deleted": ingress_deleted(), "node_loss": node_loss("k3s2")}
+
+
+def whole_fault(folder, wanted, kill_at, *, after):
+    """Injects and heals in a child process, which is killed at one step; returns how the child ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            world = toy.World(folder / "world.json", kill_at, after=after)
+            running = wanted.run(toy.cluster(world, folder / "undo.jsonl"))
+            next(running)
+            world.change(lambda state: None)      # the fault is in
+            next(running, None)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001
+            os._exit(9)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the step", "after the step"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_heal_mends_what_kill_9_leaves_at_every_step(tmp_path, name, after):
+    killed = 0
+    for step in range(1, 40):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        path, first = toy.fresh(folder)
+        end = whole_fault(folder, FAULTS[name], step, after=after)
+        world = toy.World(path)
+        UndoFile(folder / "undo.jsonl").replay(toy.Driver(world), toy.Objects(world), lambda action, what: action())
+        assert toy.settled(world.read()) == toy.settled(first), f"step {step}"
+        assert UndoFile(folder / "undo.jsonl").open_steps() == []
+        if os.WIFEXITED(end):
+            assert os.WEXITSTATUS(end) == 0
+            break
+        assert os.WTERMSIG(end) == signal.SIGKILL
+        killed += 1
+    assert killed >= 2
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_really_changes_something(tmp_path, name):
+    path, first = toy.fresh(tmp_path)
+    running = FAULTS[name].run(toy.cluster(toy.World(path), tmp_path / "undo.jsonl"))
+    next(running)
+    assert toy.settled(toy.World(path).read()) != toy.settled(first)
+    assert UndoFile(tmp_path / "undo.jsonl").open_steps()
+
+
+def test_an_undo_file_that_was_cut_while_it_was_written_is_read_as_far_as_it_goes(tmp_path):
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.before("power-on", node="k3s2")
+    with undo.path.open("a") as file:
+        file.write('{"id": 1, "action": "sca')
+    assert [s["action"] for s in undo.open_steps()] == ["power-on"]
+
+
+def test_replay_may_be_repeated(tmp_path):
+    path, first = toy.fresh(tmp_path)
+    world = toy.World(path)
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.before("scale", kind="Deployment", name="helm-controller", namespace="flux-system", replicas=1)
+    world_objects = toy.Objects(world)
+    world_objects.scale("Deployment", "helm-controller", "flux-system", 0)
+    assert undo.replay(toy.Driver(world), world_objects, lambda a, w: a()) == 1
+    assert undo.replay(toy.Driver(world), world_objects, lambda a, w: a()) == 0
+    assert toy.settled(world.read()) == toy.settled(first)
+
+
+# -- the runner --------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A cluster in the middle of a test, with everything that the runner writes."""
+
+    def __init__(self, folder, monkeypatch, *, converges=True):
+        path, self.first = toy.fresh(folder)
+        self.world = toy.World(path)
+        self.cluster = toy.cluster(self.world, folder / "undo.jsonl")
+        self.journal = Journal(folder / "journal.jsonl")
+        self.journal.write("run-begin", lane="toy", notes=[])
+        self.journal.write("collected", tests=[{"test": "t", "kind": "fault", "claims": [{"id": "c", "level": "lab"}]}], subjects={})
+        self.cluster.arc = Arc(self.journal, "t", "fault", "holdfast verify -k t")
+        self.cluster.arc.write("test-begin")
+        self.captured, self.tainted, self.folder = [], [], folder
+        self.faults = Faults(self.cluster, self.captured.append, self.tainted.append)
+        monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: HOLDS if converges else "a pod is missing"))
+
+    def state(self):
+        return toy.settled(self.world.read())
+
+    def verdict(self):
+        self.cluster.arc.write("test-end", outcome="completed")
+        self.journal.seal()
+        return verdicts(read_file(self.folder / "journal.jsonl"))[0]
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    return Bench(tmp_path, monkeypatch)
+
+
+def test_the_whole_arc_is_held(bench):
+    arc = bench.cluster.arc
+    arc.steady("steady", True, "yes")
+    arc.canary("look", True, "red")
+    with bench.faults(flux_down()):
+        arc.promise("works", "look", True, "0 of 10 failed")
+    assert bench.state() == toy.settled(bench.first)
+    assert bench.verdict().verdict is Verdict.HELD
+    assert not bench.tainted
+
+
+@pytest.mark.parametrize("error", [Broke("seen broken"), Unproven("no data"), KeyboardInterrupt(), ValueError("a defect")])
+def test_healing_runs_whatever_happens(bench, error):
+    with pytest.raises(type(error)), bench.faults(node_loss("k3s2")):
+        assert not bench.cluster.driver.is_on("k3s2")
+        raise error
+    assert bench.state() == toy.settled(bench.first)
+    assert bench.captured == ["node_loss('k3s2')"]
+
+
+def test_a_capability_that_is_missing_is_said(bench):
+    class Bare:
+        name = "bare"
+
+    bench.cluster.driver = Bare()
+    with pytest.raises(NotExercised, match="NodePower"), bench.faults(node_loss("k3s2")):
+        pass
+
+
+@fault()
+def without_witness(cluster):
+    cluster.undo.before("power-on", node="k3s2")
+    cluster.driver.power_off("k3s2")
+    yield
+
+
+@fault()
+def that_never_bites(cluster):
+    cluster.undo.before("power-on", node="k3s2")
+    cluster.eventually(Probe("bitten", "bitten()", lambda _: "still working"), within="0s")
+    yield
+
+
+@fault()
+def that_cannot_be_healed(cluster):
+    cluster.undo.before("scale", kind="Deployment", name="absent", namespace="flux-system", replicas=1)
+    cluster.eventually(Probe("bitten", "bitten()", lambda _: HOLDS), within="0s")
+    yield
+    raise RuntimeError("stuck")
+
+
+@pytest.mark.parametrize("wanted", [without_witness(), that_never_bites()])
+def test_a_fault_without_a_witness_proves_nothing(bench, wanted):
+    bench.cluster.arc.steady("steady", True, "yes")
+    with pytest.raises(Unproven), bench.faults(wanted):
+        pytest.fail("the test went on without a witness")
+    assert bench.state() == toy.settled(bench.first)
+
+
+def test_a_fault_that_can_not_be_healed_taints_the_cluster(bench):
+    arc = bench.cluster.arc
+    arc.steady("steady", True, "yes")
+    arc.canary("look", True, "red")
+    with bench.faults(that_cannot_be_healed()):
+        arc.promise("works", "look", True, "fine")
+    assert "could not be healed" in bench.tainted[0]
+    assert bench.verdict().verdict is Verdict.UNPROVEN
+
+
+def test_no_recovery_within_the_budget_is_broke(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, converges=False)
+    bench.cluster.arc.steady("steady", True, "yes")
+    with pytest.raises(Broke, match="must converge within 0s"), bench.faults(flux_down(), recovery="0s"):
+        pass
+    assert bench.tainted
+    assert bench.verdict().verdict is Verdict.BROKE
+
+
+def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
+    bench.cluster.arc.steady("steady", True, "yes")
+    with pytest.raises(Broke) as caught, bench.faults(flux_down()):
+        bench.cluster.eventually(Probe("look", "look('x')", lambda _: "3 of 600 refused"), within="0s")
+    text = str(caught.value)
+    for part in ("look('x') must hold within 0s", "3 of 600 refused", "Faults in: flux_down()", "Steady before: yes", "Run again: holdfast verify -k t"):
+        assert part in text

@@ -1,0 +1,95 @@
+"""The engine, the wrapper for machines that lack a capability, and the recipes of the images."""
+
+import json
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.host import capless_runc, engine
+from holdfast.host.recipes import Recipes, hash_of
+
+
+@pytest.mark.parametrize(("bits", "lacks"), [("000001ffffffffff", False), ("000001fffeffffff", True), ("0000000000000000", True)])
+def test_the_bounding_set_is_read_from_status(bits, lacks):
+    assert engine.bounding_set_lacks(engine.CAP_SYS_RESOURCE, f"CapInh:\t0\nCapBnd:\t{bits}\n") is lacks
+
+
+def test_a_machine_that_serves_a_cluster_is_seen(tmp_path):
+    for number, name in (("10", "bash"), ("11", "k3s-server")):
+        folder = tmp_path / number / "ns"
+        folder.mkdir(parents=True)
+        (tmp_path / number / "comm").write_text(name + "\n")
+        (folder / "pid").symlink_to(__import__("os").readlink("/proc/self/ns/pid"))
+    assert engine.kubernetes_runs_here(tmp_path) == "k3s-server"
+    (tmp_path / "11/ns/pid").unlink()
+    (tmp_path / "11/ns/pid").symlink_to("pid:[1]")      # inside a container: not this machine's
+    assert engine.kubernetes_runs_here(tmp_path) == ""
+
+
+def test_nothing_is_installed_on_a_machine_that_serves_a_cluster(monkeypatch):
+    monkeypatch.setenv("HOLDFAST_INSTALL_ENGINE", "1")
+    monkeypatch.setattr(engine, "kubernetes_runs_here", lambda: "kubelet")
+    monkeypatch.setattr(engine, "apt_install", lambda *_: pytest.fail("installed all the same"))
+    with pytest.raises(UsageError, match="runs kubelet"):
+        engine._install()
+
+
+def test_the_engine_is_installed_only_when_asked(monkeypatch):
+    monkeypatch.delenv("HOLDFAST_INSTALL_ENGINE", raising=False)
+    monkeypatch.setattr(engine, "kubernetes_runs_here", lambda: "")
+    monkeypatch.setattr(engine, "apt_install", lambda *_: pytest.fail("installed all the same"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(UsageError):
+        engine._install()
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), [
+    (["--root", "/x", "create", "--bundle", "/b", "id"], ("/b/config.json", "process")), (["run", "-b", "/b", "id"], ("/b/config.json", "process")),
+    (["exec", "--process", "/p.json", "id"], ("/p.json", "")), (["exec", "--process=/p.json", "id"], ("/p.json", "")), (["state", "id"], None),
+])
+def test_the_wrapper_finds_what_runc_will_read(arguments, wanted):
+    assert capless_runc.edited_file(arguments) == wanted
+
+
+def test_the_wrapper_takes_out_what_can_not_be_granted():
+    process = {"capabilities": {"bounding": ["CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"], "effective": ["CAP_SYS_RESOURCE"]}, "oomScoreAdj": -999,
+               "rlimits": [{"type": "RLIMIT_NOFILE"}], "args": ["sh"]}
+    done = capless_runc.without_capability(json.loads(json.dumps(process)))
+    assert done["capabilities"] == {"bounding": ["CAP_SYS_ADMIN"], "effective": []}
+    assert done["oomScoreAdj"] == 0
+    assert done["args"] == ["sh"]
+
+
+def test_only_what_changed_gets_another_hash(tmp_path):
+    recipes = Recipes()
+    before = {name: recipes.hash_image(name) for name in recipes.images}
+    copy = tmp_path / "clusters"
+    __import__("shutil").copytree(recipes.root, copy, symlinks=True)
+    (copy / "standins/web/index.html").write_text("another page\n")
+    changed = Recipes(root=copy)
+    after = {name: changed.hash_image(name) for name in changed.images}
+    assert {n for n in before if before[n] != after[n]} == {"web"}
+    assert changed.hash_node() != recipes.hash_node()
+    assert {b: changed.hash_binary(b) for b in changed.table["binary"]} == {b: recipes.hash_binary(b) for b in recipes.table["binary"]}
+
+
+def test_a_hash_sees_names_modes_links_and_contents(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    file = folder / "x"
+    file.write_text("1")
+    seen = [hash_of(folder)]
+    file.chmod(0o755)
+    seen.append(hash_of(folder))
+    file.write_text("2")
+    seen.append(hash_of(folder))
+    file.rename(folder / "y")
+    seen.append(hash_of(folder))
+    (folder / "l").symlink_to("y")
+    seen.append(hash_of(folder))
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_version_without_a_recipe_is_said():
+    with pytest.raises(UsageError, match=r"no recipe for Kubernetes 1\.2\.3"):
+        _ = Recipes("1.2.3").kubernetes

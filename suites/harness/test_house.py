@@ -1,0 +1,82 @@
+"""The house: imports run one way, nothing names a registry or a path of one machine."""
+
+import ast
+import re
+import subprocess
+
+import pytest
+
+from holdfast.places import CHECKOUT
+
+# Each room may import the rooms named here, and nothing else of holdfast's (design: "Imports run one way").
+ROOMS = ["errors places progress", "waiting journal", "arc verdicts claims", "host objects", "drivers tree", "undo", "cluster", "gitserver bootstrap", "probes",
+         "changes faults sampling", "lane evidence reporting", "run", "plugin", "cli"]
+LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names.split()}
+
+
+def room(path):
+    return path.relative_to(CHECKOUT / "holdfast").parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("holdfast"):
+            parts = node.module.split(".")
+            yield from ([parts[1]] if len(parts) > 1 else [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("holdfast."))
+
+
+FILES = sorted((CHECKOUT / "holdfast").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CHECKOUT / "holdfast")))
+def test_imports_run_one_way(path):
+    here = room(path)
+    if here == "__init__":
+        return
+    for other in set(imports(path)) - {here}:
+        assert LEVEL[other] <= LEVEL[here], f"{here} must not import {other}"
+
+
+def test_the_tree_room_knows_no_cluster_and_no_pytest():
+    for path in (CHECKOUT / "holdfast/tree").glob("*.py"):
+        assert set(imports(path)) <= {"tree", "errors"}
+        assert "import pytest" not in path.read_text()
+
+
+def test_reporting_reads_the_journal_the_verdicts_and_the_claims_only():
+    for path in (CHECKOUT / "holdfast/reporting").glob("*.py"):
+        assert set(imports(path)) <= {"reporting", "journal", "verdicts", "claims", "errors"}
+
+
+def test_what_runs_in_pods_needs_the_standard_library_only():
+    for name in ("looks.py", "process.py"):
+        assert set(imports(CHECKOUT / "holdfast/sampling" / name)) <= {"sampling"}
+        tree = ast.parse((CHECKOUT / "holdfast/sampling" / name).read_text())
+        roots = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        roots |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+        import sys
+
+        assert roots - {"holdfast"} <= set(sys.stdlib_module_names)
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [CHECKOUT / n for n in names if n and (CHECKOUT / n).is_file() and not (CHECKOUT / n).is_symlink()]
+
+
+def test_locks_pin_by_hash_and_name_no_index():
+    for path in (CHECKOUT / "requirements.lock", CHECKOUT / "clusters/images/python/requirements.lock"):
+        text = path.read_text()
+        assert not re.search(r"https?://|--index|--find-links|--trusted-host", text)
+        for block in re.split(r"\n(?=[A-Za-z0-9])", text.strip()):
+            assert block.startswith("#") or "--hash=sha256:" in block, block[:60]
+
+
+def test_no_file_is_tied_to_one_machine():
+    own = str(CHECKOUT.parent)
+    for path in tracked():
+        text = path.read_text(errors="replace")
+        if len(own) > 4:
+            assert own + "/" not in text, path
