@@ -9,6 +9,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from docker.errors import DockerException
 
 from holdfast import claims
 from holdfast.errors import UsageError
@@ -98,13 +99,16 @@ def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
 
 
 def _end(run: Run, *, keep: bool) -> None:
-    """Seals the journal and leaves the machine as it was; what goes wrong here is left to the next start, which finds it on disk."""
+    """Seals the journal and leaves the machine as it was; what can't be removed now is found on disk by the next start."""
     run.journal.seal()
-    if keep and not run.tainted and (run.lane.state() or None):
-        run.lane.keep()
-        console.print(f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}")
-    else:
-        run.lane.down(quiet=True)
+    try:
+        if keep and not run.tainted and run.lane.state():
+            run.lane.keep()
+            console.print(f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}")
+        else:
+            run.lane.down(quiet=True)
+    except (UsageError, DockerException, OSError) as error:  # the engine died: the run's own verdicts still count
+        console.print(f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it", style="yellow")
 
 
 @app.command()

@@ -20,6 +20,30 @@ from holdfast.tree import checkout
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
 from testcontainers.core.container import DockerContainer
 
+# Only the user git, only by the key made for the run, only git's own commands.
+_SSHD = """HostKey /etc/holdfast/host_key
+AuthorizedKeysFile /etc/holdfast/authorized_keys
+AllowUsers git
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+StrictModes no
+PermitTTY no
+X11Forwarding no
+AllowTcpForwarding no
+MaxStartups 100
+UseDNS no
+"""
+# Any image with a shell, git and sshd will do (Debian's or Alpine's): the user is made here. A password of '*' can't be entered,
+# but unlike '!' it doesn't lock the account for keys.
+_START = """set -eu
+shell=$(command -v git-shell || echo /usr/bin/git-shell)
+id git >/dev/null 2>&1 || useradd --create-home --shell "$shell" git 2>/dev/null || adduser -D -s "$shell" git
+sed -i 's/^git:[^:]*:/git:*:/' /etc/shadow
+git config --system safe.directory '*'
+mkdir -p /run/sshd
+exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /etc/holdfast/sshd_config
+"""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -82,9 +106,12 @@ class GitServer:
         (etc / "host_key").write_text(host.private)
         (etc / "host_key").chmod(0o600)
         (etc / "authorized_keys").write_text(self.key.public + "\n")
+        (etc / "sshd_config").write_text(_SSHD)
+        (etc / "start").write_text(_START)
         self.known_hosts = "".join(f"{name} {host.public}\n" for name in self.hosts)
         container = (DockerContainer(image).with_name(self.name).with_volume_mapping(str(etc), "/etc/holdfast", "ro")
-                     .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw").with_kwargs(network=network, labels={"holdfast": network}))
+                     .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw").with_kwargs(
+                         entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={"holdfast": network}))
         container.start()
         return str(container.get_wrapped_container().id)
 

@@ -75,7 +75,8 @@ class Plugin:
         elif isinstance(error, Unproven) and not soft:
             self.run.journal.write("unproven", test=item.nodeid, reason=str(error))
         elif error is not None and not isinstance(error, Broke | Unproven):
-            self.run.journal.write("unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}")
+            first = str(error).partition("\n")[0][:300]
+            self.run.journal.write("unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {first}")
         outcome = "completed" if error is None or soft else "stopped"
         self.run.journal.write("test-end", test=item.nodeid, outcome=outcome, reason=str(error) if error else "")
 

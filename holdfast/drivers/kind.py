@@ -46,6 +46,7 @@ class Kind:
     def __init__(self, cluster: str, profile: Profile, folder: Path) -> None:
         assert cluster.startswith("holdfast-"), "a throw-away cluster carries holdfast's prefix"
         self.cluster, self.profile, self.folder = cluster, profile, folder
+        self._own_image = True
 
     @cached_property
     def docker(self) -> DockerClient:
@@ -67,10 +68,12 @@ class Kind:
         self._check_ports()
         self._make_network()
         image = stock.node_image(self.docker, self.profile.kubernetes)
+        self._own_image = stock.is_own(self.docker, image, stock.NODE_LABEL)
         config = self.folder / "kind.yaml"
         config.write_text(yaml.safe_dump(self._config(image), sort_keys=False))
         with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.profile.kubernetes}"):
             self._kind("create", "cluster", "--name", self.cluster, "--config", str(config), "--kubeconfig", str(self.kubeconfig))
+            stock.trust_mirror(self.docker, self.network, [n.name for n in self.nodes()], self.write_files)
             self._wire_pod_network()
 
     def down(self) -> None:
@@ -79,6 +82,7 @@ class Kind:
                 container.remove(force=True, v=True)
         for network in self.docker.networks.list(names=[self.network]):
             if network.name == self.network:
+                network.reload()
                 for left in network.attrs.get("Containers") or {}:
                     with contextlib.suppress(APIError):
                         network.disconnect(left, force=True)
@@ -123,7 +127,7 @@ class Kind:
     def _config(self, image: str) -> dict[str, Any]:
         return {
             "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4",
-            "networking": {"disableDefaultCNI": stock.offline(), "podSubnet": self.profile.pod_cidr, "serviceSubnet": self.profile.service_cidr,
+            "networking": {"disableDefaultCNI": self._own_image, "podSubnet": self.profile.pod_cidr, "serviceSubnet": self.profile.service_cidr,
                            "apiServerAddress": self.profile.nodes[0].loopback},
             "featureGates": {"KubeletInUserNamespace": True},
             "containerdConfigPatches": ['[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/etc/containerd/certs.d"'],
@@ -142,7 +146,7 @@ class Kind:
                 "default-not-ready-toleration-seconds": timers.toleration_s, "default-unreachable-toleration-seconds": timers.toleration_s})}
             kubelet |= {"nodeLeaseDurationSeconds": timers.node_lease_s, "nodeStatusUpdateFrequency": f"{timers.node_status_update_s}s",
                         "nodeStatusReportFrequency": f"{timers.node_status_update_s * 2}s"}
-        if stock.offline():
+        if self._own_image:
             kubelet["resolvConf"] = "/etc/resolv.pods.conf"
         return [server, {"kind": "KubeletConfiguration", **kubelet}]
 
@@ -156,8 +160,8 @@ class Kind:
 
     def _wire_pod_network(self) -> None:
         """Writes each node's own pod range into its CNI configuration, and the other nodes' into its routes' list."""
-        if not stock.offline():
-            return
+        if not self._own_image:
+            return  # kind's own network does it
         ranges = self._pod_ranges()
         containers = {node.name: self.docker.containers.get(node.handle) for node in self.nodes()}
         for name, container in containers.items():

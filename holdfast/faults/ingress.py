@@ -8,6 +8,8 @@ from typing import Any
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
 from holdfast.probes.ingress import controller_pods, refuses
+from holdfast.probes.workloads import pods as pods_of
+from holdfast.probes.workloads import selector
 
 _GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
@@ -33,7 +35,10 @@ def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     if hold:
         cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
         cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})
+    pods = pods_of(cluster, place.namespace, selector(cluster, place.workload, place.namespace))
     cluster.objects.delete(kind, name, place.namespace, grace_s=0)
+    for pod in pods:  # or they go on answering until their grace period is over
+        cluster.objects.delete("Pod", pod["metadata"]["name"], place.namespace, grace_s=0)
     cluster.eventually(refuses(cluster.app.host), within="60s")
     yield
     if hold:

@@ -1,12 +1,13 @@
-"""Where node images come from: an image registry where one answers, else the offline images of this checkout."""
+"""Where images come from: an image registry where one answers, else the offline images of this checkout."""
 
 from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 from docker import DockerClient
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from holdfast.errors import UsageError
 from holdfast.host import engine, images
@@ -14,10 +15,12 @@ from holdfast.host.recipes import Recipes
 from holdfast.progress import step
 
 _MIRROR = "HOLDFAST_REGISTRY"
+_ALIAS = "holdfast-registry"
+NODE_LABEL, STAND_IN_LABEL = "holdfast.node", "holdfast.stand-in"
 
 
 def mirror() -> str:
-    """A registry that holds the upstream images, such as ``127.0.0.1:5000`` (``HOLDFAST_REGISTRY``); empty where none is named."""
+    """A registry that holds the upstream images under their own names, such as ``127.0.0.1:5000`` (``HOLDFAST_REGISTRY``)."""
     return os.environ.get(_MIRROR, "")
 
 
@@ -29,12 +32,9 @@ def _stock_name(kubernetes: str) -> str:
 def _answers(name: str) -> bool:
     client = engine.client(timeout_s=20)
     try:
-        client.images.get(name)
+        client.images.get_registry_data(name)
     except DockerException:
-        try:
-            client.images.get_registry_data(name)
-        except DockerException:
-            return False
+        return False
     return True
 
 
@@ -58,3 +58,61 @@ def node_image(client: DockerClient, kubernetes: str) -> str:
     with step(f"pulling {name}"):
         client.images.pull(name)
     return name
+
+
+def is_own(client: DockerClient, image: str, label: str) -> bool:
+    """Whether an image in the engine is one of ours: it says so by a label, whatever its name is."""
+    return label in (client.images.get(image).labels or {})
+
+
+@functools.cache
+def mirrored_stand_in(image: str) -> bool:
+    """Whether the mirror gives a stand-in of ours under an upstream name (an upstream image never carries our label)."""
+    if not mirror():
+        return False
+    client, path = engine.client(), image.partition("/")[2] if "." in image.partition("/")[0] else image
+    name = f"{mirror()}/{path}"
+    try:
+        client.images.pull(name)
+    except DockerException:
+        return False
+    return is_own(client, name, STAND_IN_LABEL)
+
+
+def upstream(part: str, kubernetes: str) -> str:
+    """What runs a part of the lane's own (git-server, sampler): the offline image, or the upstream one that images.toml names."""
+    recipes = Recipes(kubernetes)
+    return recipes.tag(part) if offline(kubernetes) else str(recipes.table["upstream"][part])
+
+
+def engine_name(image: str) -> str:
+    """The name by which the engine pulls an upstream image: through the mirror, where one is named."""
+    return f"{mirror()}/{image}".lstrip("/")
+
+
+def trust_mirror(client: DockerClient, network: str, nodes: list[Any], write: Any) -> None:
+    """Lets the nodes pull from the mirror: a registry on loopback is a container here, so it joins the lane's network.
+
+    Args:
+        nodes: node names.
+        write: called with (node, folder, files) to put files on a node.
+    """
+    if not mirror():
+        return
+    host, _, port = mirror().partition(":")
+    address = f"http://{mirror()}"
+    if host in ("127.0.0.1", "localhost"):
+        published = [c for c in client.containers.list() if any(p.get("HostPort") == port for ports in c.ports.values() if ports for p in ports)]
+        if not published:
+            raise UsageError(f"no container publishes {mirror()}; the nodes can't reach a registry that runs on loopback outside of one",
+                             "run the registry in a container, or name one by an address that the nodes reach")
+        inner = next(inner for inner, ports in published[0].ports.items() for p in ports or [] if p.get("HostPort") == port)
+        try:
+            client.networks.get(network).connect(published[0], aliases=[_ALIAS])
+        except APIError as error:
+            if "already exists" not in str(error):
+                raise
+        address = f"http://{_ALIAS}:{inner.partition('/')[0]}"
+    settings = f'[host."{address}"]\n  capabilities = ["pull", "resolve"]\n'
+    for node in nodes:
+        write(node, "/etc/containerd/certs.d/_default", {"hosts.toml": settings})

@@ -38,7 +38,7 @@ OFFLINE_STAND_INS = {
     "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
     "longhorn": "Longhorn is a stand-in: a plain local provisioner, nothing is replicated",
     "monitoring": "kube-prometheus-stack is a stand-in: one Prometheus, monitors and rules have no effect",
-    "flannel": "the pod network is ptp with static routes, not Flannel",
+    "flannel": "the pod network is not Flannel (static routes offline, else kind's own)",
 }
 _KIND_NOTES = (
     Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",)),
@@ -118,14 +118,18 @@ class Lane:
     def notes(self) -> list[Note]:
         """The fidelity notes of this lane with this tree."""
         found = [*self.profile.notes, *(_KIND_NOTES if self.driver_name == "kind" else ())]
-        if self.offline:
-            found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items()]
+        found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items() if subject in self.stand_ins]
+        found += [Note(f"the image {image} is Debian's nginx", ("apps", "workloads")) for image in self.adaptations.images if self.offline]
         return found + [Note(text, ("adaptations",)) for text in self.adaptations.notes()]
 
     @property
     def stand_ins(self) -> frozenset[str]:
-        """The subjects that something else stands in for."""
-        return frozenset(OFFLINE_STAND_INS) if self.offline else frozenset()
+        """The subjects that something else stands in for: all offline; behind a mirror, where its helm-controller is ours."""
+        if self.offline:
+            return frozenset(OFFLINE_STAND_INS)
+        controllers = [d for d in self.documents if d.kind == "Deployment" and d.name == "helm-controller"]
+        images = [c["image"] for d in controllers for c in d.body["spec"]["template"]["spec"]["containers"]]
+        return frozenset(OFFLINE_STAND_INS if any(stock.mirrored_stand_in(i) for i in images) else ["flannel"])
 
     def state(self) -> LaneState | None:
         """What is on disk about this lane."""
@@ -156,7 +160,7 @@ class Lane:
             worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
             bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
             bootstrap.install_flux(git)
-            inside.install(bootstrap.objects, Recipes().tag("sampler") if self.offline else "python:3.11-slim")
+            inside.install(bootstrap.objects, stock.upstream("sampler", self.profile.kubernetes))
         state.uid = self._uid(bootstrap.objects)
         state.stage = "ready"
         state.write(self.state_file)
@@ -166,7 +170,8 @@ class Lane:
         git = self._git()
         shutil.rmtree(git.folder, ignore_errors=True)
         git.prepare(self.checkout)
-        image = Recipes().tag("git-server")
+        image = stock.upstream("git-server", self.profile.kubernetes)
+        image = image if self.offline else stock.engine_name(image)
         with step("starting the Git server"):
             state.containers.append(git.start(image, self.driver.network))
         state.git = {"private": git.key.private, "public": git.key.public, "known_hosts": git.known_hosts}
@@ -232,7 +237,7 @@ class Lane:
         self.git().prepare(self.checkout)
         with step("following the tree's commit of now"):
             self._patiently(self._bootstrap().request_reconciliation, "the API server")
-            inside.install(objects, Recipes().tag("sampler") if self.offline else "python:3.11-slim")
+            inside.install(objects, stock.upstream("sampler", self.profile.kubernetes))
         return self.cluster(undo)
 
     def _same(self, objects: Objects, uid: str) -> None:

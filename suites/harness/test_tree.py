@@ -91,7 +91,7 @@ def test_two_entries_are_named_and_one_can_be_chosen(tree):
     second = tree / "clusters/away/flux-system/gotk-sync.yaml"
     second.parent.mkdir(parents=True)
     second.write_text(SYNC.format(path="clusters/away"))
-    with pytest.raises(UsageError, match="clusters/away.*clusters/home") as caught:
+    with pytest.raises(UsageError, match=r"clusters/away.*clusters/home") as caught:
         start(tree)
     assert "--entry" in caught.value.next_step
     assert start(tree, "./clusters/away").folder == "clusters/away"

@@ -89,7 +89,7 @@ def correct_drift(controller, name, namespace):
 
 
 def apply(api, body, name, where, **query):
-    return api.patch(body=json.dumps(body), name=name, content_type="application/apply-patch+yaml", field_manager="helm-controller",
+    return api.patch(body=body, name=name, content_type="application/apply-patch+yaml", field_manager="helm-controller",
                      force_conflicts=True, **where, **query)
 
 

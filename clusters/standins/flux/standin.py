@@ -89,8 +89,9 @@ class Controller:
             retry = seconds(spec.get("retryInterval"), min(seconds(spec.get("interval")), 10))
             self.due[key] = time.monotonic() + retry
             self.ready(item, False, failure.reason, str(failure))
-        except Exception:
-            say("reconcile failed", kind=self.kind, name=key[1], error=traceback.format_exc(limit=3))
+        except Exception as error:
+            say("reconcile failed", kind=self.kind, name=key[1], error=f"{type(error).__name__}: {str(error)[:400]}",
+                where=traceback.format_tb(error.__traceback__)[-1].strip()[:200])
             self.due[key] = time.monotonic() + 5
         finally:
             self.busy.discard(key)
