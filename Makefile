@@ -7,7 +7,7 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify test lint harness smoke bench flux-crds clean
+.PHONY: help verify test lint harness smoke smoke-registry bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -25,6 +25,9 @@ harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster
 
 smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml
 	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/swift --smoke --expect suites/expected.toml
+
+smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
+	@$(VENV)/bin/python -m suites.registry
 
 bench: $(VENV)/.ready   ## ratios and widths, measured side by side
 	@$(VENV)/bin/python -m suites.bench

@@ -15,14 +15,15 @@ from holdfast import claims
 from holdfast.errors import UsageError
 from holdfast.host import images
 from holdfast.host.recipes import Recipes
+from holdfast.journal import read_file
 from holdfast.lane.lane import Lane, ensure_host
 from holdfast.lane.lock import LaneLock
 from holdfast.places import CHECKOUT, reports_dir
 from holdfast.plugin import Plugin
 from holdfast.progress import console
 from holdfast.reporting import expected as expecting
+from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
-from holdfast.reporting import terminal
 from holdfast.run import Run, new_folder
 from holdfast.verdicts import EXIT_UNEXPECTED, EXIT_USAGE, exit_code
 from holdfast.waiting import Unproven
@@ -63,18 +64,21 @@ def verify(  # noqa: PLR0917  a command line
     with LaneLock(folder.name):
         ensure_host()
         one.clean_dead()
+        one.check(reuse=reuse)
         run = Run(one, folder, reuse=reuse, command=f"holdfast verify --lane {lane}")
         console.print(f"run {run.name} on {lane}: tree {one.tree.name} at {one.checkout.commit[:12]}")
+        run.journal.listener = lambda entry: live.show(console, entry)
         run.begin()
         try:
             pytest_code = _pytest(run, select, claim or [], smoke=smoke)
         finally:
             _end(run, keep=keep or reuse)
+    if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
+    if not any(read_file(folder / "journal.jsonl").of("collected")):
+        raise UsageError("the suites can't be collected", "mend what the lines above name, then run again")
     _, found = reporting.make(folder, console)
     code = exit_code(found, require or [])
-    if pytest_code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise UsageError("no test was selected" if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED else "the suites can't be collected",
-                         "see the lines above; holdfast verify --help")
     if expect:
         said = expecting.differences(found, wishes, lane, smoke=smoke)
         for line in said:
@@ -88,7 +92,8 @@ def verify(  # noqa: PLR0917  a command line
 
 def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
     suites = [str(CHECKOUT / "suites" / name) for name in ("bootstrap", "faults")]
-    options = ["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "pyproject.toml"), "-v", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly",
+    options = ["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "pyproject.toml"), "-v", "-s", "--tb=short", "-p", "no:cacheprovider",
+               "-W", "ignore::pytest.PytestAssertRewriteWarning",
                "--alluredir", str(run.folder / "allure-results")]
     if select:
         options += ["-k", select]

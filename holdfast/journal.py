@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,10 @@ def _hash(before: str, entry: Entry) -> str:
 
 
 class Journal:
-    """Writes the journal of one run. Every line is on disk before `write` returns: a crash loses nothing that was said."""
+    """Writes the journal of one run. Every line is on disk before `write` returns: a crash loses nothing that was said.
+
+    *listener*, where one is set, gets every entry after it is on disk.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,6 +34,7 @@ class Journal:
         self._seq, self._last, self._began = 0, _START, time.monotonic()
         self._lock = threading.Lock()
         self._secrets: list[str] = []
+        self.listener: Callable[[Entry], None] | None = None
 
     def keep_out(self, *secrets: str) -> None:
         """From now on these texts are written as ``***``: a secret never reaches a journal."""
@@ -50,7 +54,9 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._seq += 1
-            return entry
+        if self.listener:
+            self.listener(entry)
+        return entry
 
     def seal(self) -> None:
         """Ends the journal. Without this line it proves only what it holds whole."""

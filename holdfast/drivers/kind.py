@@ -65,7 +65,7 @@ class Kind:
     # -- up and down ---------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        self._check_ports()
+        self.check_ports()
         self._make_network()
         image = stock.node_image(self.docker, self.profile.kubernetes)
         self._own_image = stock.is_own(self.docker, image, stock.NODE_LABEL)
@@ -98,7 +98,10 @@ class Kind:
         found = self.docker.containers.list(all=True, filters={"label": f"{_LABEL}={self.cluster}"}, ignore_removed=True)
         return [c for c in found if str(c.name).startswith(f"{self.cluster}-")]
 
-    def _check_ports(self) -> None:
+    def check_ports(self) -> None:
+        """Raises UsageError where a port that the lane publishes is in use by something that isn't its own."""
+        if self.exists():
+            return
         for node in self.profile.nodes:
             for port in self.profile.node_ports:
                 with socket.socket() as probe:

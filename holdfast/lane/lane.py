@@ -155,7 +155,7 @@ class Lane:
         bootstrap = self._bootstrap()
         with step("putting the tree on the cluster"):
             if self.offline:
-                self.driver.load_images(self._image_names())
+                self.driver.load_images(self.image_names())
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")
             worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
             bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
@@ -178,7 +178,7 @@ class Lane:
         state.write(self.state_file)
         return git
 
-    def _image_names(self) -> dict[str, str]:
+    def image_names(self) -> dict[str, str]:
         """The names that the tree and the stand-in charts use for images, each with the tag of what runs in its place."""
         recipes = Recipes(self.profile.kubernetes)
         names = {_full(image): recipes.tag(recipe) for image, recipe in self.adaptations.images.items()}
@@ -222,13 +222,24 @@ class Lane:
         git.key, git.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
         return git
 
-    def reuse(self, run: str, undo: Path) -> Cluster:
-        """Takes over the kept cluster, healed, with the tree's commit of now."""
+    def check(self, *, reuse: bool) -> None:
+        """What can be known of the lane before a run begins: a kept cluster that fits, or free ports. Raises UsageError."""
+        if reuse:
+            self._kept()
+        else:
+            self.driver.check_ports()
+
+    def _kept(self) -> LaneState:
         state = self.state()
         if not state or state.stage != "ready" or not self.driver.exists():
             raise UsageError(f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}")
         if Path(state.tree) != self.tree:
             raise UsageError(f"the kept cluster of {self.name} runs another tree ({state.tree})", f"run: holdfast down --lane {self.name}")
+        return state
+
+    def reuse(self, run: str, undo: Path) -> Cluster:
+        """Takes over the kept cluster, healed, with the tree's commit of now."""
+        state = self._kept()
         self.heal()
         state.run, state.commit, state.undo = run, self.checkout.commit, [str(undo)]
         state.write(self.state_file)
