@@ -24,7 +24,7 @@ from holdfast.progress import console
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
-from holdfast.run import Run, new_folder
+from holdfast.run import Run, new_name
 from holdfast.verdicts import EXIT_UNEXPECTED, EXIT_USAGE, exit_code
 from holdfast.waiting import Unproven
 
@@ -60,7 +60,7 @@ def verify(  # noqa: PLR0917  a command line
             raise UsageError(claims.unknown(wanted, register), "see suites/claims.toml for all ids")
     wishes = expecting.load(expect) if expect else []
     one.preflight()
-    folder = new_folder()
+    folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         ensure_host()
         one.clean_dead()
@@ -121,10 +121,11 @@ def up(lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName =
     """Brings a lane up with the tree on it and keeps it, for a suite author's loop with: holdfast verify --reuse."""
     one = Lane(lane, tree, entry)
     one.preflight()
-    folder = new_folder()
+    folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         ensure_host()
         one.clean_dead()
+        one.check(reuse=False)
         run = Run(one, folder)
         run.begin()
         try:

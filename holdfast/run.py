@@ -14,7 +14,6 @@ from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
-from holdfast.places import reports_dir
 from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
@@ -24,11 +23,9 @@ from holdfast.waiting import Broke, Unproven, eventually
 _STEADY_WITHIN = "6m"
 
 
-def new_folder() -> Path:
-    """A folder for a new run, named by the time of its start."""
-    folder = reports_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    folder.mkdir(parents=True)
-    return folder
+def new_name() -> str:
+    """A name for a new run: the time of its start."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 @dataclass
@@ -49,6 +46,7 @@ class Run:
     tainted: str = field(default="")
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
         self.journal = Journal(self.folder / "journal.jsonl")
 
     @property

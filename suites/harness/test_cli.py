@@ -43,6 +43,7 @@ def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
     assert "Traceback" not in said
     for part in words:
         assert part in said
+    assert not list(__import__("pathlib").Path(elsewhere["HOLDFAST_REPORTS"]).glob("*"))    # nothing is left behind
 
 
 def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):

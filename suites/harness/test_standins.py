@@ -1,0 +1,103 @@
+"""The stand-ins' own arithmetic: what they pack, merge and compare."""
+
+import importlib.util
+import io
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from holdfast.bootstrap import admission_policy
+from holdfast.places import CHECKOUT
+from holdfast.tree.adaptations import Change
+
+FLUX = CHECKOUT / "clusters" / "standins" / "flux"
+
+
+def program(name):
+    sys.path.insert(0, str(FLUX))
+    try:
+        spec = importlib.util.spec_from_file_location(name.replace("-", "_"), FLUX / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove(str(FLUX))
+
+
+source, helm, standin = program("source-controller"), program("helm-controller"), program("standin")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    for name in ("apps/web.yaml", "apps/logo.png", "clusters/home.yaml", ".github/ci.yml", "docs/notes.md", ".sops.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "apps/.sourceignore").write_text("secret-*\n")
+    (folder / "apps/secret-plan.yaml").write_text("x")
+
+    def git(*arguments):
+        return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "x")
+    return str(folder / ".git"), git("rev-parse", "HEAD")
+
+
+def names(packed):
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        return sorted(m.name.removeprefix("./") for m in tar.getmembers() if m.isfile())
+
+
+def test_an_artifact_leaves_out_what_flux_leaves_out(repository):
+    packed = names(source.pack(*repository, None))
+    assert {"apps/web.yaml", "clusters/home.yaml", "docs/notes.md"} <= set(packed)
+    assert not {"apps/logo.png", ".github/ci.yml", "apps/secret-plan.yaml", ".sops.yaml"} & set(packed)
+
+
+def test_the_sources_own_ignore_takes_the_place_of_the_usual_rules(repository):
+    packed = names(source.pack(*repository, "docs/\n"))
+    assert "apps/logo.png" in packed
+    assert "docs/notes.md" not in packed
+
+
+def test_the_same_commit_packs_to_the_same_bytes(repository):
+    assert source.pack(*repository, None) == source.pack(*repository, None)
+
+
+@pytest.mark.parametrize(("ref", "wanted"), [
+    ({"branch": "main"}, ("refs/heads/main", "main")), ({"tag": "v1"}, ("refs/tags/v1", "v1")), ({"commit": "abc", "branch": "main"}, ("abc", "main")),
+    (None, ("refs/heads/master", "master")),
+])
+def test_what_a_reference_fetches(ref, wanted):
+    assert source.wanted({"ref": ref}) == wanted
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("1m30s", 90), ("2h", 7200), ("500ms", 0.5), (None, 60)])
+def test_durations_of_goes(text, seconds):
+    assert standin.seconds(text) == seconds
+
+
+@pytest.mark.parametrize(("want", "have", "same"), [
+    ({"a": 1}, {"a": 1, "b": 2}, True), ({"a": 1}, {"a": 2}, False), ({"a": 1}, {}, False), ({"a": [{"x": 1}]}, {"a": [{"x": 1, "y": 2}]}, True),
+    ({"a": [1, 2]}, {"a": [1]}, False), ({"a": None}, {}, True), ({"a": "1"}, {"a": 1}, True),
+])
+def test_drift_is_what_the_chart_says_and_the_object_lacks(want, have, same):
+    assert helm.subset(want, have) is same
+
+
+def test_values_are_merged_map_by_map():
+    assert helm.merged({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"c": 3}, "l": [2]}) == {"a": {"b": 1, "c": 3}, "l": [2]}
+
+
+def test_an_adaptation_changes_one_object_by_name():
+    policy, binding = admission_policy(Change("Kustomization", "flux-system", "remote-access", "no tailnet", {"/spec/suspend": True}))
+    rule = policy["spec"]["matchConstraints"]["resourceRules"][0]
+    assert (rule["resources"], rule["resourceNames"]) == (["kustomizations"], ["remote-access"])
+    assert policy["spec"]["matchConditions"][0]["expression"] == 'object.metadata.namespace == "flux-system"'
+    assert 'path: "/spec/suspend", value: true' in policy["spec"]["mutations"][0]["jsonPatch"]["expression"]
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
