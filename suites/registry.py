@@ -8,7 +8,7 @@ import time
 
 from docker.errors import DockerException, NotFound
 
-from holdfast.host import builds, engine, images
+from holdfast.host import builds, engine, images, stock
 from holdfast.host.recipes import Recipes
 from holdfast.lane.lane import Lane
 from holdfast.places import CHECKOUT
@@ -18,23 +18,18 @@ NAME, PORT = "holdfast-registry-exercise", 5055
 CLAIMS = ("ingress-nodeports", "git-over-ssh")
 
 
-def short(full):
-    """A full image name without its registry."""
-    return full.partition("/")[2] if "." in full.partition("/")[0] else full if "/" in full else f"library/{full}"
-
-
 def holdings(lane, recipes):
     """What the registry holds: name in it -> tag in the engine."""
     held = {f"kindest/node:v{recipes.kubernetes}": recipes.node_tag()}
-    held |= {short(full): tag for full, tag in lane.image_names().items()}
-    return held | {short(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
+    held |= {stock.path(full): tag for full, tag in lane.image_names().items()}
+    return held | {stock.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
 
 
 def serve(client, recipes):
     """The registry: in memory, in a container, on loopback."""
     remove(client)
     binary = builds.binary(recipes, "registry")
-    client.containers.run(recipes.tag("debian"), ["/registry", "-port", "5000"], name=NAME, detach=True, volumes={str(binary): {"bind": "/registry", "mode": "ro"}},
+    client.containers.run(recipes.tag("debian"), ["/registry", "registry", "serve", "--address", "0.0.0.0:5000"], name=NAME, detach=True, volumes={str(binary): {"bind": "/registry", "mode": "ro"}},
                           ports={"5000/tcp": ("127.0.0.1", PORT)}, labels={"holdfast": NAME})
 
 

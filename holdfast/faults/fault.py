@@ -82,10 +82,11 @@ class Faults:
         return cast(Arc, self.cluster.arc)
 
     @contextmanager
-    def __call__(self, wanted: Fault, *, recovery: str | float = "3m") -> Iterator[None]:
+    def __call__(self, wanted: Fault, *, recovery: str | float = "3m", then: Callable[[], object] | None = None) -> Iterator[None]:
         """Injects *wanted*, and heals it at the end of the block, whatever happened in it.
 
         Args:
+            then: what to see right after healing, before the whole cluster is waited for: times from the healing are taken here.
             recovery: how long the cluster may take to converge once it is healed: a budget, so more than that is *broke*.
         """
         missing = [need.__name__ for need in wanted.needs if not isinstance(self.cluster.driver, need)]
@@ -115,8 +116,14 @@ class Faults:
             self._heal(wanted, number, generator, time_in)
             if wanted.text in arc.faults:
                 arc.faults.remove(wanted.text)
-            self._converge(wanted, number, recovery, quiet=failed is not None)
-            arc.stage = Stage.AFTER
+            try:
+                if then and failed is None:
+                    arc.stage = Stage.AFTER
+                    then()
+            finally:
+                arc.stage = Stage.WITNESS
+                self._converge(wanted, number, recovery, quiet=failed is not None)
+                arc.stage = Stage.AFTER
 
     def _heal(self, wanted: Fault, number: int, generator: Iterator[None], time_in: FaultTime) -> None:
         """Runs the fault's own healing; whatever it leaves in the undo file is replayed after it."""

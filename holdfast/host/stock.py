@@ -65,13 +65,20 @@ def is_own(client: DockerClient, image: str, label: str) -> bool:
     return label in (client.images.get(image).labels or {})
 
 
+def path(image: str) -> str:
+    """An image's name without its registry, as a mirror has it."""
+    first, slash, rest = image.partition("/")
+    if not slash:
+        return f"library/{image}"
+    return rest if "." in first or ":" in first else image
+
+
 @functools.cache
 def mirrored_stand_in(image: str) -> bool:
     """Whether the mirror gives a stand-in of ours under an upstream name (an upstream image never carries our label)."""
     if not mirror():
         return False
-    client, path = engine.client(), image.partition("/")[2] if "." in image.partition("/")[0] else image
-    name = f"{mirror()}/{path}"
+    client, name = engine.client(), f"{mirror()}/{path(image)}"
     try:
         client.images.pull(name)
     except DockerException:
@@ -87,7 +94,7 @@ def upstream(part: str, kubernetes: str) -> str:
 
 def engine_name(image: str) -> str:
     """The name by which the engine pulls an upstream image: through the mirror, where one is named."""
-    return f"{mirror()}/{image}".lstrip("/")
+    return f"{mirror()}/{path(image)}" if mirror() else image
 
 
 def trust_mirror(client: DockerClient, network: str, nodes: list[Any], write: Any) -> None:

@@ -33,6 +33,7 @@ class Target:
         host: an address, or a name to resolve by *resolver* at every new connection.
         ask: the Host header and SNI (http), or the name to resolve (dns).
         nonce: what the header X-Holdfast-Nonce must say; empty where the endpoint can't say it.
+        expect: the HTTP status that is right.
         ca: the certificates that a TLS server is checked against, as PEM.
         canary: broken on purpose: it must never be ok.
     """
@@ -45,6 +46,7 @@ class Target:
     ask: str = ""
     path: str = "/"
     nonce: str = ""
+    expect: int = 200
     ca: str = ""
     check_name: bool = True
     resolver: str = ""
@@ -104,7 +106,7 @@ async def connect(target: Target) -> Connection:
 
 
 async def request(connection: Connection, target: Target) -> None:
-    """One GET on an open connection; raises where the answer isn't the target's own 200."""
+    """One GET on an open connection; raises where the answer isn't the target's own, with the status that is expected."""
     lines = [f"GET {target.path} HTTP/1.1", f"Host: {target.ask or target.host}", "User-Agent: holdfast-sampler",
              f"Connection: {'keep-alive' if target.mode == 'reused' else 'close'}", "", ""]
     connection.writer.write("\r\n".join(lines).encode())
@@ -119,7 +121,7 @@ async def request(connection: Connection, target: Target) -> None:
     await _body(connection.reader, headers)
     if target.nonce and headers.get("x-holdfast-nonce") != target.nonce:
         raise Failed("nonce")
-    if parts[1] != b"200":
+    if parts[1] != str(target.expect).encode():
         raise Failed(f"http-{parts[1].decode('latin-1')}")
 
 

@@ -61,6 +61,20 @@ def ingress(*, tls: bool = False) -> Wanted:
     return Wanted("ingress-tls" if tls else "ingress", place)
 
 
+def ingress_itself() -> Wanted:
+    """The ingress controller apart from any app: it answers 404 for a host that nobody has, whatever state the apps are in."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        port, nonce = cluster.profile.node_ports[0], cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
+        placed = []
+        for node in cluster.nodes():
+            target = Target("", "http", node.loopback, port, ask="absent.holdfast.example", nonce=nonce, expect=404)
+            placed += _both(OUTSIDE, f"ingress itself via {node.name}", target, replace(target, expect=418))
+        return placed
+
+    return Wanted("ingress-itself", place)
+
+
 def api() -> Wanted:
     """The API server's ``/readyz``, from outside."""
 

@@ -8,7 +8,7 @@ from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector, spread, stateless_run_elsewhere
-from holdfast.sampling.targets import api, dns, ingress, service
+from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service
 
 RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-always-available",)
 
@@ -21,7 +21,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
     cluster.canary(stateless_run_elsewhere(worker))
-    outage, targets = timers.node_lost_s + 10, (ingress(), ingress(tls=True), service(), dns())
+    outage, targets = timers.node_lost_s + 10, (ingress(), ingress(tls=True), ingress_itself(), service(), dns())
 
     with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="4m"):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
@@ -40,7 +40,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
 
 def _core(seen, survivor, when):
     limit = budget(CORE[0], "outage")
-    seen.outage_at_most(limit, "ingress", via=survivor, claims=CORE, what=f"ingress through {survivor}, {when}")
+    seen.outage_at_most(limit, "ingress-itself", via=survivor, claims=CORE, what=f"the ingress itself through {survivor}, {when}")
     seen.outage_at_most(limit, "dns", vantage=survivor, claims=CORE, what=f"DNS from {survivor}, {when}")
 
 

@@ -130,6 +130,28 @@ def test_the_whole_arc_is_held(bench):
     assert not bench.tainted
 
 
+def test_what_comes_right_after_healing_is_seen_before_convergence(bench):
+    arc, seen = bench.cluster.arc, []
+    arc.steady("steady", True, "yes")
+    arc.canary("look", True, "red")
+    with bench.faults(flux_down(), then=lambda: seen.append(arc.stage)):
+        arc.promise("works", "look", True, "fine")
+    assert seen == ["after"]
+    assert bench.verdict().verdict is Verdict.HELD
+
+
+def test_a_promise_broken_right_after_healing_still_lets_the_cluster_converge(bench):
+    def late():
+        arc.promise("arrives", "look", False, "not within 2m")
+
+    arc = bench.cluster.arc
+    arc.steady("steady", True, "yes")
+    with pytest.raises(Broke), bench.faults(flux_down(), then=late):
+        pass
+    assert [e["ok"] for e in read_file(bench.folder / "journal.jsonl").of("converged")] == [True]
+    assert bench.verdict().verdict is Verdict.BROKE
+
+
 @pytest.mark.parametrize("error", [Broke("seen broken"), Unproven("no data"), KeyboardInterrupt(), ValueError("a defect")])
 def test_healing_runs_whatever_happens(bench, error):
     def goes_wrong():

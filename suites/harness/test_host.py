@@ -5,7 +5,7 @@ import json
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.host import capless_runc, engine
+from holdfast.host import capless_runc, engine, stock
 from holdfast.host.recipes import Recipes, hash_of
 
 
@@ -93,3 +93,18 @@ def test_a_hash_sees_names_modes_links_and_contents(tmp_path):
 def test_a_version_without_a_recipe_is_said():
     with pytest.raises(UsageError, match=r"no recipe for Kubernetes 1\.2\.3"):
         _ = Recipes("1.2.3").kubernetes
+
+
+@pytest.mark.parametrize(("image", "wanted"), [
+    ("python:3.11-slim", "library/python:3.11-slim"), ("alpine/git:2.49.1", "alpine/git:2.49.1"), ("ghcr.io/fluxcd/helm-controller:v1.5.4", "fluxcd/helm-controller:v1.5.4"),
+    ("localhost:5000/a/b:1", "a/b:1"), ("docker.io/holdfast/web:lane", "holdfast/web:lane"),
+])
+def test_a_mirror_has_an_image_by_its_name_without_the_registry(image, wanted):
+    assert stock.path(image) == wanted
+
+
+def test_a_mirror_that_does_not_answer_is_said(monkeypatch):
+    monkeypatch.setenv("HOLDFAST_REGISTRY", "127.0.0.1:1")
+    monkeypatch.setattr(stock, "_answers", lambda name: False)
+    with pytest.raises(UsageError, match=r"HOLDFAST_REGISTRY=127\.0\.0\.1:1 doesn.t give 127\.0\.0\.1:1/kindest/node"):
+        stock.offline()

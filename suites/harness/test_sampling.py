@@ -133,6 +133,16 @@ def test_an_answer_without_the_nonce_is_somebody_elses(header, wanted, word):
     assert asyncio.run(go()) == word
 
 
+@pytest.mark.parametrize(("expect", "word"), [(200, "ok"), (404, "http-200")])
+def test_only_the_expected_status_is_ok(expect, word):
+    async def go():
+        server = Serving()
+        await server.start()
+        return await Looker(Target("t", "http", "127.0.0.1", server.port, expect=expect)).look()
+
+    assert asyncio.run(go()) == word
+
+
 def test_a_reused_connection_that_has_to_reconnect_is_a_failed_look():
     async def go():
         server = Serving()
