@@ -41,13 +41,29 @@ class Claim:
         return "model" if stand_ins & set(self.subjects) else "lab"
 
 
-def load(path: Path = REGISTER) -> dict[str, Claim]:
-    """Every claim, by id. Raises UsageError for a file that is wrong."""
+def load(own: Path | None = None) -> dict[str, Claim]:
+    """Every claim, by id: the register's, and over them those of the tree's *own* file (a sentence or a budget of the user's).
+
+    Raises UsageError for a file that is wrong.
+    """
+    own = own or _own.get("path")
+    return _read(REGISTER) | (_read(own) if own else {})
+
+
+_own: dict[str, Path] = {}
+
+
+def use(path: Path) -> None:
+    """From now on `load` takes the tree's own claims file into account."""
+    _own["path"] = path
+
+
+def _read(path: Path) -> dict[str, Claim]:
     try:
         entries = tomllib.loads(path.read_text())["claim"]
         return {e["id"]: Claim(e["id"], e["section"], tuple(e["quotes"]), tuple(e["subjects"]), tuple(e.get("touches", ())), e.get("budgets", {}))
                 for e in entries}
-    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the claims register {path} can't be read: {error}", "mend it, then run again") from None
 
 

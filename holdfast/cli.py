@@ -10,6 +10,8 @@ from typing import Annotated
 import pytest
 import typer
 from docker.errors import DockerException
+from kubernetes.client.exceptions import ApiException
+from typer.exceptions import Abort, TyperException
 
 from holdfast import claims
 from holdfast.errors import UsageError
@@ -25,8 +27,8 @@ from holdfast.reporting import expected as expecting
 from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
 from holdfast.run import Run, new_name
-from holdfast.verdicts import EXIT_UNEXPECTED, EXIT_USAGE, exit_code
-from holdfast.waiting import Unproven
+from holdfast.verdicts import EXIT_INTERRUPTED, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE, exit_code, lacking
+from holdfast.waiting import Broke, CannotLook, Unproven
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=(
     "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
@@ -54,12 +56,15 @@ def verify(  # noqa: PLR0917  a command line
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
     64 the command or the tree can't be used.
     """
-    one, register = Lane(lane, tree, entry), claims.load()
+    one = Lane(lane, tree, entry)
+    one.preflight()
+    if one.adaptations.claims:
+        claims.use(one.claims_file())
+    register = claims.load()
     for wanted in [*(claim or []), *(require or [])]:
         if wanted not in register and wanted != "all":
             raise UsageError(claims.unknown(wanted, register), "see suites/claims.toml for all ids")
     wishes = expecting.load(expect) if expect else []
-    one.preflight()
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         ensure_host()
@@ -75,6 +80,8 @@ def verify(  # noqa: PLR0917  a command line
             _end(run, keep=keep or reuse)
     if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
+    if pytest_code == pytest.ExitCode.USAGE_ERROR:
+        raise UsageError("pytest can't use this selection", "see the lines above; holdfast verify --help")
     if not any(read_file(folder / "journal.jsonl").of("collected")):
         raise UsageError("the suites can't be collected", "mend what the lines above name, then run again")
     _, found = reporting.make(folder, console)
@@ -82,9 +89,9 @@ def verify(  # noqa: PLR0917  a command line
     if expect:
         said = expecting.differences(found, wishes, lane, smoke=smoke)
         for line in said:
-            console.print(f"  not as expected: {line}", style="red")
-        code = EXIT_UNEXPECTED if said else 0
-        console.print(f"exit 13: {len(said)} verdicts are not as expected" if said else f"exit 0: every verdict is as {expect.name} expects")
+            console.print(f"  not as expected: {line}", style="red", markup=False)
+        code = EXIT_UNEXPECTED if said else EXIT_NOT_EXERCISED if lacking(found, require or []) else 0
+        console.print(f"exit 13: {len(said)} verdicts are not as expected" if said else f"exit {code}: every verdict is as {expect.name} expects")
     else:
         console.print(terminal.exit_line(code))
     raise typer.Exit(code)
@@ -105,9 +112,13 @@ def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
 
 def _end(run: Run, *, keep: bool) -> None:
     """Seals the journal and leaves the machine as it was; what can't be removed now is found on disk by the next start."""
-    run.journal.seal()
     try:
-        if keep and not run.tainted and run.lane.state():
+        run.journal.seal()
+    except OSError as error:
+        console.print(f"  the journal couldn't be sealed ({error}): nothing of this run will be called held", style="red", markup=False)
+    try:
+        state = run.lane.state()
+        if keep and not run.tainted and state and state.stage == "ready":
             run.lane.keep()
             console.print(f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}")
         else:
@@ -170,11 +181,21 @@ def report(run: Annotated[Path | None, typer.Argument(help="A run's folder; the 
 
 
 def main() -> None:
-    """The entry point: a UsageError is one message and exit 64, never a traceback."""
+    """The entry point: whatever can't be done is one message with the next step and exit 64, never a traceback."""
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        console.print(f"holdfast: {error}\n  next: holdfast --help", style="red", markup=False)
+        sys.exit(EXIT_USAGE)
+    except (Abort, KeyboardInterrupt):
+        console.print("stopped; what is left is healed or removed by the next start", style="yellow")
+        sys.exit(EXIT_INTERRUPTED)
     except UsageError as error:
         console.print(f"holdfast: {error}", style="red", markup=False)
+        sys.exit(EXIT_USAGE)
+    except (DockerException, ApiException, CannotLook, Broke, Unproven, OSError) as error:
+        first = str(error).partition("\n")[0][:300]
+        console.print(f"holdfast: {type(error).__name__}: {first}\n  next: holdfast down, then run again", style="red", markup=False)
         sys.exit(EXIT_USAGE)
 
 

@@ -28,11 +28,12 @@ def capture(cluster: Cluster, folder: Path) -> list[str]:
         if failed:
             break  # the API is away: each further look would cost its whole time limit
     if not failed:
-        for pod in cluster.objects.list("Pod"):
+        for pod in json.loads((folder / "pods.json").read_text()):  # just written
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
             if namespace in ("flux-system", "ingress-nginx", cluster.adaptations.ingress.namespace):
                 keep(f"log-{namespace}-{name}.txt", lambda p=name, n=namespace: cluster.objects.log(p, n))  # type: ignore[misc]
-    for node in cluster.nodes():
+    keep("nodes.txt", lambda: "\n".join(n.name for n in cluster.nodes()))
+    for node in cluster.nodes() if (folder / "nodes.txt").exists() else []:
         keep(f"journal-{node.name}.txt", lambda n=node.name: cluster.host(n).run("journalctl --no-pager -n 300").stdout)  # type: ignore[misc]
     return failed
 

@@ -50,10 +50,10 @@ class Journal:
                 text = text.replace(json.dumps(secret)[1:-1], "***")
             entry = json.loads(text)
             entry["hash"] = self._last = _hash(self._last, entry)
+            self._seq += 1
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._seq += 1
         if self.listener:
             self.listener(entry)
         return entry
@@ -106,4 +106,5 @@ def read(lines: list[str]) -> Record:
 
 def read_file(path: Path) -> Record:
     """Reads a journal file."""
-    return read(path.read_text(encoding="utf-8", errors="replace").splitlines())
+    text = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+    return read(text.split("\n") if text else [])  # not splitlines(): it also cuts at characters that a sighting may hold

@@ -26,6 +26,7 @@ class Plugin:
 
     def __init__(self, run: Run, wanted: frozenset[str] = frozenset()) -> None:
         self.run, self.wanted = run, wanted
+        self.left_out: list[pytest.Item] = []
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keeps the tests of the wanted claims, where any were named."""
@@ -38,8 +39,15 @@ class Plugin:
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[RUN] = self.run
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Remembers what was left out: a claim isn't held by a part of its tests."""
+        self.left_out += [item for item in items if _ids(item)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Writes down which claims were selected: what was collected and has no end later is unproven."""
+        if session.testsfailed:
+            return  # collection itself failed: nothing was selected
         register = claims.load()
         tests: list[dict[str, Any]] = []
         subjects: dict[str, list[str]] = {}
@@ -49,7 +57,11 @@ class Plugin:
                 levels = [{"id": i, "level": register[i].level(self.run.lane.stand_ins)} for i in ids]
                 tests.append({"test": item.nodeid, "kind": _kind(item), "claims": levels})
                 subjects |= {i: [*register[i].subjects, *register[i].touches] for i in ids}
-        self.run.journal.write("collected", tests=tests, subjects=subjects)
+        left_out: dict[str, list[str]] = {}
+        for item in self.left_out:
+            for i in _ids(item):
+                left_out.setdefault(i, []).append(item.nodeid)
+        self.run.journal.write("collected", tests=tests, subjects=subjects, left_out=left_out)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:

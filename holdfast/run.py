@@ -64,7 +64,8 @@ class Run:
         notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
         self.journal.write("run-begin", run=self.name, holdfast=holdfast.__version__, lane=lane.name, tree=str(lane.tree.name), commit=tree.commit,
                            own_commit=tree.own, said=list(tree.said), kubernetes=lane.profile.kubernetes, offline=lane.offline, notes=notes,
-                           stand_ins=sorted(lane.stand_ins), reused=self.reuse)
+                           stand_ins=sorted(lane.stand_ins), reused=self.reuse,
+                           claims=str(lane.tree / lane.adaptations.claims) if lane.adaptations.claims else "")
 
     def cluster(self) -> Cluster:
         """The steady cluster; made at the first call, and anew after one was tainted. Raises Unproven where it never became steady."""
@@ -73,8 +74,9 @@ class Run:
         if self._cluster is None or self.tainted:
             try:
                 self._cluster = self._made()
-            except (UsageError, Broke, Unproven) as error:
-                self._failed = str(error)
+            except Exception as error:  # whatever it is: no suite runs on a cluster that never became steady
+                known = isinstance(error, UsageError | Broke | Unproven)
+                self._failed = str(error) if known else f"{type(error).__name__}: {str(error)[:300]}"
                 self.journal.write("lane-failed", reason=self._failed)
                 raise Unproven(f"the cluster never became steady: {self._failed}") from None
             self.tainted = ""
@@ -105,5 +107,5 @@ class Run:
     def taint(self, why: str) -> None:
         """The cluster can't be trusted any more: the next test gets a new one."""
         self.tainted = why
-        self.journal.write("tainted", reason=why)
         self.lane.taint(why)
+        self.journal.write("tainted", reason=why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,22 @@ class UndoFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.done_at = 0.0  # monotonic time of the last step that was undone
+        self.floor = 0  # a fault that is healed undoes its own steps only: those from here on
 
     def before(self, action: str, **fields: Any) -> None:
         """Writes down how to undo what comes next; returns once it is on disk."""
         assert action in ACTIONS, f"undo knows no '{action}'"
-        self._append({"id": len(self._lines()), "action": action, **fields})
+        self._append({"id": self.count(), "action": action, **fields})
+
+    def count(self) -> int:
+        """The id that the next step gets."""
+        return 1 + max((line["id"] for line in self._lines() if "id" in line), default=-1)
 
     def _append(self, line: Step) -> None:
+        # The line's end comes first, too: a line that was cut by a full disk or a crash must not swallow this one.
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write("\n" + json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -78,10 +86,10 @@ class UndoFile:
         if not self.path.exists():
             return []
         lines = []
-        for text in self.path.read_text().splitlines():
+        for text in self.path.read_text().split("\n"):
             try:
                 lines.append(json.loads(text))
-            except ValueError:  # cut by a crash while it was written: its fault hadn't begun
+            except ValueError:  # empty, or cut by a crash while it was written: its fault hadn't begun
                 continue
         return lines
 
@@ -89,16 +97,28 @@ class UndoFile:
         """The steps that were not done yet, the newest first."""
         lines = self._lines()
         done = {line["done"] for line in lines if "done" in line}
-        return [line for line in reversed(lines) if "action" in line and line["id"] not in done]
+        return [line for line in reversed(lines) if "action" in line and line["id"] not in done and line["id"] >= self.floor]
+
+    def give_up(self) -> None:
+        """Marks every open step as done: the cluster that it was for is gone."""
+        for step in self.open_steps():
+            self._append({"done": step["id"]})
 
     def replay(self, driver: Driver, objects: Objects, wait: Callable[[Callable[[], None], str], None]) -> int:
-        """Does every open step, the newest first; returns how many.
+        """Does every open step, the newest first, and after a failure the others all the same; returns how many.
 
         Args:
             wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power).
         """
-        steps = self.open_steps()
-        for step in sorted(steps, key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network")):  # nodes first
-            wait(lambda step=step: ACTIONS[step["action"]](driver, objects, step), f"undo {step['action']}")  # type: ignore[misc]
-            self._append({"done": step["id"]})
+        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network"))  # nodes first
+        failed: Exception | None = None
+        for step in steps:
+            try:
+                wait(lambda step=step: ACTIONS[step["action"]](driver, objects, step), f"undo {step['action']}")  # type: ignore[misc]
+                self._append({"done": step["id"]})
+                self.done_at = time.monotonic()
+            except Exception as error:
+                failed = failed or error
+        if failed:
+            raise failed
         return len(steps)

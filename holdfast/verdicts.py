@@ -31,6 +31,7 @@ class Verdict(StrEnum):
 
 # Exit codes of `holdfast verify`; pytest's 1–5 and make's 2 mean something else.
 EXIT_HELD, EXIT_BROKE, EXIT_UNPROVEN, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE = 0, 10, 11, 12, 13, 64
+EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -126,28 +127,37 @@ def _doubt_in_faults(entries: list[Entry], promises: list[Entry]) -> str:
 
 
 def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | None:
-    """The promise that was really seen broken: while steady before, and where a fault is asked for, with it having bitten."""
-    if kind != "static" and _doubt_in_steady(entries):
-        return None
+    """The promise that was really seen broken: while steady before, and where a fault is asked for, with it having bitten.
+
+    What comes later in the test can't take it back; what the harness failed to undo is its own failure, not the cluster's.
+    """
     bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
+    unhealed = min((e["seq"] for e in entries if e["event"] == "fault-healed" and e.get("undone") is False), default=float("inf"))
     for promise in promises:
-        if promise.get("held") is False and (kind != "fault" or any(seq < promise["seq"] for seq in bites)):
+        if promise.get("held") is not False or promise["seq"] > unhealed:
+            continue
+        before = [e for e in entries if e["seq"] < promise["seq"]]
+        steady = kind == "static" or not _doubt_in_steady(before)
+        if steady and (kind != "fault" or any(seq < promise["seq"] for seq in bites)):
             return promise
-    late = [e for e in entries if e["event"] == "converged" and e.get("ok") is False]
-    return late[0] if late and bites else None
+    for late in entries:
+        if late["event"] == "converged" and late.get("ok") is False and bites and late["seq"] < unhealed:
+            before = [e for e in entries if e["seq"] < late["seq"]]
+            return late if kind == "static" or not _doubt_in_steady(before) else None
+    return None
 
 
 def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
     if not entries or entries[0]["event"] != "test-begin":
         return _Part(Verdict.UNPROVEN, "the test never began")
-    skipped = [e for e in entries if e["event"] == "not-exercised"]
-    if skipped:
-        return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))
     promises = [e for e in entries if e["event"] == "promise" and _bears_on(e, claim)]
     figures = tuple({k: p.get(k) for k in ("what", "probe", "figure", "budget", "held", "sighting")} for p in promises)
     broken = _broken(entries, promises, kind)
     if broken:
         return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
+    skipped = [e for e in entries if e["event"] == "not-exercised"]
+    if skipped:
+        return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))
     if entries[-1]["event"] != "test-end":
         return _Part(Verdict.UNPROVEN, "the test didn't end: the journal stops in it", figures)
     if entries[-1].get("outcome") != "completed" and not any(e["event"] == "unproven" for e in entries):
@@ -184,6 +194,9 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
             parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
     notes = begin.get("notes", [])
     about = next(record.of("collected"), {}).get("subjects", {})
+    for (claim, _), of_claim in parts.items():
+        for left in next(record.of("collected"), {}).get("left_out", {}).get(claim, []):
+            of_claim.append((left, _Part(Verdict.UNPROVEN, "not all of its tests were selected in this run")))
     found = [_merged(claim, level, lane, of_claim, _touching(notes, about.get(claim, []))) for (claim, level), of_claim in sorted(parts.items())]
     missing = sorted(set(all_claims) - {f.claim for f in found})
     return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]
@@ -203,6 +216,13 @@ def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], n
                    tuple(f for _, p in parts for f in p.figures), notes)
 
 
+def lacking(findings: list[Finding], required: Iterable[str]) -> set[str]:
+    """The required claims (or ``all``) that were not exercised."""
+    required = set(required)
+    exercised = {f.claim for f in findings if f.verdict is not Verdict.NOT_EXERCISED}
+    return (required - {"all"}) - exercised | ({f.claim for f in findings} - exercised if "all" in required else set())
+
+
 def exit_code(findings: list[Finding], required: Iterable[str] = ()) -> int:
     """The exit code of a run, as the design states it."""
     selected = [f for f in findings if f.tests]
@@ -211,8 +231,6 @@ def exit_code(findings: list[Finding], required: Iterable[str] = ()) -> int:
         return EXIT_BROKE
     if Verdict.UNPROVEN in seen:
         return EXIT_UNPROVEN
-    required = set(required)
-    left = {f.claim for f in findings if f.verdict is Verdict.NOT_EXERCISED and ("all" in required or f.claim in required)}
-    if left or (required - {"all"}) - {f.claim for f in findings if f.verdict is not Verdict.NOT_EXERCISED}:
+    if lacking(findings, required):
         return EXIT_NOT_EXERCISED
     return EXIT_HELD if Verdict.HELD in seen else EXIT_UNPROVEN  # a run that proved nothing is not green

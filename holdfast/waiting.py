@@ -156,6 +156,19 @@ def eventually(subject: object, what: Probe, within: str | float, *, every_s: fl
         clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
 
 
+def patiently(action: Callable[[], None], what: str, within_s: float = 120, *, clock: Clock | None = None) -> None:
+    """Does one action, trying again while it raises `CannotLook`; raises that, with *what* and the last words, after *within_s*."""
+    clock = clock or Clock()
+    limit = clock.now() + within_s
+    while True:
+        try:
+            return action()
+        except CannotLook as why:
+            if clock.now() > limit:
+                raise CannotLook(f"{what}, for {within_s:g}s: {why}") from None
+            clock.sleep(0.5)
+
+
 def always(subject: object, what: Probe, during: str | float, *, every_s: float = 0.5, clock: Clock | None = None) -> Wait:
     """Looks again and again for the whole of *during*; the first look that doesn't hold ends it.
 

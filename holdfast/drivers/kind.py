@@ -7,6 +7,7 @@ import io
 import ipaddress
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -121,8 +122,10 @@ class Kind:
                        "KUBECONFIG": str(self.kubeconfig)}
         log = self.folder / "kind.log"
         with log.open("ab") as out:
-            done = subprocess.run([str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"], env=environment, stdin=subprocess.DEVNULL,
-                                  stdout=out, stderr=out, check=False)
+            # It must not go on making nodes for a run that was killed.
+            leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+            command = [*leash, str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"]
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
         if done.returncode:
             words = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "error" in line]
             raise UsageError(f"kind couldn't create the cluster: {words[-1][:300] if words else 'no word in its log'}", f"read {log}, then run again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Concatenate, ParamSpec, cast
@@ -15,7 +15,7 @@ from holdfast.cluster import Cluster
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
-from holdfast.waiting import HOLDS, Broke, CannotLook, Probe, Sighting, Unproven, eventually, seconds
+from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, eventually, patiently, seconds
 
 P = ParamSpec("P")
 _ids = count(1)
@@ -76,6 +76,7 @@ class Faults:
 
     def __init__(self, cluster: Cluster, capture: Callable[[str], None], taint: Callable[[str], None]) -> None:
         self.cluster, self.capture, self.taint = cluster, capture, taint
+        self._undone_at = 0.0
 
     @property
     def _arc(self) -> Arc:
@@ -93,7 +94,8 @@ class Faults:
         if missing:
             raise NotExercised(f"{wanted.text} needs {', '.join(missing)}, and the driver {self.cluster.driver.name} can't do that")
         arc, number = self._arc, next(_ids)
-        generator = wanted.run(self.cluster)
+        generator, undo = wanted.run(self.cluster), self.cluster.undo
+        floor, undo.floor = undo.floor, undo.count()
         arc.write("fault-inject", fault=wanted.text, fault_id=number)
         arc.stage, arc.witnessed = Stage.WITNESS, []
         time_in = FaultTime(wanted.text, time.time())
@@ -109,61 +111,69 @@ class Faults:
             yield
         except BaseException as error:
             failed = error
-            self.capture(wanted.text)
+            with suppress(Exception):  # what went wrong must not be hidden by what goes wrong while it is written down
+                self.capture(wanted.text)
             raise
         finally:
             arc.stage = Stage.WITNESS
-            self._heal(wanted, number, generator, time_in)
+            stop = self._heal(wanted, number, generator, time_in)
+            undo.floor = floor
             if wanted.text in arc.faults:
                 arc.faults.remove(wanted.text)
+            interrupted = [e for e in (failed, stop) if e is not None and not isinstance(e, Exception)]
             try:
-                if then and failed is None:
+                if then and failed is None and stop is None:
                     arc.stage = Stage.AFTER
                     then()
             finally:
                 arc.stage = Stage.WITNESS
-                self._converge(wanted, number, recovery, quiet=failed is not None)
+                if not interrupted:
+                    self._converge(wanted, number, recovery, quiet=failed is not None or stop is not None)
                 arc.stage = Stage.AFTER
+            if stop is not None and (failed is None or not isinstance(stop, Exception)):
+                raise stop
 
-    def _heal(self, wanted: Fault, number: int, generator: Iterator[None], time_in: FaultTime) -> None:
-        """Runs the fault's own healing; whatever it leaves in the undo file is replayed after it."""
-        why = ""
+    def since_undone_s(self) -> float:
+        """Seconds since the last fault was undone: what comes back is timed from there, not from where the waiting for it ended."""
+        return time.monotonic() - self._undone_at
+
+    def _heal(self, wanted: Fault, number: int, generator: Iterator[None], time_in: FaultTime) -> BaseException | None:
+        """Runs the fault's own healing; whatever it leaves in the undo file is replayed after it.
+
+        Returns what must end the test: an interrupt that came meanwhile, or the doubt that it wasn't healed.
+        """
+        why, stop, undone, undo, began = "", None, True, self.cluster.undo, time.monotonic()
         try:
             next(generator, None)
         except BaseException as error:
-            why = _first_line(error)
+            why, stop = _first_line(error), error if not isinstance(error, Exception) else None
         try:
-            self.cluster.undo.replay(self.cluster.driver, self.cluster.objects, _patiently)
-        except Exception as error:
-            why = why or _first_line(error)
-            self.taint(f"{wanted.text} could not be healed: {why}")
+            undo.replay(self.cluster.driver, self.cluster.objects, patiently)
+        except BaseException as error:
+            why, stop, undone = why or _first_line(error), error if not isinstance(error, Exception) else stop, False
+            self.taint(f"{wanted.text} could not be undone: {_first_line(error)}")
+        self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()
-        self._arc.write("fault-healed", fault=wanted.text, fault_id=number, ok=not why, sighting=why or "healed", witness=self._arc.witnessed[:])
+        self._arc.write("fault-healed", fault=wanted.text, fault_id=number, ok=not why, undone=undone, sighting=why or "healed",
+                        witness=self._arc.witnessed[:])
+        return stop or (Unproven(f"{wanted.text} was not healed: {why}") if why else None)
 
     def _converge(self, wanted: Fault, number: int, recovery: str | float, *, quiet: bool) -> None:
-        wait = eventually(self.cluster, CONVERGED, recovery)
-        sighting = f"converged {wait.took_s:.1f}s after {wanted.text} was healed" if wait.held else \
-            f"the cluster must converge within {seconds(recovery):g}s after {wanted.text} was healed; last seen: {wait.last}"
-        self._arc.write("converged", fault=wanted.text, fault_id=number, ok=wait.held, took_s=round(wait.took_s, 1), budget=str(recovery),
-                        sighting=sighting)
-        if wait.held is not True:
-            self.capture(f"{wanted.text} not converged")
+        limit = seconds(recovery)
+        wait = eventually(self.cluster, CONVERGED, max(0.0, limit - self.since_undone_s()))
+        took, held = self.since_undone_s(), wait.held
+        if held and took > limit:
+            held = False
+        sighting = f"converged {took:.1f}s after {wanted.text} was undone" if wait.held else \
+            f"the cluster must converge within {limit:g}s after {wanted.text} was undone; last seen: {wait.last}"
+        self._arc.write("converged", fault=wanted.text, fault_id=number, ok=held, took_s=round(took, 1), budget=str(recovery), sighting=sighting)
+        if held is not True:
+            with suppress(Exception):
+                self.capture(f"{wanted.text} not converged")
             self.taint(sighting)
             if not quiet:
-                raise Broke(sighting) if wait.held is False else Unproven(sighting)
+                raise Broke(sighting) if held is False else Unproven(sighting)
 
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
-
-
-def _patiently(action: Callable[[], None], what: str, within_s: float = 120) -> None:
-    """Does one step of healing, trying again while the API server doesn't answer."""
-    limit = time.monotonic() + within_s
-    while True:
-        try:
-            return action()
-        except CannotLook as why:
-            if time.monotonic() > limit:
-                raise CannotLook(f"{what}: {why}") from None
-            time.sleep(0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import secrets
 import shutil
-import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +27,7 @@ from holdfast.tree import adaptations as adapting
 from holdfast.tree import checkout, documents
 from holdfast.tree.documents import Document, Entry
 from holdfast.undo import UndoFile
-from holdfast.waiting import CannotLook
+from holdfast.waiting import CannotLook, patiently
 
 DRIVERS = {"kind": Kind}
 # What stands in for something else on a lane without an image registry, with the words for the report.
@@ -108,6 +107,13 @@ class Lane:
         for said in self.checkout.said:
             console.print(f"  note: {said}", style="yellow")
 
+    def claims_file(self) -> Path:
+        """The tree's own claims file, which lies in the tree."""
+        path = (self.tree / self.adaptations.claims).resolve()
+        if not path.is_relative_to(self.tree):
+            raise UsageError(f"the claims file {self.adaptations.claims} lies outside of the tree", "put it into the tree")
+        return path
+
     # -- up and down ---------------------------------------------------------------------------------------------------
 
     @property
@@ -146,7 +152,8 @@ class Lane:
         """Makes the cluster and puts the tree on it. Interrupted at any point, the next start knows what to remove."""
         self.down(quiet=True)
         state = LaneState(run=run, cluster=self.driver.cluster, nonce=secrets.token_hex(8), tree=str(self.tree), commit=self.checkout.commit,
-                          offline=self.offline, undo=[str(undo)])
+                          fidelity=self._fidelity(), undo=[str(undo)])
+        UndoFile(undo).give_up()  # of a cluster that is gone now
         state.write(self.state_file)
         self.driver.up()
         state.containers = [n.handle for n in self.driver.nodes()]
@@ -196,16 +203,13 @@ class Lane:
         assert found, "every cluster has kube-system"
         return str(found["metadata"]["uid"])
 
-    def _patiently(self, action: Callable[[], None], what: str, within_s: float = 90) -> None:
-        """Calls *action* until the API server answers it."""
-        limit = time.monotonic() + within_s
-        while True:
-            try:
-                return action()
-            except CannotLook as why:
-                if time.monotonic() > limit:
-                    raise UsageError(f"{what} doesn't answer after {within_s:g}s: {why}", "run: holdfast down, then run again") from None
-                time.sleep(0.5)
+    @staticmethod
+    def _patiently(action: Callable[[], None], what: str, within_s: float = 90) -> None:
+        """As `patiently`, for a user to read."""
+        try:
+            patiently(action, what, within_s)
+        except CannotLook as why:
+            raise UsageError(str(why), "run: holdfast down, then run again") from None
 
     def cluster(self, undo: Path) -> Cluster:
         """The running cluster as a test holds it."""
@@ -235,7 +239,14 @@ class Lane:
             raise UsageError(f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}")
         if Path(state.tree) != self.tree:
             raise UsageError(f"the kept cluster of {self.name} runs another tree ({state.tree})", f"run: holdfast down --lane {self.name}")
+        if state.fidelity != self._fidelity():
+            raise UsageError(f"the kept cluster of {self.name} was made with other images, versions or adaptations than those of now",
+                             f"run: holdfast down --lane {self.name}")
         return state
+
+    def _fidelity(self) -> list[str]:
+        """What a cluster is made with, as far as verdicts depend on it."""
+        return [f"kubernetes {self.profile.kubernetes}", f"offline {self.offline}", *sorted(self.stand_ins), *(n.text for n in self.notes())]
 
     def reuse(self, run: str, undo: Path) -> Cluster:
         """Takes over the kept cluster, healed, with the tree's commit of now."""
@@ -256,7 +267,7 @@ class Lane:
             raise UsageError("the cluster behind the lane's kubeconfig is another one than the lane made", f"run: holdfast down --lane {self.name}")
 
     def heal(self) -> int:
-        """Replays what dead runs left in this lane's undo files; returns how many steps."""
+        """Replays what dead runs left in this lane's undo files, and lets their samplers rest; returns how many steps."""
         state = self.state()
         if not state or not self.driver.exists():
             return 0
@@ -266,13 +277,14 @@ class Lane:
             if file.open_steps():
                 with step(f"healing what {path.parent.name} left"):
                     count += file.replay(self.driver, objects, self._patiently)
+        inside.stop(self.driver, [n.name for n in self.driver.nodes()])
         return count
 
     def keep(self) -> None:
         """Leaves the cluster to later runs."""
         state = self.state()
         if state:
-            state.run = ""
+            state.run, state.kept = "", True
             state.write(self.state_file)
 
     def taint(self, why: str) -> None:
@@ -281,7 +293,7 @@ class Lane:
         if state:
             state.stage = "tainted"
             state.write(self.state_file)
-        console.print(f"  the cluster is tainted: {why}", style="red")
+        console.print(f"  the cluster is tainted: {why}", style="red", markup=False)
 
     def down(self, *, quiet: bool = False) -> bool:
         """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
@@ -303,19 +315,24 @@ class Lane:
         return True
 
     def clean_dead(self) -> None:
-        """At a run's start, with the lock held: removes the cluster of a run that died, heals the one that is kept."""
+        """At a run's start, with the lock held: removes the cluster of a run that died; one that was to be kept is healed instead."""
         state = self.state()
         if state is None:
             if self.driver.exists():
                 self.down()
             return
-        if state.run or state.stage != "ready":
-            console.print(f"  found what {state.run or 'an earlier run'} left on {self.name} ({state.stage})", style="yellow")
-            self.heal()
-            if state.stage == "ready":
+        if not state.run and state.stage == "ready":
+            return
+        console.print(f"  found what {state.run or 'an earlier run'} left on {self.name} ({state.stage})", style="yellow", markup=False)
+        readable = all(Path(p).parent.exists() for p in state.undo)  # without the undo file nobody knows what is broken
+        if state.kept and state.stage == "ready" and readable:
+            try:
+                self.heal()
                 self.keep()
-            else:
-                self.down()
+                return
+            except Exception as error:
+                console.print(f"  it can't be healed ({type(error).__name__}: {str(error)[:200]})", style="yellow", markup=False)
+        self.down()
 
 
 def _full(image: str) -> str:

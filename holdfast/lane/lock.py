@@ -1,10 +1,13 @@
-"""One run at a time holds a machine's lanes: a file lock with the owner's id, which ends with its process."""
+"""One run at a time holds a machine's lanes: a lock that ends with its process, and a file with the owner's id.
+
+The lock is a socket's name, not a file: the lane's ports and containers are the machine's, whichever user asks and wherever his caches lie.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import socket
 from pathlib import Path
 from types import TracebackType
 
@@ -17,22 +20,25 @@ class LaneLock:
 
     def __init__(self, owner: str, path: Path | None = None) -> None:
         self.owner, self.path = owner, path or cache_dir() / "lane.lock"
+        self._name = "\0holdfast-lane" + (f"-{path}" if path else "")
 
     def __enter__(self) -> LaneLock:
-        self._file = self.path.open("a+")
+        self._socket = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            held = self._file.read().strip() or "{}"
-            self._file.close()
-            by = json.loads(held)
-            raise UsageError(f"another run holds this machine's lane: {by.get('owner', 'unknown')} (process {by.get('pid', '?')})",
+            self._socket.bind(self._name)
+        except OSError:
+            self._socket.close()
+            raise UsageError(f"another run holds this machine's lane: {self._holder()}",
                              "wait for it, or end that process; what it leaves is healed by the next run") from None
-        self._file.truncate(0)
-        self._file.write(json.dumps({"owner": self.owner, "pid": os.getpid()}))
-        self._file.flush()
+        self.path.write_text(json.dumps({"owner": self.owner, "pid": os.getpid()}))
         return self
 
+    def _holder(self) -> str:
+        try:
+            by = json.loads(self.path.read_text())
+            return f"{by['owner']} (process {by['pid']})"
+        except (OSError, ValueError, KeyError):
+            return "another user's"
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        self._socket.close()

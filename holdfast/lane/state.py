@@ -14,7 +14,9 @@ class LaneState:
 
     Attributes:
         stage: ``making``, ``ready`` or ``tainted``.
-        run: the run that owns it, or empty where it is kept.
+        run: the run that owns it, or empty where none does.
+        kept: whether a user asked for it to stay.
+        fidelity: what it was made with: versions, stand-ins, adaptations; one that differs now fits no verdict.
         uid: the kube-system UID: the identity of the cluster.
         undo: the undo files that may hold what a dead run left.
     """
@@ -26,18 +28,21 @@ class LaneState:
     nonce: str = ""
     tree: str = ""
     commit: str = ""
-    offline: bool = True
+    fidelity: list[str] = field(default_factory=list)
+    kept: bool = False
     containers: list[str] = field(default_factory=list)
     undo: list[str] = field(default_factory=list)
     git: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def read(path: Path) -> LaneState | None:
-        """The state, or None where there is none (or it was cut while it was written, which can't be: it is replaced whole)."""
+        """The state, or None where there is none; a file that can't be read counts as an unfinished lane of a dead run."""
         try:
             return LaneState(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError):
+            return LaneState(run="a run whose state can't be read")
 
     def write(self, path: Path) -> None:
         """Replaces the file whole."""

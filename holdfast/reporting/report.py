@@ -18,7 +18,9 @@ def make(folder: Path, console: Console) -> tuple[Record, list[Finding]]:
     path = folder / "journal.jsonl"
     if not path.is_file():
         raise UsageError(f"there is no journal in {folder}", "name a run's folder below reports/out")
-    record, register = journal.read_file(path), claims.load()
+    record = journal.read_file(path)
+    own = next(record.of("run-begin"), {}).get("claims")
+    register = claims.load(Path(own) if own else None)
     found = verdicts(record, register)
     html.write(folder / "report.html", record, found, register)
     junit.write(folder / "junit.xml", found, folder.name)

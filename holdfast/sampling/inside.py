@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from holdfast.drivers.driver import NodeShell
 from holdfast.objects import Object, Objects
 from holdfast.sampling.process import PEER_PORT
 
@@ -37,6 +39,12 @@ def _daemon_set(image: str) -> Object:
             "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
     return {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec},
             "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}
+
+
+def stop(shell: NodeShell, nodes: list[str], nonce: str = "") -> None:
+    """Lets the samplers look at nothing, until the next watch."""
+    for node in nodes:
+        shell.write_files(node, FOLDER, {"spec.json": json.dumps({"watch": "", "nonce": nonce, "targets": []})})
 
 
 def pods(objects: Objects) -> dict[str, str]:

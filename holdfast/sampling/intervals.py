@@ -42,7 +42,7 @@ class Outage:
         after: start of the last good look before it, None where there was none (it was never good).
         first: start of the first failed look.
         last: end of the last failed look.
-        before: end of the first good look after it, None where it lasted to the end (right-censored).
+        before: end of the first good look after it, None where no stable stretch after it was seen (right-censored).
         looks: looks from the first failed to the last failed one.
         failed: those of them that failed.
         words: how often each thing went wrong.
@@ -92,26 +92,28 @@ def outages(looks: Iterable[Look], stable_s: float = STABLE_S) -> list[Outage]:
     failed = [look for look in ordered if not look.ok]
     groups: list[list[Look]] = []
     for look in failed:
-        if groups and look.start - groups[-1][-1].start < stable_s:
+        if groups and look.start - max(other.end for other in groups[-1]) < stable_s:
             groups[-1].append(look)
         else:
             groups.append([look])
-    return [_outage(group, ordered) for group in groups]
+    return [_outage(group, ordered, stable_s) for group in groups]
 
 
-def _outage(group: list[Look], ordered: list[Look]) -> Outage:
+def _outage(group: list[Look], ordered: list[Look], stable_s: float) -> Outage:
     first, last = group[0], group[-1]
     starts = [look.start for look in ordered]
     low, high = bisect.bisect_left(starts, first.start), bisect.bisect_right(starts, last.start)
     good_before = [look for look in ordered[:low] if look.ok]
     good_after = [look for look in ordered[high:] if look.ok]
     inside = ordered[low:high]
+    # A good look alone doesn't end an outage: only a stretch without a failure does.
+    over = ordered[-1].start - max(look.end for look in group) >= stable_s
     words: dict[str, int] = {}
     for look in group:
         words[look.result] = words.get(look.result, 0) + 1
     # A look that succeeded late may have started before others that failed: its end is when the target was surely good again.
     return Outage(good_before[-1].start if good_before else None, first.start, max(look.end for look in group),
-                  min(look.end for look in good_after) if good_after else None, len(inside), len(group),
+                  min(look.end for look in good_after) if good_after and over else None, len(inside), len(group),
                   tuple(sorted(words.items(), key=lambda w: -w[1])), (min(look.end for look in group), last.start))
 
 

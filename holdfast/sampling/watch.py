@@ -20,6 +20,7 @@ from holdfast.drivers.driver import NodeShell
 from holdfast.places import CHECKOUT
 from holdfast.sampling import inside
 from holdfast.sampling.intervals import Look, Outage, gaps, intervals, outages
+from holdfast.sampling.looks import Target
 from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
 from holdfast.waiting import seconds
@@ -73,15 +74,15 @@ class Seen:
         self.cluster, self.watch = cluster, watch
         self.series = [Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary) for kind, p in placed]
         self.stalls: dict[str, list[tuple[float, float]]] = {}
+        self.control: dict[str, int] = {}
         self.begin = self.end = 0.0
-        self.mark = 0
 
     def take(self, vantage: str, texts: list[str]) -> None:
         """Replaces what is known from one vantage point by its records of now."""
         own = {s.target: s for s in self.series if s.vantage == vantage}
         for one in own.values():
             one.looks = []
-        self.stalls[vantage] = []
+        self.stalls[vantage], self.control[vantage] = [], 0
         for text in texts:
             names, looks, stalls = parse(text)
             self.stalls[vantage] += stalls
@@ -89,8 +90,10 @@ class Seen:
                 if index < len(names) and names[index] in own:
                     own[names[index]].looks += of_target
                 elif index < len(names) and names[index] == CONTROL:
-                    # The control target only fails where the sampler or the machine stood still.
-                    self.stalls[vantage] += [(look.start, look.end) for look in of_target if not look.ok or look.end - look.start > 1]
+                    # The control target only fails where the sampler, its control or the machine stood still.
+                    self.control[vantage] = self.control.get(vantage, 0) + len(of_target)
+                    self.stalls[vantage] += [(look.start - _LONGEST_GAP_S, look.end + _LONGEST_GAP_S) for look in of_target if not look.ok]
+                    self.stalls[vantage] += [(look.start, look.end) for look in of_target if look.ok and look.end - look.start > 1]
         for one in own.values():
             one.looks.sort()
 
@@ -135,6 +138,9 @@ class Seen:
         arc = cast(Arc, self.cluster.arc)
         budget = f"{limit} and {failed_share:.0%} of looks" if failed_share is not None else str(limit)
         parts = [self._judge(one, seconds(limit), failed_share, since or self.begin, until or self.end) for one in chosen]
+        lacking = set(kinds) - {one.kind for one in chosen}
+        if lacking:
+            parts = [_Part(None, 0.0, f"nothing was looked at of: {', '.join(sorted(lacking))}", "-")]
         held: bool | None = True if parts else None
         if any(p.held is False for p in parts):
             held = False
@@ -157,20 +163,26 @@ class Seen:
             return _Part(True, 0.0, f"0 of {len(looks)} looks failed", "0s")
         worst = max(found, key=lambda o: (o.at_least_s, o.failed))
         words = ", ".join(f"{n} {w}" for w, n in worst.words)
-        upper = "not over when the watch ended" if worst.at_most_s is None else f"{worst.at_most_s:.1f}s"
+        upper = "not seen to be over" if worst.at_most_s is None else f"{worst.at_most_s:.1f}s"
         sighting = (f"{one}: {worst.failed} of {worst.looks} looks failed ({words}), out for {worst.at_least_s:.1f}s to {upper}, "
                     f"{worst.first - self.begin:.1f}s into the watch" + (f"; {len(found)} outages" if len(found) > 1 else ""))
         figure = f"{worst.at_least_s:.1f}–{upper} ({worst.share:.0%})"
-        too_many = share is not None and worst.share > share
-        if worst.at_least_s > limit_s or limit_s == 0 or too_many:
-            return _Part(False, worst.at_least_s, sighting, figure)
         hole = self._hole(one, begin, end)
-        if worst.at_most_s is None or worst.at_most_s > limit_s or hole:
-            return _Part(None, worst.at_least_s, sighting + (f"; {hole}" if hole else ""), figure)
+        # What stood still may have made a look fail: a promise is broken only by the looks apart from every stall.
+        stalls = self.stalls.get(one.vantage, [])
+        sure = outages(look for look in looks if not any(a <= look.end and look.start <= b for a, b in stalls))
+        if any(o.at_least_s > limit_s or limit_s == 0 or (share is not None and o.share > share) for o in sure):
+            return _Part(False, worst.at_least_s, sighting, figure)
+        fits = all(o.at_most_s is not None and o.at_most_s <= limit_s and (share is None or o.share <= share) for o in found)
+        if hole or not fits or limit_s == 0:
+            doubt = hole or ("the sampler stood still meanwhile" if limit_s == 0 else "")
+            return _Part(None, worst.at_least_s, f"{sighting}; {doubt}" if doubt else sighting, figure)
         return _Part(True, worst.at_least_s, sighting, figure)
 
     def _hole(self, one: Series, begin: float, end: float) -> str:
         """A stretch that nobody looked at, in words; a vantage point that was lost with its node is no hole but data."""
+        if not self.control.get(one.vantage):
+            return "the sampler's own control target was never looked at"
         lost = [(w.off, w.on + 60 if w.on else end) for w in self.cluster.power_windows if w.node == one.vantage]
         for a, b in [*gaps(one.looks, begin, end, _LONGEST_GAP_S), *((s, e) for s, e in self.stalls.get(one.vantage, []) if e - s > _LONGEST_GAP_S)]:
             if not any(off - 3 <= a and b <= on for off, on in lost):
@@ -235,10 +247,21 @@ class Sampler:
         finally:
             seen.end = seen.end or time.time()
             outside.terminate()
-            outside.wait(timeout=15)
-            self._stop_inside()
-            self._collect(seen, folder)
-            seen.journal()
+            try:
+                outside.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                outside.kill()
+            try:
+                self._finish(seen, folder)
+            except Exception as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
+                cast(Arc, self.cluster.arc).write("unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}")
+
+    def _finish(self, seen: Seen, folder: Path) -> None:
+        """Ends the samplers inside, and fetches what they saw once the looks under way have ended."""
+        inside.stop(self._shell, [n.name for n in self.cluster.nodes()], self.cluster.nonce)
+        time.sleep(Target("", "http", "", 0).timeout_s + 0.3)
+        self._collect(seen, folder)
+        seen.journal()
 
     def _specification(self, watch: str, targets: list[Any]) -> str:
         plain = [{k: v for k, v in asdict(t).items() if not k.startswith("_")} for t in targets]
@@ -258,10 +281,6 @@ class Sampler:
         for node in self.cluster.nodes():
             targets = [p.target for _, p in placed if p.vantage == node.name]
             self._shell.write_files(node.name, inside.FOLDER, {"spec.json": self._specification(watch, targets)})
-
-    def _stop_inside(self) -> None:
-        for node in self.cluster.nodes():
-            self._shell.write_files(node.name, inside.FOLDER, {"spec.json": json.dumps({"watch": "", "nonce": self.cluster.nonce, "targets": []})})
 
     def _collect(self, seen: Seen, folder: Path) -> None:
         """Fetches every record: the outside one from disk, the others from the nodes themselves."""

@@ -17,7 +17,7 @@ from holdfast.tree.documents import Document, Entry
 
 FILE = ".holdfast.toml"
 _SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict, "app": list,
-             "stated": dict, "claims": str, "runbook": str, "sops": dict}
+             "stated": dict, "claims": str, "runbook": str}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ class Adaptations:
     stated: dict[str, Any] = field(default_factory=dict)
     claims: str = ""
     runbook: str = ""
-    age_key_file: str = ""
 
     def notes(self) -> list[str]:
         """Each adaptation in words, for the fidelity notes."""
@@ -117,7 +116,7 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
         secrets=tuple(_secret(s) for s in table.get("secret", [])),
         changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
         ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
-        claims=table.get("claims", ""), runbook=table.get("runbook", ""), age_key_file=table.get("sops", {}).get("age_key_file", ""))
+        claims=table.get("claims", ""), runbook=table.get("runbook", ""))
 
 
 def _secret(entry: dict[str, Any]) -> Secret:

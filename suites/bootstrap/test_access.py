@@ -42,7 +42,7 @@ def test_nothing_listens_that_is_not_stated(cluster):
     stated = frozenset(cluster.adaptations.stated.get("node_ports", []))
     node = cluster.nodes()[-1].name
     host = cluster.host(node)
-    number = host.check_output("sh -c 'socat TCP-LISTEN:17777,fork /dev/null >/dev/null 2>&1 & echo $!'")
+    number = host.check_output("sh -c 'timeout 30 socat TCP-LISTEN:17777,fork /dev/null >/dev/null 2>&1 & echo $!'")
     try:
         cluster.canary(listens_only_on(node, stated), within="5s")
     finally:

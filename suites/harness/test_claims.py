@@ -37,6 +37,19 @@ def test_a_stand_in_for_the_subject_lowers_the_level():
     assert REGISTER["flux-down-workloads-continue"].level(frozenset({"source-controller"})) == "lab"
 
 
+def test_a_trees_own_claims_go_over_ours(tmp_path):
+    own = tmp_path / "claims.toml"
+    own.write_text('[[claim]]\nid="ingress-tls"\nsection="Mine"\nquotes=["TLS ends at the door"]\nsubjects=[]\nbudgets.x={value="1s", why="because I say so"}\n'
+                   '[[claim]]\nid="mine"\nsection="Mine"\nquotes=["q"]\nsubjects=["web"]\n')
+    found = claims.load(own)
+    assert found["ingress-tls"].section == "Mine"
+    assert found["mine"].level(frozenset({"web"})) == "model"
+    assert found["git-over-ssh"] == REGISTER["git-over-ssh"]
+    own.write_text("[[claim]]\nid='x'\n")
+    with pytest.raises(UsageError, match="can't be read"):
+        claims.load(own)
+
+
 def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
     pytester.makepyfile("from holdfast.claims import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

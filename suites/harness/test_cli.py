@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.errors import UsageError
 from holdfast.lane.lock import LaneLock
+from holdfast.lane.state import LaneState
 from holdfast.places import CHECKOUT
 
 
@@ -93,3 +94,24 @@ def test_report_without_a_run_says_what_to_do(elsewhere):
     done = holdfast("report", env=elsewhere)
     assert done.returncode == 64
     assert "there is no run yet" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["verify", "--nonsense"], ["verfy"], ["verify", "--tree"]])
+def test_a_wrong_command_line_is_exit_64(elsewhere, arguments):
+    done = holdfast(*arguments, env=elsewhere)
+    assert done.returncode == 64
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"colour": "red"}', "[]"])
+def test_a_state_that_can_not_be_read_is_a_dead_runs(tmp_path, text):
+    (tmp_path / "state.json").write_text(text)
+    found = LaneState.read(tmp_path / "state.json")
+    assert found.stage == "making"
+    assert found.run
+
+
+def test_a_state_is_replaced_whole_and_read_back(tmp_path):
+    LaneState(stage="ready", run="r", fidelity=["a"], kept=True).write(tmp_path / "state.json")
+    assert LaneState.read(tmp_path / "state.json") == LaneState(stage="ready", run="r", fidelity=["a"], kept=True)
+    assert LaneState.read(tmp_path / "absent.json") is None

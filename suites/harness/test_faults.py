@@ -208,9 +208,9 @@ def test_a_fault_that_can_not_be_healed_taints_the_cluster(bench):
     arc = bench.cluster.arc
     arc.steady("steady", True, "yes")
     arc.canary("look", True, "red")
-    with bench.faults(that_cannot_be_healed()):
+    with pytest.raises(Unproven, match="was not healed"), bench.faults(that_cannot_be_healed()):
         arc.promise("works", "look", True, "fine")
-    assert "could not be healed" in bench.tainted[0]
+    assert "could not be undone" in bench.tainted[0]
     assert bench.verdict().verdict is Verdict.UNPROVEN
 
 
@@ -230,3 +230,50 @@ def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
     text = str(caught.value)
     for part in ("look('x') must hold within 0s", "3 of 600 refused", "Faults in: flux_down()", "Steady before: yes", "Run again: holdfast verify -k t"):
         assert part in text
+
+
+def test_an_interrupt_while_healing_ends_the_test_after_everything_is_healed(bench):
+    @fault()
+    def interrupted(cluster):
+        cluster.undo.before("power-on", node="k3s2")
+        cluster.driver.power_off("k3s2")
+        cluster.eventually(Probe("bitten", "bitten()", lambda _: HOLDS), within="0s")
+        yield
+        raise KeyboardInterrupt
+
+    bench.cluster.arc.steady("steady", True, "yes")
+    with pytest.raises(KeyboardInterrupt), bench.faults(interrupted()):
+        pass
+    assert bench.state() == toy.settled(bench.first)
+
+
+def test_a_fault_within_another_heals_its_own_steps_only(bench):
+    with bench.faults(node_loss("k3s2")):
+        with bench.faults(flux_down()):
+            pass
+        assert not bench.cluster.driver.is_on("k3s2")
+    assert bench.state() == toy.settled(bench.first)
+
+
+def test_a_step_that_can_not_be_undone_holds_back_no_other(tmp_path):
+    path, first = toy.fresh(tmp_path)
+    world = toy.World(path)
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.before("power-on", node="k3s2")
+    undo.before("scale", kind="Deployment", name="absent", namespace="flux-system", replicas=1)
+    undo.before("scale", kind="Deployment", name="helm-controller", namespace="flux-system", replicas=1)
+    toy.Objects(world).scale("Deployment", "helm-controller", "flux-system", 0)
+    toy.Driver(world).power_off("k3s2")
+    with pytest.raises(KeyError):
+        undo.replay(toy.Driver(world), toy.Objects(world), lambda action, what: action())
+    assert toy.settled(world.read()) == toy.settled(first)
+    assert [s["name"] for s in undo.open_steps()] == ["absent"]
+    undo.give_up()
+    assert undo.open_steps() == []
+
+
+def test_a_line_that_was_cut_swallows_no_later_one(tmp_path):
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.path.write_text('{"id": 0, "action": "po')
+    undo.before("power-on", node="k3s2")
+    assert [s["node"] for s in undo.open_steps()] == ["k3s2"]

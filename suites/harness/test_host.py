@@ -5,7 +5,7 @@ import json
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.host import capless_runc, engine, stock
+from holdfast.host import builds, capless_runc, engine, images, stock
 from holdfast.host.recipes import Recipes, hash_of
 
 
@@ -88,6 +88,19 @@ def test_a_hash_sees_names_modes_links_and_contents(tmp_path):
     (folder / "l").symlink_to("y")
     seen.append(hash_of(folder))
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize(("words", "said"), [("cc: write: No space left on device", "the disk is full"), ("main.go:3: undefined: x", "undefined: x")])
+def test_a_build_that_fails_says_why_and_that_what_is_built_is_kept(tmp_path, words, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        builds.run(["sh", "-c", f"echo '{words}'; exit 1"], what="building kube", log=tmp_path / "log")
+    assert "what is built is kept" in caught.value.next_step
+
+
+def test_too_little_disk_is_said_before_anything_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: __import__("types").SimpleNamespace(free=3e9))
+    with pytest.raises(UsageError, match=r"3\.0 GB are free"):
+        images._check_space()
 
 
 def test_a_version_without_a_recipe_is_said():

@@ -214,3 +214,38 @@ def finding(verdict_, claim=CLAIM, *, selected=True):
 ])
 def test_exit_codes(found, required, code):
     assert exit_code(found, required) == code
+
+
+def test_a_broken_promise_is_not_taken_back_by_what_comes_later(tmp_path):
+    broken = ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]})
+    for later in [("steady", {"ok": False, "sighting": "not steady again"}), ("not-exercised", {"reason": "no such capability"}), ("unproven", {"reason": "x"})]:
+        assert verdict(written(tmp_path, [*FAULT[:5], broken, *FAULT[6:8], later, FAULT[-1]])).verdict is Verdict.BROKE
+
+
+def test_what_the_harness_failed_to_heal_is_not_the_clusters_fault(tmp_path):
+    unhealed = ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False, "undone": False})
+    late = ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"})
+    assert verdict(written(tmp_path, [*FAULT[:6], unhealed, late, FAULT[-1]])).verdict is Verdict.UNPROVEN
+
+
+def test_a_sighting_with_any_character_keeps_the_journal_whole(tmp_path):
+    path = written(tmp_path, [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "sighting": "a\u2028b\u2029c\u0085d\x1ce", "faults": ["x"]}), *FAULT[6:]])
+    assert read_file(path).sealed
+    assert verdict(path).verdict is Verdict.BROKE
+
+
+def test_a_cluster_that_does_not_recover_though_the_fault_was_undone_broke(tmp_path):
+    slow = ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False, "undone": True, "sighting": "node_ready must hold within 5m"})
+    late = ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"})
+    assert verdict(written(tmp_path, [*FAULT[:6], slow, late, FAULT[-1]])).verdict is Verdict.BROKE
+
+
+def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.write("run-begin", lane="kind/swift", notes=[])
+    journal.write("collected", tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}], subjects={}, left_out={CLAIM: ["another"]})
+    for event, fields in FAULT:
+        journal.write(event, test=TEST, **fields)
+    journal.seal()
+    assert (verdict(path).verdict, verdict(path).reason) == (Verdict.UNPROVEN, "not all of its tests were selected in this run")

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
-from holdfast.sampling.watch import parse
+from holdfast.sampling.targets import Placed
+from holdfast.sampling.watch import Seen, parse
 
 
 class Serving:
@@ -95,7 +97,7 @@ def test_the_true_outage_lies_within_the_bounds(tmp_path, seed):
 
     looks, (gone, back) = asyncio.run(go())
     for mode in ("new", "reused"):
-        (outage,) = outages(looks[mode])
+        (outage,) = outages(looks[mode], stable_s=0.3)
         assert outage.after <= gone + 0.01, mode
         assert back - 0.01 <= outage.before, mode
         assert outage.at_least_s <= back - gone <= outage.at_most_s, mode
@@ -208,6 +210,16 @@ def test_an_outage_that_is_not_over_has_no_upper_bound():
     assert outage.before is None
 
 
+def test_a_good_look_alone_does_not_end_an_outage():
+    assert outages(series("...xxx" + "." * 50))[0].at_most_s is None
+    assert outages(series("...xxx" + "." * 110))[0].at_most_s == pytest.approx(0.42)
+
+
+def test_the_stable_stretch_begins_where_the_last_look_failed():
+    slow = [Look(100, 100.02, "ok"), Look(101, 103, "timeout"), Look(112, 114, "timeout"), *series("." * 130, begin=114.1)]
+    assert [o.failed for o in outages(slow)] == [2]
+
+
 def test_an_outage_from_the_first_look_has_no_upper_bound():
     assert outages(series("xx..."))[0].at_most_s is None
 
@@ -220,7 +232,7 @@ def test_bounds_hold_for_any_outage(start, length, phase, took):
         begin = phase + i * 0.1
         end = begin + took
         looks.append(Look(begin, end, "refused" if begin < start + length and end > start else "ok"))
-    found = outages(looks)
+    found = outages(looks, stable_s=1.0)
     if found and found[0].at_most_s is not None:
         assert found[0].at_least_s <= length + 1e-6
         assert length <= found[0].at_most_s + 1e-6
@@ -256,3 +268,74 @@ def test_a_stall_is_read_in_seconds():
 def test_targets_are_what_the_specification_says():
     target = Target("a", "http", "h", 1)
     assert replace(target, name="b", mode="reused") == Target("b", "http", "h", 1, mode="reused")
+
+
+# -- what a watch makes of it ---------------------------------------------------------------------------------------------
+
+
+class Says:
+    """Takes the promises of a watch."""
+
+    def __init__(self):
+        self.said = []
+
+    def promise(self, what, probe, held, sighting, **more):
+        self.said.append((held, sighting))
+
+    def faults_between(self, begin, end):
+        return []
+
+
+def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), share=None):
+    """What a watch of 60 s says of one target with these looks."""
+    arc = Says()
+    cluster = SimpleNamespace(arc=arc, power_windows=[])
+    seen = Seen(cluster, [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
+    seen.begin, seen.end = 100.0, 160.0
+    seen.series[0].looks = looks
+    seen.control["outside"], seen.stalls["outside"] = (600 if control else 0), list(stalls)
+    seen.outage_at_most(limit, *kinds, failed_share=share)
+    return arc.said[0]
+
+
+GOOD = "." * 600
+
+
+@pytest.mark.parametrize(("text", "limit", "held"), [
+    (GOOD, "0s", True), ("." * 100 + "x" + "." * 499, "0s", False), ("." * 100 + "x" * 50 + "." * 450, "20s", True), ("." * 100 + "x" * 300 + "." * 200, "20s", False),
+    ("." * 560 + "x" * 40, "20s", None),                                   # not seen to be over
+    ("." * 100 + "x" * 50 + "." * 430 + "x" * 20, "20s", None),           # the second one isn't, though the first is longer
+    ("." * 100, "20s", None),                                             # nobody looked at the rest
+])
+def test_what_a_watch_says(text, limit, held):
+    assert judged(series(text), limit=limit)[0] is held
+
+
+def test_a_kind_without_a_target_is_not_passed_over():
+    held, said = judged(series(GOOD), kinds=("ingress", "pods"))
+    assert held is None
+    assert "pods" in said
+
+
+def test_without_its_control_target_a_sampler_proves_nothing():
+    assert judged(series(GOOD), control=False)[0] is None
+
+
+def test_a_stall_while_an_outage_was_seen_makes_it_unproven():
+    assert judged(series("." * 100 + "x" * 30 + "." * 470), limit="0s", stalls=[(109.0, 114.0)])[0] is None
+    assert judged(series("." * 100 + "x" * 30 + "." * 470), limit="0s", stalls=[(150.0, 150.5)])[0] is False
+    # A short stall within a long outage takes nothing from it.
+    assert judged(series("." * 100 + "x" * 300 + "." * 200), limit="20s", stalls=[(120.0, 120.3)])[0] is False
+
+
+def test_the_share_of_every_outage_counts():
+    text = "." * 100 + "x" * 50 + "." * 150 + ("x." * 10) + "." * 280
+    assert judged(series(text), share=0.9)[0] is False
+
+
+def test_a_control_look_that_failed_is_a_hole():
+    seen = Seen(SimpleNamespace(arc=Says(), power_windows=[]), [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
+    lines = "".join(f"0 {100 + i / 10:.6f} 2.0 ok\n1 {100 + i / 10:.6f} 1.0 {'refused' if i == 300 else 'ok'}\n" for i in range(600))
+    seen.begin, seen.end = 100.0, 160.0
+    seen.take("outside", ["# " + json.dumps({"targets": [{"name": "t"}, {"name": "control"}]}) + "\n" + lines])
+    assert "gap" in seen._hole(seen.series[0], 100.0, 160.0)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, probe, seconds
+from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, patiently, probe, seconds
 from suites.harness.conftest import FakeTime
 
 
@@ -82,3 +82,16 @@ def test_always_is_held_only_where_every_look_with_data_held(script):
     if wait.held is True:
         assert "red" not in script
         assert "holds" in script
+
+
+def test_patience_ends_with_the_last_words(time_):
+    def never():
+        raise CannotLook("connection refused")
+
+    with pytest.raises(CannotLook, match="the API server, for 5s: connection refused"):
+        patiently(never, "the API server", 5, clock=time_.clock)
+
+
+def test_patience_only_waits_for_what_can_not_be_looked_at(time_):
+    with pytest.raises(ValueError, match="a defect"):
+        patiently(lambda: (_ for _ in ()).throw(ValueError("a defect")), "x", clock=time_.clock)
