@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import ipaddress
 import json
 import os
 import shutil
@@ -244,7 +243,7 @@ class Kind:
             iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
             iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
             for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
-            systemd-run --quiet --unit=holdfast-cut-end --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""")
+            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""")
 
     def restore_network(self, node: str) -> None:
         self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
@@ -284,11 +283,6 @@ class Kind:
                     done = container.exec_run(["ctr", "-n", "k8s.io", "images", "tag", "--force", source, full])
                     if done.exit_code:
                         raise UsageError(f"{node.name} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}", "run: holdfast down")
-
-    def address_range(self) -> ipaddress.IPv4Network:
-        """The address range of the cluster's Docker network."""
-        network = self.docker.networks.get(self.network)
-        return ipaddress.IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"])
 
 
 _RESTORE = (

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
 from holdfast.objects import condition
-from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
+from holdfast.waiting import HOLDS, Sighting, probe
 
 
 def _status(cluster: Cluster, node: str) -> str:
@@ -48,15 +48,6 @@ def api_refuses(cluster: Cluster) -> Sighting:
     except OSError:
         return HOLDS
     return "the API server's port takes connections"
-
-
-@probe
-def api_answers(cluster: Cluster) -> Sighting:
-    """The API server lists nodes."""
-    try:
-        return HOLDS if cluster.objects.list("Node") else "the API server knows no node"
-    except CannotLook as why:
-        return str(why)
 
 
 # What a node of kubeadm's listens on by itself: the API server, etcd's peers and clients, kubelet, kube-proxy's health, and the

@@ -45,13 +45,6 @@ def pods(cluster: Cluster, namespace: str, labels: str) -> list[Object]:
 
 
 @probe
-def ready_on(cluster: Cluster, node: str, count: int, namespace: str, labels: str) -> Sighting:
-    """At least *count* ready pods of a selector run on one node."""
-    here = [p for p in pods(cluster, namespace, labels) if p["spec"].get("nodeName") == node and condition(p, "Ready").get("status") == "True"]
-    return HOLDS if len(here) >= count else f"{len(here)} of {count} pods ({labels}) are ready on {node}"
-
-
-@probe
 def spread(cluster: Cluster, namespace: str, labels: str) -> Sighting:
     """Ready pods of a selector run on every node."""
     ready = {p["spec"].get("nodeName") for p in pods(cluster, namespace, labels) if condition(p, "Ready").get("status") == "True"}
