@@ -1,5 +1,6 @@
 """Faults: undo before injection, a witness, healing whatever happens; and kill -9 at every step."""
 
+import itertools
 import os
 import signal
 
@@ -92,7 +93,7 @@ def test_replay_may_be_repeated(tmp_path):
 class Bench:
     """A cluster in the middle of a test, with everything that the runner writes."""
 
-    def __init__(self, folder, monkeypatch, *, converges=True):
+    def __init__(self, folder, monkeypatch, *, converges=True, stable_s=0.0):
         path, self.first = toy.fresh(folder)
         self.world = toy.World(path)
         self.cluster = toy.cluster(self.world, folder / "undo.jsonl")
@@ -104,6 +105,7 @@ class Bench:
         self.captured, self.tainted, self.folder = [], [], folder
         self.faults = Faults(self.cluster, self.captured.append, self.tainted.append)
         monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: HOLDS if converges else "a pod is missing"))
+        monkeypatch.setattr(faulting, "STABLE_S", stable_s)
 
     def state(self):
         return toy.settled(self.world.read())
@@ -221,6 +223,26 @@ def test_no_recovery_within_the_budget_is_broke(tmp_path, monkeypatch):
         pass
     assert bench.tainted
     assert bench.verdict().verdict is Verdict.BROKE
+
+
+def test_a_steady_state_that_does_not_last_is_no_convergence(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, stable_s=0.8)
+    looks = iter(["a stale answer", HOLDS, HOLDS, "a pod is missing", "a pod is missing"])
+    monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: next(looks, HOLDS)))
+    with bench.faults(flux_down()):
+        pass
+    written = next(read_file(bench.folder / "journal.jsonl").of("converged"))
+    assert written["ok"] is True
+    assert next(looks, "all used") == "all used"
+    assert written["took_s"] >= 1.5, "the first two looks that held were taken for the end"
+
+
+def test_a_steady_state_that_never_lasts_is_broke(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, stable_s=0.8)
+    looks = itertools.cycle([HOLDS, "a pod is missing"])
+    monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: next(looks)))
+    with pytest.raises(Broke, match="must converge within 2s"), bench.faults(flux_down(), recovery="2s"):
+        pass
 
 
 def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
