@@ -17,7 +17,7 @@ from holdfast.tree.documents import Document, Entry
 
 FILE = ".holdfast.toml"
 _SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict, "app": list,
-             "stated": dict, "claims": str, "runbook": str}
+             "stated": dict, "claims": str, "runbook": str, "roles": dict, "check": dict, "allow": list}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class Adaptations:
     stated: dict[str, Any] = field(default_factory=dict)
     claims: str = ""
     runbook: str = ""
+    roles: dict[str, list[str]] = field(default_factory=dict)
+    promises: tuple[str, ...] = ()
+    allowed: dict[str, str] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         """Each adaptation in words, for the fidelity notes."""
@@ -116,7 +119,22 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
         secrets=tuple(_secret(s) for s in table.get("secret", [])),
         changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
         ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
-        claims=table.get("claims", ""), runbook=table.get("runbook", ""))
+        claims=table.get("claims", ""), runbook=table.get("runbook", ""), roles=table.get("roles", {}),
+        promises=_promises(table.get("check", {}).get("promises", [])), allowed=_allowed(table.get("allow", []), path))
+
+
+def _promises(said: Any) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _allowed(entries: list[dict[str, Any]], path: Path) -> dict[str, str]:
+    """Findings of `holdfast check` that the owner allows, each with the reason; without one it is an error."""
+    found = {}
+    for entry in entries:
+        if not entry.get("rule") or not str(entry.get("because", "")).strip():
+            raise UsageError(f"{path}: an [[allow]] needs 'rule' and 'because' (the reason)", "say why it is allowed, or take it out")
+        found[f"{entry['rule']} {entry['object']}" if entry.get("object") else str(entry["rule"])] = str(entry["because"])
+    return found
 
 
 def _secret(entry: dict[str, Any]) -> Secret:

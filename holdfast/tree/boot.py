@@ -1,0 +1,269 @@
+"""In which layers a cluster starts from nothing, what never starts and why; what freezes and what stops when something is down."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+
+from holdfast.tree.graph import Graph, Need, Sort, State
+from holdfast.tree.manifest import Manifest
+from holdfast.tree.tree import KUSTOMIZE
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of a chain: *state* needs *other* because of *need*."""
+
+    state: State
+    other: State
+    need: Need
+
+    def __str__(self) -> str:
+        return f"{self.need.why} ({self.need.place})"
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """Kustomizations that can never start, all by the same cause.
+
+    Attributes:
+        chain: the shortest chain of reasons, from the first of them to what is lacking, or round a loop.
+        loop: whether the chain ends in a loop.
+    """
+
+    layers: tuple[str, ...]
+    chain: tuple[Step, ...]
+    loop: bool
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How a cluster starts.
+
+    Attributes:
+        layers: ids of Kustomizations in the order in which they can be applied; those in one layer start together.
+        blocked: what never starts.
+        never_ready: what is applied and never becomes ready, by cause.
+    """
+
+    layers: tuple[tuple[str, ...], ...]
+    blocked: tuple[Blocked, ...]
+    never_ready: tuple[Blocked, ...]
+
+
+@dataclass(frozen=True)
+class Down:
+    """What follows when something is down.
+
+    Attributes:
+        seeds: what was taken as down.
+        frozen: Kustomizations and releases that get no change any more, each with its chain of reasons.
+        unready: Kustomizations that still apply changes and report failure.
+        stopped: workloads and Ingresses that stop working, each with its chain.
+    """
+
+    seeds: tuple[str, ...]
+    frozen: dict[str, tuple[Step, ...]]
+    unready: dict[str, tuple[Step, ...]]
+    stopped: dict[str, tuple[Step, ...]]
+
+
+def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> set[State]:
+    """The states that can never come true: *broken* ones, loops, and all that needs them. *skip* names the needs that don't count."""
+    net = graph.net
+    missing = {s: sum(1 for o in net.successors(s) if not getattr(graph.needs(s, o), skip)) for s in net}
+    waiting_for_any = {s: missing[s] > 0 for s in net if s.sort is Sort.ANY}
+    lost = set(broken)
+    come: set[State] = set()
+    queue = deque(s for s in net if s not in lost and not missing[s] and s.sort is not Sort.LACKING)
+    while queue:
+        state = queue.popleft()
+        if state in come or state in lost:
+            continue
+        come.add(state)
+        for above in net.predecessors(state):
+            if getattr(graph.needs(above, state), skip) or above in come or above in lost:
+                continue
+            missing[above] -= 1
+            if missing[above] <= 0 or waiting_for_any.get(above):
+                queue.append(above)
+    return set(net) - come
+
+
+def boot(graph: Graph) -> Boot:
+    """Starts the tree from nothing, as kustomize-controller would."""
+    never = _reached(graph, (), skip="run")
+    ids = list(graph.tree.layers)
+    applied = {i: State(f"Kustomization/{i}", Sort.APPLIED) for i in ids}
+    blocked = [i for i in ids if applied[i] in never]
+    unready = [i for i in ids if i not in blocked and State(f"Kustomization/{i}", Sort.READY) in never]
+    depth = _depths(graph, never)
+    found: dict[int, list[str]] = {}
+    for i in ids:
+        if i not in blocked:
+            found.setdefault(depth.get(applied[i], 0), []).append(i)
+    return Boot(tuple(tuple(found[d]) for d in sorted(found)), _by_cause(graph, never, blocked, Sort.APPLIED),
+                _by_cause(graph, never, unready, Sort.READY))
+
+
+def _depths(graph: Graph, never: set[State]) -> dict[State, int]:
+    """How many Kustomizations lie below each state that comes true."""
+    good = graph.net.subgraph(s for s in graph.net if s not in never).copy()
+    good.remove_edges_from([(a, b) for a, b in list(good.edges) if graph.needs(a, b).run])
+    depth: dict[State, int] = {}
+    parts = nx.condensation(good)  # "one of several" may point back: such states count as one
+    for part in reversed(list(nx.topological_sort(parts))):
+        members: set[State] = parts.nodes[part]["members"]
+        below = max((depth[o] for m in members for o in good.successors(m) if o not in members), default=0)
+        depth |= {m: below + any(m.sort is Sort.APPLIED for m in members) for m in members}
+    return depth
+
+
+def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tuple[Blocked, ...]:
+    """Each cause once, with all that it holds back, in the order of the tree."""
+    bad = nx.DiGraph()
+    bad.add_nodes_from(never)
+    bad.add_edges_from((a, b) for a, b in graph.net.edges if a in never and b in never and not graph.needs(a, b).run)
+    loops = {s for part in nx.strongly_connected_components(bad) if len(part) > 1 for s in part}
+    found: dict[Any, tuple[list[str], list[State], bool]] = {}
+    for one in ids:
+        path, loop = _chain(bad, loops, State(f"Kustomization/{one}", sort))
+        cause = frozenset(path[path.index(path[-1]):]) if loop else path[-1]
+        if cause in found:
+            found[cause][0].append(one)
+            if len(path) < len(found[cause][1]):
+                found[cause] = (found[cause][0], path, loop)
+        else:
+            found[cause] = ([one], path, loop)
+    return tuple(Blocked(tuple(layers), _steps(graph, path), loop) for layers, path, loop in found.values())
+
+
+def _chain(bad: Any, loops: set[State], start: State) -> tuple[list[State], bool]:
+    """The shortest way from *start* to something lacking, or into a loop and once round it."""
+    before: dict[State, State | None] = {start: None}
+    queue = deque([start])
+    while queue:
+        state = queue.popleft()
+        if state in loops:
+            return [*_back(before, state), *_round(bad, state)], True
+        below = sorted(bad.successors(state))
+        if not below:
+            return _back(before, state), False
+        for other in below:
+            if other not in before:
+                before[other] = state
+                queue.append(other)
+    return [start], False
+
+
+def _back(before: dict[State, State | None], state: State) -> list[State]:
+    path = [state]
+    while (above := before[path[-1]]) is not None:
+        path.append(above)
+    return path[::-1]
+
+
+def _round(bad: Any, state: State) -> list[State]:
+    """The shortest way from a state back to itself, without its first."""
+    before: dict[State, State | None] = {state: None}
+    queue = deque([state])
+    while queue:
+        here = queue.popleft()
+        for other in sorted(bad.successors(here)):
+            if other == state:
+                return [*_back(before, here)[1:], state]
+            if other not in before:
+                before[other] = here
+                queue.append(other)
+    return []
+
+
+_UNTOLD = frozenset({"its definitions come first", "it is ready once all of it is applied", "it must be there itself", "it must be there"})
+
+
+def _steps(graph: Graph, path: list[State]) -> tuple[Step, ...]:
+    """The links of a path; what goes without saying is left out."""
+    steps = [Step(a, b, graph.needs(a, b)) for a, b in zip(path, path[1:], strict=False)]
+    told = [s for s in steps if s.need.why not in _UNTOLD]
+    return tuple(told or steps)
+
+
+def seeds_of(graph: Graph, wanted: str) -> list[Manifest]:
+    """What NAMESPACE, KIND/NAME or KIND/NAMESPACE/NAME stands for; empty where the tree has nothing of it."""
+    objects = graph.tree.objects
+    if "/" not in wanted:
+        made = [m for m in objects if m.namespace == wanted or (m.kind == "Namespace" and m.name == wanted)]
+        return made + [r.manifest for r in graph.releases.values() if r.target_namespace == wanted and r.manifest not in made]
+    parts = wanted.split("/")
+    kind, name = parts[0].lower(), parts[-1]
+    namespace = parts[1] if len(parts) == 3 else None
+    return [m for m in objects if m.kind.lower() == kind and m.name == name and namespace in (None, m.namespace)]
+
+
+def down(graph: Graph, seeds: list[Manifest]) -> Down:
+    """What follows when *seeds* are not healthy: what isn't reconciled any more, and what stops working.
+
+    A Kustomization that waits for them still applies changes and reports failure; those that depend on it wait for its readiness at the
+    new revision and are frozen. What a release once made (definitions, bound volumes) stays.
+    """
+    taken = {m.id for m in seeds}
+    broken = {State(i, Sort.READY) for i in taken} | {State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization")}
+    before = _reached(graph, (), skip="boot")
+    lost = _reached(graph, broken, skip="boot") - before
+    why = _reasons(graph, lost, broken)
+    frozen, unready, stopped = {}, {}, {}
+    for layer in graph.tree.layers:
+        name = f"Kustomization/{layer}"
+        if name in taken:
+            continue
+        if State(name, Sort.APPLIED) in lost:
+            frozen[name] = why(State(name, Sort.APPLIED))
+        elif State(name, Sort.READY) in lost:
+            unready[name] = why(State(name, Sort.READY))
+    for manifest in graph.tree.objects:
+        state = State(manifest.id, Sort.READY)
+        if state not in lost or manifest.id in taken:
+            continue
+        if manifest.id in graph.releases:
+            frozen[manifest.id] = why(state)
+        elif manifest.pod_path or manifest.kind == "Ingress":
+            stopped[manifest.id] = why(state)
+    return Down(tuple(sorted(taken)), frozen, unready, stopped)
+
+
+def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
+    def why(state: State) -> tuple[Step, ...]:
+        before: dict[State, State | None] = {state: None}
+        queue = deque([state])
+        while queue:
+            here = queue.popleft()
+            if here in broken:
+                return _steps(graph, _back(before, here))
+            for other in sorted(graph.net.successors(here)):
+                if other in lost and other not in before and not graph.needs(here, other).boot:
+                    before[other] = here
+                    queue.append(other)
+        return ()
+
+    return why
+
+
+def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple[Step, ...] | None:
+    """The shortest chain by which any of *starts* needs one of *targets*, by any kind of need; None where none does."""
+    before: dict[State, State | None] = dict.fromkeys(starts)
+    queue = deque(before)
+    while queue:
+        here = queue.popleft()
+        if here in targets:
+            return _steps(graph, _back(before, here))
+        if here not in graph.net:
+            continue
+        for other in sorted(graph.net.successors(here)):
+            if other not in before:
+                before[other] = here
+                queue.append(other)
+    return None

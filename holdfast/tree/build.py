@@ -1,0 +1,319 @@
+"""Builds Kustomizations as kustomize-controller does, by the `kustomize` binary, in a copy that holds nothing but the tree's own files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import queue
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.tree.manifest import Body, get, mapping, sequence
+from holdfast.tree.references import Closure, Kind, Reference, kustomization_of, manifests_below, read
+from holdfast.tree.repository import Place, Repository
+from holdfast.tree.sources import Loader, Sources
+
+_TIMEOUT_S = 120
+_CACHE_FORMAT = "3"
+_ORIGIN = "config.kubernetes.io/origin"
+_EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One folder to build, with what the Flux Kustomization adds (its spec)."""
+
+    folder: str
+    spec: Body = field(default_factory=dict, hash=False)
+
+
+@dataclass
+class Built:
+    """How a build ended.
+
+    Attributes:
+        objects: rendered bodies, each with its file and what generated it.
+        closure: what the build read.
+        error: kustomize's own words where it failed, with the place that they are about.
+        not_read: what kept it from being built here although Flux may well build it (a remote base).
+    """
+
+    request: Request
+    closure: Closure
+    objects: list[tuple[Body, str, str]] = field(default_factory=list)
+    error: str = ""
+    place: Place | None = None
+    not_read: str = ""
+
+
+@dataclass
+class Tool:
+    """The kustomize that is used: a command and the version that it says."""
+
+    command: tuple[str, ...]
+    version: str
+
+    @classmethod
+    def of(cls, command: tuple[str, ...]) -> Tool:
+        """Asks the command for its version."""
+        ask = [*command[:-1], "version"] if command[-1] == "build" else [command[0], "version", "--client"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=30)
+        found = re.search(r"(?:Kustomize Version: |^)(v\d[\w.+-]*)", done.stdout, re.MULTILINE)
+        return cls(command, found[1] if found else "unknown")
+
+
+class UnbuildableError(Exception):
+    """What keeps kustomize-controller from even starting a build, and where."""
+
+    def __init__(self, what: str, place: Place) -> None:
+        super().__init__(what)
+        self.place = place
+
+
+class Builder:
+    """Runs builds side by side, each worker in a copy of its own, and keeps what they came to by content.
+
+    Args:
+        cache: a folder for what was rendered before; None keeps nothing.
+        packed: the files that the source packs.
+    """
+
+    def __init__(self, repository: Repository, sources: Sources, tool: Tool, packed: frozenset[str], cache: Path | None = None) -> None:
+        self.repository, self.sources, self.tool, self.packed, self.cache = repository, sources, tool, packed, cache
+        self._copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._hashes: dict[str, str] = {}
+        self.workers = max(2, os.cpu_count() or 2)
+
+    def __enter__(self) -> Builder:
+        self._folder = tempfile.TemporaryDirectory(prefix="holdfast-check-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._folder
+        self._folder.cleanup()
+
+    def build(self, requests: list[Request]) -> list[Built]:
+        """All of *requests*, in their order."""
+        closures = [self._closure(r) for r in requests]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(self._one, requests, closures))
+
+    def _closure(self, request: Request) -> Closure:
+        extra = {"components": sequence(request.spec.get("components"))} if request.spec.get("components") else None
+        return Closure(self.sources, request.folder, extra)
+
+    def _one(self, request: Request, closure: Closure) -> Built:
+        built = Built(request, closure)
+        if self._refused(built):
+            return built
+        try:
+            content = self._content(request)
+        except UnbuildableError as error:
+            built.error, built.place = str(error), error.place
+            return built
+        kept = self._kept(request, closure, content)
+        if kept is not None and kept.exists():
+            built.objects = [(b, f, g) for b, f, g in json.loads(kept.read_bytes())]
+            return built
+        text = self._run(built, content)
+        if not built.error:
+            built.objects = [_unmarked(body, request.folder) for body in _parsed(text)]
+            if kept is not None:
+                _keep(kept, built.objects)
+        return built
+
+    def _refused(self, built: Built) -> bool:
+        """Whether it must not be built: what it names lies outside, is a link, or would have to be fetched."""
+        folder, closure = built.request.folder, built.closure
+        if folder not in self.repository.folders:
+            near = posixpath.dirname(folder) or "."
+            built.error = f"there is no folder {folder} in the repository" + ("" if near in self.repository.folders else f", nor {near}")
+            return True
+        for reference in closure.barred:
+            built.place = reference.place
+            if reference.kind is Kind.REMOTE:
+                built.not_read = f"{reference.target} would have to be fetched ({reference.place})"
+            else:
+                built.error = _words(reference)
+        if closure.loop:
+            built.error = f"the folders name each other in a circle: {' → '.join(closure.loop)}"
+            built.place = Place(kustomization_of(self.sources, closure.loop[0]) or closure.loop[0], 1)
+        return bool(built.error or built.not_read)
+
+    def _content(self, request: Request) -> str:
+        """The kustomization file as kustomize-controller writes it. Raises UnbuildableError with what keeps it from doing so."""
+        file, spec = kustomization_of(self.sources, request.folder), request.spec
+        if file:
+            body = dict(read(self.sources, file))
+            if file in self.sources.troubles:
+                trouble = self.sources.troubles[file]
+                raise UnbuildableError(trouble.what, trouble.place)
+        else:
+            body = self._generated(request.folder)
+        for ours, theirs in _EXTRA:
+            if spec.get(ours):
+                body[theirs] = spec[ours]
+        for part in ("patches", "components"):
+            if spec.get(part):
+                body[part] = [*sequence(body.get(part)), *sequence(spec[part])]
+        body["images"] = _images(sequence(body.get("images")), sequence(spec.get("images")))
+        body["buildMetadata"] = ["originAnnotations"]
+        return yaml.dump(body, Dumper=yaml.CSafeDumper, sort_keys=False)
+
+    def _generated(self, folder: str) -> Body:
+        listed = []
+        for name in manifests_below(self.sources, folder):
+            here = posixpath.relpath(name, folder)
+            if posixpath.basename(here) in ("kustomization.yaml", "kustomization.yml", "Kustomization"):
+                listed.append(posixpath.dirname(here))
+            elif name in self.packed:
+                self._decodable(name)
+                listed.append(here)
+        made: Body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+        return made | ({"resources": listed} if listed else {"namespace": "_placeholder"})
+
+    def _decodable(self, name: str) -> None:
+        self.sources.documents(name)
+        if name in self.sources.troubles:
+            raise UnbuildableError(self.sources.troubles[name].what, self.sources.troubles[name].place)
+        for line, body in self.sources.bodies(name):
+            if not body.get("kind") or not (get(body, "metadata", "name") or str(body["kind"]).endswith("List")):
+                raise UnbuildableError("it is no Kubernetes object (no kind, or no metadata.name), and without a kustomization.yaml Flux takes every "
+                                       "YAML file of the folder for one", Place(name, line))
+
+    def _run(self, built: Built, content: str) -> str:
+        try:
+            copy = self._copies.get_nowait()
+        except queue.Empty:
+            copy = self._copied()
+        folder = copy / built.request.folder
+        present = next((folder / n for n in ("kustomization.yaml", "kustomization.yml", "Kustomization") if (folder / n).exists()), None)
+        before = present.read_bytes() if present else b""
+        target = present or folder / "kustomization.yaml"
+        try:
+            target.write_text(content)
+            # The Flux build loads files from anywhere in the artifact; where nothing needs that, kustomize's own restriction is a second wall.
+            wide = any(not f.startswith(f"{posixpath.dirname(k)}/") for k in built.closure.kustomizations for f in built.closure.files)
+            done = subprocess.run([*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
+                                  capture_output=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL,
+                                  env={"PATH": "", "HOME": str(copy.parent), "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
+        except subprocess.TimeoutExpired:
+            built.error = f"kustomize didn't end within {_TIMEOUT_S}s"
+            return ""
+        finally:
+            if present:
+                present.write_bytes(before)
+            else:
+                target.unlink(missing_ok=True)
+            self._copies.put(copy)
+        if done.returncode:
+            self._failed(built, done.stderr.decode(errors="replace").replace(f"{copy}/", "").replace(str(copy), "."))
+        return done.stdout.decode(errors="replace")
+
+    def _failed(self, built: Built, words: str) -> None:
+        """kustomize's words without its repetitions, and the file that they are about."""
+        last = words.strip().removeprefix("Error: ")
+        built.error = last if len(last) < 400 else f"{last[:120]} … {last[-260:]}"
+        if built.closure.missing:
+            first = built.closure.missing[0]
+            built.place, built.error = first.place, f"'{first.field}' names {first.target}, which isn't in the repository"
+            return
+        for name in sorted(built.closure.files, key=lambda f: -last.rfind(posixpath.basename(f))):
+            self.sources.documents(name)
+            if name in self.sources.troubles:
+                built.place = self.sources.troubles[name].place
+                return
+            if posixpath.basename(name) in last:
+                line = re.search(r"line (\d+)", last)
+                built.place = Place(name, int(line[1]) if line else 1)
+                return
+        built.place = Place(kustomization_of(self.sources, built.request.folder) or built.request.folder, 1)
+
+    def _copied(self) -> Path:
+        assert self._folder
+        copy = Path(tempfile.mkdtemp(dir=self._folder.name)).resolve()
+        for folder in self.repository.folders:
+            (copy / folder).mkdir(parents=True, exist_ok=True)
+        for name in self.packed:
+            shutil.copyfile(self.repository.root / name, copy / name, follow_symlinks=False)
+        return copy
+
+    def _kept(self, request: Request, closure: Closure, content: str) -> Path | None:
+        """Where the rendered objects lie from before: named by all that goes into them."""
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(f"{_CACHE_FORMAT}\0{self.tool.version}\0{request.folder}\0{content}".encode())
+        read_by_it = {*closure.kustomizations, *closure.files}
+        for folder in closure.folders:
+            read_by_it |= {f for f in self.repository.below(folder) if not kustomization_of(self.sources, folder)}
+        for name in sorted(read_by_it):
+            digest.update(f"\0{name}\0{name in self.packed}\0{self._hash(name)}".encode())
+        return self.cache / f"{digest.hexdigest()[:40]}.json"
+
+    def _hash(self, name: str) -> str:
+        if name not in self._hashes:
+            self._hashes[name] = hashlib.sha256(self.repository.raw(name)).hexdigest()
+        return self._hashes[name]
+
+
+def _keep(path: Path, objects: list[tuple[Body, str, str]]) -> None:
+    """Writes what was rendered; it can hold what a tree has in plain text, so nobody else may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        text = json.dumps(objects, separators=(",", ":"))
+    except (TypeError, ValueError):
+        return  # a value that JSON doesn't know (a date, a set): it is built anew each time
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def _words(reference: Reference) -> str:
+    if reference.kind is Kind.LINK:
+        return f"'{reference.field}' names {reference.target}, a symbolic link: source-controller leaves links out of what it packs"
+    return f"'{reference.field}' names {reference.target}, which lies outside the repository"
+
+
+def _images(own: list[Any], flux: list[Any]) -> list[Any]:
+    """The Kustomization's images laid over those of the file, as kustomize-controller merges them."""
+    merged = [dict(i) for i in own if isinstance(i, dict)]
+    for image in (i for i in flux if isinstance(i, dict)):
+        same = next((i for i in merged if i.get("name") == image.get("name")), None)
+        if same is None:
+            merged.append(dict(image))
+            continue
+        if image.get("newName"):
+            same["newName"] = image["newName"]
+        if image.get("newTag") or image.get("digest"):
+            same.pop("newTag", None)
+            same.pop("digest", None)
+            same |= {k: image[k] for k in ("newTag", "digest") if image.get(k)}
+    return merged
+
+
+def _parsed(text: str) -> list[Body]:
+    return [body for body in yaml.load_all(text, Loader=Loader) if isinstance(body, dict)]
+
+
+def _unmarked(body: Body, folder: str) -> tuple[Body, str, str]:
+    """An object without the mark that says where it came from, and what the mark says: file and generator."""
+    notes = mapping(get(body, "metadata", "annotations"))
+    marked = str(notes.pop(_ORIGIN, ""))
+    if not notes and "annotations" in mapping(body.get("metadata")):
+        body["metadata"].pop("annotations")
+    said = dict(re.findall(r"^\s*(path|configuredIn|kind): (.+)$", marked, re.MULTILINE))
+    file = said.get("path") or said.get("configuredIn") or ""
+    return body, posixpath.normpath(posixpath.join(folder, file.strip("'\""))) if file else "", said.get("kind", "")

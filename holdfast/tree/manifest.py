@@ -1,0 +1,156 @@
+"""One rendered object, and what is asked of it again and again: its pods, its containers, its volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = dict[str, Any]
+Key = tuple[str, str, str]  # kind, namespace, name
+
+WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
+_OF_THE_CLUSTER = frozenset({
+    "Namespace", "Node", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "StorageClass", "IngressClass",
+    "PriorityClass", "RuntimeClass", "CSIDriver", "APIService", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "GatewayClass",
+    "VolumeSnapshotClass", "ClusterIssuer", "FlowSchema", "PriorityLevelConfiguration", "CertificateSigningRequest", "DeviceClass",
+    "ClusterSecretStore", "ClusterPolicy", "IPAddressPoolClass"})
+
+
+@dataclass(eq=False)
+class Manifest:
+    """An object as Flux would apply it.
+
+    Attributes:
+        body: with every transformation and substitution done.
+        file: where its base stands; *by* is what generated it there, where it was generated.
+        patches: files and kustomizations that may have touched it, in the order of the build.
+        owner: the Kustomization that applies it, as namespace/name.
+        latent: it lies in the repository and is not applied today.
+    """
+
+    body: Body
+    file: str = ""
+    by: str = ""
+    patches: tuple[str, ...] = ()
+    owner: str = ""
+    latent: bool = False
+    unknown: tuple[str, ...] = field(default=())
+
+    @property
+    def kind(self) -> str:
+        return str(self.body.get("kind") or "")
+
+    @property
+    def api(self) -> str:
+        return str(self.body.get("apiVersion") or "")
+
+    @property
+    def group(self) -> str:
+        return self.api.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return str(self.meta.get("name") or "")
+
+    @property
+    def namespace(self) -> str:
+        return "" if self.kind in _OF_THE_CLUSTER else str(self.meta.get("namespace") or "default")
+
+    @property
+    def meta(self) -> Body:
+        return mapping(self.body.get("metadata"))
+
+    @property
+    def spec(self) -> Body:
+        return mapping(self.body.get("spec"))
+
+    @property
+    def key(self) -> Key:
+        return self.kind, self.namespace, self.name
+
+    @property
+    def id(self) -> str:
+        """KIND/NAMESPACE/NAME, or KIND/NAME for what belongs to the whole cluster."""
+        return "/".join(part for part in self.key if part)
+
+    def is_(self, group: str, kind: str) -> bool:
+        """Whether it is of this API group and kind."""
+        return self.kind == kind and self.group == group
+
+    @property
+    def suspended(self) -> bool:
+        return self.spec.get("suspend") is True
+
+    @property
+    def pod_path(self) -> tuple[str, ...]:
+        """Where the pod's spec lies in the body; empty where it has no pods."""
+        if self.kind == "Pod":
+            return ("spec",)
+        if self.kind == "CronJob":
+            return ("spec", "jobTemplate", "spec", "template", "spec")
+        return ("spec", "template", "spec") if self.kind in WORKLOADS else ()
+
+    @property
+    def pod(self) -> Body:
+        """The pod's spec, or nothing."""
+        return mapping(get(self.body, *self.pod_path)) if self.pod_path else {}
+
+    @property
+    def pod_labels(self) -> Body:
+        above = self.pod_path[:-1]
+        return mapping(get(self.body, *above, "metadata", "labels")) if above else mapping(self.meta.get("labels"))
+
+    def containers(self, *, every: bool = False) -> Iterator[tuple[tuple[str | int, ...], Body]]:
+        """Its containers with where they lie; init and ephemeral ones too where *every*."""
+        for part in ("containers", "initContainers", "ephemeralContainers") if every else ("containers",):
+            for index, one in enumerate(sequence(self.pod.get(part))):
+                if isinstance(one, dict):
+                    yield (*self.pod_path, part, index), one
+
+    def claims(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """The names of the PersistentVolumeClaims that its pods mount, with where they are named."""
+        for index, volume in enumerate(sequence(self.pod.get("volumes"))):
+            name = get(volume, "persistentVolumeClaim", "claimName")
+            if isinstance(name, str):
+                yield (*self.pod_path, "volumes", index), name
+
+    def __repr__(self) -> str:
+        return f"<{self.id} of {self.owner}>"
+
+
+def mapping(value: Any) -> Body:
+    """*value* where it is a mapping, else an empty one: a tree can hold anything anywhere."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: Any) -> list[Any]:
+    """*value* where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def get(value: Any, *path: str | int) -> Any:
+    """What lies below *value* at *path*; None where there is nothing."""
+    for key in path:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def matches(selector: Any, labels: Body) -> bool:
+    """Whether a label selector (``matchLabels``, ``matchExpressions``) takes *labels*; an empty one takes all."""
+    selector = mapping(selector)
+    if any(labels.get(k) != v for k, v in mapping(selector.get("matchLabels")).items()):
+        return False
+    return all(_expression(e, labels) for e in sequence(selector.get("matchExpressions")) if isinstance(e, dict))
+
+
+def _expression(expression: Body, labels: Body) -> bool:
+    key, values = str(expression.get("key")), sequence(expression.get("values"))
+    return {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values, "Exists": key in labels,
+            "DoesNotExist": key not in labels}.get(str(expression.get("operator")), True)

@@ -1,0 +1,175 @@
+"""The files of a repository as source-controller packs them: tracked ones, without links, without what the ignore rules leave out."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from holdfast.errors import UsageError
+
+# Source: fluxcd/pkg/sourceignore; the second list gives way to the source's own spec.ignore, the first never does.
+_ALWAYS_LEFT_OUT = (".git/", ".gitignore", ".gitmodules", ".gitattributes")
+_LEFT_OUT = ("*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip", ".github/", ".circleci/", ".travis.yml", ".gitlab-ci.yml",
+             "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml", "codeship-steps.yml", "**/.goreleaser.yml", "**/.sops.yaml",
+             "**/.flux.yaml")
+MAX_BYTES = 4 * 1024 * 1024  # a larger manifest reaches no API server (etcd takes 1.5 MiB)
+_TEST_DATA = frozenset({"test", "tests", "testdata", "fixtures", "examples", "node_modules", "vendor"})
+_WORKING_NAMES = frozenset({".git", ".venv", "node_modules"})
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A line of a file; *file* is relative to the tree."""
+
+    file: str
+    line: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass
+class Repository:
+    """A GitOps tree on disk.
+
+    Attributes:
+        root: its folder, resolved.
+        files: paths relative to it, sorted; links are not among them.
+        links: symbolic links, which source-controller leaves out.
+        odd: names that can't be read as text, escaped.
+        commit: of its HEAD; empty where it is no checkout.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    links: frozenset[str]
+    odd: tuple[str, ...] = ()
+    commit: str = ""
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """All files, for quick look-ups."""
+        return frozenset(self.files)
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Every folder that holds a file; the root is ``.``."""
+        found = {"."}
+        for name in self.files:
+            while (name := posixpath.dirname(name)) and name not in found:
+                found.add(name)
+        return frozenset(found)
+
+    def raw(self, name: str) -> bytes:
+        """A file's bytes, as far as `MAX_BYTES`."""
+        with (self.root / name).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+
+    def text(self, name: str) -> str:
+        """A file's text; what is no UTF-8 in it is replaced."""
+        if name not in self._texts:
+            self._texts[name] = self.raw(name).decode("utf-8", errors="replace").removeprefix("\ufeff")
+        return self._texts[name]
+
+    def below(self, folder: str) -> list[str]:
+        """The files below a folder."""
+        return list(self.files) if folder == "." else [f for f in self.files if f.startswith(f"{folder}/")]
+
+    @cached_property
+    def packed(self) -> frozenset[str]:
+        """The files that source-controller packs by its defaults and the tree's ``.sourceignore`` files."""
+        return frozenset(self.files) - frozenset(_matching(self, [*_ALWAYS_LEFT_OUT, *_LEFT_OUT]))
+
+    def packed_with(self, own_rules: str) -> frozenset[str]:
+        """The same where the source has rules of its own (``spec.ignore``): they come last, so they can also take back."""
+        return frozenset(self.files) - frozenset(_matching(self, [*_ALWAYS_LEFT_OUT, *_LEFT_OUT], own_rules.splitlines()))
+
+
+def _matching(repository: Repository, defaults: Iterable[str], own: Iterable[str] = ()) -> Iterable[str]:
+    lines = [*defaults]
+    for name in repository.files:
+        if posixpath.basename(name) == ".sourceignore":
+            lines += [_below(posixpath.dirname(name), line) for line in repository.text(name).splitlines()]
+    return GitIgnoreSpec.from_lines([*lines, *own]).match_files(repository.files)
+
+
+def _below(folder: str, line: str) -> str:
+    """A rule of an ignore file in *folder*, as one of the root's."""
+    if not folder or not line.strip() or line.startswith("#"):
+        return line
+    no, rule = ("!", line[1:]) if line.startswith("!") else ("", line)
+    anchored = "/" in rule.rstrip("/")
+    return f"{no}/{folder}/{rule.lstrip('/')}" if anchored else f"{no}/{folder}/**/{rule}"
+
+
+def is_test_data(name: str) -> bool:
+    """Whether a path lies in a folder that is test data for something else."""
+    return any(part in _TEST_DATA for part in posixpath.dirname(name).split("/"))
+
+
+def read(root: Path) -> Repository:
+    """Lists the files of a tree: what Git tracks or would track, or every file where it is no checkout. Raises UsageError without a folder."""
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root}", "name the GitOps tree: holdfast check PATH")
+    root = root.resolve()
+    raw = _tracked(root)
+    names, odd = [], []
+    for one in raw:
+        try:
+            names.append(one.decode("utf-8"))
+        except UnicodeDecodeError:
+            odd.append(one.decode("utf-8", errors="backslashreplace"))
+    links, files = set(), []
+    for name in sorted(names):
+        path = root / name
+        if _linked(root, name):
+            links.add(name)
+        elif path.is_file():
+            files.append(name)
+    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), _head(root))
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", *arguments], cwd=root, env=environment,
+                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _head(root: Path) -> str:
+    return (_git(root, "rev-parse", "--verify", "-q", "HEAD") or b"").decode().strip()
+
+
+def _tracked(root: Path) -> list[bytes]:
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed:
+        return sorted({name for name in listed.split(b"\0") if name})
+    found = []
+    base = os.fsencode(root)
+    for folder, below, names in os.walk(base):
+        here = os.path.relpath(folder, base)
+        linked = [d for d in below if os.path.islink(os.path.join(folder, d))]  # noqa: PTH118, PTH114  bytes: a name need not be text
+        below[:] = [d for d in below if os.fsdecode(d) not in _WORKING_NAMES and d not in linked]
+        found += [n if here == b"." else os.path.join(here, n) for n in [*names, *linked]]  # noqa: PTH118
+    return sorted(found)
+
+
+def _linked(root: Path, name: str) -> bool:
+    """Whether the file, or a folder above it, is a link."""
+    path = root
+    for part in name.split("/"):
+        path /= part
+        if path.is_symlink():
+            return True
+    return False

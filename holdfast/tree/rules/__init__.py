@@ -1,0 +1,1 @@
+"""The rules: one file a claim or a family, each rule a small pure function over a tree."""

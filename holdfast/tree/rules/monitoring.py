@@ -1,0 +1,269 @@
+"""Monitoring: the two tiers, and whether selectors, ports, rules and alerts meet what exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from holdfast.tree.boot import reaches
+from holdfast.tree.findings import Absent, Doubt, Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.graph import Sort, State
+from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
+from holdfast.tree.releases import Release, releases
+from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, layers, role, states_of, storage_states
+from holdfast.tree.tree import Tree
+
+_STACK = "kube-prometheus-stack"
+_CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
+_GONE = {"gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
+         "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place"}
+
+
+def stacks(tree: Tree, tier: str) -> list[Release]:
+    """The Prometheus stacks of a tier."""
+    return [r for r in releases(tree) if r.chart == _STACK and r.manifest.owner in tree.layers and role(tree, tree.layers[r.manifest.owner]) == tier]
+
+
+def _monitors(tree: Tree) -> list[Manifest]:
+    return [m for m in tree.of("ServiceMonitor", "PodMonitor") if m.group == "monitoring.coreos.com"]
+
+
+def _namespaces(monitor: Manifest) -> set[str] | None:
+    """The namespaces that a monitor looks in; None for all."""
+    chosen = mapping(monitor.spec.get("namespaceSelector"))
+    if chosen.get("any") is True:
+        return None
+    return set(map(str, sequence(chosen.get("matchNames")))) or {monitor.namespace}
+
+
+def scraped(tree: Tree, namespace: str, labels: Body) -> Manifest | None:
+    """A monitor that takes pods or Services with *labels* in *namespace*."""
+    return next((m for m in _monitors(tree) if (_namespaces(m) is None or namespace in (_namespaces(m) or ())) and matches(m.spec.get("selector"), labels)), None)
+
+
+def _core(tree: Tree) -> list[Release] | Absent:
+    return stacks(tree, MONITORING) or Absent("the tree has no kube-prometheus-stack in a core tier")
+
+
+@rule("monitoring.ephemeral", "monitoring-ephemeral", Severity.BREAKS_CLAIM, why="a Prometheus on a volume is blind exactly when storage fails", do="use an emptyDir and a retention of 2h in the core tier", promise=True)
+def ephemeral(tree: Tree) -> Iterator[Said]:
+    """The core tier on emptyDir, 2h, without storage."""
+    core = _core(tree)
+    if isinstance(core, Absent):
+        yield core
+        return
+    for release in core:
+        bad = list(release.volumes())
+        for volume in bad:
+            yield hit(tree, release.manifest, f"{volume.what} of {release.manifest.id} keeps its data on a volume", *volume.path)
+        retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
+        if retention != str(tree.adaptations.stated.get("core_retention", "2h")):
+            yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} keeps {retention}, and 2h is promised", "spec", "values", "prometheus", "prometheusSpec", "retention")
+        elif not bad:
+            yield Shown(f"{release.manifest.id}: no volume, retention {retention}")
+        layer = tree.layers[release.manifest.owner]
+        steps = reaches(graph_of(tree), states_of(layer), storage_states(tree))
+        if steps and not bad:
+            yield Hit(f"Kustomization/{layer.id}", tuple(dict.fromkeys(s.need.place for s in steps)), f"the core tier reaches storage: {' → '.join(map(str, steps))}")
+
+
+@rule("monitoring.tiers", "monitoring-core-independent", Severity.BREAKS_CLAIM, why="the tier that must see a failure goes down with it", do="let the core tier depend on nothing of the long-term tier, in a Kustomization of its own", promise=True)
+def tiers(tree: Tree) -> Iterator[Said]:
+    """Core tier and long-term tier apart, and the one without the other."""
+    core, longterm = layers(tree, MONITORING), layers(tree, LONGTERM)
+    if not core or not longterm:
+        yield Absent("the tree has no two tiers of monitoring")
+        return
+    far = {State(f"Kustomization/{layer.id}", s) for layer in longterm for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)} | storage_states(tree)
+    for layer in core:
+        steps = reaches(graph_of(tree), states_of(layer), far)
+        if steps:
+            yield Hit(f"Kustomization/{layer.id}", tuple(dict.fromkeys(s.need.place for s in steps)), f"the core tier needs what may be away: {' → '.join(map(str, steps))}")
+        else:
+            yield Shown(f"Kustomization/{layer.id} needs nothing of {', '.join(la.id for la in longterm)}, nor storage")
+
+
+@rule("monitoring.exporters", "monitoring-exporters", Severity.BREAKS_CLAIM, why="no figure of any node, or of no object", do="switch them on in the core tier", promise=True)
+def exporters(tree: Tree) -> Iterator[Said]:
+    """Node exporter and kube-state-metrics in the core tier."""
+    core = _core(tree)
+    if isinstance(core, Absent):
+        yield core
+        return
+    every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
+    for fact in core[0].facts.get("exporter", []):
+        if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(fact["what"] in r.chart for r in every):
+            yield hit(tree, core[0].manifest, f"{fact['what']} is switched off in {core[0].manifest.id}", "spec", "values", *fact["enabled"].split("."))
+        else:
+            yield Shown(f"{fact['what']} is part of {core[0].manifest.id}")
+
+
+@rule("monitoring.cardinality", "monitoring-cardinality", Severity.BREAKS_CLAIM, why="series grow with every pod, and none says which controller it is of", do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component", promise=True)
+def cardinality(tree: Tree) -> Iterator[Said]:
+    """Relabelling that drops, and the promised labels."""
+    core = _core(tree)
+    if isinstance(core, Absent):
+        yield core
+        return
+    rules = [mapping(r) for m in _monitors(tree) for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
+             for r in [*sequence(mapping(e).get("metricRelabelings")), *sequence(mapping(e).get("relabelings"))]]
+    for release in releases(tree):
+        rules += list(_relabelings(release.values))
+    if not any(r.get("action") in ("drop", "keep", "labeldrop", "labelkeep") for r in rules):
+        yield hit(tree, core[0].manifest, "no relabelling of the tree drops anything", "spec", "values")
+    labels = {str(r.get("targetLabel")) for r in rules} | {str(k) for r in core for k in mapping(r.value("prometheus.prometheusSpec.externalLabels"))}
+    lacking = [name for name in ("cluster", "controller", "component") if name not in labels]
+    if lacking:
+        yield hit(tree, core[0].manifest, f"nothing sets the label {', '.join(lacking)}", "spec", "values")
+    else:
+        yield Doubt("what the relabel rules keep wasn't worked out on the metric names of the pinned versions")
+
+
+def _relabelings(value: object) -> Iterator[Body]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if key in ("metricRelabelings", "relabelings", "metric_relabel_configs", "relabel_configs"):
+                yield from (mapping(r) for r in sequence(below))
+            else:
+                yield from _relabelings(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _relabelings(below)
+
+
+@rule("monitoring.longterm", "monitoring-longterm", Severity.BREAKS_CLAIM, why="the past is gone when it is asked for", do="set retention 30d, a volumeClaimTemplate of Longhorn's class, Grafana and Alertmanager in the long-term tier", promise=True)
+def longterm(tree: Tree) -> Iterator[Said]:
+    """Prometheus on a volume for 30d, Grafana, Alertmanager."""
+    found = stacks(tree, LONGTERM)
+    if not found:
+        yield Absent("the tree has no long-term tier with kube-prometheus-stack")
+        return
+    for release in found:
+        volumes = {v.what: v for v in release.volumes()}
+        retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
+        at = ("spec", "values", "prometheus", "prometheusSpec")
+        if "Prometheus" not in volumes:
+            yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} has no volume", *at)
+        if retention != str(tree.adaptations.stated.get("longterm_retention", "30d")):
+            yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} keeps {retention}, and 30d is promised", *at, "retention")
+        for part in ("grafana", "alertmanager"):
+            if release.value(f"{part}.enabled", True) is False:
+                yield hit(tree, release.manifest, f"{part} is switched off in the long-term tier", "spec", "values", part, "enabled")
+        yield Shown(f"{release.manifest.id}: retention {retention}, volumes {', '.join(volumes) or 'none'}")
+
+
+@rule("monitoring.flux", "flux-dual-collection", Severity.BREAKS_CLAIM, why="a controller that nobody scrapes fails in silence", do="add a PodMonitor for app in (the four controllers), port http-prom, in flux-system", promise=True)
+def dual(tree: Tree) -> Iterator[Said]:
+    """All four controllers scraped, by ServiceMonitor and PodMonitor, nothing twice into the same labels."""
+    found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
+    monitors = _monitors(tree)
+    for_flux = [m for m in monitors if any(matches(m.spec.get("selector"), d.pod_labels) and (_namespaces(m) is None or d.namespace in (_namespaces(m) or ())) for d in found.values())]
+    if not found or not for_flux:
+        yield Absent("no ServiceMonitor or PodMonitor of the tree takes a Flux controller", "add a PodMonitor for the four controllers, port http-prom")
+        return
+    for name, controller in found.items():
+        takers = [m for m in for_flux if matches(m.spec.get("selector"), controller.pod_labels)]
+        if not takers:
+            yield hit(tree, for_flux[0], f"nothing scrapes {name}", "spec", "selector")
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        if not any(m.kind == kind for m in for_flux):
+            yield hit(tree, for_flux[0], f"no {kind} takes a Flux controller: 'dual collection' is by one way only", "spec", "selector")
+    yield Shown(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
+
+
+@rule("monitoring.gitops-health", "gitops-health-monitored", Severity.BREAKS_CLAIM, why="a Kustomization can fail for weeks without anybody being told", do="add a PrometheusRule on gotk_resource_info{ready=\"False\"} and on the source", promise=True)
+def gitops_health(tree: Tree) -> Iterator[Said]:
+    """Alerts on Flux' health, and metrics that exist."""
+    alerts = [a for a in _alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
+    if not alerts:
+        yield Absent("no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*")
+        return
+    for manifest, path, name, expression in alerts:
+        if "gotk_resource_info" in expression and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
+            yield hit(tree, manifest, f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it", *path,
+                      do="give kube-state-metrics its customResourceState configuration for Flux")
+    yield Shown(f"{len(alerts)} alerts on Flux")
+
+
+def _alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
+    """Every alerting rule of the tree: its object, where its expression stands, its name, its expression."""
+    for manifest in tree.of("PrometheusRule"):
+        for g, group in enumerate(sequence(manifest.spec.get("groups"))):
+            for r, one in enumerate(sequence(mapping(group).get("rules"))):
+                if mapping(one).get("alert"):
+                    yield manifest, ("spec", "groups", g, "rules", r, "expr"), str(one["alert"]), str(one.get("expr", ""))
+
+
+@rule("monitoring.gone-metric", "monitoring", Severity.BREAKS_CLAIM, why="an expression without data never fires", do="use a metric that exists")
+def gone_metric(tree: Tree) -> Iterator[Said]:
+    """Alerts on metrics that no current version exports; expressions that can't be parsed."""
+    for manifest, path, name, expression in _alerts(tree):
+        for metric, words in _GONE.items():
+            if re.search(rf"\b{metric}\b", expression):
+                yield hit(tree, manifest, f"the alert {name} reads {metric}: {words}", *path)
+        if fault := _unbalanced(expression):
+            yield hit(tree, manifest, f"the expression of the alert {name} can't be parsed: {fault}", *path, why="Prometheus refuses the whole group", do="mend the expression")
+
+
+def _unbalanced(expression: str) -> str:
+    """What is never closed in a PromQL expression; empty where all is."""
+    bare = re.sub(r"#[^\n]*", "", re.sub(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`", "''", expression))
+    pairs, stack = {")": "(", "]": "[", "}": "{"}, []
+    for sign in bare:
+        if sign in "([{":
+            stack.append(sign)
+        elif sign in pairs and (not stack or stack.pop() != pairs[sign]):
+            return f"'{sign}' closes nothing"
+    if stack:
+        return f"'{stack[-1]}' is never closed"
+    return "it is empty" if not bare.strip() else "a quote is never closed" if bare.replace("''", "").count('"') % 2 else ""
+
+
+@rule("monitoring.selected", "monitoring", Severity.BREAKS_CLAIM, why="the operator takes only what carries the release's label, and says nothing about the rest",
+      do="add the label, or set the stack's …SelectorNilUsesHelmValues to false")
+def selected(tree: Tree) -> Iterator[Said]:
+    """Monitors and rules that no Prometheus of the tree takes."""
+    every = [r for r in releases(tree) if r.chart == _STACK]
+    if not every or len(every) != len([r for r in releases(tree) if "prometheus" in r.chart or "victoria" in r.chart]):
+        return
+    for manifest in [*_monitors(tree), *tree.of("PrometheusRule")]:
+        field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[manifest.kind]
+        if not any(_takes(r, field, manifest) for r in every):
+            name = str(every[0].manifest.spec.get("releaseName") or every[0].manifest.name)
+            yield hit(tree, manifest, f"{manifest.id} has no label 'release: {name}', and no Prometheus of the tree takes it without", "metadata", "labels")
+
+
+def _takes(release: Release, field: str, manifest: Manifest) -> bool:
+    labels = mapping(manifest.meta.get("labels"))
+    chosen = release.value(f"prometheus.prometheusSpec.{field}Selector")
+    if chosen:
+        return matches(chosen, labels)
+    if release.value(f"prometheus.prometheusSpec.{field}SelectorNilUsesHelmValues", True) is False:
+        return True
+    name = str(release.manifest.spec.get("releaseName") or release.manifest.name)
+    return labels.get("release") == name
+
+
+@rule("monitoring.target", "monitoring", Severity.BREAKS_CLAIM, why="there is no target, so every panel and alert on it is empty", do="mend the selector, the namespace or the port's name")
+def target(tree: Tree) -> Iterator[Said]:
+    """Monitors that take nothing that exists, or a port that isn't there."""
+    for monitor in _monitors(tree):
+        spaces = _namespaces(monitor)
+        if spaces is None or any(r.target_namespace in spaces for r in releases(tree)):
+            continue
+        if monitor.kind == "ServiceMonitor":
+            candidates = [s for s in tree.of("Service") if s.namespace in spaces and matches(monitor.spec.get("selector"), mapping(s.meta.get("labels")))]
+            ports = {str(mapping(p).get("name")) for s in candidates for p in sequence(s.spec.get("ports"))}
+            endpoints, field = sequence(monitor.spec.get("endpoints")), "endpoints"
+        else:
+            candidates = [w for w in tree.workloads() if w.namespace in spaces and matches(monitor.spec.get("selector"), w.pod_labels)]
+            ports = {str(mapping(p).get("name")) for w in candidates for _, c in w.containers(every=True) for p in sequence(c.get("ports"))}
+            endpoints, field = sequence(monitor.spec.get("podMetricsEndpoints")), "podMetricsEndpoints"
+        if not candidates:
+            what = "Service" if monitor.kind == "ServiceMonitor" else "pod"
+            yield hit(tree, monitor, f"{monitor.id} takes no {what} in {', '.join(sorted(spaces))}", "spec", "selector")
+            continue
+        for index, endpoint in enumerate(endpoints):
+            port = get(endpoint, "port")
+            if isinstance(port, str) and port not in ports:
+                yield hit(tree, monitor, f"{monitor.id} scrapes the port '{port}'; {candidates[0].id} has {', '.join(sorted(ports - {'None'})) or 'no named one'}", "spec", field, index, "port")

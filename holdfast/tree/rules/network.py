@@ -1,0 +1,164 @@
+"""What answers from outside: node ports, host ports, TLS; and the address ranges that parts of the tree must agree on."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from holdfast.tree.findings import Absent, Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.releases import releases
+from holdfast.tree.repository import Place
+from holdfast.tree.rules.core import unknown_charts
+from holdfast.tree.tree import Tree
+
+_PODS, _SERVICES, _HOME = "10.42.0.0/16", "10.43.0.0/16", "192.168.86.0/24"
+_CIDR = re.compile(r"\b(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})\b")
+
+
+def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, int | None]]:
+    """Whatever a tree opens to the outside: object, field, what, and the port where one is named."""
+    for service in tree.of("Service"):
+        if service.spec.get("type") in ("NodePort", "LoadBalancer"):
+            ports: list[object] = [mapping(p).get("nodePort") for p in sequence(service.spec.get("ports"))]
+            for index, port in enumerate(ports or [None]):
+                yield service, ("spec", "ports", index), str(service.spec["type"]), port if isinstance(port, int) else None
+    for manifest in tree.workloads():
+        if manifest.pod.get("hostNetwork") is True:
+            yield manifest, (*manifest.pod_path, "hostNetwork"), "hostNetwork", None
+        for path, container in manifest.containers(every=True):
+            for index, port in enumerate(sequence(container.get("ports"))):
+                if mapping(port).get("hostPort"):
+                    yield manifest, (*path, "ports", index), "hostPort", port["hostPort"]
+    for release in releases(tree):
+        for fact in release.parts("service"):
+            kind = release.value(fact["type"], release.value(fact.get("spec_type", ""), fact["default"]))
+            at = ("spec", "values", *fact["type"].split("."))
+            if kind in ("NodePort", "LoadBalancer"):
+                named = [p for p in mapping(release.value(fact.get("node_ports", ""))).values() if isinstance(p, int)]
+                named += [p for p in [release.value(fact.get("node_port", ""))] if isinstance(p, int)]
+                some: list[int | None] = [*named]
+                for one in some or [None]:
+                    yield release.manifest, at, f"{kind} ({fact['what']})", one
+        for fact in release.parts("workload"):
+            for field in ("host_network", "host_port"):
+                if fact.get(field) and release.value(fact[field]) is True:
+                    yield release.manifest, ("spec", "values", *fact[field].split(".")), f"{field.replace('_', ' ')} ({fact['what']})", None
+
+
+@rule("network.exposed", "no-exposed-ports", Severity.BREAKS_CLAIM, why="it answers to whoever reaches the node", do="make it ClusterIP behind the ingress, or state it: [stated] node_ports / exposed", promise=True)
+def exposed(tree: Tree) -> Iterator[Said]:
+    """Node ports, load balancers, host ports and host networks beyond the stated ones."""
+    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
+    stated = set(tree.adaptations.stated.get("node_ports", []))
+    named = set(tree.adaptations.stated.get("exposed", []))
+    for manifest, path, what, port in _exposed(tree):
+        if port in stated or manifest.id in named:
+            yield Shown(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
+        else:
+            yield hit(tree, manifest, f"{manifest.id} is open to the outside: {what}" + (f" {port}" if port else ""), *path)
+    yield Shown("nothing else of the tree is open to the outside")
+
+
+@rule("network.nodeports", "ingress-nodeports", Severity.BREAKS_CLAIM, why="what points at these ports (router, DNS, monitoring) finds nothing there", do="set controller.service.type: NodePort and nodePorts http 30080, https 30443", promise=True)
+def nodeports(tree: Tree) -> Iterator[Said]:
+    """The ingress controller on 30080 and 30443."""
+    found = [r for r in releases(tree) if r.chart == "ingress-nginx"]
+    if not found:
+        yield Absent("the tree has no release of ingress-nginx")
+        return
+    for release in found:
+        at = ("spec", "values", "controller", "service")
+        if release.value("controller.service.type", "LoadBalancer") != "NodePort":
+            yield hit(tree, release.manifest, f"its Service is a {release.value('controller.service.type', 'LoadBalancer')}", *at, "type")
+            continue
+        for name, port in (("http", 30080), ("https", 30443)):
+            have = release.value(f"controller.service.nodePorts.{name}")
+            if have != port:
+                yield hit(tree, release.manifest, f"the node port of {name} is {have or 'left to chance'}, and {port} is promised", *at, "nodePorts", name)
+            else:
+                yield Shown(f"{name} on {port}")
+
+
+@rule("network.tls", "ingress-tls", Severity.BREAKS_CLAIM, why="browsers get the controller's own certificate, or plain HTTP", do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes")
+def tls(tree: Tree) -> Iterator[Said]:
+    """Every Ingress with TLS for each host, and a Secret that comes from somewhere."""
+    stated = {(s.namespace, s.name) for s in tree.adaptations.secrets}
+    made = {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
+    if not tree.of("Ingress"):
+        yield Absent("the tree has no Ingress")
+    for ingress in tree.of("Ingress"):
+        blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
+        covered = {str(h) for b in blocks for h in sequence(b.get("hosts"))}
+        for index, one in enumerate(sequence(ingress.spec.get("rules"))):
+            host = mapping(one).get("host")
+            wild = "*." + str(host).partition(".")[2]
+            if host and host not in covered and wild not in covered:
+                yield hit(tree, ingress, f"{ingress.id} answers for {host} without TLS", "spec", "rules", index, "host")
+        issued = any(str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/")) for k in mapping(ingress.meta.get("annotations")))
+        for index, block in enumerate(blocks):
+            name = (ingress.namespace, str(block.get("secretName")))
+            known = ("Secret", *name) in tree.by_key or name in stated or name in made or issued or any(
+                m.namespace == name[0] and m.name == name[1] for m in tree.of("ExternalSecret", "SealedSecret"))
+            if block.get("secretName") and not known:
+                yield hit(tree, ingress, f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states", "spec", "tls", index, "secretName")
+            elif block.get("secretName"):
+                yield Shown(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
+
+
+@rule("network.ranges", "network-ranges", Severity.BREAKS_CLAIM, why="a part of the cluster then isn't reached, or isn't allowed", do="write the same ranges everywhere", promise=True)
+def ranges(tree: Tree) -> Iterator[Said]:
+    """Pod and service ranges wherever the tree names them."""
+    wanted = [ipaddress.ip_network(c) for c in tree.adaptations.stated.get("ranges", [_PODS, _SERVICES])]
+    seen: set[str] = set()
+    for manifest in tree.objects:
+        for path, text in _texts(manifest.body, ()):
+            for found in _CIDR.findall(text):
+                try:
+                    net = ipaddress.ip_network(found, strict=False)
+                except ValueError:
+                    continue
+                near = next((w for w in wanted if net.version == w.version and net.overlaps(w)), None)
+                if near is not None and net != near and net.prefixlen > 8 and net.prefixlen < 29:
+                    yield hit(tree, manifest, f"{manifest.id} names {found}, and the range is {near}", *path)
+                elif near is not None:
+                    seen.add(f"{manifest.id} {found}")
+    yield Shown(f"agree: {', '.join(sorted(seen))}") if seen else Absent("no object of the tree names the pods' or the services' range")
+
+
+def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        if "/" in value and "." in value:
+            yield path, value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _texts(below, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _texts(below, (*path, index))
+
+
+@rule("network.tailscale", "tailscale-router", Severity.BREAKS_CLAIM, why="what isn't advertised can't be reached from outside the home", do="list all three in TS_ROUTES (or in the Connector's advertiseRoutes)", promise=True)
+def tailscale(tree: Tree) -> Iterator[Said]:
+    """The subnet router advertises all three ranges."""
+    wanted = {str(c) for c in tree.adaptations.stated.get("routes", [_PODS, _SERVICES, _HOME])}
+    for manifest in tree.objects:
+        if manifest.kind == "Connector":
+            listed, path = {str(r) for r in sequence(get(manifest.spec, "subnetRouter", "advertiseRoutes"))}, ("spec", "subnetRouter", "advertiseRoutes")
+        else:
+            named = [(p, e) for p, c in manifest.containers() for e in sequence(c.get("env")) if mapping(e).get("name") == "TS_ROUTES"]
+            if not named:
+                continue
+            listed, path = set(re.split(r"[,\s]+", str(mapping(named[0][1]).get("value", "")))), (*named[0][0], "env")  # type: ignore[assignment]
+        lacking = sorted(wanted - listed)
+        if lacking:
+            yield hit(tree, manifest, f"{manifest.id} doesn't advertise {', '.join(lacking)}", *path)
+        else:
+            yield Shown(f"{manifest.id} advertises {', '.join(sorted(wanted))}")
+        return
+    latent = [m for m in tree.latent_objects if "tailscale" in m.name]
+    if latent:
+        yield Hit(latent[0].id, (Place(latent[0].file or ".", 1),), f"{latent[0].id} isn't reached from the entry", latent=True)
+    else:
+        yield Absent("the tree has no Tailscale subnet router")

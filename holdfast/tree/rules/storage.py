@@ -1,0 +1,102 @@
+"""Longhorn, as far as the tree shows it: replicas, backup, who deploys it, who scrapes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.tree.findings import Absent, Doubt, Said, Severity, Shown, hit, rule
+from holdfast.tree.manifest import mapping
+from holdfast.tree.releases import Release, releases
+from holdfast.tree.roles import CORE, role
+from holdfast.tree.rules.monitoring import scraped
+from holdfast.tree.tree import Tree
+
+_NONE = Absent("the tree has no HelmRelease of Longhorn")
+
+
+def longhorn(tree: Tree) -> Release | None:
+    """Longhorn's release."""
+    return next((r for r in releases(tree) if r.chart == "longhorn"), None)
+
+
+@rule("longhorn.replicas", "longhorn-replicated", Severity.BREAKS_CLAIM, why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
+      do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks", promise=True)
+def replicas(tree: Tree) -> Iterator[Said]:
+    """Two or three replicas, a default class, disks."""
+    release = longhorn(tree)
+    if release is None:
+        yield _NONE
+        return
+    nodes = int(tree.adaptations.stated.get("storage_nodes", 0) or 0)
+    for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
+        count = release.value(path, default)
+        if str(count) not in ("2", "3"):
+            yield hit(tree, release.manifest, f"{path} is {count}: 2 or 3 are promised", "spec", "values", *path.split("."))
+        elif nodes and int(count) > nodes:
+            yield hit(tree, release.manifest, f"{path} is {count}, and {nodes} nodes have disks", "spec", "values", *path.split("."))
+        else:
+            yield Shown(f"{path} is {count}")
+    if release.value("persistence.defaultClass", True) is False:
+        yield hit(tree, release.manifest, "Longhorn's class isn't the default one", "spec", "values", "persistence", "defaultClass")
+    for manifest in tree.of("StorageClass"):
+        count = mapping(manifest.body.get("parameters")).get("numberOfReplicas")
+        if manifest.body.get("provisioner") == "driver.longhorn.io" and count is not None and str(count) not in ("2", "3"):
+            yield hit(tree, manifest, f"{manifest.id} makes volumes with {count} replica(s)", "parameters", "numberOfReplicas")
+    if not tree.adaptations.stated.get("disks") and not any(m.group == "longhorn.io" and m.kind == "Node" for m in tree.objects):
+        yield Doubt("the tree doesn't say which disks Longhorn uses (sdf1, sdg1, sdh1 in the document)")
+
+
+@rule("longhorn.backup", "longhorn-backup", Severity.BREAKS_CLAIM, why="what is lost with both nodes is lost", do="set the target (s3://…) and the Secret with its keys", promise=True)
+def backup(tree: Tree) -> Iterator[Said]:
+    """A backup target and its Secret."""
+    release = longhorn(tree)
+    if release is None:
+        yield _NONE
+        return
+    for section in ("defaultBackupStore", "defaultSettings"):
+        target, secret = release.value(f"{section}.backupTarget"), release.value(f"{section}.backupTargetCredentialSecret")
+        if target:
+            if not secret and str(target).startswith(("s3:", "azblob:")):
+                yield hit(tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget")
+            else:
+                yield Shown(f"{section}.backupTarget is set, with its Secret")
+            return
+    if any(m.kind == "BackupTarget" and m.group == "longhorn.io" for m in tree.objects):
+        yield Shown("a BackupTarget is in the tree")
+        return
+    yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
+
+
+@rule("longhorn.flux", "longhorn-by-flux", Severity.BREAKS_CLAIM, why="nothing keeps it behind core, so the order of a rebuild is chance", do="let its Kustomization depend on core's", promise=True)
+def by_flux(tree: Tree) -> Iterator[Said]:
+    """A HelmRelease whose Kustomization depends on core."""
+    release = longhorn(tree)
+    if release is None:
+        yield _NONE
+        return
+    layer = tree.layers[release.manifest.owner]
+    above, seen = list(layer.depends_on), set()
+    while above:
+        one = above.pop()
+        if one in tree.layers and one not in seen:
+            seen.add(one)
+            above += tree.layers[one].depends_on
+    if any(role(tree, tree.layers[i]) == CORE for i in seen):
+        yield Shown(f"{release.manifest.id} is in Kustomization/{layer.id}, which depends on core")
+    else:
+        yield hit(tree, layer.manifest, f"Kustomization/{layer.id} installs Longhorn and depends on nothing of core", "spec", "dependsOn")
+
+
+@rule("longhorn.metrics", "longhorn-metrics", Severity.BREAKS_CLAIM, why="nobody sees a degraded volume", do="set metrics.serviceMonitor.enabled: true, or add a ServiceMonitor for app=longhorn-manager, port manager", promise=True)
+def metrics(tree: Tree) -> Iterator[Said]:
+    """Longhorn scraped on 9500."""
+    release = longhorn(tree)
+    if release is None:
+        yield _NONE
+        return
+    if release.value("metrics.serviceMonitor.enabled") is True:
+        yield Shown("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
+    elif found := scraped(tree, release.target_namespace, {"app": "longhorn-manager"}):
+        yield Shown(f"{found.id} takes app=longhorn-manager")
+    else:
+        yield hit(tree, release.manifest, "nothing in the tree scrapes Longhorn (port 9500)", "spec", "values")

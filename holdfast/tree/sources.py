@@ -1,0 +1,226 @@
+"""Where documents and fields stand in the files of a tree: PyYAML's C parser with marks, each file once, only when it is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from holdfast.tree.repository import Place, Repository
+
+Step = str | int
+_MOST_NODES = 1_000_000
+
+
+class Loader(yaml.CSafeLoader):
+    """Scalars as Go's parser reads them: no dates, no ``22:22`` in base 60, and only true and false are booleans."""
+
+
+Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"), ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]), ("merge", r"<<", "<"),
+        ("int", r"[-+]?(?:0b[01]+|0o?[0-7]+|0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
+        ("float", r"[-+]?(?:\d[\d_]*\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+         "-+0123456789.")):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    return int(text.replace("0o", "0"), 8) if re.fullmatch(r"[-+]?0o?[0-7]+", text) else int(text, 0)
+
+
+def _number(loader: Loader, node: yaml.ScalarNode) -> float:
+    return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan").replace(".Inf", "inf")
+                 .replace(".INF", "inf").replace(".NaN", "nan").replace(".NAN", "nan"))
+
+
+def _untagged(loader: Loader, node: yaml.Node) -> Any:
+    """The value below a tag that nobody here knows."""
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    return loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else \
+        loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
+
+
+Loader.add_constructor(None, _untagged)
+Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One document of a file: its node tree with marks, and what it names."""
+
+    line: int
+    node: yaml.Node
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a parser can't read, or reads otherwise than its writer thinks."""
+
+    place: Place
+    what: str
+    fatal: bool
+
+
+class Sources:
+    """Documents of the tree's files, composed once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self._documents: dict[str, list[Source]] = {}
+        self.troubles: dict[str, Trouble] = {}
+
+    def documents(self, file: str) -> list[Source]:
+        """The documents of a file, as far as it can be parsed; what can't is in `troubles`."""
+        if file not in self._documents:
+            self._documents[file] = list(self._compose(file)) if file in self.repository.known else []
+        return self._documents[file]
+
+    def _compose(self, file: str) -> Iterator[Source]:
+        try:
+            for node in compose(self.repository.text(file)):
+                yield Source(node.start_mark.line + 1, node, scalar(node, "kind"), scalar(node, "metadata", "name"))
+        except (yaml.YAMLError, RecursionError) as error:
+            self.troubles[file] = Trouble(Place(file, line_of(error)), words_of(error), fatal=True)
+
+    def bodies(self, file: str) -> list[tuple[int, dict[str, Any]]]:
+        """The mappings of a file with their first lines."""
+        found = []
+        for source in self.documents(file):
+            try:
+                body = construct(source.node)
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                self.troubles[file] = Trouble(Place(file, source.line), words_of(error), fatal=True)
+                continue
+            if isinstance(body, dict):
+                found.append((source.line, body))
+        return found
+
+    def place(self, file: str, kind: str = "", name: str = "", path: Sequence[Step] = ()) -> Place:
+        """The line of a field of an object in *file*, or of the nearest thing above it that stands there."""
+        found = self.find(file, kind, name)
+        if found is None:
+            return Place(file, 1)
+        return Place(file, _line(found, path)[0])
+
+    def find(self, file: str, kind: str, name: str) -> yaml.Node | None:
+        """The node of an object in *file*; where names were changed on the way, the one whose name is part of the new one."""
+        candidates = list(self._objects(file, kind))
+        for node in candidates:
+            if scalar(node, "metadata", "name") == name:
+                return node
+        near = [n for n in candidates if (own := scalar(n, "metadata", "name")) and own in name]
+        return max(near, key=lambda n: len(scalar(n, "metadata", "name")), default=candidates[0] if len(candidates) == 1 else None)
+
+    def _objects(self, file: str, kind: str) -> Iterator[yaml.Node]:
+        for source in self.documents(file):
+            if source.kind == kind or not kind:
+                yield source.node
+            elif source.kind.endswith("List"):
+                items = child(source.node, "items")
+                if isinstance(items, yaml.SequenceNode):
+                    yield from (n for n in items.value if scalar(n, "kind") == kind)
+
+    def depth(self, file: str, kind: str, name: str, path: Sequence[Step]) -> int:
+        """How many steps of *path* stand in the object in *file*."""
+        found = self.find(file, kind, name)
+        return _line(found, path)[1] if found else -1
+
+
+def compose(text: str) -> Iterator[yaml.Node]:
+    """The documents of a text as nodes."""
+    loader = Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None:
+                if "&" in text:
+                    expanded(node, {})
+                yield node
+    finally:
+        loader.dispose()
+
+
+def expanded(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many nodes there are once every alias is written out. Raises YAMLError for one that holds itself, and for what never ends."""
+    if id(node) in sizes:
+        if sizes[id(node)] < 0:
+            raise yaml.constructor.ConstructorError(None, None, "an anchor holds itself", node.start_mark)
+        return sizes[id(node)]
+    sizes[id(node)] = -1
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        size += sum(expanded(k, sizes) + expanded(v, sizes) for k, v in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(expanded(v, sizes) for v in node.value)
+    if size > _MOST_NODES:
+        raise yaml.constructor.ConstructorError(None, None, "its aliases expand to more than a million nodes", node.start_mark)
+    sizes[id(node)] = size
+    return size
+
+
+def construct(node: yaml.Node) -> Any:
+    """A node's value."""
+    return Loader("").construct_document(node)
+
+
+def child(node: yaml.Node | None, key: Step) -> yaml.Node | None:
+    """A mapping's value or a sequence's item; a merge key's content counts as the mapping's own."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if name.value == str(key):
+                found: yaml.Node = value
+                return found
+        for name, value in node.value:
+            if name.value == "<<" and (below := child(value, key)):
+                return below
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        item: yaml.Node = node.value[key]
+        return item
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, str):  # an item by its name, as strategic merges find it
+        return next((n for n in node.value if scalar(n, "name") == key), None)
+    return None
+
+
+def scalar(node: yaml.Node | None, *path: Step) -> str:
+    """The text of a scalar below *node*; empty where there is none."""
+    for key in path:
+        node = child(node, key)
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
+def _line(node: yaml.Node, path: Sequence[Step]) -> tuple[int, int]:
+    """The line of the deepest step that stands there, and how many steps that were."""
+    line = node.start_mark.line + 1
+    for count, key in enumerate(path):
+        below = child(node, key)
+        if below is None:
+            return line, count
+        line = below.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            line = next((k.start_mark.line + 1 for k, v in node.value if v is below), line)
+        node = below
+    return line, len(path)
+
+
+def line_of(error: Exception) -> int:
+    """The line that a YAML error names, from 1."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return int(mark.line) + 1 if mark else 1
+
+
+def words_of(error: Exception) -> str:
+    """What is wrong, in the parser's words."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+    context = getattr(error, "context", None)
+    return f"{context}: {problem}" if context else str(problem)
