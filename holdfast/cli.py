@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from typer.exceptions import Abort, TyperException
 
 from holdfast import claims
+from holdfast.checking import command as checking
 from holdfast.errors import UsageError
 from holdfast.host import images
 from holdfast.host.recipes import Recipes
@@ -125,6 +126,9 @@ def _end(run: Run, *, keep: bool) -> None:
             run.lane.down(quiet=True)
     except (UsageError, DockerException, OSError) as error:  # the engine died: the run's own verdicts still count
         console.print(f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it", style="yellow")
+
+
+app.command()(checking.check)
 
 
 @app.command()

@@ -1,0 +1,103 @@
+"""`holdfast check`: a command of its own, so that a pre-commit hook doesn't wait for what only a cluster needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.checking import documents, picture, text
+from holdfast.errors import UsageError
+from holdfast.places import cache_dir
+from holdfast.tree import check as checking
+from holdfast.tree.boot import down, seeds_of
+from holdfast.tree.build import Tool
+from holdfast.tree.findings import Severity
+from holdfast.tree.roles import graph_of
+
+
+class Format(StrEnum):
+    """How the result is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+class Level(StrEnum):
+    """From which severity on the command fails."""
+
+    BREAKS_APPLY = "breaks-apply"
+    BREAKS_CLAIM = "breaks-claim"
+    UPGRADE_HAZARD = "upgrade-hazard"
+    HYGIENE = "hygiene"
+
+
+def tool() -> Tool:
+    """The kustomize that is there: the one on PATH, kubectl's, or the one that `make` builds."""
+    if found := shutil.which("kustomize"):
+        return Tool.of((found, "build"))
+    built = sorted((cache_dir() / "bin").glob("kustomize-[0-9a-f]*")) if (cache_dir() / "bin").is_dir() else []
+    built = [b for b in built if "controller" not in b.name and b.suffix != ".part"]
+    if built:
+        return Tool.of((str(max(built, key=lambda p: p.stat().st_mtime)), "build"))
+    if found := shutil.which("kubectl"):
+        return Tool.of((found, "kustomize"))
+    if shutil.which("go"):
+        from holdfast.host import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
+
+        return Tool.of((str(builds.tool("kustomize")), "build"))
+    raise UsageError("there is no kustomize: neither on PATH, nor by kubectl, nor Go to build it", "install kustomize 5 or kubectl, then run again")
+
+
+def check(  # noqa: PLR0917  a command line
+    tree: Annotated[Path, typer.Argument(help="The GitOps tree: any repository with a Flux entry.")] = Path(),
+    entry: Annotated[str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")] = "",
+    if_down: Annotated[str, typer.Option("--if-down", metavar="WHAT", help="What freezes and what stops when NAMESPACE or KIND/NAMESPACE/NAME is down.")] = "",
+    kubernetes: Annotated[str, typer.Option("--kubernetes", metavar="VERSION", help="The version whose schemas count; the newest known without it.")] = "",
+    claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
+    fail_on: Annotated[Level, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Level.BREAKS_CLAIM,
+    html: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page.")] = None,
+) -> None:
+    """Reads a Flux tree as Flux reads it, and says what will break, with the file and line of every word.
+
+    Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 64 wrong use, or the tree can't be read.
+    """
+    for wanted in claim or []:
+        if wanted not in checking.claims() and wanted not in checking.FAMILIES:
+            raise UsageError(f"no rule is about '{wanted}'", f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}")
+    loaded = checking.load(tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered")
+    if if_down:
+        seeds = seeds_of(graph_of(loaded), if_down)
+        if not seeds:
+            raise UsageError(f"nothing that the tree applies is {if_down}", "name a namespace, KIND/NAME or KIND/NAMESPACE/NAME of the tree")
+        found = down(graph_of(loaded), seeds)
+        if html:
+            html.write_text(picture.page(loaded, found))
+        _say(json.dumps(documents.down_json(if_down, found), indent=2) if form is Format.JSON else "\n".join(text.down_lines(if_down, found)))
+        return
+    result = checking.check(loaded, only=claim or ())
+    if html:
+        html.write_text(picture.page(loaded, None))
+    level = Severity.of(fail_on.value)
+    if form is Format.JSON:
+        _say(json.dumps(documents.as_json(result), indent=2))
+    elif form is Format.JUNIT:
+        _say(documents.as_junit(result, level))
+    else:
+        _say("\n".join(text.lines(result, colour=sys.stdout.isatty())))
+    worst = result.worst()
+    if worst is not None and worst >= level:
+        raise typer.Exit(1)
+
+
+def _say(words: str) -> None:
+    """Names of a tree can hold what the terminal can't show."""
+    sys.stdout.buffer.write(f"{words}\n".encode(errors="backslashreplace"))
+    sys.stdout.flush()
