@@ -33,7 +33,7 @@ class Arc:
     """Writes what a test sees, each line with the test's name.
 
     Attributes:
-        kind: of the claims: ``observation`` or ``fault``.
+        kind: of the claims: ``static``, ``observation`` or ``fault``.
         faults: the faults that are in, as text.
         rerun: the command that runs the test again.
     """
@@ -81,6 +81,10 @@ class Arc:
             self.fail(held, sighting)
         (self.broken if held is False else self.doubts).append(sighting)
 
+    def shown(self, what: str, sighting: str) -> None:
+        """A static promise that the tree keeps; everything that bears on it was read."""
+        self.write("promise", what=what, probe="rules", held=True, sighting=sighting, figure=None, budget=None, claims=[], faults=[], unread=[])
+
     def faults_between(self, begin: float, end: float) -> list[str]:
         """The faults that were in at any time between two wall times."""
         return [f.text for f in self.history if f.injected <= end and (f.healed is None or f.healed >= begin)]
@@ -95,6 +99,8 @@ class Arc:
     def fail(self, held: bool | None, sighting: str) -> None:
         """Ends the test with the whole sentence: what was seen, which faults were in, how to run it again."""
         faults = f"Faults in: {', '.join(self.faults)}." if self.faults else "No fault is in."
+        if self.kind == "static":
+            raise Broke(f"{sighting}. Run again: {self.rerun}") if held is False else Unproven(f"{sighting}. Run again: {self.rerun}")
         text = f"{sighting}. {faults} Steady before: {'yes' if self.steady_seen else 'not looked at'}. Run again: {self.rerun}"
         raise Broke(text) if held is False else Unproven(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 LaneName = Annotated[str, typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/swift (fast node timers) or kind/true.")]
 TreePath = Annotated[Path, typer.Option("--tree", envvar="TREE", help="The GitOps tree: a Git checkout with a Flux entry.")]
 EntryName = Annotated[str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")]
+_GOES_ON = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _TREE = CHECKOUT / "fixtures" / "gitops"
 
 
@@ -76,12 +78,14 @@ def verify(  # noqa: PLR0917  a command line
         run.journal.listener = lambda entry: live.show(console, entry)
         run.begin()
         try:
-            pytest_code = _pytest(run, select, claim or [], smoke=smoke)
+            codes = [_pytest(run, ("static",), select, claim or [], smoke=smoke)]  # what needs no cluster comes before anything slow
+            if codes[0] in _GOES_ON:
+                codes.append(_pytest(run, ("bootstrap", "faults"), select, claim or [], smoke=smoke, prepare=run.begin_lane))
         finally:
             _end(run, keep=keep or reuse)
-    if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if all(code == pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
         raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
-    if pytest_code == pytest.ExitCode.USAGE_ERROR:
+    if pytest.ExitCode.USAGE_ERROR in codes:
         raise UsageError("pytest can't use this selection", "see the lines above; holdfast verify --help")
     if not any(read_file(folder / "journal.jsonl").of("collected")):
         raise UsageError("the suites can't be collected", "mend what the lines above name, then run again")
@@ -98,8 +102,8 @@ def verify(  # noqa: PLR0917  a command line
     raise typer.Exit(code)
 
 
-def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
-    suites = [str(CHECKOUT / "suites" / name) for name in ("bootstrap", "faults")]
+def _pytest(run: Run, rooms: tuple[str, ...], select: str, wanted: list[str], *, smoke: bool, prepare: Callable[[], None] | None = None) -> int:
+    suites = [str(CHECKOUT / "suites" / name) for name in rooms]
     options = ["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "pyproject.toml"), "-v", "-s", "--tb=short", "-p", "no:cacheprovider",
                "-W", "ignore::pytest.PytestAssertRewriteWarning",
                "--alluredir", str(run.folder / "allure-results")]
@@ -108,7 +112,11 @@ def _pytest(run: Run, select: str, wanted: list[str], *, smoke: bool) -> int:
     if smoke:
         options += ["-m", "smoke"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # healed as after Ctrl-C
-    return int(pytest.main([*options, *suites], plugins=[Plugin(run, frozenset(wanted))]))
+    plugin = Plugin(run, frozenset(wanted), prepare)
+    code = int(pytest.main([*options, *suites], plugins=[plugin]))
+    if plugin.stopped:
+        raise plugin.stopped
+    return code
 
 
 def _end(run: Run, *, keep: bool) -> None:

@@ -83,6 +83,11 @@ class Record:
         return (e for e in self.entries if e.get("event") == event)
 
 
+def header(record: Record) -> Entry:
+    """What runs, on what: the first line, and what the lane added to it before its first cluster."""
+    return {k: v for event in ("run-begin", "lane-begin") for k, v in next(record.of(event), {}).items()}
+
+
 def read(lines: list[str]) -> Record:
     """Reads a journal's lines as far as they can be trusted. Never raises: a broken line ends the trust."""
     entries: list[Entry] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
 import pytest
@@ -22,11 +22,15 @@ _ENDED = pytest.StashKey[bool]()
 
 
 class Plugin:
-    """Registered by `holdfast verify` with its run; *wanted* limits it to tests of these claims."""
+    """Registered by `holdfast verify` with its run; *wanted* limits it to tests of these claims.
 
-    def __init__(self, run: Run, wanted: frozenset[str] = frozenset()) -> None:
-        self.run, self.wanted = run, wanted
+    *prepare* is called once there is a test to run, before the first: what it raises is kept in `stopped`, and no test runs.
+    """
+
+    def __init__(self, run: Run, wanted: frozenset[str] = frozenset(), prepare: Callable[[], None] | None = None) -> None:
+        self.run, self.wanted, self.prepare = run, wanted, prepare
         self.left_out: list[pytest.Item] = []
+        self.stopped: BaseException | None = None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keeps the tests of the wanted claims, where any were named."""
@@ -44,17 +48,23 @@ class Plugin:
         self.left_out += [item for item in items if _ids(item)]
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Writes down which claims were selected: what was collected and has no end later is unproven."""
-        if session.testsfailed:
-            return  # collection itself failed: nothing was selected
+        if session.testsfailed or not session.items:
+            return None  # collection itself failed, or nothing was selected
+        try:
+            if self.prepare:
+                self.prepare()
+        except BaseException as error:  # pytest would wrap it into its own words
+            self.stopped = error
+            return True
         register = claims.load()
         tests: list[dict[str, Any]] = []
         subjects: dict[str, list[str]] = {}
         for item in session.items:
             ids = _ids(item)
             if ids:
-                levels = [{"id": i, "level": register[i].level(self.run.lane.stand_ins)} for i in ids]
+                levels = [{"id": i, "level": "static" if _kind(item) == "static" else register[i].level(self.run.lane.stand_ins)} for i in ids]
                 tests.append({"test": item.nodeid, "kind": _kind(item), "claims": levels})
                 subjects |= {i: [*register[i].subjects, *register[i].touches] for i in ids}
         left_out: dict[str, list[str]] = {}
@@ -62,6 +72,7 @@ class Plugin:
             for i in _ids(item):
                 left_out.setdefault(i, []).append(item.nodeid)
         self.run.journal.write("collected", tests=tests, subjects=subjects, left_out=left_out)
+        return None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -123,7 +134,8 @@ def _ids(item: pytest.Item) -> list[str]:
 
 
 def _kind(item: pytest.Item) -> str:
-    return "fault" if "faults" in getattr(item, "fixturenames", ()) else "observation"
+    used = getattr(item, "fixturenames", ())
+    return "static" if "tree" in used else "fault" if "faults" in used else "observation"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -156,6 +168,23 @@ def arc(request: pytest.FixtureRequest, run: Run) -> Arc:
     made = Arc(run.journal, item.nodeid, _kind(item), rerun)
     made.write("test-begin", claims=_ids(item), kind=made.kind)
     return made
+
+
+@pytest.fixture
+def tree(run: Run, arc: Arc) -> Callable[[str], None]:
+    """Says what the tree alone shows of a claim: it returns where the claim holds, and raises where not."""
+
+    def shows(claim: str) -> None:
+        found = run.checked.claims[claim]
+        if found.verdict == "broke":
+            arc.promise(claim, "rules", False, found.reason)
+        elif found.verdict == "unproven":
+            raise Unproven(found.reason)
+        elif found.verdict == "not exercised":
+            raise NotExercised(found.reason)
+        arc.shown(claim, found.reason)
+
+    return shows
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import holdfast
 from holdfast import evidence
 from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
+from holdfast.host import builds
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
+from holdfast.places import cache_dir
 from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import step
+from holdfast.tree.build import Tool
+from holdfast.tree.check import Result, check, load
 from holdfast.waiting import Broke, Unproven, eventually
 
 _STEADY_WITHIN = "6m"
@@ -59,13 +64,25 @@ class Run:
         return self.folder / "undo.jsonl"
 
     def begin(self) -> None:
-        """The journal's first line: what runs, on what, with which differences from production."""
+        """The journal's first line: what runs, on what."""
         lane, tree = self.lane, self.lane.checkout
-        notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
         self.journal.write("run-begin", run=self.name, holdfast=holdfast.__version__, lane=lane.name, tree=str(lane.tree.name), commit=tree.commit,
-                           own_commit=tree.own, said=list(tree.said), kubernetes=lane.profile.kubernetes, offline=lane.offline, notes=notes,
-                           stand_ins=sorted(lane.stand_ins), reused=self.reuse,
+                           own_commit=tree.own, said=list(tree.said),
                            claims=str(lane.tree / lane.adaptations.claims) if lane.adaptations.claims else "")
+
+    def begin_lane(self) -> None:
+        """Before the first cluster: what of this lane is not as in production."""
+        lane = self.lane
+        notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
+        self.journal.write("lane-begin", kubernetes=lane.profile.kubernetes, offline=lane.offline, notes=notes, stand_ins=sorted(lane.stand_ins),
+                           reused=self.reuse)
+
+    @cached_property
+    def checked(self) -> Result:
+        """What the tree alone shows, read once."""
+        with step("reading the tree as Flux does"):
+            tree = self.lane.tree
+            return check(load(tree, Tool.of((str(builds.tool("kustomize")), "build")), entry=self.lane.start.folder, cache=cache_dir() / "rendered"))
 
     def cluster(self) -> Cluster:
         """The steady cluster; made at the first call, and anew after one was tainted. Raises Unproven where it never became steady."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from holdfast.journal import Entry, Record
+from holdfast.journal import Entry, Record, header
 
 
 class Verdict(StrEnum):
@@ -178,26 +178,28 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
 
     One test that broke breaks its claim; a collected test that is missing leaves doubt. Nothing merges into a better verdict.
     """
-    begin = next(record.of("run-begin"), {})
-    lane = str(begin.get("lane", ""))
-    collected = next(record.of("collected"), {}).get("tests", [])
+    begin = header(record)
+    lane, notes = str(begin.get("lane", "")), begin.get("notes", [])
     by_test: dict[str, list[Entry]] = {}
     for entry in record.entries:
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
-    parts: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
-    for item in collected:
-        for claim in item["claims"]:
-            part = _judge(by_test.get(item["test"], []), claim["id"], item["kind"])
-            if part.verdict is Verdict.HELD and not record.sealed:
-                part = _Part(Verdict.UNPROVEN, f"the journal isn't whole: {record.problem}", part.figures)
-            parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
-    notes = begin.get("notes", [])
-    about = next(record.of("collected"), {}).get("subjects", {})
-    for (claim, _), of_claim in parts.items():
-        for left in next(record.of("collected"), {}).get("left_out", {}).get(claim, []):
-            of_claim.append((left, _Part(Verdict.UNPROVEN, "not all of its tests were selected in this run")))
-    found = [_merged(claim, level, lane, of_claim, _touching(notes, about.get(claim, []))) for (claim, level), of_claim in sorted(parts.items())]
+    found: list[Finding] = []
+    for collected in record.of("collected"):  # one for what needs no cluster, one for the rest: they share no level
+        parts: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
+        for item in collected.get("tests", []):
+            for claim in item["claims"]:
+                part = _judge(by_test.get(item["test"], []), claim["id"], item["kind"])
+                if part.verdict is Verdict.HELD and not record.sealed:
+                    part = _Part(Verdict.UNPROVEN, f"the journal isn't whole: {record.problem}", part.figures)
+                parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
+        about = collected.get("subjects", {})
+        for (claim, level), of_claim in parts.items():
+            for left in collected.get("left_out", {}).get(claim, []):
+                of_claim.append((left, _Part(Verdict.UNPROVEN, "not all of its tests were selected in this run")))
+            touching = _touching(notes, about.get(claim, [])) if level != "static" else ()  # a tree has no stand-ins
+            found.append(_merged(claim, level, lane, of_claim, touching))
+    found.sort(key=lambda f: (f.claim, f.level))
     missing = sorted(set(all_claims) - {f.claim for f in found})
     return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]
 

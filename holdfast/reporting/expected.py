@@ -33,15 +33,20 @@ def load(path: Path) -> list[Expected]:
 
 def differences(findings: Iterable[Finding], expected: Iterable[Expected], lane: str, *, smoke: bool) -> list[str]:
     """What is not as expected, in words: another verdict or level, a claim that is missing, one that nobody expected."""
-    wanted = {e.claim: e for e in expected if e.lane == lane and (e.smoke or not smoke)}
-    got = {f.claim: f for f in findings if f.tests}
+    wanted = {(e.claim, _rung(e.level)): e for e in expected if e.lane == lane and (e.smoke or not smoke)}
+    got = {(f.claim, _rung(f.level)): f for f in findings if f.tests}
     said = []
-    for claim in sorted(wanted.keys() | got.keys()):
-        if claim not in got:
-            said.append(f"{claim}: expected {wanted[claim].verdict}, but no test for it ran")
-        elif claim not in wanted:
-            said.append(f"{claim}: {got[claim].verdict} at {got[claim].level}, and nothing is expected of it ({got[claim].reason})")
-        elif (got[claim].verdict, got[claim].level) != (wanted[claim].verdict, wanted[claim].level):
-            said.append(f"{claim}: expected {wanted[claim].verdict} at {wanted[claim].level}, got {got[claim].verdict} at {got[claim].level} "
-                        f"({got[claim].reason})")
+    for key in sorted(wanted.keys() | got.keys()):
+        claim, one, wish = key[0], got.get(key), wanted.get(key)
+        if one is None:
+            said.append(f"{claim}: expected {wanted[key].verdict} at {wanted[key].level}, but no test for it ran")
+        elif wish is None:
+            said.append(f"{claim}: {one.verdict} at {one.level}, and nothing is expected of it ({one.reason})")
+        elif (one.verdict, one.level) != (wish.verdict, wish.level):
+            said.append(f"{claim}: expected {wish.verdict} at {wish.level}, got {one.verdict} at {one.level} ({one.reason})")
     return said
+
+
+def _rung(level: str) -> str:
+    """What the tree shows, or what a cluster shows: a claim can have a verdict on each."""
+    return level if level == "static" else "cluster"

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from holdfast.claims import Claim
-from holdfast.journal import Entry, Record
+from holdfast.journal import Entry, Record, header
 from holdfast.verdicts import Finding, Verdict
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "reports" / "templates"
@@ -65,7 +65,7 @@ def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim]
     timelines = [t for test, entries in by_test.items() if (t := _timeline(test, entries))]
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2").render(
-        begin=next(record.of("run-begin"), {}), findings=found, claims=claims, timelines=timelines, problem=record.problem, evidence=evidence,
+        begin=header(record), findings=found, claims=claims, timelines=timelines, problem=record.problem, evidence=evidence,
         counts={v.value: sum(f.verdict is v for f in found) for v in Verdict},
         ready=next(record.of("lane-ready"), None), last=record.entries[-1] if record.entries else None)
 

@@ -19,7 +19,7 @@ def make(folder: Path, console: Console) -> tuple[Record, list[Finding]]:
     if not path.is_file():
         raise UsageError(f"there is no journal in {folder}", "name a run's folder below reports/out")
     record = journal.read_file(path)
-    own = next(record.of("run-begin"), {}).get("claims")
+    own = journal.header(record).get("claims")
     register = claims.load(Path(own) if own else None)
     found = verdicts(record, register)
     html.write(folder / "report.html", record, found, register)

@@ -72,15 +72,16 @@ def remediation(tree: Tree) -> Iterator[Said]:
     """Releases that never try again."""
     if not releases(tree):
         yield Absent("the tree has no HelmRelease")
+    tried = 0
     for release in releases(tree):
         spec = release.manifest.spec
         for action in ("install", "upgrade"):
             retries = get(spec, action, "remediation", "retries")
             again = get(spec, action, "strategy", "name") == "RetryOnFailure"
+            tried += bool(retries or again)
             if not retries and not again:
                 yield hit(tree, release.manifest, f"{release.manifest.id} tries its {action} once", "spec", action, "remediation", "retries")
-            else:
-                yield Shown(f"{release.manifest.id} tries its {action} again")
+    yield Shown(f"{len(releases(tree))} releases: {tried} installs and upgrades try again")
 
 
 @rule("flux.retry", "auto-recovery", Severity.HYGIENE, why="after a failure it waits a whole interval before it tries again", do="set retryInterval")
