@@ -7,14 +7,14 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify test lint harness smoke smoke-registry bench flux-crds clean
+.PHONY: help verify test lint harness smoke smoke-registry oracle schemas bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 verify: $(VENV)/.ready   ## the main job: set up, run every suite on LANE with TREE, report (ARGS= is passed on)
 	@$(VENV)/bin/holdfast verify --lane '$(LANE)' --tree '$(TREE)' $(ARGS)
 
-test: lint harness smoke   ## the tests of holdfast itself, then the lab smoke
+test: lint harness smoke oracle   ## the tests of holdfast itself, then the lab smoke
 
 lint: $(VENV)/.ready   ## ruff and mypy
 	@$(VENV)/bin/ruff check holdfast suites clusters conftest.py
@@ -28,6 +28,13 @@ smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compare
 
 smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
 	@$(VENV)/bin/python -m suites.registry
+
+oracle: $(VENV)/.ready   ## holdfast's build of Kustomizations against the package that kustomize-controller itself uses
+	@$(VENV)/bin/python -m pytest suites/oracle -q -n 2
+
+schemas:         ## the Kubernetes schemas of `holdfast check`, from the OpenAPI document that the k8s.io/kubernetes module holds
+	@cd clusters/images/kubernetes && v=$$(go list -mod=mod -m -f '{{.Version}}' k8s.io/kubernetes) && d=$$(go mod download -json k8s.io/kubernetes@$$v | \
+	  sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && cd ../../.. && $(VENV)/bin/python -m holdfast.tree.schema $$d/api/openapi-spec/swagger.json $${v#v} holdfast/tree/schemas
 
 bench: $(VENV)/.ready   ## ratios and widths, measured side by side
 	@$(VENV)/bin/python -m suites.bench

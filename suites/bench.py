@@ -1,13 +1,19 @@
 """Benchmarks: figures and ratios of things measured side by side in one run. Nothing here passes or fails."""
 
 import asyncio
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
+from holdfast.checking.command import tool
 from holdfast.journal import Journal, read_file
+from holdfast.places import CHECKOUT
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
 from suites.harness.test_sampling import Serving, run_sampler, sampled
@@ -85,9 +91,72 @@ def journal_lines(count=2000):
     print(f"  a line written and synced: {times['journal']:.0f} µs; read, checked and judged: {reading:.0f} µs ({reading / times['journal']:.2f} ×)")
 
 
+def tree_of(folder, kustomizations, files_each):
+    """A tree of Deployments, ConfigMaps and Services, each Kustomization with a kustomization.yaml of its own."""
+    flux = (CHECKOUT / "fixtures/broken/image/twin/cluster/flux.yaml").read_text()
+    (folder / "cluster").mkdir(parents=True)
+    (folder / "cluster/flux.yaml").write_text(flux)
+    parts = []
+    for k in range(kustomizations):
+        parts.append(yaml.safe_load(flux.split("---")[1]) | {"metadata": {"name": f"k{k}", "namespace": "flux-system"}})
+        parts[-1]["spec"] = parts[-1]["spec"] | {"path": f"./parts/k{k}"}
+        here = folder / f"parts/k{k}"
+        here.mkdir(parents=True)
+        source = (CHECKOUT / "fixtures/broken/service-port/twin/cluster/app.yaml").read_text().split("---\n")
+        (here / "ns.yaml").write_text(source[0].replace("name: web", f"name: n{k}"))
+        for f in range(files_each - 2):
+            text = source[1 + f % 2].replace("namespace: web", f"namespace: n{k}").replace("name: web", f"name: a{f // 2}").replace("app: web", f"app: a{f // 2}")
+            (here / f"{f}.yaml").write_text(text)
+        (here / "kustomization.yaml").write_text(yaml.dump({"resources": ["ns.yaml", *(f"{f}.yaml" for f in range(files_each - 2))]}))
+    (folder / "cluster/parts.yaml").write_text(yaml.dump_all(parts))
+    return folder
+
+
+def timed(command, env):
+    began = time.perf_counter()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return time.perf_counter() - began, done
+
+
+def check_against_kustomize(rounds=5):
+    """`holdfast check` of 300 files in 10 Kustomizations against building the same by kustomize, one after the other (goals: ≤ 1.0 × cold, ≤ 0.3 × warm)."""
+    kustomize = tool().command[0]
+    ratios = {"cold": [], "warm": []}
+    with tempfile.TemporaryDirectory() as name:
+        tree = tree_of(Path(name) / "tree", 10, 30)
+        for number in range(rounds):
+            env = {**os.environ, "XDG_CACHE_HOME": f"{name}/cache{number}", "PATH": f"{Path(kustomize).parent}:{os.environ['PATH']}"}
+            alone = sum(timed([kustomize, "build", str(tree / f"parts/k{k}")], env)[0] for k in range(10))
+            for which in ("cold", "warm"):
+                took, done = timed([str(Path(sys.executable).parent / "holdfast"), "check", str(tree)], env)
+                assert done.returncode == 0, done.stdout + done.stderr
+                ratios[which].append(took / alone)
+    for which, values in ratios.items():
+        print(f"  {which}: {spread(values)} × kustomize alone (last: {alone:.2f} s)")
+
+
+def check_grows():
+    """Time and memory by the number of objects (goal: linear, 10000 in ≤ 10 s and ≤ 500 MB)."""
+    first = None
+    for count in (1000, 3000, 10000):
+        with tempfile.TemporaryDirectory() as name:
+            tree = tree_of(Path(name) / "tree", count // 100, 101)
+            env = {**os.environ, "XDG_CACHE_HOME": f"{name}/cache", "PATH": f"{Path(tool().command[0]).parent}:{os.environ['PATH']}"}
+            program = ("import resource, sys\nfrom holdfast.console import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
+                       "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)")
+            took, done = timed([sys.executable, "-c", program, str(tree)], env)
+            assert done.returncode == 0, done.stderr[-500:]
+            first = first or took / count
+            print(f"  {count:6} objects: {took:.2f} s, {took / count / first:.2f} × as long an object as the first, {done.stderr.split()[-1]} MB")
+
+
 def main():
     for title, run in (("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
-                       ("Rate of one sampler process", looks_each_second), ("Journal", journal_lines)):
+                       ("Rate of one sampler process", looks_each_second), ("Journal", journal_lines),
+                       ("holdfast check against kustomize: 300 files, 10 Kustomizations (goals: 1.0 × cold, 0.3 × warm)", check_against_kustomize),
+                       ("holdfast check by the number of objects (goals: linear, 10 s, 500 MB)", check_grows)):
+        if sys.argv[1:] and not any(word in title for word in sys.argv[1:]):
+            continue
         print(title)
         run()
 

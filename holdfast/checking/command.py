@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from enum import StrEnum
@@ -13,7 +14,7 @@ import typer
 
 from holdfast.checking import documents, picture, text
 from holdfast.errors import UsageError
-from holdfast.places import cache_dir
+from holdfast.places import CHECKOUT, cache_dir
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
 from holdfast.tree.build import Tool
@@ -40,19 +41,28 @@ class Level(StrEnum):
 
 def tool() -> Tool:
     """The kustomize that is there: the one on PATH, kubectl's, or the one that `make` builds."""
-    if found := shutil.which("kustomize"):
+    if found := (shutil.which("kustomize") or _built("kustomize")):
         return Tool.of((found, "build"))
-    built = sorted((cache_dir() / "bin").glob("kustomize-[0-9a-f]*")) if (cache_dir() / "bin").is_dir() else []
-    built = [b for b in built if "controller" not in b.name and b.suffix != ".part"]
-    if built:
-        return Tool.of((str(max(built, key=lambda p: p.stat().st_mtime)), "build"))
-    if found := shutil.which("kubectl"):
-        return Tool.of((found, "kustomize"))
-    if shutil.which("go"):
+    if kubectl := shutil.which("kubectl"):
+        return Tool.of((kubectl, "kustomize"))
+    if shutil.which("go") and (CHECKOUT / "clusters").is_dir():
         from holdfast.host import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
 
         return Tool.of((str(builds.tool("kustomize")), "build"))
     raise UsageError("there is no kustomize: neither on PATH, nor by kubectl, nor Go to build it", "install kustomize 5 or kubectl, then run again")
+
+
+def helm() -> str:
+    """The helm that is there: the one on PATH, or the one that `make` built; empty where there is none."""
+    found = shutil.which("helm")
+    return found or _built("helm")
+
+
+def _built(name: str) -> str:
+    """The newest of holdfast's own builds of a tool."""
+    folder = cache_dir() / "bin"
+    found = [p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-[0-9a-f]{{12}}", p.name)] if folder.is_dir() else []
+    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
 
 
 def check(  # noqa: PLR0917  a command line
@@ -63,6 +73,7 @@ def check(  # noqa: PLR0917  a command line
     claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")] = None,
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
     fail_on: Annotated[Level, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Level.BREAKS_CLAIM,
+    charts: Annotated[Path | None, typer.Option("--charts", metavar="FOLDER", help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.")] = None,
     html: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page.")] = None,
 ) -> None:
     """Reads a Flux tree as Flux reads it, and says what will break, with the file and line of every word.
@@ -72,7 +83,7 @@ def check(  # noqa: PLR0917  a command line
     for wanted in claim or []:
         if wanted not in checking.claims() and wanted not in checking.FAMILIES:
             raise UsageError(f"no rule is about '{wanted}'", f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}")
-    loaded = checking.load(tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered")
+    loaded = checking.load(tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered", helm=helm(), charts=charts)
     if if_down:
         seeds = seeds_of(graph_of(loaded), if_down)
         if not seeds:

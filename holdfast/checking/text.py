@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.tree.boot import Down
-from holdfast.tree.check import FAMILIES, Result
+from holdfast.tree.check import FAMILIES, Result, promised
 from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.roles import boot_of
 
@@ -71,10 +71,14 @@ def _verdicts(result: Result, paint: object) -> Iterator[str]:
         return
     yield "claims, as far as the tree alone shows them:"
     order = list(_VERDICTS)
-    width = max(len(c) for c in result.claims)
-    for claim, one in sorted(result.claims.items(), key=lambda c: (order.index(c[1].verdict), c[0])):
+    shown = [c for c, v in result.claims.items() if v.verdict != "not exercised" or promised(result.tree, c)]
+    width = max(map(len, shown), default=0)
+    for claim, one in sorted(((c, result.claims[c]) for c in shown), key=lambda c: (order.index(c[1].verdict), c[0])):
         reason = one.reason if len(one.reason) < 160 else f"{one.reason[:157]}…"
         yield f"  {paint(one.verdict.ljust(13), _VERDICTS[one.verdict])}  {claim.ljust(width)}  {reason}"
+    rest = sorted(set(result.claims) - set(shown))
+    if rest:
+        yield f"  not exercised, since the tree doesn't promise them or has nothing of the kind: {', '.join(rest)}"
     yield ""
 
 
@@ -97,9 +101,10 @@ def _unread(result: Result) -> Iterator[str]:
     yield "not read or not judged:" if said else "not read or not judged: nothing"
     for one in said:
         yield f"  {one}"
-    if result.assumed:
+    assumed = {n: who for n, who in result.assumed.items() if not any(n in f.what for f in result.findings)}
+    if assumed:
         yield "taken to exist outside of the tree:"
-        for name, who in sorted(result.assumed.items()):
+        for name, who in sorted(assumed.items()):
             yield f"  {name}, for {who}"
 
 
@@ -109,7 +114,7 @@ def _summary(result: Result) -> str:
     tree = result.tree
     latent = sum(1 for f in result.findings if f.latent)
     return (f"{words}" + (f", {latent} latent" if latent else "") + (f", {len(result.allowed)} allowed" if result.allowed else "") +
-            f" · {len(tree.objects)} objects of {len(tree.layers)} Kustomizations, entry {tree.entry} · kustomize {tree.tool.version}")
+            f" · {len(tree.objects)} objects of {len(tree.layers)} Kustomization{'s' * (len(tree.layers) != 1)}, entry {tree.entry} · kustomize {tree.tool.version}")
 
 
 def down_lines(wanted: str, found: Down) -> Iterator[str]:

@@ -182,7 +182,8 @@ def _round(bad: Any, state: State) -> list[State]:
     return []
 
 
-_UNTOLD = frozenset({"its definitions come first", "it is ready once all of it is applied", "it must be there itself", "it must be there"})
+_UNTOLD = frozenset({"its definitions come first", "it is ready once all of it is applied", "it must be there itself", "it must be there",
+                     "it is ready once it is installed"})
 
 
 def _steps(graph: Graph, path: list[State]) -> tuple[Step, ...]:
@@ -225,7 +226,7 @@ def down(graph: Graph, seeds: list[Manifest]) -> Down:
         elif State(name, Sort.READY) in lost:
             unready[name] = why(State(name, Sort.READY))
     for manifest in graph.tree.objects:
-        state = State(manifest.id, Sort.READY)
+        state = State(manifest.id, Sort.APPLIED if manifest.id in graph.releases else Sort.READY)
         if state not in lost or manifest.id in taken:
             continue
         if manifest.id in graph.releases:

@@ -146,6 +146,11 @@ class Builder:
                 built.not_read = f"{reference.target} would have to be fetched ({reference.place})"
             else:
                 built.error = _words(reference)
+        for name in sorted(closure.files):  # kustomize would write every alias out
+            if name in self.repository.known and "&" in self.repository.text(name) and "*" in self.repository.text(name):
+                self.sources.documents(name)
+                if name in self.sources.troubles:
+                    built.error, built.place = self.sources.troubles[name].what, self.sources.troubles[name].place
         if closure.loop:
             built.error = f"the folders name each other in a circle: {' → '.join(closure.loop)}"
             built.place = Place(kustomization_of(self.sources, closure.loop[0]) or closure.loop[0], 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from holdfast.tree import adaptations, repository, rules
 from holdfast.tree.build import Tool
 from holdfast.tree.findings import RULES, Absent, Doubt, Finding, Hit, Outside, Rule, Severity, Shown, allow, allowances, found_by, together
+from holdfast.tree.helm import render
 from holdfast.tree.repository import Place
 from holdfast.tree.roles import graph_of
 from holdfast.tree.tree import Tree, read
@@ -58,11 +59,13 @@ def claims() -> list[str]:
     return sorted({r.claim for r in RULES.values()} - FAMILIES)
 
 
-def load(root: Path, tool: Tool, *, entry: str = "", kubernetes: str = "", cache: Path | None = None) -> Tree:
-    """Reads the tree at *root*. Raises UsageError where it can't be read at all."""
+def load(root: Path, tool: Tool, *, entry: str = "", kubernetes: str = "", cache: Path | None = None, helm: str = "",
+         charts: Path | None = None) -> Tree:
+    """Reads the tree at *root*, and by *helm* the charts in it and in the folder *charts*. Raises UsageError where it can't be read at all."""
     found = repository.read(root)
     tree = read(found, tool, adaptations.load(root), entry=entry, cache=cache)
     tree.kubernetes = kubernetes
+    render(tree, helm, charts)
     return tree
 
 

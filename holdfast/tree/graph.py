@@ -98,9 +98,9 @@ class Graph:
     def exists(self, manifest: Manifest) -> State:
         """The state in which an object is there."""
         state = State(manifest.id, Sort.EXISTS)
-        owner = f"Kustomization/{manifest.owner}"
+        owner = manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
         if state not in self.net or not self.net.out_degree(state):
-            stage = Sort.DEFINED if manifest.kind in _DEFINITIONS else Sort.APPLIED
+            stage = Sort.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Sort.APPLIED
             self.need(state, State(owner, stage), f"{owner} applies it", self.tree.place(manifest), "owns", boot=True)
         return state
 
@@ -226,8 +226,13 @@ class Graph:
             return
         self.need(ready, exists, "it must be there", self.tree.place(manifest), "owns")
         if manifest.id in self.releases:
-            self._release(self.releases[manifest.id], ready)
-        elif manifest.kind == "PersistentVolumeClaim":
+            applied = State(manifest.id, Sort.APPLIED)
+            self.need(ready, applied, "it is ready once it is installed", self.tree.place(manifest), "owns", boot=True)
+            self.need(applied, exists, "it must be there", self.tree.place(manifest), "owns")
+            self._release(self.releases[manifest.id], applied)
+        elif manifest.by == "HelmChart" and (manifest.pod_path or manifest.kind == "PersistentVolumeClaim"):
+            self.need(State(manifest.owner, Sort.READY), ready, f"{manifest.owner} waits for {manifest.id}", self.tree.place(manifest), "wait")
+        if manifest.kind == "PersistentVolumeClaim":
             self._claim(manifest, ready)
         elif manifest.pod_path:
             self._pods(manifest, ready)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.tree.repository import Place
+
 Body = dict[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
 
@@ -26,7 +28,8 @@ class Manifest:
         body: with every transformation and substitution done.
         file: where its base stands; *by* is what generated it there, where it was generated.
         patches: files and kustomizations that may have touched it, in the order of the build.
-        owner: the Kustomization that applies it, as namespace/name.
+        owner: the Kustomization that applies it, as namespace/name, or the id of the HelmRelease whose chart renders it.
+        at: where it stands, if that isn't in *file* by its kind and name.
         latent: it lies in the repository and is not applied today.
     """
 
@@ -37,6 +40,7 @@ class Manifest:
     owner: str = ""
     latent: bool = False
     unknown: tuple[str, ...] = field(default=())
+    at: Place | None = None
 
     @property
     def kind(self) -> str:

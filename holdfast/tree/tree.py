@@ -77,6 +77,8 @@ class Tree:
         entry: how the entry was found, in words.
         unreachable: manifest files that nothing applied reads.
         left_alone: folders that are test data for something else.
+        charted: what charts render (see `helm.render`), for the releases whose ids are in *rendered*.
+        chart_errors: releases whose chart can't be rendered, with helm's words.
         kubernetes: the version whose schemas count; the newest without one.
         not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
     """
@@ -93,11 +95,19 @@ class Tree:
     left_alone: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
     kubernetes: str = ""
+    charted: list[Manifest] = field(default_factory=list)
+    rendered: set[str] = field(default_factory=set)
+    chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
 
     @cached_property
     def objects(self) -> list[Manifest]:
         """Everything that is applied, in the order of the walk."""
-        return [m for layer in self.layers.values() for m in layer.objects]
+        return [m for layer in self.layers.values() for m in layer.objects] + self.charted
+
+    def refresh(self) -> None:
+        """Forgets what was worked out before more objects came."""
+        for name in ("objects", "by_key", "by_kind", "_releases", "_graph", "_boot"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def latent_objects(self) -> list[Manifest]:
@@ -127,10 +137,15 @@ class Tree:
         return [m for m in self.objects if m.pod_path]
 
     def layer_of(self, manifest: Manifest) -> Layer | None:
+        if manifest.owner.startswith("HelmRelease/"):
+            owner = next((m for m in self.of("HelmRelease") if m.id == manifest.owner), None)
+            return self.layer_of(owner) if owner is not None else None
         return self.layers.get(manifest.owner)
 
     def place(self, manifest: Manifest, *path: Step) -> Place:
         """Where a field of an object stands: in its base, or in the patch that holds more of it."""
+        if manifest.at is not None:
+            return manifest.at
         kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
         best = self.sources.place(manifest.file, kind, name, () if manifest.by else path)
         deep = self.sources.depth(manifest.file, kind, name, path) if not manifest.by else 0
@@ -466,7 +481,19 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
 
 def _is_manifest(tree: Tree, file: str) -> bool:
     text = tree.repository.text(file)
+    if in_chart(tree.repository, file):
+        return False
     return bool(re.search(r"^apiVersion:", text, re.MULTILINE) and re.search(r"^kind:", text, re.MULTILINE))
+
+
+def in_chart(repository: Repository, file: str) -> bool:
+    """Whether a file belongs to a Helm chart: a template isn't a manifest."""
+    folder = posixpath.dirname(file)
+    while folder:
+        if f"{folder}/Chart.yaml" in repository.known:
+            return True
+        folder = posixpath.dirname(folder)
+    return "Chart.yaml" in repository.known
 
 
 def _tops(folders: list[str]) -> list[str]:

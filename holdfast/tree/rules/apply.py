@@ -52,14 +52,22 @@ def _held_back(tree: Tree, layer: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@rule("apply.chart", FAMILY, Severity.BREAKS_APPLY, why="the release is never installed or upgraded", do="mend the chart or the values, then run: helm template")
+def chart(tree: Tree) -> Iterator[Said]:
+    """Charts that can be read and not rendered, in helm's own words."""
+    for manifest, words in tree.chart_errors:
+        yield hit(tree, manifest, f"the chart of {manifest.id} can't be rendered: {words}", "spec", "chart")
+
+
 @rule("apply.yaml", FAMILY, Severity.BREAKS_APPLY, why="a file that no parser reads is applied by nobody", do="mend the YAML")
 def broken_yaml(tree: Tree) -> Iterator[Said]:
     """Files that no build reads and that can't be parsed (what a build reads is apply.build's)."""
     reported = {layer.built.place.file for layer in tree.all_layers() if layer.error and layer.built and layer.built.place}
     for name in tree.unreachable:
         tree.sources.bodies(name)
+    read_by_builds = {f for layer in tree.all_layers() if layer.built for f in (*layer.built.closure.files, *layer.built.closure.kustomizations)}
     for name, trouble in sorted(tree.sources.troubles.items()):
-        if name not in reported and trouble.fatal:
+        if name not in reported and (name in read_by_builds or name in tree.unreachable):
             latent = not any(layer.built and name in layer.built.closure.files for layer in tree.layers.values())
             yield Hit(name, (trouble.place,), f"the YAML is broken: {trouble.what}", latent=latent,
                       severity=Severity.HYGIENE if latent else None)
@@ -93,10 +101,10 @@ def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
             continue
         seen: dict[str, int] = {}
         for key, below in value:
-            line = key.start_mark.line + 1
-            if key.value in seen and key.value != "<<":
-                yield Place(file, line), str(key.value), seen[key.value]
-            seen[str(key.value)] = line
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen and name != "<<":
+                yield Place(file, line), name, seen[name]
+            seen[name] = line
             stack.append(below)
 
 
@@ -110,7 +118,7 @@ def duplicates(tree: Tree) -> Iterator[Said]:
         first = seen.setdefault(key, manifest)
         if first.owner != manifest.owner:
             places = (tree.place(manifest, "metadata", "name"), tree.place(first, "metadata", "name"))
-            yield Hit(manifest.id, places, f"{manifest.id} is applied by Kustomization/{first.owner} and by Kustomization/{manifest.owner}")
+            yield Hit(manifest.id, places, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}")
     names: dict[tuple[str, str], Manifest] = {}
     for release in releases(tree):
         own = release.manifest
@@ -120,6 +128,10 @@ def duplicates(tree: Tree) -> Iterator[Said]:
         if other is not own and other.key != own.key:
             stand = sorted((tree.place(own, "metadata", "name"), tree.place(other, "metadata", "name")), reverse=True)
             yield Hit(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
+
+
+def _owner(manifest: Manifest) -> str:
+    return manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
 
 
 @rule("boot.loop", FAMILY, Severity.BREAKS_APPLY, why="running clusters don't show it: a cluster that is built from nothing never gets past it",
@@ -230,7 +242,7 @@ def _targeted(target: dict[str, object], manifest: Manifest) -> bool:
 
 def _without_releases(tree: Tree, namespace: str) -> bool:
     """Whether all of a namespace is in the tree: no chart installs into it, and no controller is known to make Secrets everywhere."""
-    return not any(r.target_namespace == namespace for r in releases(tree))
+    return not any(r.target_namespace == namespace and r.manifest.id not in tree.rendered for r in releases(tree))
 
 
 @rule("apply.missing-config", FAMILY, Severity.BREAKS_APPLY, why="the pods wait in ContainerCreating until it exists", do="add it, or mend the name")

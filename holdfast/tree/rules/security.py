@@ -11,7 +11,7 @@ from holdfast.tree.findings import Hit, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Place
 from holdfast.tree.roles import FLUX, role
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import Tree, in_chart
 
 FAMILY = "security"
 # Formats that their issuers document; each is recognised by a prefix that stands for nothing else.
@@ -55,7 +55,7 @@ def secret(tree: Tree) -> Iterator[Said]:
         encrypted = re.search(r"^sops:|^\s+\"sops\":", text, re.MULTILINE) is not None
         if _HINT.search(text):
             yield from _tokens(name, text)
-        if name.endswith((".yaml", ".yml")) and not encrypted and re.search(r"^\s*kind:\s*[\"']?Secret\b", text, re.MULTILINE):
+        if name.endswith((".yaml", ".yml")) and not encrypted and not in_chart(tree.repository, name) and re.search(r"^\s*kind:\s*[\"']?Secret\b", text, re.MULTILINE):
             yield from _secrets(tree, name)
         elif not encrypted and (name.endswith(_TEXT) or "." not in name):
             yield from _fields(name, text)

@@ -1,0 +1,113 @@
+"""Charts that can be read - in the tree, or in a folder of charts - rendered by `helm template`, so that their objects are judged too."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.releases import Release, releases
+from holdfast.tree.repository import Place
+from holdfast.tree.sources import Loader
+from holdfast.tree.tree import Tree
+
+_TIMEOUT_S = 60
+_SOURCE = re.compile(r"^# Source: [^/\n]+/(.+)$", re.MULTILINE)
+
+
+def render(tree: Tree, helm: str, charts: Path | None) -> None:
+    """Adds what the releases' charts render to the tree; what can't be rendered is said in `Tree.not_read`.
+
+    Args:
+        helm: the helm program; empty where there is none.
+        charts: a folder with charts: NAME/, NAME-VERSION/ or NAME-VERSION.tgz.
+    """
+    for release in releases(tree):
+        inside = _in_tree(tree, release)
+        found = inside or _in_folder(charts, release)
+        if not found:
+            continue
+        if not helm:
+            tree.not_read.append(f"{release.manifest.id}: its chart {found} wasn't rendered, since there is no helm")
+            continue
+        if release.unread:
+            tree.not_read.append(f"{release.manifest.id}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree")
+        _rendered(tree, release, helm, found, inside=bool(inside))
+    tree.refresh()
+
+
+def _in_tree(tree: Tree, release: Release) -> str:
+    """The folder of a chart that lies in this repository."""
+    ref = mapping(get(release.manifest.spec, "chart", "spec", "sourceRef"))
+    own = mapping(tree.root.spec.get("sourceRef")) if tree.root else {}
+    if ref.get("kind") != "GitRepository" or ref.get("name") != own.get("name"):
+        return ""
+    folder = posixpath.normpath(str(get(release.manifest.spec, "chart", "spec", "chart") or "").lstrip("/") or ".")
+    return folder if f"{folder}/Chart.yaml" in tree.repository.known else ""
+
+
+def _in_folder(charts: Path | None, release: Release) -> str:
+    if charts is None or not release.chart or "/" in release.chart:
+        return ""
+    exact = [charts / release.chart, charts / f"{release.chart}-{release.version}", charts / f"{release.chart}-{release.version}.tgz"]
+    some = sorted([*charts.glob(f"{release.chart}-[0-9]*.tgz"), *charts.glob(f"{release.chart}-[0-9]*/")])
+    return next((str(p.resolve()) for p in [*exact, *some[::-1]] if (p.suffix == ".tgz" and p.is_file()) or (p / "Chart.yaml").is_file()), "")
+
+
+def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bool) -> None:
+    own = release.manifest
+    with tempfile.TemporaryDirectory(prefix="holdfast-helm-") as name:
+        folder = Path(name)
+        source = folder / "chart"
+        if inside:  # only the repository's own files: helm would follow a link
+            for file in tree.repository.below(chart):
+                target = source / posixpath.relpath(file, chart)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(tree.repository.root / file, target, follow_symlinks=False)
+        else:
+            source = Path(chart)
+        (folder / "values.yaml").write_text(yaml.dump(release.values, Dumper=yaml.CSafeDumper))
+        command = [helm, "template", str(own.spec.get("releaseName") or own.name)[:53], str(source), "--namespace", release.target_namespace,
+                   "--values", str(folder / "values.yaml"), "--include-crds"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, cwd=folder,
+                                  env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
+        except subprocess.TimeoutExpired:
+            tree.not_read.append(f"{own.id}: helm didn't end within {_TIMEOUT_S}s")
+            return
+        if done.returncode:
+            words = done.stderr.strip().replace(f"{source}", chart if inside else "the chart")
+            tree.chart_errors.append((own, words.removeprefix("Error: ")[-400:]))
+            return
+        tree.charted += list(_objects(tree, release, done.stdout, chart if inside else ""))
+        tree.rendered.add(own.id)
+
+
+def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manifest]:
+    found = []
+    for part in re.split(r"^---\s*$", text, flags=re.MULTILINE):
+        try:
+            body = yaml.load(part, Loader=Loader)  # noqa: S506  a safe loader's subclass
+        except yaml.YAMLError as error:
+            tree.chart_errors.append((release.manifest, f"the chart renders what is no YAML: {str(error).partition(chr(10))[0]}"))
+            continue
+        if not isinstance(body, dict) or "helm.sh/hook" in mapping(get(body, "metadata", "annotations")):
+            continue
+        source = _SOURCE.search(part)
+        file = posixpath.normpath(posixpath.join(chart, source[1])) if source and chart else ""
+        at = Place(file, 1) if file in tree.repository.known else tree.place(release.manifest, "spec", "chart")
+        found.append(_placed(body, release, at))
+    return found
+
+
+def _placed(body: Body, release: Release, at: Place) -> Manifest:
+    made = Manifest(body, at.file, "HelmChart", owner=release.manifest.id, at=at)
+    if made.namespace and "namespace" not in made.meta:
+        body.setdefault("metadata", {})["namespace"] = release.target_namespace
+    return made

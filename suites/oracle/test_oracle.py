@@ -1,0 +1,102 @@
+"""holdfast's build of a Kustomization against the Go package that kustomize-controller itself uses (clusters/images/flux-build)."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.checking.command import tool
+from holdfast.host import builds
+from holdfast.host.recipes import Recipes
+from holdfast.places import CHECKOUT
+from holdfast.tree import check as checking
+from holdfast.tree.sources import Loader
+
+BROKEN = CHECKOUT / "fixtures" / "broken"
+CASES = sorted(tomllib.loads((BROKEN / "cases.toml").read_text()))
+FLUX = (BROKEN / "image" / "twin" / "cluster" / "flux.yaml").read_text()
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    return builds.binary(Recipes(), "flux-build")
+
+
+def by_oracle(oracle, root, layer):
+    """The objects, or the error's text, as kustomize-controller gets them."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name).resolve() / "artifact"
+        shutil.copytree(root, copy, ignore=lambda folder, names: [n for n in names if n == ".git" or (Path(folder) / n).is_symlink()])
+        done = subprocess.run([str(oracle), str(copy), layer.folder], input=json.dumps(layer.manifest.body), capture_output=True, text=True, check=False)
+        if done.returncode:
+            return done.stderr
+        return sorted((b for b in yaml.load_all(done.stdout, Loader=Loader) if b), key=lambda b: json.dumps(b, sort_keys=True))
+
+
+def ours(layer):
+    return sorted((m.body for m in layer.objects), key=lambda b: json.dumps(b, sort_keys=True))
+
+
+def same(oracle, tree):
+    compared = 0
+    for layer in tree.layers.values():
+        if layer.not_read or layer.manifest.unknown or any(r.get("kind") for r in layer.spec.get("postBuild", {}).get("substituteFrom", [])):
+            continue  # without a cluster the oracle has no variables but the inline ones
+        theirs = by_oracle(oracle, tree.repository.root, layer)
+        if layer.error:
+            assert isinstance(theirs, str), f"{layer.id}: we say {layer.error}, and kustomize-controller builds it"
+        else:
+            assert theirs == ours(layer), layer.id
+        compared += 1
+    return compared
+
+
+def test_the_reference_tree(oracle):
+    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tool())) == 8
+
+
+@pytest.mark.parametrize("kind", ["defect", "twin"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_small_trees(oracle, name, kind):
+    same(oracle, checking.load(BROKEN / name / kind, tool()))
+
+
+DEPLOYMENT = (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text()
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: web\ndata:\n  one: {one}\n  two: \"{two}\"\n"
+TEXTS = st.sampled_from(["plain", "${A}", "x-${A}-y", "${B:-none}", "${C:=other}", "$A", "$${A}", "${A^^}", "${A:1}", "${A:0:2}", "${A/a/b}", "${#A}", "${D}", "${A#a}", "${A%c}"])
+SPECS = st.fixed_dictionaries({}, optional={
+    "targetNamespace": st.sampled_from(["other", "web"]), "namePrefix": st.just("pre-"), "nameSuffix": st.just("-post"),
+    "images": st.sampled_from([[{"name": "registry.example.org:5000/web", "newTag": "9"}], [{"name": "registry.example.org:5000/web", "newName": "x/y", "digest": "sha256:" + "b" * 64}]]),
+    "patches": st.sampled_from([[{"target": {"kind": "Deployment"}, "patch": "- op: add\n  path: /spec/replicas\n  value: 4\n"}],
+                                [{"patch": "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: web\nspec:\n  paused: true\n"}]]),
+    "components": st.just(["../component"]),
+    "postBuild": st.fixed_dictionaries({"substitute": st.dictionaries(st.sampled_from(["A", "B", "C"]), st.sampled_from(["abc", "1", "true", "a b", "x: y", "", "0644"]), max_size=3)}),
+})
+
+
+@settings(max_examples=40, deadline=None)
+@given(SPECS, TEXTS, TEXTS, st.booleans(), st.booleans())
+def test_generated_kustomizations(spec, one, two, listed, own_fields):
+    oracle_ = builds.binary(Recipes(), "flux-build")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        files = {"cluster/flux.yaml": FLUX, "apps/web.yaml": DEPLOYMENT, "apps/c.yaml": CONFIG.format(one=one, two=two),
+                 "component/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nlabels:\n- pairs: {from: component}\n"}
+        kustomization = yaml.safe_load(FLUX.split("---")[1])
+        kustomization["metadata"]["name"] = "apps"
+        kustomization["spec"] |= {"path": "./apps", **spec}
+        files["cluster/apps.yaml"] = yaml.dump(kustomization)
+        if listed:
+            extra = {"namePrefix": "own-", "images": [{"name": "registry.example.org:5000/web", "newTag": "1"}], "commonAnnotations": {"a": "b"}} if own_fields else {}
+            files["apps/kustomization.yaml"] = yaml.dump({"resources": ["web.yaml", "c.yaml"], **extra})
+        for file, text in files.items():
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(text)
+        assert same(oracle_, checking.load(root, tool())) == 2
