@@ -112,14 +112,19 @@ def boot(graph: Graph) -> Boot:
 
 def _depths(graph: Graph, never: set[State]) -> dict[State, int]:
     """How many Kustomizations lie below each state that comes true."""
-    good = graph.net.subgraph(s for s in graph.net if s not in never).copy()
-    good.remove_edges_from([(a, b) for a, b in list(good.edges) if graph.needs(a, b).run])
+    good: nx.DiGraph[State] = nx.DiGraph()
+    good.add_nodes_from(s for s in graph.net if s not in never)
+    good.add_edges_from((a, b) for a, b, edge in graph.net.edges(data="need") if a not in never and b not in never and not edge.run)
     depth: dict[State, int] = {}
-    parts = nx.condensation(good)  # "one of several" may point back: such states count as one
-    for part in reversed(list(nx.topological_sort(parts))):
-        members: set[State] = parts.nodes[part]["members"]
+    try:
+        order = [{s} for s in nx.topological_sort(good)]
+    except nx.NetworkXUnfeasible:  # "one of several" may point back: such states count as one
+        parts = nx.condensation(good)
+        order = [parts.nodes[p]["members"] for p in nx.topological_sort(parts)]
+    for members in reversed(order):
         below = max((depth[o] for m in members for o in good.successors(m) if o not in members), default=0)
-        depth |= {m: below + any(m.sort is Sort.APPLIED for m in members) for m in members}
+        above = below + any(m.sort is Sort.APPLIED for m in members)
+        depth.update(dict.fromkeys(members, above))
     return depth
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import posixpath
-import queue
 import re
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from holdfast.tree.repository import Place, Repository
 from holdfast.tree.sources import Loader, Sources
 
 _TIMEOUT_S = 120
+_MANY_FILES = 1500
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
@@ -81,7 +82,7 @@ class UnbuildableError(Exception):
 
 
 class Builder:
-    """Runs builds side by side, each worker in a copy of its own, and keeps what they came to by content.
+    """Runs builds side by side, each in a copy of its own, and keeps what they came to by content.
 
     Args:
         cache: a folder for what was rendered before; None keeps nothing.
@@ -90,18 +91,23 @@ class Builder:
 
     def __init__(self, repository: Repository, sources: Sources, tool: Tool, packed: frozenset[str], cache: Path | None = None) -> None:
         self.repository, self.sources, self.tool, self.packed, self.cache = repository, sources, tool, packed, cache
-        self._copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._hashes: dict[str, str] = {}
         self.workers = max(2, os.cpu_count() or 2)
+        self._parsers: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Builder:
         self._folder = tempfile.TemporaryDirectory(prefix="holdfast-check-")
+        if len(self.packed) > _MANY_FILES:  # PyYAML holds the interpreter's lock; started before there are threads
+            self._parsers = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("fork"))
+            list(self._parsers.map(_rendered, [""] * self.workers, ["."] * self.workers))
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._folder
         self._folder.cleanup()
+        if self._parsers:
+            self._parsers.shutdown(wait=False, cancel_futures=True)
 
     def build(self, requests: list[Request]) -> list[Built]:
         """All of *requests*, in their order."""
@@ -124,13 +130,14 @@ class Builder:
             return built
         kept = self._kept(request, closure, content)
         if kept is not None and kept.exists():
-            built.objects = [(b, f, g) for b, f, g in json.loads(kept.read_bytes())]
+            built.objects = json.loads(kept.read_bytes())
             return built
         text = self._run(built, content)
         if not built.error:
-            built.objects = [_unmarked(body, request.folder) for body in _parsed(text)]
+            rendered = self._parsers.submit(_rendered, text, request.folder).result() if self._parsers else _rendered(text, request.folder)
+            built.objects = json.loads(rendered)
             if kept is not None:
-                _keep(kept, built.objects)
+                _keep(kept, rendered)
         return built
 
     def _refused(self, built: Built) -> bool:
@@ -198,33 +205,36 @@ class Builder:
                                        "YAML file of the folder for one", Place(name, line))
 
     def _run(self, built: Built, content: str) -> str:
-        try:
-            copy = self._copies.get_nowait()
-        except queue.Empty:
-            copy = self._copied()
-        folder = copy / built.request.folder
-        present = next((folder / n for n in ("kustomization.yaml", "kustomization.yml", "Kustomization") if (folder / n).exists()), None)
-        before = present.read_bytes() if present else b""
-        target = present or folder / "kustomization.yaml"
-        try:
-            target.write_text(content)
+        """kustomize's output, from a copy that holds the files of this build and nothing else."""
+        assert self._folder
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as name:
+            copy = Path(name).resolve() / "artifact"
+            folder = copy / built.request.folder
+            self._copy(built.closure, copy)
+            folder.mkdir(parents=True, exist_ok=True)
+            file = kustomization_of(self.sources, built.request.folder)
+            (copy / file if file else folder / "kustomization.yaml").write_text(content)
             # The Flux build loads files from anywhere in the artifact; where nothing needs that, kustomize's own restriction is a second wall.
             wide = any(not f.startswith(f"{posixpath.dirname(k)}/") for k in built.closure.kustomizations for f in built.closure.files)
-            done = subprocess.run([*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
-                                  capture_output=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL,
-                                  env={"PATH": "", "HOME": str(copy.parent), "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
-        except subprocess.TimeoutExpired:
-            built.error = f"kustomize didn't end within {_TIMEOUT_S}s"
-            return ""
-        finally:
-            if present:
-                present.write_bytes(before)
-            else:
-                target.unlink(missing_ok=True)
-            self._copies.put(copy)
+            try:
+                done = subprocess.run([*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
+                                      capture_output=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, cwd=copy,
+                                      env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
+            except subprocess.TimeoutExpired:
+                built.error = f"kustomize didn't end within {_TIMEOUT_S}s"
+                return ""
         if done.returncode:
             self._failed(built, done.stderr.decode(errors="replace").replace(f"{copy}/", "").replace(str(copy), "."))
         return done.stdout.decode(errors="replace")
+
+    def _copy(self, closure: Closure, copy: Path) -> None:
+        made: set[str] = set()
+        for name in {*closure.files, *closure.kustomizations} & self.packed:
+            parent = posixpath.dirname(name)
+            if parent not in made:
+                made.add(parent)
+                (copy / parent).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(f"{self.repository.root}/{name}", f"{copy}/{name}", follow_symlinks=False)
 
     def _failed(self, built: Built, words: str) -> None:
         """kustomize's words without its repetitions, and the file that they are about."""
@@ -245,15 +255,6 @@ class Builder:
                 return
         built.place = Place(kustomization_of(self.sources, built.request.folder) or built.request.folder, 1)
 
-    def _copied(self) -> Path:
-        assert self._folder
-        copy = Path(tempfile.mkdtemp(dir=self._folder.name)).resolve()
-        for folder in self.repository.folders:
-            (copy / folder).mkdir(parents=True, exist_ok=True)
-        for name in self.packed:
-            shutil.copyfile(self.repository.root / name, copy / name, follow_symlinks=False)
-        return copy
-
     def _kept(self, request: Request, closure: Closure, content: str) -> Path | None:
         """Where the rendered objects lie from before: named by all that goes into them."""
         if self.cache is None:
@@ -272,14 +273,10 @@ class Builder:
         return self._hashes[name]
 
 
-def _keep(path: Path, objects: list[tuple[Body, str, str]]) -> None:
+def _keep(path: Path, text: str) -> None:
     """Writes what was rendered; it can hold what a tree has in plain text, so nobody else may read it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        text = json.dumps(objects, separators=(",", ":"))
-    except (TypeError, ValueError):
-        return  # a value that JSON doesn't know (a date, a set): it is built anew each time
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -309,8 +306,10 @@ def _images(own: list[Any], flux: list[Any]) -> list[Any]:
     return merged
 
 
-def _parsed(text: str) -> list[Body]:
-    return [body for body in yaml.load_all(text, Loader=Loader) if isinstance(body, dict)]
+def _rendered(text: str, folder: str) -> str:
+    """kustomize's output as JSON: each object with its file and what generated it there."""
+    bodies = [body for body in yaml.load_all(text, Loader=Loader) if isinstance(body, dict)]
+    return json.dumps([_unmarked(body, folder) for body in bodies], separators=(",", ":"), default=str, skipkeys=True)
 
 
 def _unmarked(body: Body, folder: str) -> tuple[Body, str, str]:

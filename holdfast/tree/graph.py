@@ -6,11 +6,11 @@ things is enough, a state of the sort ``ANY`` stands between. Loops, chains and 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import networkx as nx
 
@@ -42,8 +42,10 @@ class Sort(StrEnum):
     LACKING = "lacking"    # nothing in the tree gives it
 
 
-@dataclass(frozen=True, order=True)
-class State:
+Spot = Place | Callable[[], Place]
+
+
+class State(NamedTuple):
     """One state of one object; *id* is KIND/NAMESPACE/NAME."""
 
     id: str
@@ -59,16 +61,21 @@ class Need:
 
     Attributes:
         why: in words, as a part of a sentence: "… because WHY".
-        place: the line that says so.
+        spot: the line that says so, or what finds it: most are never asked for.
         boot: it counts only while a cluster starts from nothing (what was made stays when its maker goes).
         run: it counts only once all is there (a webhook doesn't stand in the way before it exists).
     """
 
     why: str
-    place: Place
+    spot: Spot
     how: str
     boot: bool = False
     run: bool = False
+
+    @property
+    def place(self) -> Place:
+        """The line that says so."""
+        return self.spot if isinstance(self.spot, Place) else self.spot()
 
 
 class Graph:
@@ -90,7 +97,7 @@ class Graph:
 
     # -- building ------------------------------------------------------------------------------------------------------
 
-    def need(self, state: State, other: State, why: str, place: Place, how: str, *, boot: bool = False, run: bool = False) -> None:
+    def need(self, state: State, other: State, why: str, place: Spot, how: str, *, boot: bool = False, run: bool = False) -> None:
         """*state* can't come true without *other*; the first reason for it stays."""
         if not self.net.has_edge(state, other):
             self.net.add_edge(state, other, need=Need(why, place, how, boot, run))
@@ -101,7 +108,7 @@ class Graph:
         owner = manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
         if state not in self.net or not self.net.out_degree(state):
             stage = Sort.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Sort.APPLIED
-            self.need(state, State(owner, stage), f"{owner} applies it", self.tree.place(manifest), "owns", boot=True)
+            self.need(state, State(owner, stage), f"{owner} applies it", partial(self.tree.place, manifest), "owns", boot=True)
         return state
 
     def _layer(self, layer: Layer) -> None:
@@ -129,10 +136,10 @@ class Graph:
         for manifest in layer.objects:
             self._apply(layer, manifest, State(me, Sort.DEFINED if manifest.kind in _DEFINITIONS else Sort.APPLIED))
 
-    def _at(self, layer: Layer, *path: Step) -> Place:
+    def _at(self, layer: Layer, *path: Step) -> Spot:
         if not layer.manifest.file:
             return Place(layer.folder, 1)
-        return self.tree.place(layer.manifest, *path)
+        return partial(self.tree.place, layer.manifest, *path)
 
     def _source(self, layer: Layer, state: State) -> None:
         ref = mapping(layer.spec.get("sourceRef"))
@@ -169,13 +176,13 @@ class Graph:
             self._kind(layer, manifest, state)
         if manifest.namespace and manifest.namespace not in GIVEN_NAMESPACES:
             self._namespace(layer, manifest, state, manifest.namespace, f"{manifest.id} lies in the namespace {manifest.namespace}",
-                            self.tree.place(manifest, "metadata", "namespace"))
+                            partial(self.tree.place, manifest, "metadata", "namespace"))
 
     def _kind(self, layer: Layer, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
-        place = self.tree.place(manifest, "apiVersion")
+        place = partial(self.tree.place, manifest, "apiVersion")
         why = f"{manifest.id} is of the kind {kind} ({group})"
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
         if not givers:
@@ -192,7 +199,7 @@ class Graph:
     def _given(self, giver: Manifest | Release) -> State:
         return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Sort.READY)
 
-    def _one_of(self, state: State, others: list[tuple[State, str]], name: str, why: str, place: Place, how: str, *, boot: bool = False) -> None:
+    def _one_of(self, state: State, others: list[tuple[State, str]], name: str, why: str, place: Spot, how: str, *, boot: bool = False) -> None:
         if len(others) == 1:
             self.need(state, others[0][0], f"{why}, which {others[0][1]} gives", place, how, boot=boot)
             return
@@ -201,7 +208,7 @@ class Graph:
         for other, by in others:
             self.need(middle, other, f"{by} gives it", place, how, boot=boot)
 
-    def _namespace(self, layer: Layer, manifest: Manifest, state: State, name: str, why: str, place: Place) -> None:
+    def _namespace(self, layer: Layer, manifest: Manifest, state: State, name: str, why: str, place: Spot) -> None:
         makers = [m for m in self.tree.of("Namespace") if m.name == name]
         if any(m.owner == layer.id for m in makers):
             return
@@ -221,17 +228,17 @@ class Graph:
         exists, ready = self.exists(manifest), State(manifest.id, Sort.READY)
         if manifest.is_(KUSTOMIZE, "Kustomization"):
             if manifest.suspended:
-                self.need(ready, State(f"{manifest.id}, suspended", Sort.LACKING), f"{manifest.id} is suspended", self.tree.place(manifest, "spec", "suspend"),
+                self.need(ready, State(f"{manifest.id}, suspended", Sort.LACKING), f"{manifest.id} is suspended", partial(self.tree.place, manifest, "spec", "suspend"),
                           "suspend", boot=True)
             return
-        self.need(ready, exists, "it must be there", self.tree.place(manifest), "owns")
+        self.need(ready, exists, "it must be there", partial(self.tree.place, manifest), "owns")
         if manifest.id in self.releases:
             applied = State(manifest.id, Sort.APPLIED)
-            self.need(ready, applied, "it is ready once it is installed", self.tree.place(manifest), "owns", boot=True)
-            self.need(applied, exists, "it must be there", self.tree.place(manifest), "owns")
+            self.need(ready, applied, "it is ready once it is installed", partial(self.tree.place, manifest), "owns", boot=True)
+            self.need(applied, exists, "it must be there", partial(self.tree.place, manifest), "owns")
             self._release(self.releases[manifest.id], applied)
         elif manifest.by == "HelmChart" and (manifest.pod_path or manifest.kind == "PersistentVolumeClaim"):
-            self.need(State(manifest.owner, Sort.READY), ready, f"{manifest.owner} waits for {manifest.id}", self.tree.place(manifest), "wait")
+            self.need(State(manifest.owner, Sort.READY), ready, f"{manifest.owner} waits for {manifest.id}", partial(self.tree.place, manifest), "wait")
         if manifest.kind == "PersistentVolumeClaim":
             self._claim(manifest, ready)
         elif manifest.pod_path:
@@ -246,7 +253,7 @@ class Graph:
         if ref:
             key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
             source = self.tree.by_key.get(key)
-            at = self.tree.place(manifest, *path)
+            at = partial(self.tree.place, manifest, *path)
             if source is not None:
                 self.need(ready, self.exists(source), f"{manifest.id} takes its chart from {source.id}", at, "source")
             else:
@@ -256,26 +263,26 @@ class Graph:
             known = other_id in self.releases
             self.need(ready, State(other_id, Sort.READY if known else Sort.LACKING),
                       f"{manifest.id} depends on {other_id}" + ("" if known else ", which nothing applies"),
-                      self.tree.place(manifest, "spec", "dependsOn", index), "dependsOn")
+                      partial(self.tree.place, manifest, "spec", "dependsOn", index), "dependsOn")
         for ref_id in release.unread:
             self.assumed.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
         target = release.target_namespace
         layer = self.tree.layer_of(manifest)
         if target not in GIVEN_NAMESPACES and target != manifest.namespace and get(manifest.spec, "install", "createNamespace") is not True and layer:
-            self._namespace(layer, manifest, ready, target, f"{manifest.id} installs into {target}", self.tree.place(manifest, "spec", "targetNamespace"))
+            self._namespace(layer, manifest, ready, target, f"{manifest.id} installs into {target}", partial(self.tree.place, manifest, "spec", "targetNamespace"))
         for volume in release.volumes():
-            self._class(ready, volume.storage_class, f"{manifest.id} asks for a volume ({volume.what})", self.tree.place(manifest, *volume.path))
+            self._class(ready, volume.storage_class, f"{manifest.id} asks for a volume ({volume.what})", partial(self.tree.place, manifest, *volume.path))
 
     def _claim(self, manifest: Manifest, ready: State) -> None:
         if manifest.spec.get("volumeName"):
             return
         name = manifest.spec.get("storageClassName")
         self._class(ready, str(name) if name is not None else "", f"{manifest.id} asks for a volume",
-                    self.tree.place(manifest, "spec", "storageClassName"), none=name == "")
+                    partial(self.tree.place, manifest, "spec", "storageClassName"), none=name == "")
         late = self.storage_class(str(name)) if name else None
         if name in GIVEN_CLASSES or (late is not None and late.body.get("volumeBindingMode") == "WaitForFirstConsumer"):
-            users = [m for m in self.tree.workloads() if m.namespace == manifest.namespace and manifest.name in {c for _, c in m.claims()}]
-            at = self.tree.place(manifest, "spec", "storageClassName")
+            users = [m for m in self.tree.workloads_in(manifest.namespace) if manifest.name in {c for _, c in m.claims()}]
+            at = partial(self.tree.place, manifest, "spec", "storageClassName")
             if users:
                 self._one_of(ready, [(self.exists(u), u.id) for u in users], f"a pod that mounts {manifest.id}",
                              f"the class {name} binds {manifest.id} only once a pod mounts it", at, "consumer", boot=True)
@@ -284,7 +291,7 @@ class Graph:
         """A StorageClass of the tree."""
         return self.tree.by_key.get(("StorageClass", "", name))
 
-    def _class(self, ready: State, name: str, why: str, place: Place, *, none: bool = False) -> None:
+    def _class(self, ready: State, name: str, why: str, place: Spot, *, none: bool = False) -> None:
         """A volume needs its class, and the class whoever provisions for it."""
         if none or name in GIVEN_CLASSES or self._provider(ready, name, why, place):
             return
@@ -297,7 +304,7 @@ class Graph:
             else:
                 self.need(ready, State(f"StorageClass/{name}", Sort.LACKING), f"{why} of the class {name}, which nothing in the tree makes", place, "storage")
 
-    def _provider(self, ready: State, name: str, why: str, place: Place, *, none: bool = False) -> bool:
+    def _provider(self, ready: State, name: str, why: str, place: Spot, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""
         own = self.storage_class(name)
         provisioner = str(own.body.get("provisioner") or "") if own is not None else ""
@@ -313,24 +320,24 @@ class Graph:
     def _pods(self, manifest: Manifest, ready: State) -> None:
         for path, name in manifest.claims():
             claim = self.tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name))
-            at = self.tree.place(manifest, *path)
+            at = partial(self.tree.place, manifest, *path)
             if claim is not None:
                 self.need(ready, State(claim.id, Sort.READY), f"the pods of {manifest.id} mount {claim.id}", at, "claim", boot=True)
                 self._provider(ready, str(claim.spec.get("storageClassName") or ""), f"the pods of {manifest.id} mount {claim.id}, a volume", at,
                             none=claim.spec.get("storageClassName") == "" or bool(claim.spec.get("volumeName")))
         for index, template in enumerate(sequence(manifest.spec.get("volumeClaimTemplates"))):
             self._class(ready, str(get(template, "spec", "storageClassName") or ""), f"{manifest.id} has a volume for each pod",
-                        self.tree.place(manifest, "spec", "volumeClaimTemplates", index))
+                        partial(self.tree.place, manifest, "spec", "volumeClaimTemplates", index))
         account = manifest.pod.get("serviceAccountName")
         if isinstance(account, str) and account != "default":
             found = self.tree.by_key.get(("ServiceAccount", manifest.namespace, account))
             if found is not None:
-                self.need(ready, self.exists(found), f"its pods run as {found.id}", self.tree.place(manifest, *manifest.pod_path, "serviceAccountName"),
+                self.need(ready, self.exists(found), f"its pods run as {found.id}", partial(self.tree.place, manifest, *manifest.pod_path, "serviceAccountName"),
                           "account")
         for kind, name, path in config_of(manifest):
             found = self.tree.by_key.get((kind, manifest.namespace, name))
             if found is not None:
-                self.need(ready, self.exists(found), f"the pods of {manifest.id} read {found.id}", self.tree.place(manifest, *path), "config")
+                self.need(ready, self.exists(found), f"the pods of {manifest.id} read {found.id}", partial(self.tree.place, manifest, *path), "config")
             else:
                 self.assumed.setdefault(f"{kind}/{manifest.namespace}/{name}", manifest.id)
 
@@ -340,27 +347,27 @@ class Graph:
             for fact in release.parts("ingress_class"):
                 if name in ("", str(release.value(fact["name"], fact["default"]))):
                     self.need(State(manifest.id, Sort.READY), State(release.manifest.id, Sort.READY),
-                              f"{manifest.id} is served by {release.manifest.id}", self.tree.place(manifest, "spec", "ingressClassName"), "serves", run=True)
+                              f"{manifest.id} is served by {release.manifest.id}", partial(self.tree.place, manifest, "spec", "ingressClassName"), "serves", run=True)
 
     def _webhooks(self) -> None:
         """A webhook that fails closed stands before every object of its kinds: while its pods are away, nothing of them is applied."""
         for release in self.releases.values():
             for fact in release.webhooks():
-                self._guard(functools.partial(_stated, fact), State(release.manifest.id, Sort.READY), f"the admission webhook of {release.manifest.id}", self.tree.place(release.manifest))
+                self._guard(partial(_stated, fact), State(release.manifest.id, Sort.READY), f"the admission webhook of {release.manifest.id}", partial(self.tree.place, release.manifest))
         for config in self.tree.of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
             for index, hook in enumerate(sequence(config.body.get("webhooks"))):
                 backend = self._backend(mapping(hook))
                 if mapping(hook).get("failurePolicy") != "Ignore" and backend is not None:
-                    self._guard(functools.partial(_guards, mapping(hook)), State(backend.id, Sort.READY),
-                                f"the webhook of {config.id} ({backend.id})", self.tree.place(config, "webhooks", index), own=backend)
+                    self._guard(partial(_guards, mapping(hook)), State(backend.id, Sort.READY),
+                                f"the webhook of {config.id} ({backend.id})", partial(self.tree.place, config, "webhooks", index), own=backend)
 
     def _backend(self, hook: Body) -> Manifest | None:
         service = mapping(get(hook, "clientConfig", "service"))
         found = self.tree.by_key.get(("Service", str(service.get("namespace")), str(service.get("name"))))
         selector = {"matchLabels": mapping(found.spec.get("selector"))} if found is not None else {}
-        return next((m for m in self.tree.workloads() if found is not None and m.namespace == found.namespace and matches(selector, m.pod_labels)), None)
+        return next((m for m in self.tree.workloads_in(found.namespace) if matches(selector, m.pod_labels)), None) if found is not None else None
 
-    def _guard(self, takes: Callable[[Manifest], bool], backend: State, what: str, place: Place, own: Manifest | None = None) -> None:
+    def _guard(self, takes: Callable[[Manifest], bool], backend: State, what: str, place: Spot, own: Manifest | None = None) -> None:
         for layer in self.tree.layers.values():
             hit = next((m for m in layer.objects if takes(m) and m is not own), None)
             if hit is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from holdfast.tree.repository import Place
@@ -42,23 +43,23 @@ class Manifest:
     unknown: tuple[str, ...] = field(default=())
     at: Place | None = None
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return str(self.body.get("kind") or "")
 
-    @property
+    @cached_property
     def api(self) -> str:
         return str(self.body.get("apiVersion") or "")
 
-    @property
+    @cached_property
     def group(self) -> str:
         return self.api.rpartition("/")[0]
 
-    @property
+    @cached_property
     def name(self) -> str:
         return str(self.meta.get("name") or "")
 
-    @property
+    @cached_property
     def namespace(self) -> str:
         return "" if self.kind in _OF_THE_CLUSTER else str(self.meta.get("namespace") or "default")
 
@@ -70,14 +71,20 @@ class Manifest:
     def spec(self) -> Body:
         return mapping(self.body.get("spec"))
 
-    @property
+    @cached_property
     def key(self) -> Key:
         return self.kind, self.namespace, self.name
 
-    @property
+    @cached_property
     def id(self) -> str:
         """KIND/NAMESPACE/NAME, or KIND/NAME for what belongs to the whole cluster."""
         return "/".join(part for part in self.key if part)
+
+    def replace(self, body: Body) -> None:
+        """Another body, as substitution makes one."""
+        for name in ("kind", "api", "group", "name", "namespace", "key", "id", "pod_path", "pod", "pod_labels"):
+            self.__dict__.pop(name, None)
+        self.body = body
 
     def is_(self, group: str, kind: str) -> bool:
         """Whether it is of this API group and kind."""
@@ -87,7 +94,7 @@ class Manifest:
     def suspended(self) -> bool:
         return self.spec.get("suspend") is True
 
-    @property
+    @cached_property
     def pod_path(self) -> tuple[str, ...]:
         """Where the pod's spec lies in the body; empty where it has no pods."""
         if self.kind == "Pod":
@@ -96,12 +103,12 @@ class Manifest:
             return ("spec", "jobTemplate", "spec", "template", "spec")
         return ("spec", "template", "spec") if self.kind in WORKLOADS else ()
 
-    @property
+    @cached_property
     def pod(self) -> Body:
         """The pod's spec, or nothing."""
         return mapping(get(self.body, *self.pod_path)) if self.pod_path else {}
 
-    @property
+    @cached_property
     def pod_labels(self) -> Body:
         above = self.pod_path[:-1]
         return mapping(get(self.body, *above, "metadata", "labels")) if above else mapping(self.meta.get("labels"))
@@ -149,8 +156,9 @@ def get(value: Any, *path: str | int) -> Any:
 def matches(selector: Any, labels: Body) -> bool:
     """Whether a label selector (``matchLabels``, ``matchExpressions``) takes *labels*; an empty one takes all."""
     selector = mapping(selector)
-    if any(labels.get(k) != v for k, v in mapping(selector.get("matchLabels")).items()):
-        return False
+    for key, value in mapping(selector.get("matchLabels")).items():
+        if labels.get(key) != value:
+            return False
     return all(_expression(e, labels) for e in sequence(selector.get("matchExpressions")) if isinstance(e, dict))
 
 

@@ -188,10 +188,13 @@ def _within_plugin(sources: Sources, folder: str, field: str, text: str, place: 
     for body in bodies:
         for one in _all_texts(body):
             for part in {one, one.partition("=")[2]}:
-                if part.startswith(("/", "..")) or "/.." in part or _REMOTE.search(part):
-                    found = resolve(sources, folder, field, part, place)
-                    if found.kind in (Kind.OUTSIDE, Kind.LINK, Kind.REMOTE):
-                        yield found
+                found = resolve(sources, folder, field, part, place) if part and len(part) < 1000 else None
+                if found and (found.kind is Kind.FILE or (found.kind in (Kind.OUTSIDE, Kind.LINK, Kind.REMOTE) and _like_a_path(part))):
+                    yield found
+
+
+def _like_a_path(text: str) -> bool:
+    return text.startswith(("/", "..")) or "/.." in text or _REMOTE.search(text) is not None
 
 
 def resolve(sources: Sources, folder: str, field: str, text: str, place: Place) -> Reference:  # noqa: PLR0911  one return a kind

@@ -70,8 +70,8 @@ class Repository:
 
     def raw(self, name: str) -> bytes:
         """A file's bytes, as far as `MAX_BYTES`."""
-        with (self.root / name).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        with open(f"{self.root}/{name}", "rb") as file:  # noqa: PTH123  ten thousand times
+            return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
 
     def text(self, name: str) -> str:
         """A file's text; what is no UTF-8 in it is replaced."""

@@ -106,7 +106,7 @@ class Tree:
 
     def refresh(self) -> None:
         """Forgets what was worked out before more objects came."""
-        for name in ("objects", "by_key", "by_kind", "_releases", "_graph", "_boot"):
+        for name in ("objects", "by_key", "by_kind", "_workloads", "_workloads_by_namespace", "custom_namespaces", "_releases", "_graph", "_boot"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -134,7 +134,28 @@ class Tree:
 
     def workloads(self) -> list[Manifest]:
         """Applied objects that have pods."""
+        return self._workloads
+
+    @cached_property
+    def _workloads(self) -> list[Manifest]:
         return [m for m in self.objects if m.pod_path]
+
+    def workloads_in(self, namespace: str) -> list[Manifest]:
+        """Applied objects of a namespace that have pods."""
+        return self._workloads_by_namespace.get(namespace, [])
+
+    @cached_property
+    def _workloads_by_namespace(self) -> dict[str, list[Manifest]]:
+        found: dict[str, list[Manifest]] = {}
+        for manifest in self._workloads:
+            found.setdefault(manifest.namespace, []).append(manifest)
+        return found
+
+    @cached_property
+    def custom_namespaces(self) -> frozenset[str]:
+        """The namespaces with a custom resource that an operator may make pods of."""
+        return frozenset(m.namespace for m in self.objects if m.namespace and "." in m.group and
+                         not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com")))
 
     def layer_of(self, manifest: Manifest) -> Layer | None:
         if manifest.owner.startswith("HelmRelease/"):
@@ -437,7 +458,7 @@ def _substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
     text = yaml.dump(manifest.body, Dumper=yaml.CSafeDumper, width=1_000_000, sort_keys=False)
     replaced = yaml.load(substitute(text, values or {}), Loader=Loader)  # noqa: S506  a safe loader's subclass
     if isinstance(replaced, dict):
-        manifest.body = replaced
+        manifest.replace(replaced)
 
 
 def _has_variable(value: Any) -> bool:

@@ -78,7 +78,9 @@ def broken_yaml(tree: Tree) -> Iterator[Said]:
 def duplicate_keys(tree: Tree) -> Iterator[Said]:
     """A mapping key that stands twice in a file that a build reads."""
     for layer in tree.all_layers():
-        files = sorted({*layer.built.closure.files, *layer.built.closure.kustomizations}) if layer.built else []
+        if "already defined" not in layer.error or layer.built is None:
+            continue  # kustomize reads every one of these files, and refuses such a key
+        files = sorted({*layer.built.closure.files, *layer.built.closure.kustomizations})
         for name in (f for f in files if f.endswith((".yaml", ".yml"))):
             for source in tree.sources.documents(name):
                 for place, key, first in _twice(name, source.node):
@@ -296,7 +298,7 @@ def service_without_pods(tree: Tree) -> Iterator[Said]:
         wanted = mapping(service.spec.get("selector"))
         if not wanted or not _without_releases(tree, service.namespace) or _custom_pods(tree, service.namespace):
             continue
-        pods = [m for m in tree.workloads() if m.namespace == service.namespace and matches({"matchLabels": wanted}, m.pod_labels)]
+        pods = [m for m in tree.workloads_in(service.namespace) if matches({"matchLabels": wanted}, m.pod_labels)]
         if not pods:
             yield hit(tree, service, f"{service.id} selects {_labels(wanted)}, and no pod in {service.namespace} has that", "spec", "selector")
             continue
@@ -310,7 +312,7 @@ def service_without_pods(tree: Tree) -> Iterator[Said]:
 
 def _custom_pods(tree: Tree, namespace: str) -> bool:
     """Whether an operator may make pods in a namespace: there is a custom resource in it."""
-    return any(m.namespace == namespace and "." in m.group and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com")) for m in tree.objects)
+    return namespace in tree.custom_namespaces
 
 
 def _labels(labels: dict[str, object]) -> str:
@@ -383,7 +385,7 @@ def late_volume(tree: Tree) -> Iterator[Said]:
         own = tree.by_key.get(("StorageClass", "", str(name)))
         late = name in GIVEN_CLASSES or (own is not None and own.body.get("volumeBindingMode") == "WaitForFirstConsumer")
         if layer and layer.waits and late and _without_releases(tree, claim.namespace) and not _custom_pods(tree, claim.namespace) and \
-                not any(claim.name in {c for _, c in m.claims()} and m.namespace == claim.namespace for m in tree.workloads()):
+                not any(claim.name in {c for _, c in m.claims()} for m in tree.workloads_in(claim.namespace)):
             yield hit(tree, claim, f"{claim.id} binds only once a pod mounts it, none does, and Kustomization/{layer.id} waits for it",
                       "spec", "storageClassName")
 

@@ -21,7 +21,7 @@ def _replicas(manifest: Manifest) -> int:
 def budget(tree: Tree) -> Iterator[Said]:
     """PodDisruptionBudgets that allow no disruption at all, and those that select nothing."""
     for pdb in tree.of("PodDisruptionBudget"):
-        pods = [m for m in tree.workloads() if m.namespace == pdb.namespace and matches(pdb.spec.get("selector"), m.pod_labels) and m.kind in ("Deployment", "StatefulSet")]
+        pods = [m for m in tree.workloads_in(pdb.namespace) if matches(pdb.spec.get("selector"), m.pod_labels) and m.kind in ("Deployment", "StatefulSet")]
         if not pods or not pdb.spec.get("selector"):
             continue
         count, least, most = sum(map(_replicas, pods)), pdb.spec.get("minAvailable"), pdb.spec.get("maxUnavailable")
@@ -36,8 +36,8 @@ def budget_on_nothing(tree: Tree) -> Iterator[Said]:
     """PodDisruptionBudgets without pods."""
     for pdb in tree.of("PodDisruptionBudget"):
         if not any(r.target_namespace == pdb.namespace for r in releases(tree)) and pdb.spec.get("selector") and \
-                not any(m.namespace == pdb.namespace and matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads()) and \
-                not any(m.namespace == pdb.namespace and "." in m.group and not m.group.endswith((".k8s.io", "fluxcd.io")) for m in tree.objects):
+                not any(matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads_in(pdb.namespace)) and \
+                pdb.namespace not in tree.custom_namespaces:
             yield hit(tree, pdb, f"{pdb.id} takes no pod", "spec", "selector")
 
 

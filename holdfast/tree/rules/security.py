@@ -38,6 +38,7 @@ _TOKEN = re.compile("|".join(f"(?P<k{i}>{p.replace('?P<value>', '?P<v' + str(i) 
 _NAMES = list(_TOKENS)
 _HINT = re.compile(r"PRIVATE KEY|AGE-SECRET|gh[pousr]_|github_pat|gl(?:pat|dt|rt|ptt|ft|soat|agent)-|AKIA|ASIA|xox|hooks\.slack|discord|:AA|tskey-|AIza|_live_|loudflare|npm_|SG\.|eyJ|://[^\s/]*:[^\s/]*@")
 _FIELD = re.compile(r"(?i)^\s*-?\s*[\"']?(?:[\w.-]*[_.-]?)?(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret)[\"']?\s*[:=]\s*[\"']?([^\s\"'#]{8,})[\"']?\s*(?:#.*)?$")
+_FIELD_HINT = re.compile(r"(?i)passw|secret|token|(?:api|access|private)[_-]?key")
 _NO_SECRET = re.compile(r"(?i)^(?:changeme|change-me|example|placeholder|password|secret|todo|replace|none|null|true|false|xxx+|\*+|\.+|<.*>|\$.*|\{\{.*|ENC\[.*|/.*|https?:.*|[a-z]+(?:-[a-z]+)*)$")
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".env", ".sh", ".md", ".txt", ".conf", ".cfg", ".ini", ".properties", ".tf", ".tfvars", ".py", ".js", ".ts", ".go", ".xml",
          ".pem", ".key", ".crt", "")
@@ -114,10 +115,10 @@ def _is_secret(value: str, *, encoded: bool) -> bool:
 
 def _fields(name: str, text: str) -> Iterator[Hit]:
     """``password: …`` with a value that looks like one: long enough, and not a word, a path, a reference or a placeholder."""
-    if name.endswith(".md"):
+    if name.endswith(".md") or not _FIELD_HINT.search(text):
         return
     for number, line in enumerate(text.splitlines(), 1):
-        found = _FIELD.match(line)
+        found = _FIELD.match(line) if _FIELD_HINT.search(line) else None
         named = found and found[1].lower() == "secret" and re.fullmatch(r"[a-z0-9][-a-z0-9.]*", found[2])  # an object's name
         if found and not named and not _NO_SECRET.match(found[2]) and not re.search(r"(?i)name|ref|file|path|existing|key:$", line.split(found[1])[0]) and _mixed(found[2]):
             yield Hit(name, (Place(name, number),), f"a value of '{found[1]}' in plain text")
