@@ -10,9 +10,9 @@ from holdfast.tree.graph import Sort, State
 from holdfast.tree.roles import boot_of, graph_of, role
 from holdfast.tree.tree import Tree
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _TOP = 200, 46, 90, 18, 60
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _TOP = 180, 46, 56, 16, 60
 _FILL = {"core": "#e3f1e5", "storage": "#fdf0d9", "monitoring": "#e4ecf7", "longterm": "#e4ecf7", "apps": "#f3f3f3", "flux": "#efe6f5"}
-_STYLE = """body{font:14px system-ui,sans-serif;margin:24px;color:#222}svg{max-width:100%;height:auto}
+_STYLE = """body{font:14px system-ui,sans-serif;margin:24px;color:#222}.p{overflow-x:auto}
 text{font:12px system-ui,sans-serif}.n{font-weight:600}.s{fill:#666;font-size:11px}
 .e{fill:none;stroke:#9aa;stroke-width:1.2}.bad{stroke:#c0392b;stroke-width:2}li{margin:4px 0}code{background:#f4f4f4;padding:1px 4px}"""
 
@@ -35,10 +35,11 @@ def page(tree: Tree, down: Down | None) -> str:
     parts = [f'<text x="{20 + i * (_WIDTH + _GAP_X)}" y="34" class="s">{"never" if never and i == len(columns) - 1 else f"layer {i + 1}"}</text>'
              for i in range(len(columns))]
     parts += [_edge(boxes, a, b, a in bad and b in bad) for a, b in _needs(tree)]
-    parts += [_box(tree, i, box, i in bad) for i, box in boxes.items()]
+    seeds = {s.removeprefix("Kustomization/") for s in down.seeds} | {m.owner for m in tree.objects if m.id in down.seeds} if down else set()
+    parts += [_box(tree, i, box, "down" if i in seeds else "bad" if i in bad else "") for i, box in boxes.items()]
     title = f"{tree.repository.root.name}: {'what freezes' if down else 'the order of a start from nothing'}"
     return (f"<!doctype html><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>"
-            f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>{_told(tree, down)}')
+            f'<div class="p"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}</svg></div>{_told(tree, down)}')
 
 
 def _placed(tree: Tree, columns: list[tuple[str, ...]]) -> dict[str, _Box]:
@@ -81,15 +82,16 @@ def _edge(boxes: dict[str, _Box], a: str, b: str, bad: bool) -> str:
     return f'<path class="e{" bad" if bad else ""}" d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"/>'
 
 
-def _box(tree: Tree, name: str, box: _Box, bad: bool) -> str:
+def _box(tree: Tree, name: str, box: _Box, state: str) -> str:
     layer = tree.layers[name]
     kind = role(tree, layer)
-    stroke = ' stroke="#c0392b" stroke-width="2.5"' if bad else ' stroke="#999"'
+    stroke = ' stroke="#c0392b" stroke-width="2.5"' if state else ' stroke="#999"'
+    fill = {"down": "#e8a9a1", "bad": "#fbe4e1"}.get(state, _FILL.get(kind, "#fff"))
     short = layer.manifest.name if len(layer.manifest.name) < 27 else f"{layer.manifest.name[:25]}…"
     return (f'<g><title>{escape(name)}: {escape(layer.folder)}</title><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
-            f'fill="{"#fbe4e1" if bad else _FILL.get(kind, "#fff")}"{stroke}/>'
+            f'fill="{fill}"{stroke}/>'
             f'<text class="n" x="{box.x + 10}" y="{box.y + 20}">{escape(short)}</text>'
-            f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(layer.objects)} objects{" · waits" if layer.waits else ""}</text></g>')
+            f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(layer.objects)} object{"s" * (len(layer.objects) != 1)}{" · waits" if layer.waits else ""}</text></g>')
 
 
 def _told(tree: Tree, down: Down | None) -> str:

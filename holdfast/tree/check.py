@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.tree import adaptations, repository, rules
+from holdfast.tree import adaptations, repository, rules, schema
 from holdfast.tree.build import Tool
 from holdfast.tree.findings import RULES, Absent, Doubt, Finding, Hit, Outside, Rule, Severity, Shown, allow, allowances, found_by, together
 from holdfast.tree.helm import render
@@ -62,6 +62,7 @@ def claims() -> list[str]:
 def load(root: Path, tool: Tool, *, entry: str = "", kubernetes: str = "", cache: Path | None = None, helm: str = "",
          charts: Path | None = None) -> Tree:
     """Reads the tree at *root*, and by *helm* the charts in it and in the folder *charts*. Raises UsageError where it can't be read at all."""
+    schema.load(kubernetes)
     found = repository.read(root)
     tree = read(found, tool, adaptations.load(root), entry=entry, cache=cache)
     tree.kubernetes = kubernetes

@@ -1,0 +1,121 @@
+"""The command `holdfast check`: entries, what is down, allowances, exit codes, the picture."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from holdfast.places import CHECKOUT
+from suites.harness.test_check_properties import FLUX, kustomization, written
+
+BROKEN = CHECKOUT / "fixtures" / "broken"
+
+
+def check(*arguments):
+    done = subprocess.run([sys.executable, "-m", "holdfast.console", "check", *map(str, arguments)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["/absent"], ["there is no folder /absent", "next:"]),
+    ([BROKEN / "image" / "twin", "--claim", "no-such"], ["no rule is about 'no-such'", "secrets-not-in-git"]),
+    ([BROKEN / "image" / "twin", "--if-down", "nowhere"], ["nothing that the tree applies is nowhere"]),
+    ([BROKEN / "image" / "twin", "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
+    ([BROKEN / "image" / "twin", "--entry", "clusters/x"], ["there is no folder clusters/x"]),
+    ([BROKEN / "image" / "twin", "--colour"], ["--help"]),
+    ([CHECKOUT / "holdfast"], ["no Flux entry", "--entry"]),
+])
+def test_wrong_use_is_one_message_and_exit_64(arguments, words):
+    code, out, err = check(*arguments)
+    assert code == 64, out
+    for part in words:
+        assert part in err
+
+
+@pytest.mark.parametrize(("name", "level", "code"), [
+    ("image", "breaks-claim", 0), ("image", "upgrade-hazard", 1), ("unknown-field", "breaks-apply", 1), ("probe-port", "breaks-apply", 0), ("no-prune", "hygiene", 1)])
+def test_the_exit_code_follows_the_severity(name, level, code):
+    assert check(BROKEN / name / "defect", "--fail-on", level)[0] == code
+
+
+def test_several_entries_are_named_and_one_can_be_chosen(tmp_path):
+    both = {f"clusters/{n}/flux.yaml": FLUX.replace("./cluster", f"./clusters/{n}") for n in "ab"}
+    root = written(tmp_path, both)
+    (root / "cluster" / "flux.yaml").unlink()
+    code, _, err = check(root)
+    assert code == 64
+    assert "clusters/a" in err
+    assert "clusters/b" in err
+    code, out, _ = check(root, "--entry", "clusters/b", "--format", "json")
+    assert code == 0
+    assert json.loads(out)["entry"].startswith("clusters/b")
+
+
+def test_what_is_down_freezes_what_waits_for_it(tmp_path):
+    code, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "longhorn-system", "--picture", tmp_path / "p.html", "--format", "json")
+    said = json.loads(out)
+    assert code == 0
+    assert {"Kustomization/flux-system/apps-stateful", "Kustomization/flux-system/monitoring-longterm"} <= set(said["frozen"])
+    assert "Kustomization/flux-system/apps" not in said["frozen"]
+    assert set(said["stopped"]) == {"Deployment/notes/notes"}
+    assert said["frozen"]["Kustomization/flux-system/apps-stateful"][0]["path"] == "clusters/home/apps.yaml"
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("<rect") == 8
+    assert "apps-stateful" in page
+
+
+def test_a_loop_is_drawn_and_told(tmp_path):
+    check(BROKEN / "loop-depends-on" / "defect", "--picture", tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text()
+    assert "never" in page
+    assert page.count("<rect") == 3
+
+
+DEPLOYMENT = (BROKEN / "never-evicted" / "defect" / "cluster" / "app.yaml").read_text()
+
+
+@pytest.mark.parametrize(("line", "code", "words"), [
+    ("# holdfast: allow resilience.never-evicted because it reads the node's own disk", 0, "because it reads the node's own disk"),
+    ("# holdfast: allow resilience.never-evicted", 1, "gives no reason"),
+    ("# holdfast: allow resilience.never because of a slip", 1, "names no rule"),
+    ("# holdfast: allow resilience.budget because it is another rule", 1, "tolerates the loss"),
+])
+def test_an_allowance_needs_its_rule_and_a_reason(tmp_path, line, code, words):
+    first, second = DEPLOYMENT.split("---\n")
+    root = written(tmp_path, {"cluster/app.yaml": f"{first}---\n{line}\n{second}"})
+    done = check(root)
+    assert done[0] == code, done[1]
+    assert words in done[1]
+
+
+def test_an_allowance_covers_its_own_object_only(tmp_path):
+    first, second = DEPLOYMENT.split("---\n")
+    other = second.replace("name: web\n  namespace", "name: other\n  namespace").replace("app: web", "app: other")
+    root = written(tmp_path, {"cluster/app.yaml": f"{first}---\n# holdfast: allow resilience.never-evicted because of the disk\n{second}---\n{other}"})
+    code, out, _ = check(root)
+    assert code == 1
+    assert "Deployment/web/other tolerates" in out.split("allowed, with a reason")[0]
+    assert "Deployment/web/web tolerates" not in out.split("allowed, with a reason")[0]
+
+
+def test_what_is_not_read_is_said_and_makes_claims_unproven(tmp_path):
+    other = kustomization("apps")
+    other["spec"]["sourceRef"]["name"] = "another-repository"
+    code, out, _ = check(written(tmp_path, {"cluster/k.yaml": yaml.dump(other)}), "--format", "json")
+    said = json.loads(out)
+    assert any("another-repository" in line for line in said["not_read"])
+    assert said["claims"]["secrets-not-in-git"]["verdict"] == "unproven"
+    assert code in (0, 1)
+
+
+def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
+    broken = "resources: [absent.yaml]\n"
+    code, out, _ = check(written(tmp_path, {"old/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json")
+    said = json.loads(out)
+    assert code == 0
+    assert all(f["latent"] for f in said["findings"])
+    assert any(f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"])
+    assert not any("tests/" in f["files"][0]["path"] for f in said["findings"])
