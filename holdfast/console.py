@@ -34,6 +34,8 @@ def _check() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except RecursionError:
+        message = "something in the tree is nested too deeply to be read\n  next: look for a file that isn't what it should be"
     except OSError as error:
         message = f"{type(error).__name__}: {error}\n  next: holdfast check --help"
     print(f"holdfast: {message}", file=sys.stderr)

@@ -94,12 +94,14 @@ class Adaptations:
 def load(tree: Path) -> Adaptations:
     """Reads the file in the tree, or beside it; without one, nothing is adapted. Raises UsageError with what is wrong in it."""
     for path in (tree / FILE, tree.parent / f"{tree.name}{FILE}"):
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link, and what it leads to isn't read", "put the file itself there")
         if path.is_file():
             try:
-                return _read(tomllib.loads(path.read_text()), path)
-            except tomllib.TOMLDecodeError as error:
+                return _read(tomllib.loads(path.read_text(encoding="utf-8")), path)
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise UsageError(f"{path}: {error}", "mend the file, then run again") from None
-            except TypeError as error:
+            except (TypeError, AttributeError, KeyError) as error:
                 raise UsageError(f"{path}: {str(error).replace('__init__() got an', 'an')}", "see the example in fixtures/gitops") from None
     return Adaptations()
 
@@ -115,7 +117,7 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
                              f"write it as [{section}]")
     suspended = [Change(set={"/spec/suspend": True}, **s) for s in table.get("suspend", [])]
     return Adaptations(
-        entry=table.get("flux", {}).get("entry", ""), aliases=tuple(table.get("git", {}).get("aliases", [])),
+        entry=str(table.get("flux", {}).get("entry", "")), aliases=tuple(table.get("git", {}).get("aliases", [])),
         secrets=tuple(_secret(s) for s in table.get("secret", [])),
         changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
         ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),

@@ -116,7 +116,8 @@ class Builder:
             return list(pool.map(self._one, requests, closures))
 
     def _closure(self, request: Request) -> Closure:
-        extra = {"components": sequence(request.spec.get("components"))} if request.spec.get("components") else None
+        components = [c for c in sequence(request.spec.get("components")) if self._there(request, c)]
+        extra = {"components": components} if components else None
         return Closure(self.sources, request.folder, extra)
 
     def _one(self, request: Request, closure: Closure) -> Built:
@@ -153,7 +154,7 @@ class Builder:
                 built.not_read = f"{reference.target} would have to be fetched ({reference.place})"
             else:
                 built.error = _words(reference)
-        for name in sorted(closure.files):  # kustomize would write every alias out
+        for name in sorted(closure.files - closure.opaque):  # kustomize would write every alias out
             if name in self.repository.known and "&" in self.repository.text(name) and "*" in self.repository.text(name):
                 self.sources.documents(name)
                 if name in self.sources.troubles:
@@ -176,12 +177,20 @@ class Builder:
         for ours, theirs in _EXTRA:
             if spec.get(ours):
                 body[theirs] = spec[ours]
-        for part in ("patches", "components"):
-            if spec.get(part):
-                body[part] = [*sequence(body.get(part)), *sequence(spec[part])]
+        # Flux' own type has no path in a patch: what stands there would be read by kustomize.
+        patches = [{k: v for k, v in p.items() if k in ("patch", "target", "options")} for p in sequence(spec.get("patches")) if isinstance(p, dict)]
+        components = [c for c in sequence(spec.get("components")) if self._there(request, c)]
+        for part, added in (("patches", patches), ("components", components)):
+            if added:
+                body[part] = [*sequence(body.get(part)), *added]
         body["images"] = _images(sequence(body.get("images")), sequence(spec.get("images")))
         body["buildMetadata"] = ["originAnnotations"]
-        return yaml.dump(body, Dumper=yaml.CSafeDumper, sort_keys=False)
+        return json.dumps(body, default=str)  # JSON is YAML, and no text in it is taken for a number
+
+    def _there(self, request: Request, component: object) -> bool:
+        """Whether a component counts: one that is missing doesn't where the Kustomization says so."""
+        target = posixpath.normpath(posixpath.join(request.folder, str(component)))
+        return not request.spec.get("ignoreMissingComponents") or target in self.repository.folders
 
     def _generated(self, folder: str) -> Body:
         listed = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import shutil
@@ -14,7 +15,7 @@ import yaml
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.repository import Place
-from holdfast.tree.sources import Loader
+from holdfast.tree.sources import load_text
 from holdfast.tree.tree import Tree
 
 _TIMEOUT_S = 60
@@ -72,7 +73,7 @@ def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bo
                 shutil.copyfile(tree.repository.root / file, target, follow_symlinks=False)
         else:
             source = Path(chart)
-        (folder / "values.yaml").write_text(yaml.dump(release.values, Dumper=yaml.CSafeDumper))
+        (folder / "values.yaml").write_text(json.dumps(release.values, default=str))
         command = [helm, "template", str(own.spec.get("releaseName") or own.name)[:53], str(source), "--namespace", release.target_namespace,
                    "--values", str(folder / "values.yaml"), "--include-crds"]
         try:
@@ -93,8 +94,8 @@ def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manife
     found = []
     for part in re.split(r"^---\s*$", text, flags=re.MULTILINE):
         try:
-            body = yaml.load(part, Loader=Loader)  # noqa: S506  a safe loader's subclass
-        except yaml.YAMLError as error:
+            body = load_text(part)
+        except (yaml.YAMLError, ValueError) as error:
             tree.chart_errors.append((release.manifest, f"the chart renders what is no YAML: {str(error).partition(chr(10))[0]}"))
             continue
         if not isinstance(body, dict) or "helm.sh/hook" in mapping(get(body, "metadata", "annotations")):

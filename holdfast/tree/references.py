@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.repository import Place
-from holdfast.tree.sources import Loader, Sources, line_of, words_of
+from holdfast.tree.sources import Sources, compose, construct, line_of, words_of
 
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _FOLDERS = ("resources", "bases", "components")
@@ -55,11 +55,18 @@ def read(sources: Sources, file: str) -> dict[str, Any]:
     return bodies[0][1] if bodies else {}
 
 
+def folded(value: Any) -> Any:
+    """A kustomization with its field names in lower case: kustomize takes them in any case."""
+    if isinstance(value, dict):
+        return {str(k).lower(): folded(v) for k, v in value.items()}
+    return [folded(v) for v in value] if isinstance(value, list) else value
+
+
 class Closure:
     """All that the build of one folder reads.
 
     Attributes:
-        kustomizations, files, folders: relative to the tree.
+        kustomizations, files, folders: relative to the tree; *opaque* are those files that become data, and need not be YAML.
         barred: references that must not be followed: outside, links, remote.
         missing: references that lead to nothing.
     """
@@ -68,6 +75,7 @@ class Closure:
         self.sources = sources
         self.kustomizations: list[str] = []
         self.files: set[str] = set()
+        self.opaque: set[str] = set()
         self.folders: list[str] = []
         self.barred: list[Reference] = []
         self.missing: list[Reference] = []
@@ -95,6 +103,8 @@ class Closure:
     def _follow(self, reference: Reference, above: tuple[str, ...]) -> None:
         if reference.kind is Kind.FILE:
             self.files.add(reference.target)
+            if reference.field in ("configMapGenerator", "secretGenerator"):
+                self.opaque.add(reference.target)
         elif reference.kind is Kind.FOLDER:
             self._visit(reference.target, above)
         elif reference.kind is Kind.MISSING:
@@ -132,24 +142,25 @@ def references(sources: Sources, folder: str, body: dict[str, Any], fallback: Pl
             yield from _within_plugin(sources, folder, field, text, place)
 
 
-def _texts(body: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+def _texts(original: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+    body = folded(original)
     for field in _LISTS:
-        for index, text in _enumerated(body.get(field)):
+        for index, text in _enumerated(body.get(field.lower())):
             if isinstance(text, str):
                 yield field, text, (field, index)
     for field in _WITH_PATH:
-        for index, entry in _enumerated(body.get(field)):
+        for index, entry in _enumerated(body.get(field.lower())):
             if isinstance(entry, dict) and isinstance(entry.get("path"), str):
                 yield field, entry["path"], (field, index, "path")
     for field in ("configMapGenerator", "secretGenerator"):
-        for index, entry in _enumerated(body.get(field)):
+        for index, entry in _enumerated(body.get(field.lower())):
             if isinstance(entry, dict):
                 yield from _of_generator(field, index, entry)
     if isinstance(body.get("openapi"), dict) and isinstance(body["openapi"].get("path"), str):
         yield "openapi", body["openapi"]["path"], ("openapi", "path")
     for field in ("helmCharts", "helmGlobals", "helmChartInflationGenerator"):
-        if body.get(field):
-            yield from ((field, text, (field,)) for text in _all_texts(body[field]) if text.startswith(("/", "..")))
+        if body.get(field.lower()):
+            yield from ((field, text, (field,)) for text in _all_texts(body[field.lower()]) if text.startswith(("/", "..")))
 
 
 def _of_generator(field: str, index: int, entry: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
@@ -179,10 +190,17 @@ def _all_texts(value: Any) -> Iterator[str]:
 def _within_plugin(sources: Sources, folder: str, field: str, text: str, place: Place) -> Iterator[Reference]:
     """A generator's or transformer's own configuration can name files under any key: every text of it that leads outside is barred."""
     target = posixpath.normpath(posixpath.join(folder, text))
-    names = [target] if target in sources.repository.known else [f for f in sources.repository.below(target) if f.endswith((".yaml", ".yml"))]
+    if target in sources.repository.known:
+        names = [target]
+    elif target in sources.repository.folders:  # its kustomization can name what lies elsewhere
+        inner = Closure(sources, target)
+        names = sorted({*inner.files, *(f for f in sources.repository.below(target) if f.endswith((".yaml", ".yml")))})
+        yield from inner.barred
+    else:
+        names = []
     try:
-        bodies = list(yaml.load_all(text, Loader=Loader)) if "\n" in text else [b for n in names for _, b in sources.bodies(n)]
-    except yaml.YAMLError as error:
+        bodies = [b for n in names for _, b in sources.bodies(n)] if names else [construct(n) for n in compose(text)]
+    except (yaml.YAMLError, ValueError) as error:
         yield Reference(Kind.MISSING, field, words_of(error), Place(place.file, place.line + line_of(error)))
         return
     for body in bodies:
@@ -199,7 +217,7 @@ def _like_a_path(text: str) -> bool:
 
 def resolve(sources: Sources, folder: str, field: str, text: str, place: Place) -> Reference:  # noqa: PLR0911  one return a kind
     """Where one reference leads."""
-    if "\n" in text.strip():
+    if "\n" in text.strip() or (field in _RUN and ("{" in text or ": " in text)):
         return Reference(Kind.INLINE, field, "", place)
     target = posixpath.normpath(posixpath.join(folder, text))
     if text.startswith("/") or target == ".." or target.startswith("../"):

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.sources import Loader, Step
+from holdfast.tree.sources import Step, load_text
 from holdfast.tree.tree import HELM, Tree, tree_object
 
 
@@ -145,8 +145,8 @@ def _release(tree: Tree, manifest: Manifest) -> Release:
                 unread.append(f"{mapping(entry).get('kind')}/{manifest.namespace}/{mapping(entry).get('name')}")
             continue
         try:
-            values = merged(values, mapping(yaml.load(text, Loader=Loader)))  # noqa: S506  a safe loader's subclass
-        except yaml.YAMLError:
+            values = merged(values, mapping(load_text(text)))
+        except (yaml.YAMLError, ValueError):
             unread.append(f"ConfigMap/{manifest.namespace}/{mapping(entry).get('name')} (its YAML is broken)")
     values = merged(values, mapping(manifest.spec.get("values")))
     return Release(manifest, name, version, values, known_charts().get(name, {}), tuple(unread))

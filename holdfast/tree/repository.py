@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathspec import GitIgnoreSpec
 
 from holdfast.errors import UsageError
 
-# Source: fluxcd/pkg/sourceignore; the second list gives way to the source's own spec.ignore, the first never does.
+# Source: fluxcd/pkg/sourceignore; the second list counts only where there is no pattern of one's own, the first always.
 _ALWAYS_LEFT_OUT = (".git/", ".gitignore", ".gitmodules", ".gitattributes")
 _LEFT_OUT = ("*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip", ".github/", ".circleci/", ".travis.yml", ".gitlab-ci.yml",
              "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml", "codeship-steps.yml", "**/.goreleaser.yml", "**/.sops.yaml",
@@ -86,19 +85,15 @@ class Repository:
     @cached_property
     def packed(self) -> frozenset[str]:
         """The files that source-controller packs by its defaults and the tree's ``.sourceignore`` files."""
-        return frozenset(self.files) - frozenset(_matching(self, [*_ALWAYS_LEFT_OUT, *_LEFT_OUT]))
+        return self.packed_with("")
 
     def packed_with(self, own_rules: str) -> frozenset[str]:
         """The same where the source has rules of its own (``spec.ignore``): they come last, so they can also take back."""
-        return frozenset(self.files) - frozenset(_matching(self, [*_ALWAYS_LEFT_OUT, *_LEFT_OUT], own_rules.splitlines()))
-
-
-def _matching(repository: Repository, defaults: Iterable[str], own: Iterable[str] = ()) -> Iterable[str]:
-    lines = [*defaults]
-    for name in repository.files:
-        if posixpath.basename(name) == ".sourceignore":
-            lines += [_below(posixpath.dirname(name), line) for line in repository.text(name).splitlines()]
-    return GitIgnoreSpec.from_lines([*lines, *own]).match_files(repository.files)
+        lines = [_below(posixpath.dirname(n), line) for n in self.files if posixpath.basename(n) == ".sourceignore" for line in self.text(n).splitlines()]
+        lines += own_rules.splitlines()
+        patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+        left_out = [*_ALWAYS_LEFT_OUT, *(patterns or _LEFT_OUT)]  # with a pattern of one's own the default list is gone
+        return frozenset(self.files) - frozenset(GitIgnoreSpec.from_lines(left_out).match_files(self.files))
 
 
 def _below(folder: str, line: str) -> str:
@@ -138,9 +133,10 @@ def read(root: Path) -> Repository:
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    # The tree's own .git/config is untrusted: no hook, no monitor, and nothing is fetched, by whatever program it names.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     try:
-        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", *arguments], cwd=root, env=environment,
+        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments], cwd=root, env=environment,
                               stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError:
         return None

@@ -46,7 +46,19 @@ def _untagged(loader: Loader, node: yaml.Node) -> Any:
         loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
 
 
+def _refused(loader: Loader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(None, None, f"{str(node.value)[:40]!r} isn't what its tag {node.tag} says", node.start_mark)
+
+
+def _truth(loader: Loader, node: yaml.ScalarNode) -> bool:
+    text = str(loader.construct_scalar(node)).lower()
+    return text == "true" if text in ("true", "false") else bool(_refused(loader, node))
+
+
 Loader.add_constructor(None, _untagged)
+Loader.add_constructor("tag:yaml.org,2002:bool", _truth)
+Loader.add_constructor("tag:yaml.org,2002:timestamp", _untagged)
+Loader.add_constructor("tag:yaml.org,2002:binary", _untagged)
 Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
@@ -147,6 +159,12 @@ def compose(text: str) -> Iterator[yaml.Node]:
                 yield node
     finally:
         loader.dispose()
+
+
+def load_text(text: str) -> Any:
+    """The value of a text that is one document. Raises YAMLError for what is broken, or never ends."""
+    node = next(compose(text), None)
+    return construct(node) if node is not None else None
 
 
 def expanded(node: yaml.Node, sizes: dict[int, int]) -> int:

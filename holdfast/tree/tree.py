@@ -376,7 +376,7 @@ def _take(tree: Tree, layer: Layer, built: Built) -> None:
 
 def _touching(closure: Closure) -> tuple[str, ...]:
     """The files of a build that can hold patches, innermost first."""
-    return tuple(sorted((f for f in closure.files if f.endswith((".yaml", ".yml"))), reverse=True))
+    return tuple(sorted((f for f in closure.files - closure.opaque if f.endswith((".yaml", ".yml"))), reverse=True))
 
 
 def _values(tree: Tree, layer: Layer) -> dict[str, str] | None:

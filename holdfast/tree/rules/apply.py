@@ -65,7 +65,7 @@ def broken_yaml(tree: Tree) -> Iterator[Said]:
     reported = {layer.built.place.file for layer in tree.all_layers() if layer.error and layer.built and layer.built.place}
     for name in tree.unreachable:
         tree.sources.bodies(name)
-    read_by_builds = {f for layer in tree.all_layers() if layer.built for f in (*layer.built.closure.files, *layer.built.closure.kustomizations)}
+    read_by_builds = {f for layer in tree.all_layers() if layer.built for f in (*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations)}
     for name, trouble in sorted(tree.sources.troubles.items()):
         if name not in reported and (name in read_by_builds or name in tree.unreachable):
             latent = not any(layer.built and name in layer.built.closure.files for layer in tree.layers.values())
@@ -80,7 +80,7 @@ def duplicate_keys(tree: Tree) -> Iterator[Said]:
     for layer in tree.all_layers():
         if "already defined" not in layer.error or layer.built is None:
             continue  # kustomize reads every one of these files, and refuses such a key
-        files = sorted({*layer.built.closure.files, *layer.built.closure.kustomizations})
+        files = sorted({*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations})
         for name in (f for f in files if f.endswith((".yaml", ".yml"))):
             for source in tree.sources.documents(name):
                 for place, key, first in _twice(name, source.node):
