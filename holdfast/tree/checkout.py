@@ -18,7 +18,8 @@ _MADE = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
 def git(*arguments: str, folder: Path, env: dict[str, str] | None = None, check: bool = True) -> str:
     """Runs git in *folder* without the user's or the machine's settings getting in; returns its output without the line's end."""
     # A tree's own .git/config is untrusted: what it may name as a remote is neither fetched nor run. The lane's own pushes are to files.
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "file", "GIT_NO_LAZY_FETCH": "1", **(env or {})}
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "file", "GIT_NO_LAZY_FETCH": "1",
+                   **(env or {})}
     done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", *arguments],
                           cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if check and done.returncode:

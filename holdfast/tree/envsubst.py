@@ -1,14 +1,15 @@
-"""``postBuild`` substitution as kustomize-controller does it: ``${NAME}`` with the shell's defaults and edits; a bare ``$NAME`` stays."""
+"""``postBuild`` substitution as kustomize-controller does it: ``${NAME}`` with some of the shell's edits; a bare ``$NAME`` stays, ``$$`` is a ``$``.
+
+Its dialect isn't bash's: ``${A-b}`` is an error, ``${A:+b}`` is A or b, a position that is no number changes nothing. The oracle test compares.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 UNKNOWN = "holdfast-unknown-"  # begins the value of a variable that isn't in the tree: rules leave such fields alone
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_START = re.compile(r"\$\$\{|\$\{")
-_EDIT = re.compile(rf"(#?)({_NAME})(.*)", re.DOTALL)
+_OPERATOR = re.compile(r":[=\-?+]|=|:|[,^]{1,2}|//|/#|/%|/|##?|%%?")
 
 
 class SubstitutionError(ValueError):
@@ -16,70 +17,176 @@ class SubstitutionError(ValueError):
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
-    """*text* with every ``${…}`` replaced; a name without a value and a default becomes empty, ``$${X}`` becomes ``${X}``.
+    """*text* with every ``${…}`` replaced; a name without a value and a default becomes empty.
 
-    Source: fluxcd/pkg/envsubst. Raises SubstitutionError for a brace that is never closed and for what is no name.
+    Source: the behaviour of fluxcd/pkg/envsubst. Raises SubstitutionError for what is never closed, or is no edit.
     """
-    out, at = [], 0
-    while found := _START.search(text, at):
-        out.append(text[at:found.start()])
-        inside, at = _braced(text, found.end())
-        out.append(f"${{{inside}}}" if found[0] == "$${" else _value(inside, values))
-    return "".join(out) + text[at:]
+    reader = _Reader(text, values)
+    out = reader.text(lambda _: True, escapes="$")
+    while not reader.done:
+        if reader.opens():
+            out += reader.variable()
+        out += reader.text(lambda _: True, escapes="$")
+    return out
 
 
-def _braced(text: str, at: int) -> tuple[str, int]:
-    depth, begin = 1, at
-    while at < len(text):
-        if text.startswith("${", at):
-            depth, at = depth + 1, at + 1
-        elif text[at] == "}":
-            depth -= 1
-            if not depth:
-                return text[begin:at], at + 1
-        at += 1
-    raise SubstitutionError("a '${' is never closed")
+class _Reader:
+    """A text that is read from left to right."""
+
+    def __init__(self, text: str, values: Mapping[str, str]) -> None:
+        self.whole, self.at, self.values = text, 0, values
+
+    @property
+    def done(self) -> bool:
+        return self.at >= len(self.whole)
+
+    def opens(self) -> bool:
+        return self.whole.startswith("${", self.at)
+
+    def text(self, takes: Callable[[str], bool], *, escapes: str = "") -> str:
+        """Plain text up to what *takes* refuses, or up to a variable."""
+        out = []
+        while not self.done and not self.opens():
+            here, following = self.whole[self.at], self.whole[self.at + 1:self.at + 2]
+            if (here == "$" and "$" in escapes and following == "$") or (here == "\\" and "\\" in escapes and following in ("/", "\\")):
+                out.append(following)
+                self.at += 2
+            elif takes(here):
+                out.append(here)
+                self.at += 1
+            else:
+                break
+        return "".join(out)
+
+    def parameter(self, takes: Callable[[str], bool], *, escapes: str = "") -> str:
+        """A variable, or some text that isn't empty."""
+        if self.opens():
+            return self.variable()
+        found = self.text(takes, escapes=escapes)
+        if not found:
+            raise SubstitutionError("an edit lacks what it edits with")
+        return found
+
+    def close(self) -> None:
+        if not self.whole.startswith("}", self.at):
+            raise SubstitutionError("a '${' is never closed")
+        self.at += 1
+
+    def name(self) -> str:
+        begin = self.at
+        while not self.done and (self.whole[self.at].isalnum() or self.whole[self.at] == "_"):
+            self.at += 1
+        if begin == self.at:
+            raise SubstitutionError(f"'${{{self.whole[begin:begin + 20]}' names no variable")
+        return self.whole[begin:self.at]
+
+    def variable(self) -> str:
+        """The value of the ``${…}`` that begins here."""
+        self.at += 2
+        if self.whole.startswith("#", self.at):
+            self.at += 1
+            value = self.values.get(self.name(), "")
+            self.close()
+            return value if value.startswith(UNKNOWN) else str(len(value.encode()))
+        name = self.name()
+        value = self.values.get(name, "")
+        found = _OPERATOR.match(self.whole, self.at)
+        operator = found[0] if found else ""
+        self.at += len(operator)
+        arguments = self._arguments(operator)
+        self.close()
+        if value.startswith(UNKNOWN):
+            return value
+        return _edited(value, operator, arguments)
+
+    def _arguments(self, operator: str) -> list[str]:
+        if operator in ("=", ":=", ":-", ":?", ":+"):
+            found = []
+            while not self.done and not self.whole.startswith("}", self.at):
+                found.append(self.parameter(lambda c: c != "}"))
+            return found
+        if operator == ":":
+            first = [self.parameter(lambda c: c not in ":}")]
+            if self.whole.startswith(":", self.at):
+                self.text(lambda c: c == ":")
+                first.append(self.parameter(lambda c: c != "}"))
+            return first
+        if operator.startswith("/"):
+            first = [self.parameter(lambda c: c != "/", escapes="$\\")]
+            if not self.text(lambda c: c == "/"):
+                raise SubstitutionError("a replacement has no second '/'")
+            return first if self.whole.startswith("}", self.at) else [*first, self.parameter(lambda c: c != "}", escapes="$\\")]
+        return [self.parameter(lambda c: c != "}")] if operator[:1] in ("#", "%") and operator else []
 
 
-def _value(inside: str, values: Mapping[str, str]) -> str:
-    parsed = _EDIT.fullmatch(inside)
-    if not parsed:
-        raise SubstitutionError(f"'${{{inside[:40]}}}' names no variable")
-    size, name, rest = parsed.groups()
-    value = values.get(name, "")
-    if size:
-        return str(len(value))
-    return _edited(value, rest, values, missing=name not in values)
+def _edited(value: str, operator: str, arguments: list[str]) -> str:
+    if operator in ("=", ":=", ":-", ":?", ":+"):
+        return value or "".join(arguments)
+    if operator in (",", ",,", "^", "^^"):
+        head, tail = (value, "") if len(operator) == 2 else (value[:1], value[1:])
+        return (head.lower() if "," in operator else head.upper()) + tail
+    if operator == ":":
+        return _part(value, arguments)
+    if operator.startswith("/"):
+        return _replaced(value, operator, arguments)
+    return _cut(value, operator, arguments[0]) if arguments else value
 
 
-def _edited(value: str, rest: str, values: Mapping[str, str], *, missing: bool) -> str:  # noqa: PLR0911  one return an operator reads best
-    default = re.fullmatch(r":?[-=](.*)", rest, re.DOTALL)
-    if default:
-        empty = missing or (rest.startswith(":") and not value)
-        return substitute(default[1], values) if empty else value
-    if not rest:
+def _part(value: str, arguments: list[str]) -> str:
+    """Position and length count bytes, and from the end where they are negative."""
+    whole = value.encode()
+    try:
+        numbers = [int(a) if re.fullmatch(r"[+-]?\d+", a) else None for a in arguments]
+    except ValueError:
         return value
-    if value.startswith(UNKNOWN):
+    if None in numbers:
         return value
-    if rest in ("^^", ",,", "^", ","):
-        head, tail = (value, "") if len(rest) == 2 else (value[:1], value[1:])
-        return (head.upper() if "^" in rest else head.lower()) + tail
-    if part := re.fullmatch(r":\s*(-?\d+)(?::(\d+))?", rest):
-        begin = int(part[1])
-        return value[begin:begin + int(part[2])] if part[2] else value[begin:]
-    if swap := re.fullmatch(r"(//?)([^/]*)/(.*)", rest, re.DOTALL):
-        return value.replace(swap[2], swap[3], -1 if swap[1] == "//" else 1)
-    if cut := re.fullmatch(r"(##?|%%?)(.*)", rest, re.DOTALL):
-        return _cut(value, cut[1], cut[2])
-    raise SubstitutionError(f"'{rest[:40]}' is no edit that Flux knows")
+    begin = numbers[0] or 0
+    begin = max(0, len(whole) + begin) if begin < 0 else begin
+    end = len(whole)
+    if len(numbers) > 1:
+        length = numbers[1] or 0
+        end = len(whole) + length if length < 0 else begin + length
+    return whole[begin:end].decode(errors="replace") if end >= begin else ""
 
 
-def _cut(value: str, which: str, pattern: str) -> str:
-    """``#``/``##`` from the front, ``%``/``%%`` from the end, shortest or longest match."""
-    shape = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-    sizes = range(len(value) + 1) if len(which) == 1 else range(len(value), -1, -1)
+def _replaced(value: str, operator: str, arguments: list[str]) -> str:
+    old, new = arguments[0], arguments[1] if len(arguments) > 1 else ""
+    if operator in ("/#", "/%"):
+        if len(arguments) != 2:
+            return value
+        if operator == "/#":
+            return value.replace(old, new, 1) if value.startswith(old) else value
+        return value.removesuffix(old) + new if value.endswith(old) else value
+    return value.replace(old, new, -1 if operator == "//" else 1)
+
+
+def _cut(value: str, operator: str, pattern: str) -> str:
+    """``#``/``##`` from the front, ``%``/``%%`` from the end, the shortest or the longest match that isn't empty."""
+    shape = _glob(pattern)
+    sizes = range(1, len(value) + 1) if len(operator) == 1 else range(len(value), 0, -1)
     for size in sizes:
-        part = value[:size] if which[0] == "#" else value[len(value) - size:]
-        if shape.fullmatch(part):
-            return value[size:] if which[0] == "#" else value[: len(value) - size]
+        part = value[:size] if operator[0] == "#" else value[len(value) - size:]
+        if shape and shape.fullmatch(part):
+            return value[size:] if operator[0] == "#" else value[: len(value) - size]
     return value
+
+
+def _glob(pattern: str) -> re.Pattern[str] | None:
+    """A shell pattern as a regular expression; None where it is none."""
+    out, at = [], 0
+    while at < len(pattern):
+        sign = pattern[at]
+        end = pattern.find("]", at + 2) if sign == "[" else -1
+        if sign == "[":
+            if end < 0:
+                return None
+            out.append("[" + pattern[at + 1:end].replace("\\", "\\\\") + "]")
+            at = end
+        else:
+            out.append({"*": ".*", "?": "."}.get(sign, re.escape(sign)))
+        at += 1
+    try:
+        return re.compile("".join(out), re.DOTALL)
+    except re.error:
+        return None

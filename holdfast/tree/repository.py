@@ -89,7 +89,8 @@ class Repository:
 
     def packed_with(self, own_rules: str) -> frozenset[str]:
         """The same where the source has rules of its own (``spec.ignore``): they come last, so they can also take back."""
-        lines = [_below(posixpath.dirname(n), line) for n in self.files if posixpath.basename(n) == ".sourceignore" for line in self.text(n).splitlines()]
+        own = [n for n in self.files if posixpath.basename(n) == ".sourceignore"]
+        lines = [_below(posixpath.dirname(n), line) for n in own for line in self.text(n).splitlines()]
         lines += own_rules.splitlines()
         patterns = [line for line in lines if line.strip() and not line.startswith("#")]
         left_out = [*_ALWAYS_LEFT_OUT, *(patterns or _LEFT_OUT)]  # with a pattern of one's own the default list is gone
@@ -136,8 +137,8 @@ def _git(root: Path, *arguments: str) -> bytes | None:
     # The tree's own .git/config is untrusted: no hook, no monitor, and nothing is fetched, by whatever program it names.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     try:
-        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments], cwd=root, env=environment,
-                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments], cwd=root,
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

@@ -46,13 +46,13 @@ def _untagged(loader: Loader, node: yaml.Node) -> Any:
         loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
 
 
-def _refused(loader: Loader, node: yaml.Node) -> Any:
+def _refused(node: yaml.Node) -> Any:
     raise yaml.constructor.ConstructorError(None, None, f"{str(node.value)[:40]!r} isn't what its tag {node.tag} says", node.start_mark)
 
 
 def _truth(loader: Loader, node: yaml.ScalarNode) -> bool:
     text = str(loader.construct_scalar(node)).lower()
-    return text == "true" if text in ("true", "false") else bool(_refused(loader, node))
+    return text == "true" if text in ("true", "false") else bool(_refused(node))
 
 
 Loader.add_constructor(None, _untagged)

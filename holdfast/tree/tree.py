@@ -16,11 +16,11 @@ import yaml
 from holdfast.errors import UsageError
 from holdfast.tree.adaptations import Adaptations
 from holdfast.tree.build import Builder, Built, Request, Tool
-from holdfast.tree.envsubst import UNKNOWN, SubstitutionError, substitute
+from holdfast.tree.envsubst import UNKNOWN, substitute
 from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.references import FILES, Closure
 from holdfast.tree.repository import Place, Repository, is_test_data
-from holdfast.tree.sources import Loader, Sources, Step
+from holdfast.tree.sources import Loader, Sources, Step, load_text
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification"))
 _DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
@@ -421,6 +421,15 @@ def _data(manifest: Manifest) -> dict[str, str]:
     return found
 
 
+class _Dumper(yaml.CSafeDumper):
+    """Writes as kustomize does: a text of several lines as a block, and in quotes what any YAML would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *Loader.yaml_implicit_resolvers.get(k, [])]
+                                   for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}}
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None))
+
+
 class _WithUnknown(dict[str, str]):
     """Variables of which some come from outside the tree: what isn't known is marked, not taken for empty."""
 
@@ -443,27 +452,27 @@ def _substitute_all(tree: Tree, layers: Sequence[Layer]) -> None:
         for manifest in layer.objects:
             try:
                 _substitute_one(manifest, usable)
-            except (SubstitutionError, yaml.YAMLError) as error:
+            except (ValueError, yaml.YAMLError) as error:
                 layer.error = layer.error or f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
 
 
 def _substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
     if not values and not isinstance(values, _WithUnknown):
-        return
+        return  # without a variable Flux leaves the text alone, also what is escaped in it
     for part in ("labels", "annotations"):
         if mapping(manifest.meta.get(part)).get(_DISABLED) == "disabled":
             return
     if not _has_variable(manifest.body):
         return
-    text = yaml.dump(manifest.body, Dumper=yaml.CSafeDumper, width=1_000_000, sort_keys=False)
-    replaced = yaml.load(substitute(text, values or {}), Loader=Loader)  # noqa: S506  a safe loader's subclass
+    text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
+    replaced = load_text(substitute(text, values if values is not None else {}))
     if isinstance(replaced, dict):
         manifest.replace(replaced)
 
 
 def _has_variable(value: Any) -> bool:
     if isinstance(value, str):
-        return "${" in value
+        return "${" in value or "$$" in value
     if isinstance(value, dict):
         return any(_has_variable(k) or _has_variable(v) for k, v in value.items())
     return isinstance(value, list) and any(_has_variable(v) for v in value)
