@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from holdfast.tree.boot import Blocked, Down
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding
+from holdfast.tree.releases import releases
 from holdfast.tree.repository import Place
 from holdfast.tree.roles import boot_of
 
@@ -51,7 +52,8 @@ def as_json(result: Result) -> dict[str, Any]:
     tree, boot = result.tree, boot_of(result.tree)
     return {
         "tree": tree.repository.root.name, "commit": tree.repository.commit, "entry": tree.entry, "kustomize": tree.tool.version,
-        "not_read": result.not_read + [f"{la.folder}: {la.error}" for la in tree.layers.values() if la.error], "assumed": dict(sorted(result.assumed.items())),
+        "not_read": result.not_read + [f"{r.manifest.id}: its chart wasn't rendered" + ("" if r.known else ", and isn't known here")
+                                       for r in releases(tree) if r.manifest.id not in tree.rendered] + [f"{la.folder}: {la.error}" for la in tree.layers.values() if la.error], "assumed": dict(sorted(result.assumed.items())),
         "claims": {c: {"verdict": v.verdict, "reason": v.reason} for c, v in sorted(result.claims.items())},
         "findings": [finding(f) for f in result.findings],
         "allowed": [{**finding(f), "because": reason} for f, reason in result.allowed],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from holdfast.tree.boot import Down
 from holdfast.tree.check import FAMILIES, Result, promised
 from holdfast.tree.findings import Finding, Severity
+from holdfast.tree.releases import releases
 from holdfast.tree.roles import boot_of
 
 _COLOURS = {Severity.BREAKS_APPLY: "31;1", Severity.BREAKS_CLAIM: "31", Severity.UPGRADE_HAZARD: "33", Severity.HYGIENE: "36"}
@@ -96,6 +97,10 @@ def _unread(result: Result) -> Iterator[str]:
     tree = result.tree
     said = [*result.not_read]
     said += [f"{layer.folder} was not built: {layer.error}" for layer in tree.layers.values() if layer.error]
+    judged = {r.manifest.id: r for r in releases(tree) if r.manifest.id not in tree.rendered}
+    unknown, known = [i for i, r in judged.items() if not r.known], [i for i, r in judged.items() if r.known]
+    said += [f"charts that aren't known here, so what they create wasn't judged: {', '.join(unknown)}"] if unknown else []
+    said += [f"charts judged by declared facts only (--charts FOLDER renders them): {', '.join(known)}"] if known else []
     said += [f"test data of something else, left alone: {', '.join(tree.left_alone)}"] if tree.left_alone else []
     said += [f"symbolic links, which source-controller leaves out: {', '.join(sorted(tree.repository.links))}"] if tree.repository.links else []
     yield "not read or not judged:" if said else "not read or not judged: nothing"

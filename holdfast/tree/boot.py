@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 
 from holdfast.tree.graph import Graph, Need, Sort, State
-from holdfast.tree.manifest import Manifest
+from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.tree import KUSTOMIZE
 
 
@@ -201,8 +201,9 @@ def _steps(graph: Graph, path: list[State]) -> tuple[Step, ...]:
 def seeds_of(graph: Graph, wanted: str) -> list[Manifest]:
     """What NAMESPACE, KIND/NAME or KIND/NAMESPACE/NAME stands for; empty where the tree has nothing of it."""
     objects = graph.tree.objects
-    if "/" not in wanted:
-        made = [m for m in objects if m.namespace == wanted or (m.kind == "Namespace" and m.name == wanted)]
+    if "/" not in wanted:  # what runs there, not what Flux merely keeps there
+        made = [m for m in objects if (m.namespace == wanted and not m.group.startswith(("kustomize.toolkit", "source.toolkit"))) or
+                (m.kind == "Namespace" and m.name == wanted)]
         return made + [r.manifest for r in graph.releases.values() if r.target_namespace == wanted and r.manifest not in made]
     parts = wanted.split("/")
     kind, name = parts[0].lower(), parts[-1]
@@ -217,7 +218,13 @@ def down(graph: Graph, seeds: list[Manifest]) -> Down:
     new revision and are frozen. What a release once made (definitions, bound volumes) stays.
     """
     taken = {m.id for m in seeds}
-    broken = {State(i, Sort.READY) for i in taken} | {State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization")}
+    # What has no health of its own is down when it is missing.
+    broken = {State(i, s) for i in taken for s in (Sort.READY, Sort.EXISTS)} | \
+        {State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization") or m.id in graph.releases}
+    root = graph.tree.root
+    ref = mapping(root.spec.get("sourceRef")) if root else {}
+    if root and f"{ref.get('kind')}/{root.manifest.namespace}/{ref.get('name')}" in taken:
+        broken |= {State(f"Kustomization/{i}", Sort.APPLIED) for i, layer in graph.tree.layers.items() if not layer.not_read}
     before = _reached(graph, (), skip="boot")
     lost = _reached(graph, broken, skip="boot") - before
     why = _reasons(graph, lost, broken)

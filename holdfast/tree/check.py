@@ -86,6 +86,9 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
                 raise
             broken_rules.append(f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})")
             found = [Doubt(broken_rules[-1])]
+        unread = [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in tree.layers.values() if la.error or la.not_read]
+        if unread:  # what isn't there may lie in what wasn't read
+            found = [Doubt(f"{s.reason}, and {unread[0]}") if isinstance(s, Absent) else s for s in found]
         if one.promise and not promised(tree, one.claim):
             found = [Absent(f"the tree doesn't promise it ({s.what})") if isinstance(s, Hit) else s for s in found]
         said.setdefault(one.claim, []).extend(found)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import networkx as nx
 
+from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.repository import Place
@@ -29,6 +30,9 @@ GIVEN_GROUPS = frozenset({
     "node.k8s.io", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io",
     "apiregistration.k8s.io", "certificates.k8s.io", "flowcontrol.apiserver.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
     "resource.k8s.io", "helm.cattle.io", "k3s.cattle.io"})  # the last two are k3s'
+
+
+_MAYBE_GIVEN_GROUPS = frozenset({"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io"})  # with k3s' own Traefik
 
 
 class Sort(StrEnum):
@@ -86,7 +90,8 @@ class Graph:
         self.net: nx.DiGraph[State] = nx.DiGraph()
         self.assumed: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in releases(tree)}
-        self._unknown = [r for r in self.releases.values() if not r.known]
+        self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.rendered]
+        self._open = [la for la in tree.layers.values() if la.not_read or la.error]  # what these apply isn't known
         self._exists: dict[str, State] = {}
         self._crds = _definitions(tree, self.releases.values())
         for layer in tree.layers.values():
@@ -94,6 +99,7 @@ class Graph:
         for manifest in tree.objects:
             self._object(manifest)
         self._webhooks()
+        self._controllers()
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -124,8 +130,7 @@ class Graph:
             if other in self.tree.layers:
                 self.need(defined, State(f"Kustomization/{other}", Sort.READY), f"{me} depends on Kustomization/{other}", at, "dependsOn")
             else:
-                self.need(defined, State(f"Kustomization/{other}", Sort.LACKING), f"{me} depends on Kustomization/{other}, which nothing applies", at,
-                          "dependsOn")
+                self._lacks(defined, f"Kustomization/{other}", f"{me} depends on Kustomization/{other}, which nothing applies", at, "dependsOn")
         self._source(layer, defined)
         if layer.error:
             self.need(defined, State(f"the build of {layer.folder}", Sort.LACKING), f"it can't be built: {layer.error}",
@@ -158,14 +163,14 @@ class Graph:
             return
         for index, check in enumerate(map(mapping, sequence(layer.spec.get("healthChecks")))):
             key = (str(check.get("kind")), str(check.get("namespace") or layer.id.partition("/")[0]), str(check.get("name")))
-            found = self.tree.by_key.get(key) or self.tree.by_key.get((key[0], "", key[2]))
+            found = self.tree.by_key.get(key) or self.tree.by_key.get((key[0], "", key[2])) or \
+                next((m for m in self.tree.of(key[0]) if m.name == key[2] and "namespace" not in m.meta), None)
             at = self._at(layer, "spec", "healthChecks", index)
             name = f"{key[0]}/{key[1]}/{key[2]}"
             if found is not None:
                 self.need(ready, State(found.id, Sort.READY), f"a health check of Kustomization/{layer.id} names {found.id}", at, "healthCheck")
-            elif not self._may_come_from_a_release(key[1]):
-                self.need(ready, State(name, Sort.LACKING), f"a health check of Kustomization/{layer.id} names {name}, which nothing applies", at,
-                          "healthCheck")
+            elif not self._may_come_from_a_release(key[1]) and not (key[0] == "CustomResourceDefinition" and self.releases):
+                self._lacks(ready, name, f"a health check of Kustomization/{layer.id} names {name}, which nothing applies", at, "healthCheck")
 
     def _may_come_from_a_release(self, namespace: str) -> bool:
         return any(r.target_namespace == namespace for r in self.releases.values())
@@ -180,6 +185,9 @@ class Graph:
 
     def _kind(self, layer: Layer, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
+        if group in _MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
+            self.assumed.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s brings it with its own Traefik")
+            return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
         place = partial(self.tree.place, manifest, "apiVersion")
@@ -190,11 +198,22 @@ class Graph:
             if self._unknown:
                 self.assumed.setdefault(name, f"{manifest.id}; a chart that isn't known here may install it")
             else:
-                self.need(state, State(name, Sort.LACKING), f"{why}, and nothing in the tree installs that kind", place, "kind")
+                self._lacks(state, name, f"{why}, and nothing in the tree installs that kind", place, "kind")
             return
         if any(isinstance(g, Manifest) and g.owner == layer.id for g in givers):
             return  # definitions are applied first
-        self._one_of(state, [(self._given(g), _by(g)) for g in givers], f"the kind {kind} ({group})", why, place, "kind", boot=True)
+        options = [(self._given(g), _by(g)) for g in givers]
+        if (self._unknown or self._open) and not any(isinstance(g, Manifest) for g in givers):
+            options.append((State("what isn't known here", Sort.EXISTS), "a chart or a part of the tree that isn't known here"))
+            self.net.add_node(options[-1][0])
+        self._one_of(state, options, f"the kind {kind} ({group})", why, place, "kind", boot=True)
+
+    def _lacks(self, state: State, name: str, why: str, place: Spot, how: str) -> None:
+        """Nothing in the tree gives *name*: a defect, unless not all of the tree is known, or the name itself isn't."""
+        if UNKNOWN in name or (self._open and how != "storage"):
+            self.assumed.setdefault(name.replace(UNKNOWN, "$"), state.id)
+        else:
+            self.need(state, State(name, Sort.LACKING), why, place, how)
 
     def _given(self, giver: Manifest | Release) -> State:
         return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Sort.READY)
@@ -220,7 +239,7 @@ class Graph:
         elif any(s.namespace == name for s in self.tree.adaptations.secrets) and not makers:
             self.assumed.setdefault(f"Namespace/{name}", manifest.id)
         else:
-            self.need(state, State(f"Namespace/{name}", Sort.LACKING), f"{why}, which nothing in the tree makes", place, "namespace")
+            self._lacks(state, f"Namespace/{name}", f"{why}, which nothing in the tree makes", place, "namespace")
 
     # -- objects -------------------------------------------------------------------------------------------------------
 
@@ -257,13 +276,15 @@ class Graph:
             if source is not None:
                 self.need(ready, self.exists(source), f"{manifest.id} takes its chart from {source.id}", at, "source")
             else:
-                self.need(ready, State("/".join(key), Sort.LACKING), f"{manifest.id} takes its chart from {'/'.join(key)}, which nothing applies", at, "source")
+                self._lacks(ready, "/".join(key), f"{manifest.id} takes its chart from {'/'.join(key)}, which nothing applies", at, "source")
         for index, other in enumerate(sequence(manifest.spec.get("dependsOn"))):
             other_id = f"HelmRelease/{mapping(other).get('namespace') or manifest.namespace}/{mapping(other).get('name')}"
             known = other_id in self.releases
-            self.need(ready, State(other_id, Sort.READY if known else Sort.LACKING),
-                      f"{manifest.id} depends on {other_id}" + ("" if known else ", which nothing applies"),
-                      partial(self.tree.place, manifest, "spec", "dependsOn", index), "dependsOn")
+            at = partial(self.tree.place, manifest, "spec", "dependsOn", index)
+            if known:
+                self.need(ready, State(other_id, Sort.READY), f"{manifest.id} depends on {other_id}", at, "dependsOn")
+            else:
+                self._lacks(ready, other_id, f"{manifest.id} depends on {other_id}, which nothing applies", at, "dependsOn")
         for ref_id in release.unread:
             self.assumed.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
         target = release.target_namespace
@@ -299,10 +320,10 @@ class Graph:
         if own is not None:
             self.need(ready, self.exists(own), f"{why} of the class {name}", place, "storage")
         elif name:
-            if any(r.role == "storage" for r in self.releases.values()) or self._unknown:
+            if any(r.role == "storage" for r in self.releases.values()) or self._unknown or self._open:
                 self.assumed.setdefault(f"StorageClass/{name}", why)
             else:
-                self.need(ready, State(f"StorageClass/{name}", Sort.LACKING), f"{why} of the class {name}, which nothing in the tree makes", place, "storage")
+                self._lacks(ready, f"StorageClass/{name}", f"{why} of the class {name}, which nothing in the tree makes", place, "storage")
 
     def _provider(self, ready: State, name: str, why: str, place: Spot, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""
@@ -348,6 +369,19 @@ class Graph:
                 if name in ("", str(release.value(fact["name"], fact["default"]))):
                     self.need(State(manifest.id, Sort.READY), State(release.manifest.id, Sort.READY),
                               f"{manifest.id} is served by {release.manifest.id}", partial(self.tree.place, manifest, "spec", "ingressClassName"), "serves", run=True)
+
+    def _controllers(self) -> None:
+        """While a controller of Flux is away, nothing that it does is done."""
+        found = {m.name: m for m in self.tree.of("Deployment") if m.name in ("source-controller", "kustomize-controller", "helm-controller")}
+        for layer in self.tree.layers.values():
+            for name in ("kustomize-controller", "source-controller"):
+                if name in found:
+                    self.need(State(f"Kustomization/{layer.id}", Sort.APPLIED), State(found[name].id, Sort.READY), f"{found[name].id} applies it" if
+                              name == "kustomize-controller" else f"{found[name].id} fetches what it is built from", self._at(layer), "controller", run=True)
+        for release in self.releases.values():
+            if "helm-controller" in found:
+                self.need(State(release.manifest.id, Sort.APPLIED), State(found["helm-controller"].id, Sort.READY),
+                          f"{found['helm-controller'].id} installs it", partial(self.tree.place, release.manifest), "controller", run=True)
 
     def _webhooks(self) -> None:
         """A webhook that fails closed stands before every object of its kinds: while its pods are away, nothing of them is applied."""

@@ -18,7 +18,10 @@ _OF_THE_CLUSTER = frozenset({
     "PriorityClass", "RuntimeClass", "CSIDriver", "APIService", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
     "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "GatewayClass",
     "VolumeSnapshotClass", "ClusterIssuer", "FlowSchema", "PriorityLevelConfiguration", "CertificateSigningRequest", "DeviceClass",
-    "ClusterSecretStore", "ClusterPolicy", "IPAddressPoolClass"})
+    "ClusterSecretStore", "ClusterExternalSecret", "ClusterGenerator", "ClusterPushSecret", "ClusterPolicy", "ClusterCleanupPolicy",
+    "CiliumLoadBalancerIPPool", "CiliumL2AnnouncementPolicy", "CiliumClusterwideNetworkPolicy", "CiliumBGPClusterConfig", "CiliumBGPPeerConfig",
+    "CiliumBGPAdvertisement", "CiliumNodeConfig", "ClusterImageCatalog", "VolumeSnapshotContent", "VolumeAttributesClass", "ServiceCIDR", "IPAddress",
+    "ProxyClass", "Connector", "ClusterTrustBundle", "NodeFeatureRule", "ResourceFlavor", "ClusterQueue"})
 
 
 @dataclass(eq=False)

@@ -92,8 +92,9 @@ def _compacted(schema: Body) -> Any:
         out["a"] = _compacted(schema["additionalProperties"])
     if isinstance(schema.get("items"), dict):
         out["i"] = _compacted(schema["items"])
-    if schema.get("required"):
-        out["r"] = schema["required"]
+    given = {k for k, v in schema.get("properties", {}).items() if isinstance(v, dict) and "default" in v}  # filled in before it is looked at
+    if required := [r for r in schema.get("required", []) if r not in given]:
+        out["r"] = required
     if schema.get("enum"):
         out["e"] = schema["enum"]
     elif "Possible enum values:" in schema.get("description", ""):  # the document has them in words only

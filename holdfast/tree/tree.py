@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +80,7 @@ class Tree:
         unreachable: manifest files that nothing applied reads.
         left_alone: folders that are test data for something else.
         charted: what charts render (see `helm.render`), for the releases whose ids are in *rendered*.
+        taken: the Kustomization objects that were followed, by id.
         chart_errors: releases whose chart can't be rendered, with helm's words.
         kubernetes: the version whose schemas count; the newest without one.
         not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
@@ -98,6 +101,7 @@ class Tree:
     charted: list[Manifest] = field(default_factory=list)
     rendered: set[str] = field(default_factory=set)
     chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
     @cached_property
     def objects(self) -> list[Manifest]:
@@ -227,17 +231,20 @@ def _path_of(body: Body) -> str:
 
 def _entry(repository: Repository, flux: list[tuple[str, Body]], wanted: str) -> tuple[Layer, str]:
     """The Kustomization that syncs the cluster, and how it was found."""
-    kustomizations = [(f, b) for f, b in flux if _is_kustomization(b) and not is_test_data(f)]
+    kustomizations = [(f, b) for f, b in flux if _is_kustomization(b)]
+    own = [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == "flux-system"] or \
+        [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == get(e[1], "metadata", "name")]
     found: dict[str, list[tuple[str, Body]]] = {}
-    for file, body in kustomizations:
+    for file, body in own or kustomizations:  # a path within some other repository can look as if it held its own file
         folder = _path_of(body)
-        if folder == "." or file.startswith(f"{folder}/"):
+        external = str(get(body, "spec", "sourceRef", "kind")) != "GitRepository" and get(body, "spec", "sourceRef", "name") != "flux-system"
+        if (folder == "." or file.startswith(f"{folder}/")) and not external:
             found.setdefault(folder, []).append((file, body))
     for file, body in flux:
         if body.get("kind") == "FluxInstance" and (path := get(body, "spec", "sync", "path")):
             found.setdefault(clean(str(path)), []).append((file, _of_instance(body)))
     if wanted:
-        return _named(repository, found, clean(wanted))
+        return _named(repository, found, flux, clean(wanted))
     # The outermost wins where one entry lies within another: the cluster is synced by the one that nothing else applies.
     tops = {f: e for f, e in found.items() if not any(o != f and (o == "." or f.startswith(f"{o}/")) for o in found)}
     if len(tops) == 1:
@@ -246,7 +253,7 @@ def _entry(repository: Repository, flux: list[tuple[str, Body]], wanted: str) ->
     if len(tops) > 1:
         raise UsageError(f"the tree has {len(tops)} Flux entries: {', '.join(f'{f} ({e[0][0]})' for f, e in sorted(tops.items()))}",
                          "name one: --entry FOLDER, or [flux] entry in .holdfast.toml")
-    return _without_sync(kustomizations)
+    return _without_sync(kustomizations, flux)
 
 
 def _outermost(entries: list[tuple[str, Body]]) -> tuple[str, Body]:
@@ -262,31 +269,36 @@ def _of_instance(body: Body) -> Body:
                      "sourceRef": {"kind": sync.get("kind", "GitRepository"), "name": name}}}
 
 
-def _named(repository: Repository, found: dict[str, list[tuple[str, Body]]], wanted: str) -> tuple[Layer, str]:
+def _named(repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str) -> tuple[Layer, str]:
     if wanted in found:
         return _layer(*_outermost(found[wanted])), f"{wanted}, as named"
     if wanted not in repository.folders:
         raise UsageError(f"there is no folder {wanted} in the tree", f"entries that were found: {', '.join(sorted(found)) or 'none'}")
-    return _made(wanted), f"{wanted}, as named (no Kustomization in the tree syncs it)"
+    return _made(wanted, flux), f"{wanted}, as named (no Kustomization in the tree syncs it)"
 
 
-def _without_sync(kustomizations: list[tuple[str, Body]]) -> tuple[Layer, str]:
+def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, Body]]) -> tuple[Layer, str]:
     """No Kustomization holds its own file: the entry is the one folder whose Kustomizations no other one applies."""
     folders = {posixpath.dirname(f) or "." for f, _ in kustomizations}
     applied = {_path_of(b) for _, b in kustomizations}
     tops = sorted(f for f in folders if not any(f == a or f.startswith(f"{a}/") for a in applied if a != "."))
     tops = [f for f in tops if not any(f.startswith(f"{t}/") for t in tops)]
     if len(tops) == 1:
-        return _made(tops[0]), f"{tops[0]}: its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
+        return _made(tops[0], flux), f"{tops[0]}: its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
     if len(tops) > 1:
         raise UsageError(f"the tree has no Kustomization that syncs it, and {len(tops)} folders that could be its entry: {', '.join(tops)}",
                          "name one: --entry FOLDER, or [flux] entry in .holdfast.toml")
     raise UsageError("the tree has no Flux entry: no Flux Kustomization was found in it", "name the folder that is applied: --entry FOLDER")
 
 
-def _made(folder: str) -> Layer:
+def _made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Layer:
+    """A Kustomization for an entry that the tree itself doesn't sync; its source is the one that most name and that the tree doesn't define."""
+    defined = {(b.get("kind"), get(b, "metadata", "name")) for _, b in flux or () if not _is_kustomization(b)}
+    refs = [mapping(get(b, "spec", "sourceRef")) for _, b in flux or () if _is_kustomization(b)]
+    named = Counter((str(r.get("kind") or "GitRepository"), str(r.get("name"))) for r in refs if (r.get("kind"), r.get("name")) not in defined)
+    kind, name = named.most_common(1)[0][0] if named else ("GitRepository", "flux-system")
     body = {"apiVersion": f"{KUSTOMIZE}/v1", "kind": "Kustomization", "metadata": {"name": "flux-system", "namespace": "flux-system"},
-            "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": "GitRepository", "name": "flux-system"}}}
+            "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}}}
     return Layer(Manifest(body, owner=""), folder)
 
 
@@ -297,7 +309,7 @@ def _layer(file: str, body: Body) -> Layer:
 def _source_rules(flux: list[tuple[str, Body]], root: Layer) -> str | None:
     """The ignore rules of the source that the entry reads."""
     name = get(root.spec, "sourceRef", "name")
-    for _, body in flux:
+    for _, body in sorted(flux, key=lambda e: not e[0].startswith(f"{root.folder}/")):  # another cluster of the repository may have one of that name
         if body.get("kind") in ("GitRepository", "OCIRepository") and get(body, "metadata", "name") == name:
             rules = get(body, "spec", "ignore")
             return rules if isinstance(rules, str) else None
@@ -309,29 +321,40 @@ def _walk(tree: Tree, builder: Builder, root: Layer) -> None:
     frontier = [root]
     tree.layers[root.id] = root
     while frontier:
-        found: list[Layer] = []
         built = builder.build([Request(layer.folder, layer.spec) for layer in frontier])
         for layer, one in zip(frontier, built, strict=True):
             _take(tree, layer, one)
-        for layer in frontier:
-            found += _next(tree, root, layer)
-        frontier = found
+        # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
+        known = list(tree.layers.values())
+        frontier = [new for layer in known for new in _next(tree, root, layer, last=False)] or \
+            [new for layer in known for new in _next(tree, root, layer, last=True)]
     _substitute_all(tree, list(tree.layers.values()))
 
 
-def _next(tree: Tree, root: Layer, layer: Layer) -> list[Layer]:
+def _next(tree: Tree, root: Layer, layer: Layer, *, last: bool) -> list[Layer]:
+    """The Kustomizations that a layer leads to. One that a variable of its hides waits for the others, and is said to be unread at the *last*."""
     found = []
     for manifest in layer.objects:
-        if not manifest.is_(KUSTOMIZE, "Kustomization"):
+        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in tree.taken):
             continue
-        _substitute_one(manifest, _values(tree, layer))
+        values = _values(tree, layer)
+        open_ = bool(layer.manifest.unknown) and _has_variable(manifest.body)
+        if open_ and not last:
+            continue
+        with suppress(ValueError, yaml.YAMLError):  # said when all of the layer is substituted
+            _substitute_one(manifest, _WithUnknown(values or {}) if layer.manifest.unknown else values)
+        tree.taken.add(manifest.id)
         new = Layer(manifest, clean(str(manifest.spec.get("path") or ".")), (*layer.way, layer.id))
         if new.id in tree.layers:
             if new.id == root.id and not root.way:
                 root.manifest = manifest
             continue
         tree.layers[new.id] = new
-        other = _other_source(root, layer, manifest)
+        if UNKNOWN in new.folder:
+            new.not_read = f"Kustomization {new.id} builds {new.folder.replace(UNKNOWN, '$')}, and what that stands for isn't in the tree"
+            tree.not_read.append(new.not_read)
+            continue
+        other = _other_source(tree, root, layer, manifest)
         if other:
             new.not_read = f"Kustomization {new.id} builds from {other}, which isn't this repository"
             tree.not_read.append(new.not_read)
@@ -343,15 +366,17 @@ def _next(tree: Tree, root: Layer, layer: Layer) -> list[Layer]:
     return found
 
 
-def _other_source(root: Layer, layer: Layer, manifest: Manifest) -> str:
+def _other_source(tree: Tree, root: Layer, layer: Layer, manifest: Manifest) -> str:
     """What another repository a Kustomization builds from; empty where it is this one."""
     mine = mapping(root.spec.get("sourceRef"))
     ref = mapping(manifest.spec.get("sourceRef"))
     home = str(root.manifest.meta.get("namespace") or "flux-system")
     own = (mine.get("kind", "GitRepository"), mine.get("namespace") or home, mine.get("name"))
     its = (ref.get("kind", "GitRepository"), ref.get("namespace") or manifest.meta.get("namespace") or home, ref.get("name"))
-    if own == its or not root.manifest.file:
+    if own == its or (not root.manifest.file and its[2] == own[2]):
         return ""
+    if not root.manifest.file and not any(m.kind == its[0] and m.name == its[2] for la in tree.layers.values() for m in la.objects):
+        return ""  # nothing in the tree says that this source is another repository
     twins = [m for m in layer.objects if m.kind == "GitRepository" and m.name == its[2]]
     origin = [m for m in layer.objects if m.kind == "GitRepository" and m.name == own[2]]
     if twins and origin and twins[0].spec.get("url") == origin[0].spec.get("url"):
@@ -386,6 +411,7 @@ def _values(tree: Tree, layer: Layer) -> dict[str, str] | None:
         return None
     values: dict[str, str] = {}
     here = layer.id.partition("/")[0]
+    layer.manifest.unknown = ()
     for ref in sequence(after.get("substituteFrom")):
         kind, name = str(mapping(ref).get("kind")), str(mapping(ref).get("name"))
         held = tree_object(tree, (kind, here, name))
@@ -444,6 +470,8 @@ def _substitute_all(tree: Tree, layers: Sequence[Layer]) -> None:
     for layer in layers:
         values = _values(tree, layer)
         if not values and not layer.manifest.unknown:
+            continue
+        if UNKNOWN in layer.folder:
             continue
         usable: dict[str, str] = _WithUnknown(values or {}) if layer.manifest.unknown else values or {}
         bad = [n for n in usable if not _NAME.match(n)]

@@ -119,3 +119,95 @@ def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
     assert all(f["latent"] for f in said["findings"])
     assert any(f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"])
     assert not any("tests/" in f["files"][0]["path"] for f in said["findings"])
+
+
+# -- sound trees that look odd -----------------------------------------------------------------------------------------------
+
+
+def source(name, kind="GitRepository"):
+    return {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "flux-system"},
+            "spec": {"interval": "10m", "url": f"https://example.org/{name}"}}
+
+
+def of(name, path, source_name="flux-system", **spec):
+    made = kustomization(name)
+    made["spec"] |= {"path": path, "sourceRef": {"kind": "GitRepository", "name": source_name}, **spec}
+    return made
+
+
+NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: web\n"
+ROUTE = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "elsewhere"}}
+
+
+def said(root, *arguments):
+    code, out, _ = check(root, "--format", "json", *arguments)
+    return code, json.loads(out)
+
+
+def test_a_path_within_another_repository_is_no_entry(tmp_path):
+    files = {"cluster/podinfo.yaml": yaml.dump_all([source("podinfo"), of("podinfo", "./", "podinfo"), of("apps", "./apps")]), "apps/ns.yaml": NAMESPACE}
+    code, found = said(written(tmp_path, files))
+    assert code == 0
+    assert found["entry"].startswith("cluster,")
+    assert sum("podinfo" in line for line in found["not_read"]) == 1
+
+
+def test_a_tree_that_something_else_syncs_knows_its_own_source(tmp_path):
+    files = {"kubernetes/flux/ks.yaml": yaml.dump(of("apps", "./kubernetes/apps")),
+             "kubernetes/apps/crds.yaml": yaml.dump_all([source("crds"), of("crds", "./config/crd", "crds")]), "kubernetes/apps/ns.yaml": NAMESPACE}
+    root = written(tmp_path, files)
+    (root / "cluster" / "flux.yaml").unlink()
+    code, found = said(root)
+    assert code == 0, found["findings"]
+    assert any("crds" in line for line in found["not_read"])
+
+
+def test_what_an_unread_part_may_bring_is_taken_to_exist(tmp_path):
+    files = {"cluster/k.yaml": yaml.dump_all([source("infra"), of("infra", "./", "infra"), of("apps", "./apps", dependsOn=[{"name": "infra"}])]), "apps/w.yaml": yaml.dump(ROUTE)}
+    code, found = said(written(tmp_path, files))
+    assert code == 0, found["findings"]
+    assert {"the kind Widget (example.org)", "Namespace/elsewhere"} <= set(found["assumed"])
+
+
+def test_without_an_unread_part_the_same_is_missing(tmp_path):
+    code, found = said(written(tmp_path, {"cluster/k.yaml": yaml.dump(of("apps", "./apps")), "apps/w.yaml": yaml.dump(ROUTE)}))
+    assert code == 1
+    assert {f["rule"] for f in found["findings"]} == {"apply.missing-kind", "apply.missing-namespace"}
+
+
+@pytest.mark.parametrize("inline", [{}, {"OTHER": "x"}])
+def test_a_variable_from_outside_the_tree_is_marked_and_not_judged(tmp_path, inline):
+    spec = {"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "cluster-secrets"}], "substitute": inline}}
+    claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: '${NS}'}\nspec: {accessModes: [ReadWriteOnce], storageClassName: '${CLASS}'}\n"
+    code, found = said(written(tmp_path, {"cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **spec), of("more", "./${CLUSTER}/x")]), "apps/p.yaml": claim}))
+    assert "Secret/flux-system/cluster-secrets" in found["assumed"]
+    assert not [f for f in found["findings"] if "unknown" in f["what"]]
+    assert code in (0, 1)
+
+
+def test_a_path_that_a_later_config_map_fills_in_is_built(tmp_path):
+    late = {"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "settings"}]}}
+    settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: flux-system}\ndata: {CLUSTER: home}\n"
+    files = {"cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **late), of("conf", "./conf")]), "conf/s.yaml": settings,
+             "apps/k.yaml": yaml.dump(of("home", "./parts/${CLUSTER}")), "parts/home/ns.yaml": NAMESPACE}
+    code, found = said(written(tmp_path, files))
+    assert code == 0, found["findings"]
+    assert found["not_read"] == []
+    assert "flux-system/home" in [i for layer in found["boot"]["layers"] for i in layer]
+
+
+def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path):
+    files = {".holdfast.toml": "[check]\npromises = ['longhorn-backup']\n", "cluster/k.yaml": yaml.dump(of("infra", "./infra")),
+             "infra/kustomization.yaml": "resources: ['https://example.org/longhorn.yaml']\n"}
+    code, found = said(written(tmp_path, files))
+    assert code == 0, found["findings"]
+    assert found["claims"]["longhorn-backup"]["verdict"] == "unproven"
+
+
+def test_a_source_that_is_down_freezes_everything(tmp_path):
+    _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json")
+    assert len([n for n in json.loads(out)["frozen"] if n.startswith("Kustomization/")]) == 8
+    _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "flux-system", "--format", "json")
+    found = json.loads(out)
+    assert len([n for n in found["frozen"] if n.startswith("Kustomization/")]) == 8
+    assert not found["stopped"], "running workloads continue"

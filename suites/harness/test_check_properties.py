@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -138,7 +139,9 @@ NASTY = [
     "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {name: x, namespace: default}\nspec: {groups: [5, {rules: [5, {alert: [], expr: {}}]}]}\n",
     "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: [1]\nstringData: {a: {b: c}}\n", "? [a, b]\n: {c: d}\n", "a: 0x\nb: 1_\nc: .inf\nd: 2024-99-99\n",
 ]
-HOSTILE = ["resources: [{out}/secret.txt]", "resources: [../../../../../../../../../../../..{out}/secret.txt]", "configMapGenerator:\n- name: a\n  files: [x={out}/secret.txt]",
+HOSTILE = ["generators: ['{{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {{name: x}}, files: [{out}/secret.txt]}}']",
+           "ConfigMapGenerator:\n- name: a\n  files: [x={out}/secret.txt]", "Resources: [{out}/secret.txt]", "generators: [folder]",
+           "resources: [{out}/secret.txt]", "resources: [../../../../../../../../../../../..{out}/secret.txt]", "configMapGenerator:\n- name: a\n  files: [x={out}/secret.txt]",
            "configMapGenerator:\n- name: a\n  envs: [{out}/secret.txt]", "generators:\n- |-\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  metadata: {{name: a}}\n  files: [{out}/secret.txt]",
            "generators: [gen.yaml]", "transformers: [gen.yaml]", "patches:\n- path: {out}/secret.txt", "replacements:\n- path: {out}/secret.txt", "openapi:\n  path: {out}/secret.txt",
            "crds: [{out}/secret.txt]", "resources: [link.yaml]", "resources: [linked]", "configurations: [{out}/secret.txt]", "components: [{out}]", "bases: [{out}]",
@@ -166,10 +169,35 @@ def test_a_hostile_tree_reads_nothing_from_outside(tmp_path, text):
     root = tmp_path / "tree"
     gen = f"apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata:\n  name: a\nfiles: [{outside}/secret.txt]\n"
     written(root, {"hostile/kustomization.yaml": text.format(out=outside) + "\n", "hostile/gen.yaml": gen, "hostile/hostile.txt": f"a: {outside}/secret.txt\n",
+                   "hostile/folder/kustomization.yaml": "resources: [../gen.yaml]\n",
                    "cluster/k.yaml": yaml.dump(kustomization("hostile")).replace("./parts/hostile", "./hostile")})
     (root / "hostile" / "link.yaml").symlink_to(outside / "secret.txt")
     (root / "hostile" / "linked").symlink_to(outside)
     assert MARKER not in survives(root, {})
+
+
+def test_a_patch_of_flux_has_no_path(tmp_path):
+    (tmp_path / "secret.txt").write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: default}}\ndata: {{a: {MARKER}}}\n")
+    k = kustomization("hostile")
+    k["spec"]["patches"] = [{"path": str(tmp_path / "secret.txt"), "target": {"kind": "ConfigMap"}}]
+    files = {"cluster/k.yaml": yaml.dump(k), "parts/hostile/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\n"}
+    assert MARKER not in survives(tmp_path / "tree", files)
+
+
+def test_the_trees_own_git_settings_run_nothing(tmp_path):
+    root = written(tmp_path / "tree", {})
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "a"], check=True)
+    for key in ("core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "diff.external", "core.hooksPath"):
+        subprocess.run([*git, "config", key, f"touch {tmp_path}/pwned"], check=True)
+    (root / ".git" / "config").open("a").write(
+        f'[extensions]\npartialClone = origin\n[remote "origin"]\nurl = ext::sh -c touch% {tmp_path}/pwned\npromisor = true\n[protocol "ext"]\nallow = always\n')
+    for tree_object in (root / ".git" / "objects").glob("??/*"):
+        tree_object.unlink()
+    survives(root, {})
+    assert not (tmp_path / "pwned").exists()
 
 
 @settings(max_examples=25, deadline=None)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.boot import Blocked
+from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Hit, Said, Severity, hit, rule
 from holdfast.tree.graph import GIVEN_CLASSES, Sort, State, config_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
@@ -16,6 +17,7 @@ from holdfast.tree.roles import boot_of, graph_of
 from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
 
 FAMILY = "apply"
+_OF_ONE_POD = frozenset({"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "batch.kubernetes.io/job-name", "job-name"})  # Kubernetes sets them
 _LACKING = {
     "dependsOn": ("apply.missing-dependency", "apply what it depends on, or take the dependency out"),
     "kind": ("apply.missing-kind", "apply the CRD first: in this Kustomization, or in one that this one depends on"),
@@ -205,14 +207,22 @@ def patch_on_nothing(tree: Tree) -> Iterator[Said]:
             body = read(tree.sources, file)
             for index, patch in enumerate([*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
                 target = mapping(mapping(patch).get("target"))
-                if target and body.get("kind") != "Component" and not any(_targeted(target, m) for m in layer.objects):
+                if target and body.get("kind") != "Component" and not _for_any(patch) and not any(_targeted(target, m) for m in layer.objects):
                     yield Hit(file, (tree.sources.place(file, path=("patches", index)),), f"a patch of {file} targets {_target_text(target)}, and there is none",
                               latent=layer.latent)
         for index, patch in enumerate(sequence(layer.spec.get("patches"))):
             target = mapping(mapping(patch).get("target"))
-            if target and not any(_targeted(target, m) for m in layer.objects):
+            # One that a parent puts into all of its children need not meet something in each of them.
+            shared = [la for la in tree.all_layers() if patch in sequence(la.spec.get("patches"))]
+            if target and not _for_any(patch) and not any(_targeted(target, m) for la in shared for m in la.objects):
                 yield Hit(layer.manifest.id, (tree.place(layer.manifest, "spec", "patches", index),),
                           f"a patch of {layer.manifest.id} targets {_target_text(target)}, and there is none", latent=layer.latent)
+
+
+def _for_any(patch: object) -> bool:
+    """Whether a patch needs no target in the end: it takes it away, or is for whatever there is of a kind (no name)."""
+    named = mapping(mapping(patch).get("target")).get("name")
+    return not named or "$patch: delete" in str(mapping(patch).get("patch"))
 
 
 def _target_text(target: dict[str, object]) -> str:
@@ -243,8 +253,17 @@ def _targeted(target: dict[str, object], manifest: Manifest) -> bool:
 
 
 def _without_releases(tree: Tree, namespace: str) -> bool:
-    """Whether all of a namespace is in the tree: no chart installs into it, and no controller is known to make Secrets everywhere."""
+    """Whether all of a namespace is in the tree: no chart installs into it, nothing unread does, and it isn't one that Kubernetes or k3s fills."""
+    if namespace in ("kube-system", "kube-public") or any(la.not_read or la.error for la in tree.layers.values()):
+        return False
+    if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
+        return False
     return not any(r.target_namespace == namespace and r.manifest.id not in tree.rendered for r in releases(tree))
+
+
+def whole_namespace(tree: Tree, namespace: str) -> bool:
+    """Whether every pod and Service of a namespace is in the tree."""
+    return _without_releases(tree, namespace) and not _custom_pods(tree, namespace)
 
 
 @rule("apply.missing-config", FAMILY, Severity.BREAKS_APPLY, why="the pods wait in ContainerCreating until it exists", do="add it, or mend the name")
@@ -256,7 +275,8 @@ def missing_config(tree: Tree) -> Iterator[Said]:
                 continue
             near = [m.name for m in tree.of(kind) if m.namespace == manifest.namespace and _alike(m.name, name)]
             elsewhere = [m.namespace for m in tree.of(kind) if m.name == name]
-            if near or (kind == "ConfigMap" and _without_releases(tree, manifest.namespace)):
+            whole = _without_releases(tree, manifest.namespace) and not _custom_pods(tree, manifest.namespace)
+            if near or (kind == "ConfigMap" and whole):
                 more = f"; did you mean {near[0]}?" if near else f"; there is one in the namespace {elsewhere[0]}" if elsewhere else ""
                 yield hit(tree, manifest, f"the pods of {manifest.id} need {kind}/{manifest.namespace}/{name}, which nothing in the tree makes{more}", *path)
 
@@ -275,7 +295,7 @@ def missing_account(tree: Tree) -> Iterator[Said]:
     for manifest in tree.workloads():
         name = manifest.pod.get("serviceAccountName")
         if isinstance(name, str) and name != "default" and ("ServiceAccount", manifest.namespace, name) not in tree.by_key \
-                and _without_releases(tree, manifest.namespace):
+                and _without_releases(tree, manifest.namespace) and not _custom_pods(tree, manifest.namespace):
             yield hit(tree, manifest, f"{manifest.id} runs as the ServiceAccount {name}, which nothing in the tree makes", *manifest.pod_path,
                       "serviceAccountName")
 
@@ -298,6 +318,7 @@ def service_without_pods(tree: Tree) -> Iterator[Said]:
         wanted = mapping(service.spec.get("selector"))
         if not wanted or not _without_releases(tree, service.namespace) or _custom_pods(tree, service.namespace):
             continue
+        wanted = {k: v for k, v in wanted.items() if k not in _OF_ONE_POD}
         pods = [m for m in tree.workloads_in(service.namespace) if matches({"matchLabels": wanted}, m.pod_labels)]
         if not pods:
             yield hit(tree, service, f"{service.id} selects {_labels(wanted)}, and no pod in {service.namespace} has that", "spec", "selector")
@@ -354,7 +375,7 @@ def ingress_class(tree: Tree) -> Iterator[Said]:
             return
     for ingress in tree.of("Ingress") if classes else []:
         name = ingress.spec.get("ingressClassName")
-        if isinstance(name, str) and name not in classes:
+        if isinstance(name, str) and name not in {*classes, "traefik"} and UNKNOWN not in name:  # traefik is k3s' own
             yield hit(tree, ingress, f"{ingress.id} is of the class {name}; installed: {', '.join(sorted(classes))}", "spec", "ingressClassName")
 
 
@@ -425,5 +446,6 @@ def wrong_namespace(tree: Tree) -> Iterator[Said]:
         for path, ref in named:
             kind, name = str(ref.get("kind")), str(ref.get("name"))
             elsewhere = [m for m in tree.of(kind) if m.name == name]
-            if elsewhere and (kind, manifest.namespace, name) not in tree.by_key and not ref.get("optional"):
+            # A Secret may well be put there by hand; that the tree has one of its name elsewhere says little.
+            if kind == "ConfigMap" and len(elsewhere) == 1 and (kind, manifest.namespace, name) not in tree.by_key and not ref.get("optional"):
                 yield hit(tree, manifest, f"{manifest.id} reads {kind}/{manifest.namespace}/{name}, but the tree has it in {elsewhere[0].namespace}", *path)

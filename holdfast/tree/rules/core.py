@@ -21,7 +21,7 @@ def unknown_charts(tree: Tree, *roles: str) -> Iterator[Doubt]:
     """What can't be judged in these parts of the tree: charts without declared facts."""
     for release in releases(tree):
         layer = tree.layers.get(release.manifest.owner)
-        if not release.known and layer and role(tree, layer) in roles:
+        if not release.known and release.manifest.id not in tree.rendered and layer and role(tree, layer) in roles:
             yield Doubt(f"{release.manifest.id}: the chart {release.chart or 'that it names'} isn't known here, so what it creates wasn't judged")
 
 

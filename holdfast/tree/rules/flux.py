@@ -67,7 +67,7 @@ def prune(tree: Tree) -> Iterator[Said]:
 
 
 @rule("flux.remediation", "auto-recovery", Severity.BREAKS_CLAIM, why="after one failed install or upgrade a release without retries stays as it is until somebody looks",
-      do="set install.remediation.retries and upgrade.remediation.retries")
+      do="set install.remediation.retries and upgrade.remediation.retries", promise=True)
 def remediation(tree: Tree) -> Iterator[Said]:
     """Releases that never try again."""
     if not releases(tree):

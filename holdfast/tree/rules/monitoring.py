@@ -11,6 +11,7 @@ from holdfast.tree.graph import Sort, State
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, layers, role, states_of, storage_states
+from holdfast.tree.rules.apply import whole_namespace
 from holdfast.tree.tree import Tree
 
 _STACK = "kube-prometheus-stack"
@@ -249,7 +250,7 @@ def target(tree: Tree) -> Iterator[Said]:
     """Monitors that take nothing that exists, or a port that isn't there."""
     for monitor in _monitors(tree):
         spaces = _namespaces(monitor)
-        if spaces is None or any(r.target_namespace in spaces for r in releases(tree)):
+        if spaces is None or not all(whole_namespace(tree, s) for s in spaces):
             continue
         if monitor.kind == "ServiceMonitor":
             candidates = [s for s in tree.of("Service") if s.namespace in spaces and matches(monitor.spec.get("selector"), mapping(s.meta.get("labels")))]

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Absent, Hit, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.releases import releases
@@ -88,19 +89,23 @@ def tls(tree: Tree) -> Iterator[Said]:
     made = {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
     if not tree.of("Ingress"):
         yield Absent("the tree has no Ingress")
+    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
     for ingress in tree.of("Ingress"):
         blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
         covered = {str(h) for b in blocks for h in sequence(b.get("hosts"))}
         for index, one in enumerate(sequence(ingress.spec.get("rules"))):
             host = mapping(one).get("host")
             wild = "*." + str(host).partition(".")[2]
-            if host and host not in covered and wild not in covered:
+            by_router = any(str(k).endswith(("router.tls", "router.entrypoints")) for k in mapping(ingress.meta.get("annotations")))
+            if host and host not in covered and wild not in covered and not by_router:
                 yield hit(tree, ingress, f"{ingress.id} answers for {host} without TLS", "spec", "rules", index, "host")
         issued = any(str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/")) for k in mapping(ingress.meta.get("annotations")))
         for index, block in enumerate(blocks):
             name = (ingress.namespace, str(block.get("secretName")))
-            known = ("Secret", *name) in tree.by_key or name in stated or name in made or issued or any(
-                m.namespace == name[0] and m.name == name[1] for m in tree.of("ExternalSecret", "SealedSecret"))
+            known = ("Secret", *name) in tree.by_key or name in stated or name in made or issued or UNKNOWN in name[1] or any(
+                m.namespace == name[0] and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
+                for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret"))
+            known = known or any(m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName")) for m in tree.objects)
             if block.get("secretName") and not known:
                 yield hit(tree, ingress, f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states", "spec", "tls", index, "secretName")
             elif block.get("secretName"):

@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Doubt, Hit, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import MAX_BYTES, Place
 from holdfast.tree.roles import FLUX, role
+from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree, in_chart
 
 FAMILY = "security"
@@ -49,17 +50,21 @@ def secret(tree: Tree) -> Iterator[Said]:
     """Secret objects and known tokens in plain text, in any file; the value is never shown."""
     count = 0
     for name in tree.repository.files:
-        text = tree.repository.text(name)
+        raw = tree.repository.raw(name)
+        text = tree.repository.text(name) if not raw.startswith((b"\xff\xfe", b"\xfe\xff")) else raw.decode("utf-16", errors="replace")
         if "\0" in text[:4096]:
-            continue
+            continue  # a picture, an archive
+        if len(raw) > MAX_BYTES:
+            yield Doubt(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         count += 1
-        encrypted = re.search(r"^sops:|^\s+\"sops\":", text, re.MULTILINE) is not None
         if _HINT.search(text):
             yield from _tokens(name, text)
-        if name.endswith((".yaml", ".yml")) and not encrypted and not in_chart(tree.repository, name) and re.search(r"^\s*kind:\s*[\"']?Secret\b", text, re.MULTILINE):
+        manifest = name.endswith((".yaml", ".yml")) and not in_chart(tree.repository, name)
+        if manifest and re.search(r"^\s*[\"']?kind[\"']?:\s*[\"']?Secret\b", text, re.MULTILINE):
             yield from _secrets(tree, name)
-        elif not encrypted and (name.endswith(_TEXT) or "." not in name):
-            yield from _fields(name, text)
+        if name.endswith(_TEXT) or "." not in name:
+            yield from _fields(name, text, documents=manifest)
+    yield from (Doubt(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd)
     yield Shown(f"{count} files read for secrets, keys and tokens")
 
 
@@ -113,11 +118,22 @@ def _is_secret(value: str, *, encoded: bool) -> bool:
     return bool(value.strip()) and not value.strip().startswith(("${", "ENC[", "<")) and value.strip().lower() not in ("changeme", "placeholder", "example", "todo")
 
 
-def _fields(name: str, text: str) -> Iterator[Hit]:
+def _fields(name: str, text: str, *, documents: bool) -> Iterator[Hit]:
     """``password: …`` with a value that looks like one: long enough, and not a word, a path, a reference or a placeholder."""
     if name.endswith(".md") or not _FIELD_HINT.search(text):
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = text.splitlines()
+    left_out: set[int] = set()
+    begin = 0
+    for number in [i for i, line in enumerate(lines) if line.startswith("---")] + [len(lines)] if documents else [len(lines)]:
+        part = "\n".join(lines[begin:number])
+        # What SOPS has encrypted, and Secrets, which are looked at as such.
+        if re.search(r"^sops:|^\s*\"sops\":", part, re.MULTILINE) or (documents and re.search(r"^kind:\s*[\"']?Secret\b", part, re.MULTILINE)):
+            left_out |= set(range(begin, number))
+        begin = number
+    for number, line in enumerate(lines, 1):
+        if number - 1 in left_out:
+            continue
         found = _FIELD.match(line) if _FIELD_HINT.search(line) else None
         named = found and found[1].lower() == "secret" and re.fullmatch(r"[a-z0-9][-a-z0-9.]*", found[2])  # an object's name
         if found and not named and not _NO_SECRET.match(found[2]) and not re.search(r"(?i)name|ref|file|path|existing|key:$", line.split(found[1])[0]) and _mixed(found[2]):
@@ -148,6 +164,7 @@ def cluster_admin(tree: Tree) -> Iterator[Said]:
                 yield Shown(f"{who} has {name}, stated" if who in stated else f"{who} has {name}: Flux applies everything")
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
+    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
     yield Shown("no other account has all rights")
 
 
