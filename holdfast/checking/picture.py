@@ -64,7 +64,7 @@ def _needs(tree: Tree) -> list[tuple[str, str]]:
     for one in tree.layers.values():
         states = (State(f"Kustomization/{one.id}", Sort.DEFINED), State(f"Kustomization/{one.id}", Sort.APPLIED))
         for state in states:
-            for other in graph.net.successors(state) if state in graph.net else ():
+            for other in graph.net.below.get(state, {}):
                 owner = next((la.id for la in tree.layers.values() if other.id == f"Kustomization/{la.id}"), None)
                 if owner is None:
                     owner = next((m.owner for m in tree.objects if m.id == other.id), None)

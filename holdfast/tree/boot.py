@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import networkx as nx
 
 from holdfast.tree.graph import Graph, Need, Sort, State
 from holdfast.tree.manifest import Manifest, mapping
@@ -72,36 +71,38 @@ class Down:
     stopped: dict[str, tuple[Step, ...]]
 
 
-def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> set[State]:
-    """The states that can never come true: *broken* ones, loops, and all that needs them. *skip* names the needs that don't count."""
+def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> tuple[set[State], dict[State, int]]:
+    """The states that can never come true - *broken* ones, loops, and all that needs them - and of the others how many Kustomizations lie below.
+
+    *skip* names the needs that don't count.
+    """
     net = graph.net
-    missing = {s: sum(1 for o in net.successors(s) if not getattr(graph.needs(s, o), skip)) for s in net}
-    waiting_for_any = {s: missing[s] > 0 for s in net if s.sort is Sort.ANY}
-    lost = set(broken)
-    come: set[State] = set()
-    queue = deque(s for s in net if s not in lost and not missing[s] and s.sort is not Sort.LACKING)
+    counting = {s: [o for o, need in others.items() if not getattr(need, skip)] for s, others in net.below.items()}
+    missing = {s: min(1, len(o)) if s.sort is Sort.ANY else len(o) for s, o in counting.items()}
+    lost, depth = set(broken), dict[State, int]()
+    queue = [(int(s.sort is Sort.APPLIED), s) for s in net if not missing[s] and s.sort is not Sort.LACKING]
+    heapq.heapify(queue)
     while queue:
-        state = queue.popleft()
-        if state in come or state in lost:
+        level, state = heapq.heappop(queue)
+        if state in depth or state in lost:
             continue
-        come.add(state)
-        for above in net.predecessors(state):
-            if getattr(graph.needs(above, state), skip) or above in come or above in lost:
+        depth[state] = level
+        for above in net.above[state]:
+            if above in depth or above in lost or getattr(net.below[above][state], skip):
                 continue
             missing[above] -= 1
-            if missing[above] <= 0 or waiting_for_any.get(above):
-                queue.append(above)
-    return set(net) - come
+            if missing[above] <= 0:  # the last of its needs to come true is the deepest
+                heapq.heappush(queue, (level + (above.sort is Sort.APPLIED), above))
+    return set(net) - set(depth), depth
 
 
 def boot(graph: Graph) -> Boot:
     """Starts the tree from nothing, as kustomize-controller would."""
-    never = _reached(graph, (), skip="run")
+    never, depth = _reached(graph, (), skip="run")
     ids = list(graph.tree.layers)
     applied = {i: State(f"Kustomization/{i}", Sort.APPLIED) for i in ids}
     blocked = [i for i in ids if applied[i] in never]
     unready = [i for i in ids if i not in blocked and State(f"Kustomization/{i}", Sort.READY) in never]
-    depth = _depths(graph, never)
     found: dict[int, list[str]] = {}
     for i in ids:
         if i not in blocked:
@@ -110,29 +111,15 @@ def boot(graph: Graph) -> Boot:
                 _by_cause(graph, never, unready, Sort.READY))
 
 
-def _depths(graph: Graph, never: set[State]) -> dict[State, int]:
-    """How many Kustomizations lie below each state that comes true."""
-    good: nx.DiGraph[State] = nx.DiGraph()
-    good.add_nodes_from(s for s in graph.net if s not in never)
-    good.add_edges_from((a, b) for a, b, edge in graph.net.edges(data="need") if a not in never and b not in never and not edge.run)
-    depth: dict[State, int] = {}
-    try:
-        order = [{s} for s in nx.topological_sort(good)]
-    except nx.NetworkXUnfeasible:  # "one of several" may point back: such states count as one
-        parts = nx.condensation(good)
-        order = [parts.nodes[p]["members"] for p in nx.topological_sort(parts)]
-    for members in reversed(order):
-        below = max((depth[o] for m in members for o in good.successors(m) if o not in members), default=0)
-        above = below + any(m.sort is Sort.APPLIED for m in members)
-        depth.update(dict.fromkeys(members, above))
-    return depth
-
-
 def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tuple[Blocked, ...]:
     """Each cause once, with all that it holds back, in the order of the tree."""
+    if not ids:
+        return ()
+    import networkx as nx  # noqa: PLC0415  a tenth of a second that only a tree with a defect needs
+
     bad = nx.DiGraph()
     bad.add_nodes_from(never)
-    bad.add_edges_from((a, b) for a, b in graph.net.edges if a in never and b in never and not graph.needs(a, b).run)
+    bad.add_edges_from((a, b) for a in never for b, need in graph.net.below[a].items() if b in never and not need.run)
     loops = {s for part in nx.strongly_connected_components(bad) if len(part) > 1 for s in part}
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:
@@ -225,8 +212,7 @@ def down(graph: Graph, seeds: list[Manifest]) -> Down:
     ref = mapping(root.spec.get("sourceRef")) if root else {}
     if root and f"{ref.get('kind')}/{root.manifest.namespace}/{ref.get('name')}" in taken:
         broken |= {State(f"Kustomization/{i}", Sort.APPLIED) for i, layer in graph.tree.layers.items() if not layer.not_read}
-    before = _reached(graph, (), skip="boot")
-    lost = _reached(graph, broken, skip="boot") - before
+    lost = _reached(graph, broken, skip="boot")[0] - _reached(graph, (), skip="boot")[0]
     why = _reasons(graph, lost, broken)
     frozen, unready, stopped = {}, {}, {}
     for layer in graph.tree.layers:
@@ -256,7 +242,7 @@ def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
             here = queue.popleft()
             if here in broken:
                 return _steps(graph, _back(before, here))
-            for other in sorted(graph.net.successors(here)):
+            for other in sorted(graph.net.below[here]):
                 if other in lost and other not in before and not graph.needs(here, other).boot:
                     before[other] = here
                     queue.append(other)
@@ -275,7 +261,7 @@ def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple
             return _steps(graph, _back(before, here))
         if here not in graph.net:
             continue
-        for other in sorted(graph.net.successors(here)):
+        for other in sorted(graph.net.below[here]):
             if other not in before:
                 before[other] = here
                 queue.append(other)

@@ -25,6 +25,7 @@ from holdfast.tree.sources import Loader, Sources
 
 _TIMEOUT_S = 120
 _MANY_FILES = 1500
+_KEPT = 2000  # builds in the cache
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
@@ -108,6 +109,9 @@ class Builder:
         self._folder.cleanup()
         if self._parsers:
             self._parsers.shutdown(wait=False, cancel_futures=True)
+        if self.cache and self.cache.is_dir():
+            for old in sorted(self.cache.glob("*.json"), key=lambda p: p.stat().st_mtime)[:-_KEPT]:
+                old.unlink(missing_ok=True)
 
     def build(self, requests: list[Request]) -> list[Built]:
         """All of *requests*, in their order."""
@@ -130,8 +134,8 @@ class Builder:
             built.error, built.place = str(error), error.place
             return built
         kept = self._kept(request, closure, content)
-        if kept is not None and kept.exists():
-            built.objects = json.loads(kept.read_bytes())
+        if kept is not None and (known := _from_before(kept)) is not None:
+            built.objects = known
             return built
         text = self._run(built, content)
         if not built.error:
@@ -280,6 +284,15 @@ class Builder:
         if name not in self._hashes:
             self._hashes[name] = hashlib.sha256(self.repository.raw(name)).hexdigest()
         return self._hashes[name]
+
+
+def _from_before(path: Path) -> list[tuple[Body, str, str]] | None:
+    """What was rendered before; None where nothing was, or it can't be read any more."""
+    try:
+        found: list[tuple[Body, str, str]] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def _keep(path: Path, text: str) -> None:

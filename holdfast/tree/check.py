@@ -14,7 +14,8 @@ from holdfast.tree.findings import RULES, Absent, Doubt, Finding, Hit, Outside, 
 from holdfast.tree.helm import render
 from holdfast.tree.repository import Place
 from holdfast.tree.roles import graph_of
-from holdfast.tree.tree import Tree, read
+from holdfast.tree.tree import Tree
+from holdfast.tree.walk import read
 
 for _module in pkgutil.iter_modules(rules.__path__):
     importlib.import_module(f"{rules.__name__}.{_module.name}")

@@ -1,7 +1,7 @@
 """Who needs whom in a tree, each need with its reason and its place: what must exist, be applied or be ready before what.
 
 A node is a state of an object (`State`); an edge says that one state can't come true without the other. Where one of several
-things is enough, a state of the sort ``ANY`` stands between. Loops, chains and layers are networkx' work.
+things is enough, a state of the sort ``ANY`` stands between.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
-
-import networkx as nx
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
@@ -82,12 +80,42 @@ class Need:
         return self.spot if isinstance(self.spot, Place) else self.spot()
 
 
+class Net:
+    """States and their needs, both ways."""
+
+    def __init__(self) -> None:
+        self.below: dict[State, dict[State, Need]] = {}
+        self.above: dict[State, list[State]] = {}
+
+    def add(self, state: State) -> None:
+        """A state, if it isn't there yet."""
+        self.below.setdefault(state, {})
+        self.above.setdefault(state, [])
+
+    def join(self, state: State, other: State, need: Need) -> None:
+        """*state* needs *other*; the first reason stays."""
+        self.add(state)
+        self.add(other)
+        if other not in self.below[state]:
+            self.below[state][other] = need
+            self.above[other].append(state)
+
+    def __contains__(self, state: State) -> bool:
+        return state in self.below
+
+    def __iter__(self) -> Iterator[State]:
+        return iter(self.below)
+
+    def __len__(self) -> int:
+        return len(self.below)
+
+
 class Graph:
     """The needs of everything that a tree applies."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.net: nx.DiGraph[State] = nx.DiGraph()
+        self.net = Net()
         self.assumed: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in releases(tree)}
         self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.rendered]
@@ -105,14 +133,13 @@ class Graph:
 
     def need(self, state: State, other: State, why: str, place: Spot, how: str, *, boot: bool = False, run: bool = False) -> None:
         """*state* can't come true without *other*; the first reason for it stays."""
-        if not self.net.has_edge(state, other):
-            self.net.add_edge(state, other, need=Need(why, place, how, boot, run))
+        self.net.join(state, other, Need(why, place, how, boot, run))
 
     def exists(self, manifest: Manifest) -> State:
         """The state in which an object is there."""
         state = State(manifest.id, Sort.EXISTS)
         owner = manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
-        if state not in self.net or not self.net.out_degree(state):
+        if not self.net.below.get(state):
             stage = Sort.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Sort.APPLIED
             self.need(state, State(owner, stage), f"{owner} applies it", partial(self.tree.place, manifest), "owns", boot=True)
         return state
@@ -205,7 +232,7 @@ class Graph:
         options = [(self._given(g), _by(g)) for g in givers]
         if (self._unknown or self._open) and not any(isinstance(g, Manifest) for g in givers):
             options.append((State("what isn't known here", Sort.EXISTS), "a chart or a part of the tree that isn't known here"))
-            self.net.add_node(options[-1][0])
+            self.net.add(options[-1][0])
         self._one_of(state, options, f"the kind {kind} ({group})", why, place, "kind", boot=True)
 
     def _lacks(self, state: State, name: str, why: str, place: Spot, how: str) -> None:
@@ -412,8 +439,7 @@ class Graph:
 
     def needs(self, state: State, other: State) -> Need:
         """Why *state* needs *other*."""
-        found: Need = self.net.edges[state, other]["need"]
-        return found
+        return self.net.below[state][other]
 
 
 def _own(manifest: Manifest) -> str:

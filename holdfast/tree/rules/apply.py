@@ -158,7 +158,7 @@ def _chained(tree: Tree, blocked: Blocked) -> Hit:
 def _causes(tree: Tree, how: str) -> Iterator[Said]:
     graph = graph_of(tree)
     for lacking in sorted(s for s in graph.net if s.sort is Sort.LACKING):
-        needers = sorted(s for s in graph.net.predecessors(lacking) if graph.needs(s, lacking).how == how)
+        needers = sorted(s for s in graph.net.above[lacking] if graph.needs(s, lacking).how == how)
         if not needers:
             continue
         needs = [graph.needs(s, lacking) for s in needers]

@@ -1,0 +1,118 @@
+"""The variables of a Kustomization (``postBuild``), and putting them into what it renders."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from holdfast.tree.envsubst import UNKNOWN, substitute
+from holdfast.tree.manifest import Manifest, mapping, sequence
+from holdfast.tree.sources import Loader, load_text
+from holdfast.tree.tree import Layer, Tree, tree_object
+
+_DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def values_of(tree: Tree, layer: Layer) -> dict[str, str] | None:
+    """The variables of a Kustomization; None where it substitutes nothing."""
+    after = mapping(layer.spec.get("postBuild"))
+    if not after:
+        return None
+    values: dict[str, str] = {}
+    here = layer.id.partition("/")[0]
+    layer.manifest.unknown = ()
+    for ref in sequence(after.get("substituteFrom")):
+        kind, name = str(mapping(ref).get("kind")), str(mapping(ref).get("name"))
+        held = tree_object(tree, (kind, here, name))
+        if held is None:
+            layer.manifest.unknown += (f"{kind}/{here}/{name}",) if not mapping(ref).get("optional") else ()
+            continue
+        values |= _data(held)
+    inline = mapping(after.get("substitute"))
+    return values | {str(k): str(v).replace("\n", "") for k, v in inline.items()}
+
+
+def _data(manifest: Manifest) -> dict[str, str]:
+    found = {}
+    encoded = manifest.kind == "Secret"
+    for key, value in mapping(manifest.body.get("data")).items():
+        text = str(value)
+        if "sops" in manifest.body or text.startswith("ENC["):
+            text = f"{UNKNOWN}{key}"
+        elif encoded:
+            try:
+                text = base64.b64decode(text, validate=True).decode()
+            except ValueError:
+                text = f"{UNKNOWN}{key}"
+        found[str(key)] = text.replace("\n", "")
+    for key, value in mapping(manifest.body.get("stringData")).items():
+        text = str(value)
+        found[str(key)] = f"{UNKNOWN}{key}" if text.startswith("ENC[") else text
+    return found
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes as kustomize does: a text of several lines as a block, and in quotes what any YAML would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *Loader.yaml_implicit_resolvers.get(k, [])]
+                                   for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}}
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None))
+
+
+class WithUnknown(dict[str, str]):
+    """Variables of which some come from outside the tree: what isn't known is marked, not taken for empty."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ARG002  every name has a value here
+        return super().get(key) if super().__contains__(key) else f"{UNKNOWN}{key}"
+
+
+def substitute_all(tree: Tree, layers: Sequence[Layer]) -> None:
+    """Puts the variables into all that the layers render; what Flux would fail on is the layer's error."""
+    for layer in layers:
+        values = values_of(tree, layer)
+        if not values and not layer.manifest.unknown:
+            continue
+        if UNKNOWN in layer.folder:
+            continue
+        usable: dict[str, str] = WithUnknown(values or {}) if layer.manifest.unknown else values or {}
+        bad = [n for n in usable if not _NAME.match(n)]
+        if bad:
+            layer.error = layer.error or f"'{bad[0]}' in postBuild is no name of a variable: letters, digits and _ only"
+        for manifest in layer.objects:
+            try:
+                substitute_one(manifest, usable)
+            except (ValueError, yaml.YAMLError) as error:
+                layer.error = layer.error or f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
+
+
+def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
+    """Puts *values* into one object, unless it says that it wants none. Raises ValueError or YAMLError where that can't be done."""
+    if not values and not isinstance(values, WithUnknown):
+        return  # without a variable Flux leaves the text alone, also what is escaped in it
+    for part in ("labels", "annotations"):
+        if mapping(manifest.meta.get(part)).get(_DISABLED) == "disabled":
+            return
+    if not has_variable(manifest.body):
+        return
+    text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
+    replaced = load_text(substitute(text, values if values is not None else {}))
+    if isinstance(replaced, dict):
+        manifest.replace(replaced)
+
+
+def has_variable(value: Any) -> bool:
+    """Whether anything in a value is written as a variable."""
+    if isinstance(value, str):
+        return "${" in value or "$$" in value
+    if isinstance(value, dict):
+        return any(has_variable(k) or has_variable(v) for k, v in value.items())
+    return isinstance(value, list) and any(has_variable(v) for v in value)

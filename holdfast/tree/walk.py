@@ -1,0 +1,169 @@
+"""Reads a tree from its entry outwards: what is reached, by what way, what each Kustomization renders, and what isn't reached."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from holdfast.tree.adaptations import Adaptations
+from holdfast.tree.build import Builder, Built, Request, Tool
+from holdfast.tree.entry import entry_of, flux_documents, is_kustomization, layer_of, made, path_of, source_rules
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.references import FILES, Closure
+from holdfast.tree.repository import Repository, is_test_data
+from holdfast.tree.sources import Sources
+from holdfast.tree.tree import KUSTOMIZE, Layer, Tree, clean, in_chart
+from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
+
+
+def read(repository: Repository, tool: Tool, adaptations: Adaptations, *, entry: str = "", cache: Path | None = None) -> Tree:
+    """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
+    sources = Sources(repository)
+    tree = Tree(repository, sources, adaptations, tool)
+    flux = flux_documents(sources)
+    root, tree.entry = entry_of(repository, flux, entry or adaptations.entry)
+    packed = repository.packed
+    rules = source_rules(flux, root)
+    if rules is not None:
+        packed = repository.packed_with(rules)
+    tree.root = root
+    with Builder(repository, sources, tool, packed, cache) as builder:
+        _walk(tree, builder, root)
+        _read_latent(tree, builder, flux)
+    tree.not_read += [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
+    return tree
+
+
+def _walk(tree: Tree, builder: Builder, root: Layer) -> None:
+    """From the entry outwards, everything that is known to be next side by side."""
+    frontier = [root]
+    tree.layers[root.id] = root
+    while frontier:
+        built = builder.build([Request(layer.folder, layer.spec) for layer in frontier])
+        for layer, one in zip(frontier, built, strict=True):
+            _take(tree, layer, one)
+        # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
+        known = list(tree.layers.values())
+        frontier = [new for layer in known for new in _next(tree, root, layer, last=False)] or \
+            [new for layer in known for new in _next(tree, root, layer, last=True)]
+    substitute_all(tree, list(tree.layers.values()))
+
+
+def _next(tree: Tree, root: Layer, layer: Layer, *, last: bool) -> list[Layer]:
+    """The Kustomizations that a layer leads to. One that a variable of its hides waits for the others, and is said to be unread at the *last*."""
+    found = []
+    for manifest in layer.objects:
+        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in tree.taken):
+            continue
+        values = values_of(tree, layer)
+        open_ = bool(layer.manifest.unknown) and has_variable(manifest.body)
+        if open_ and not last:
+            continue
+        with suppress(ValueError, yaml.YAMLError):  # said when all of the layer is substituted
+            substitute_one(manifest, WithUnknown(values or {}) if layer.manifest.unknown else values)
+        tree.taken.add(manifest.id)
+        new = Layer(manifest, clean(str(manifest.spec.get("path") or ".")), (*layer.way, layer.id))
+        if new.id in tree.layers:
+            if new.id == root.id and not root.way:
+                root.manifest = manifest
+            continue
+        tree.layers[new.id] = new
+        if UNKNOWN in new.folder:
+            new.not_read = f"Kustomization {new.id} builds {new.folder.replace(UNKNOWN, '$')}, and what that stands for isn't in the tree"
+            tree.not_read.append(new.not_read)
+            continue
+        other = _other_source(tree, root, layer, manifest)
+        if other:
+            new.not_read = f"Kustomization {new.id} builds from {other}, which isn't this repository"
+            tree.not_read.append(new.not_read)
+        elif get(manifest.spec, "kubeConfig"):
+            new.not_read = f"Kustomization {new.id} applies to another cluster (spec.kubeConfig)"
+            tree.not_read.append(new.not_read)
+        else:
+            found.append(new)
+    return found
+
+
+def _other_source(tree: Tree, root: Layer, layer: Layer, manifest: Manifest) -> str:
+    """What another repository a Kustomization builds from; empty where it is this one."""
+    mine = mapping(root.spec.get("sourceRef"))
+    ref = mapping(manifest.spec.get("sourceRef"))
+    home = str(root.manifest.meta.get("namespace") or "flux-system")
+    own = (mine.get("kind", "GitRepository"), mine.get("namespace") or home, mine.get("name"))
+    its = (ref.get("kind", "GitRepository"), ref.get("namespace") or manifest.meta.get("namespace") or home, ref.get("name"))
+    if own == its or (not root.manifest.file and its[2] == own[2]):
+        return ""
+    if not root.manifest.file and not any(m.kind == its[0] and m.name == its[2] for la in tree.layers.values() for m in la.objects):
+        return ""  # nothing in the tree says that this source is another repository
+    twins = [m for m in layer.objects if m.kind == "GitRepository" and m.name == its[2]]
+    origin = [m for m in layer.objects if m.kind == "GitRepository" and m.name == own[2]]
+    if twins and origin and twins[0].spec.get("url") == origin[0].spec.get("url"):
+        return ""
+    return f"{its[0]} {its[1]}/{its[2]}"
+
+
+def _take(tree: Tree, layer: Layer, built: Built) -> None:
+    """What a build came to, as the layer's objects."""
+    layer.built, layer.error = built, built.error
+    if built.not_read:
+        layer.not_read = f"Kustomization {layer.id}: {built.not_read}" if not layer.latent else f"{layer.folder}: {built.not_read}"
+        tree.not_read.append(layer.not_read)
+    labels, notes = (mapping(get(layer.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
+    files = _touching(built.closure)
+    for body, file, by in built.objects:
+        for key, extra in (("labels", labels), ("annotations", notes)):
+            if extra:
+                body.setdefault("metadata", {}).setdefault(key, {}).update(extra)
+        layer.objects.append(Manifest(body, file, by, files, layer.id, layer.latent))
+
+
+def _touching(closure: Closure) -> tuple[str, ...]:
+    """The files of a build that can hold patches, innermost first."""
+    return tuple(sorted((f for f in closure.files - closure.opaque if f.endswith((".yaml", ".yml"))), reverse=True))
+
+
+def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> None:
+    """What lies in the repository and isn't applied: built and kept apart."""
+    used: set[str] = set()
+    folders: set[str] = set()
+    for layer in tree.layers.values():
+        if layer.built:
+            used |= {*layer.built.closure.files, *layer.built.closure.kustomizations}
+            folders |= set(layer.built.closure.folders)
+    roots = sorted({posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used})
+    aside = [r for r in roots if is_test_data(f"{r}/x")]
+    tree.left_alone = _tops(aside)
+    roots = [r for r in roots if r not in aside]
+    spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
+    closures = {r: Closure(tree.sources, r) for r in roots}
+    inner = {f for r, c in closures.items() for f in c.folders if f != r}
+    layers = []
+    for root in (r for r in roots if r not in inner):
+        file, body = spec.get(root, ("", {}))
+        kind = get(closures[root].sources.bodies(closures[root].kustomizations[0]), 0, 1, "kind") if closures[root].kustomizations else None
+        if kind != "Component":
+            layer = layer_of(file, body) if body else made(root)
+            layer.latent, layer.folder = True, root
+            layers.append(layer)
+    for layer, one in zip(layers, builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in layers]), strict=True):
+        _take(tree, layer, one)
+        used |= {*one.closure.files, *one.closure.kustomizations}
+    tree.latent = layers
+    tree.unreachable = [f for f in tree.repository.files if f.endswith((".yaml", ".yml")) and f not in used and not is_test_data(f)
+                        and _is_manifest(tree, f)]
+
+
+def _is_manifest(tree: Tree, file: str) -> bool:
+    text = tree.repository.text(file)
+    if in_chart(tree.repository, file):
+        return False
+    return bool(re.search(r"^apiVersion:", text, re.MULTILINE) and re.search(r"^kind:", text, re.MULTILINE))
+
+
+def _tops(folders: list[str]) -> list[str]:
+    return [f for f in folders if not any(o != f and f.startswith(f"{o}/") for o in folders)]
