@@ -29,7 +29,7 @@ smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compare
 smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
 	@$(VENV)/bin/python -m suites.registry
 
-oracle: $(VENV)/.ready   ## holdfast's build of Kustomizations against the package that kustomize-controller itself uses
+oracle: $(VENV)/.ready   ## builds and charts against the programs that Flux itself uses
 	@$(VENV)/bin/python -m pytest suites/oracle -q -n 2
 
 schemas:         ## the Kubernetes schemas of `holdfast check`, from the OpenAPI document that the k8s.io/kubernetes module holds

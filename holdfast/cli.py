@@ -44,7 +44,7 @@ _TREE = CHECKOUT / "fixtures" / "gitops"
 
 
 @app.command()
-def verify(  # noqa: PLR0917  a command line
+def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a run can end
     lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName = "",
     select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
     claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the tests of this claim id (again for more).")] = None,
@@ -83,12 +83,18 @@ def verify(  # noqa: PLR0917  a command line
                 codes.append(_pytest(run, ("bootstrap", "faults"), select, claim or [], smoke=smoke, prepare=run.begin_lane))
         finally:
             _end(run, keep=keep or reuse)
+    if pytest.ExitCode.INTERRUPTED in codes:
+        reporting.make(folder, console)
+        console.print("stopped; what is left is healed or removed by the next start", style="yellow")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if any(code not in (*_GOES_ON, pytest.ExitCode.USAGE_ERROR) for code in codes):
+        raise UsageError("pytest stopped by itself: not every suite was run", "mend what the lines above name, then run again")
     if all(code == pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
         raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
     if pytest.ExitCode.USAGE_ERROR in codes:
         raise UsageError("pytest can't use this selection", "see the lines above; holdfast verify --help")
-    if not any(read_file(folder / "journal.jsonl").of("collected")):
-        raise UsageError("the suites can't be collected", "mend what the lines above name, then run again")
+    if len(list(read_file(folder / "journal.jsonl").of("collected"))) < sum(code != pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
+        raise UsageError("the suites can't all be collected", "mend what the lines above name, then run again")
     _, found = reporting.make(folder, console)
     code = exit_code(found, require or [])
     if expect:

@@ -120,7 +120,7 @@ class Plugin:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """broke = failed, unproven = error, not exercised = skipped."""
-        if any(name == "unproven" for name, _ in report.user_properties):
+        if any(name == "unproven" for name, _ in getattr(report, "user_properties", ())):  # pytest asks about collection too
             return ("error", "U", "UNPROVEN") if report.when != "teardown" else None
         if report.failed and report.when == "call":
             return "failed", "B", "BROKE"

@@ -219,9 +219,10 @@ def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], n
 
 
 def lacking(findings: list[Finding], required: Iterable[str]) -> set[str]:
-    """The required claims (or ``all``) that were not exercised."""
+    """The required claims (or ``all``) that were not exercised; where a cluster shows a claim too, the tree alone is not enough."""
     required = set(required)
-    exercised = {f.claim for f in findings if f.verdict is not Verdict.NOT_EXERCISED}
+    left = {f.claim for f in findings if f.verdict is Verdict.NOT_EXERCISED}
+    exercised = {f.claim for f in findings if f.verdict is not Verdict.NOT_EXERCISED} - left
     return (required - {"all"}) - exercised | ({f.claim for f in findings} - exercised if "all" in required else set())
 
 

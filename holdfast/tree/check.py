@@ -87,7 +87,8 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
                 raise
             broken_rules.append(f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})")
             found = [Doubt(broken_rules[-1])]
-        unread = [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in tree.layers.values() if la.error or la.not_read]
+        gaps = [la for la in tree.layers.values() if la.error or la.not_read]
+        unread = tree.opened + [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in gaps]
         if unread:  # what isn't there may lie in what wasn't read
             found = [Doubt(f"{s.reason}, and {unread[0]}") if isinstance(s, Absent) else s for s in found]
         if one.promise and not promised(tree, one.claim):
@@ -133,7 +134,7 @@ def _verdict(tree: Tree, claim: str, said: list[Hit | Doubt | Shown | Absent | O
         return Verdict("not exercised", _first(kinds[Absent]))
     unread = [layer for layer in tree.layers.values() if layer.error or layer.not_read]
     doubts = [_first(kinds[Doubt])] if kinds[Doubt] else []
-    doubts += [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread]
+    doubts += tree.opened + [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread]
     if doubts:
         return Verdict("unproven", "; ".join(doubts))
     return Verdict("held", "; ".join(dict.fromkeys(s.text for s in kinds[Shown] if isinstance(s, Shown))) or "the rules found nothing against it")

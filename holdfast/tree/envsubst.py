@@ -147,7 +147,10 @@ def _part(value: str, arguments: list[str]) -> str:
     if len(numbers) > 1:
         length = numbers[1] or 0
         end = len(whole) + length if length < 0 else begin + length
-    return whole[begin:end].decode(errors="replace") if end >= begin else ""
+    try:
+        return whole[begin:end].decode() if end >= begin else ""
+    except UnicodeDecodeError:
+        raise SubstitutionError("a part of a value cuts a letter in two") from None
 
 
 def _replaced(value: str, operator: str, arguments: list[str]) -> str:

@@ -30,7 +30,8 @@ GIVEN_GROUPS = frozenset({
     "resource.k8s.io", "helm.cattle.io", "k3s.cattle.io"})  # the last two are k3s'
 
 
-_MAYBE_GIVEN_GROUPS = frozenset({"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io"})  # with k3s' own Traefik
+# With k3s' own Traefik; by many a storage chart.
+_MAYBE_GIVEN_GROUPS = frozenset({"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io", "snapshot.storage.k8s.io"})
 
 
 class Sort(StrEnum):
@@ -154,7 +155,9 @@ class Graph:
         self.need(applied, defined, "its definitions come first", place, "owns")
         for index, other in enumerate(layer.depends_on):
             at = self._at(layer, "spec", "dependsOn", index)
-            if other in self.tree.layers:
+            if mapping(sequence(layer.spec.get("dependsOn"))[index]).get("readyExpr"):
+                self.assumed.setdefault(f"the readyExpr of {me} for Kustomization/{other}", me)
+            elif other in self.tree.layers:
                 self.need(defined, State(f"Kustomization/{other}", Sort.READY), f"{me} depends on Kustomization/{other}", at, "dependsOn")
             else:
                 self._lacks(defined, f"Kustomization/{other}", f"{me} depends on Kustomization/{other}, which nothing applies", at, "dependsOn")
@@ -196,6 +199,8 @@ class Graph:
             name = f"{key[0]}/{key[1]}/{key[2]}"
             if found is not None:
                 self.need(ready, State(found.id, Sort.READY), f"a health check of Kustomization/{layer.id} names {found.id}", at, "healthCheck")
+            elif key[1] in ("kube-system", "kube-public") or key[1] in self.tree.custom_namespaces:
+                self.assumed.setdefault(name, f"a health check of Kustomization/{layer.id}")
             elif not self._may_come_from_a_release(key[1]) and not (key[0] == "CustomResourceDefinition" and self.releases):
                 self._lacks(ready, name, f"a health check of Kustomization/{layer.id} names {name}, which nothing applies", at, "healthCheck")
 
@@ -213,7 +218,7 @@ class Graph:
     def _kind(self, layer: Layer, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
         if group in _MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
-            self.assumed.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s brings it with its own Traefik")
+            self.assumed.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
             return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
@@ -258,7 +263,7 @@ class Graph:
         makers = [m for m in self.tree.of("Namespace") if m.name == name]
         if any(m.owner == layer.id for m in makers):
             return
-        options = [(self.exists(m), f"Kustomization/{m.owner}") for m in makers]
+        options = [(self.exists(m), _by(m)) for m in makers]
         options += [(State(r.manifest.id, Sort.READY), r.manifest.id) for r in self.releases.values()
                     if r.target_namespace == name and get(r.manifest.spec, "install", "createNamespace") is True and r.manifest is not manifest]
         if options:
@@ -272,10 +277,13 @@ class Graph:
 
     def _object(self, manifest: Manifest) -> None:
         exists, ready = self.exists(manifest), State(manifest.id, Sort.READY)
+        flux = manifest.group.endswith(".toolkit.fluxcd.io")
+        if manifest.suspended and flux:
+            states = [ready, State(manifest.id, Sort.DEFINED)] if manifest.kind == "Kustomization" else [State(manifest.id, Sort.APPLIED)]
+            for state in states if manifest.kind in ("Kustomization", "HelmRelease") else ():
+                self.need(state, State(f"{manifest.id}, suspended", Sort.LACKING), f"{manifest.id} is suspended",
+                          partial(self.tree.place, manifest, "spec", "suspend"), "suspend", boot=True)
         if manifest.is_(KUSTOMIZE, "Kustomization"):
-            if manifest.suspended:
-                self.need(ready, State(f"{manifest.id}, suspended", Sort.LACKING), f"{manifest.id} is suspended", partial(self.tree.place, manifest, "spec", "suspend"),
-                          "suspend", boot=True)
             return
         self.need(ready, exists, "it must be there", partial(self.tree.place, manifest), "owns")
         if manifest.id in self.releases:
@@ -344,8 +352,11 @@ class Graph:
         if none or name in GIVEN_CLASSES or self._provider(ready, name, why, place):
             return
         own = self.storage_class(name)
+        volume = next((m for m in self.tree.of("PersistentVolume") if str(m.spec.get("storageClassName") or "") == name), None)
         if own is not None:
             self.need(ready, self.exists(own), f"{why} of the class {name}", place, "storage")
+        elif volume is not None:
+            self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", place, "storage")
         elif name:
             if any(r.role == "storage" for r in self.releases.values()) or self._unknown or self._open:
                 self.assumed.setdefault(f"StorageClass/{name}", why)
@@ -419,7 +430,7 @@ class Graph:
             for index, hook in enumerate(sequence(config.body.get("webhooks"))):
                 backend = self._backend(mapping(hook))
                 if mapping(hook).get("failurePolicy") != "Ignore" and backend is not None:
-                    self._guard(partial(_guards, mapping(hook)), State(backend.id, Sort.READY),
+                    self._guard(partial(self._guards, mapping(hook)), State(backend.id, Sort.READY),
                                 f"the webhook of {config.id} ({backend.id})", partial(self.tree.place, config, "webhooks", index), own=backend)
 
     def _backend(self, hook: Body) -> Manifest | None:
@@ -427,6 +438,15 @@ class Graph:
         found = self.tree.by_key.get(("Service", str(service.get("namespace")), str(service.get("name"))))
         selector = {"matchLabels": mapping(found.spec.get("selector"))} if found is not None else {}
         return next((m for m in self.tree.workloads_in(found.namespace) if matches(selector, m.pod_labels)), None) if found is not None else None
+
+    def _guards(self, hook: Body, manifest: Manifest) -> bool:
+        """Whether a webhook stands before an object: by its rules, and by the labels of the object and of its namespace."""
+        if not _takes(hook, manifest):
+            return False
+        space = next((m for m in self.tree.of("Namespace") if m.name == manifest.namespace), None)
+        labels = {"kubernetes.io/metadata.name": manifest.namespace, **(mapping(space.meta.get("labels")) if space is not None else {})}
+        of_space = not manifest.namespace or matches(hook.get("namespaceSelector"), labels)
+        return of_space and matches(hook.get("objectSelector"), mapping(manifest.meta.get("labels")))
 
     def _guard(self, takes: Callable[[Manifest], bool], backend: State, what: str, place: Spot, own: Manifest | None = None) -> None:
         for layer in self.tree.layers.values():
@@ -447,7 +467,9 @@ def _own(manifest: Manifest) -> str:
 
 
 def _by(giver: Manifest | Release) -> str:
-    return f"Kustomization/{giver.owner}" if isinstance(giver, Manifest) else giver.manifest.id
+    if isinstance(giver, Manifest):
+        return giver.owner if giver.by == "HelmChart" else f"Kustomization/{giver.owner}"
+    return giver.manifest.id
 
 
 def _definitions(tree: Tree, known: Any) -> dict[tuple[str, str], list[Manifest | Release]]:
@@ -488,15 +510,24 @@ def _stated(fact: Body, manifest: Manifest) -> bool:
     return f"{manifest.group}/{manifest.kind}" in fact.get("kinds", []) or manifest.group in fact.get("groups", [])
 
 
-def _guards(hook: Body, manifest: Manifest) -> bool:
+def _plural(kind: str) -> str:
+    """The resource's name of a kind, as nearly all kinds have it."""
+    name = kind.lower()
+    if name == "endpoints" or name.endswith("ies"):
+        return name
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
+
+
+def _takes(hook: Body, manifest: Manifest) -> bool:
     """Whether a webhook's rules take an object that is created or changed."""
-    plural = f"{manifest.kind.lower()}s" if not manifest.kind.lower().endswith(("s", "y")) else \
-        f"{manifest.kind.lower()[:-1]}ies" if manifest.kind.endswith("y") else f"{manifest.kind.lower()}es"
+    plural = _plural(manifest.kind)
     for rule in map(mapping, sequence(hook.get("rules"))):
         operations = sequence(rule.get("operations"))
         if ({manifest.group, "*"} & set(map(str, sequence(rule.get("apiGroups"))))) and ({plural, "*", "*/*"} & set(map(str, sequence(rule.get("resources"))))) \
                 and ({"CREATE", "UPDATE", "*"} & set(map(str, operations))):
-            return not hook.get("namespaceSelector") and not hook.get("objectSelector")
+            return True
     return False
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.repository import Place
 from holdfast.tree.sources import load_text
@@ -37,10 +37,25 @@ def render(tree: Tree, helm: str, charts: Path | None) -> None:
         if not helm:
             tree.not_read.append(f"{release.manifest.id}: its chart {found} wasn't rendered, since there is no helm")
             continue
+        if inside and (lacking := _to_fetch(tree, inside)):
+            tree.not_read.append(f"{release.manifest.id}: its chart {found} needs {', '.join(lacking)}, which would have to be fetched")
+            continue
         if release.unread:
             tree.not_read.append(f"{release.manifest.id}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree")
         _rendered(tree, release, helm, found, inside=bool(inside))
     tree.refresh()
+    for manifest in tree.charted:
+        if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io"):
+            tree.not_read.append(f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed")
+            tree.opened.append(tree.not_read[-1])
+
+
+def _to_fetch(tree: Tree, folder: str) -> list[str]:
+    """The dependencies of a chart that aren't vendored: source-controller fetches them."""
+    body = next((b for _, b in tree.sources.bodies(f"{folder}/Chart.yaml")), {})
+    named = [str(mapping(d).get("name")) for d in sequence(body.get("dependencies"))]
+    there = tree.repository.below(f"{folder}/charts")
+    return [n for n in named if not any(f.startswith((f"{folder}/charts/{n}/", f"{folder}/charts/{n}-")) for f in there)]
 
 
 def _in_tree(tree: Tree, release: Release) -> str:
@@ -74,8 +89,12 @@ def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bo
         else:
             source = Path(chart)
         (folder / "values.yaml").write_text(json.dumps(release.values, default=str))
-        command = [helm, "template", str(own.spec.get("releaseName") or own.name)[:53], str(source), "--namespace", release.target_namespace,
-                   "--values", str(folder / "values.yaml"), "--include-crds"]
+        skips = get(own.spec, "install", "crds") == "Skip" or get(own.spec, "install", "skipCRDs") is True
+        named = [posixpath.normpath(str(v).lstrip("/")) for v in sequence(get(own.spec, "chart", "spec", "valuesFiles")) if inside]
+        more = [str(source / posixpath.relpath(v, chart)) for v in named if v.startswith(f"{chart}/")]
+        command = [helm, "template", release.name[:53], str(source), "--namespace", release.target_namespace,
+                   *(part for file in more for part in ("--values", file)), "--values", str(folder / "values.yaml"),
+                   *([] if skips else ["--include-crds"])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, cwd=folder,
                                   env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
@@ -110,5 +129,5 @@ def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manife
 def _placed(body: Body, release: Release, at: Place) -> Manifest:
     made = Manifest(body, at.file, "HelmChart", owner=release.manifest.id, at=at)
     if made.namespace and "namespace" not in made.meta:
-        body.setdefault("metadata", {})["namespace"] = release.target_namespace
+        made.replace({**body, "metadata": {**made.meta, "namespace": release.target_namespace}})
     return made

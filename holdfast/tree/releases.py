@@ -59,6 +59,12 @@ class Release:
         return str(self.manifest.spec.get("targetNamespace") or self.manifest.namespace)
 
     @property
+    def name(self) -> str:
+        """The name of the release in Helm."""
+        target = self.manifest.spec.get("targetNamespace")
+        return str(self.manifest.spec.get("releaseName") or (f"{target}-{self.manifest.name}" if target else self.manifest.name))
+
+    @property
     def role(self) -> str:
         return str(self.facts.get("role", ""))
 
@@ -71,12 +77,13 @@ class Release:
             before = get(self.values, *str(facts.get("crds_enabled_before", "")).split("."))
             if not (said if said is not None else before if before is not None else facts.get("crds_default", True)):
                 return []
-        if facts and "Skip" in (get(self.manifest.spec, "install", "crds"), get(self.manifest.spec, "install", "skipCRDs") and "Skip"):
+        install = mapping(self.manifest.spec.get("install"))
+        if facts and not facts.get("crds_in_templates") and (install.get("crds") == "Skip" or install.get("skipCRDs") is True):
             return []
         return [str(g) for g in facts.get("groups", [])]
 
     def value(self, dotted: str, default: Any = None) -> Any:
-        """A value by its dotted path."""
+        """A value by its dotted path; *default*, the chart's own, where the values don't say (see `unread`: then it may still be another)."""
         found = get(self.values, *dotted.split(".")) if dotted else None
         return default if found is None else found
 

@@ -116,19 +116,19 @@ class Sources:
                 found.append((source.line, body))
         return found
 
-    def place(self, file: str, kind: str = "", name: str = "", path: Sequence[Step] = ()) -> Place:
+    def place(self, file: str, kind: str = "", name: str = "", path: Sequence[Step] = (), namespace: str = "") -> Place:
         """The line of a field of an object in *file*, or of the nearest thing above it that stands there."""
-        found = self.find(file, kind, name)
+        found = self.find(file, kind, name, namespace)
         if found is None:
             return Place(file, 1)
         return Place(file, _line(found, path)[0])
 
-    def find(self, file: str, kind: str, name: str) -> yaml.Node | None:
+    def find(self, file: str, kind: str, name: str, namespace: str = "") -> yaml.Node | None:
         """The node of an object in *file*; where names were changed on the way, the one whose name is part of the new one."""
         candidates = list(self._objects(file, kind))
-        for node in candidates:
-            if scalar(node, "metadata", "name") == name:
-                return node
+        named = [n for n in candidates if scalar(n, "metadata", "name") == name]
+        if named:
+            return next((n for n in named if scalar(n, "metadata", "namespace") == namespace), named[0])
         near = [n for n in candidates if (own := scalar(n, "metadata", "name")) and own in name]
         return max(near, key=lambda n: len(scalar(n, "metadata", "name")), default=candidates[0] if len(candidates) == 1 else None)
 
@@ -141,9 +141,16 @@ class Sources:
                 if isinstance(items, yaml.SequenceNode):
                     yield from (n for n in items.value if scalar(n, "kind") == kind)
 
-    def depth(self, file: str, kind: str, name: str, path: Sequence[Step]) -> int:
+    def value(self, file: str, kind: str, name: str, path: Sequence[Step], namespace: str = "") -> str | None:
+        """The text of a scalar of an object in *file*; None where there is none."""
+        node = self.find(file, kind, name, namespace)
+        for key in path:
+            node = child(node, key)
+        return str(node.value) if isinstance(node, yaml.ScalarNode) else None
+
+    def depth(self, file: str, kind: str, name: str, path: Sequence[Step], namespace: str = "") -> int:
         """How many steps of *path* stand in the object in *file*."""
-        found = self.find(file, kind, name)
+        found = self.find(file, kind, name, namespace)
         return _line(found, path)[1] if found else -1
 
 

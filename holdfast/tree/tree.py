@@ -9,11 +9,14 @@ from functools import cached_property
 
 from holdfast.tree.adaptations import Adaptations
 from holdfast.tree.build import Built, Tool
-from holdfast.tree.manifest import Body, Key, Manifest, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, get, sequence
 from holdfast.tree.repository import Place, Repository
 from holdfast.tree.sources import Sources, Step
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification"))
+
+
+_WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret", "ClusterSecret", "ResourceSet"})
 
 
 @dataclass(eq=False)
@@ -67,6 +70,7 @@ class Tree:
         unreachable: manifest files that nothing applied reads.
         left_alone: folders that are test data for something else.
         charted: what charts render (see `helm.render`), for the releases whose ids are in *rendered*.
+        opened: why claims about all of the tree are in doubt, besides layers that weren't read.
         taken: the Kustomization objects that were followed, by id.
         chart_errors: releases whose chart can't be rendered, with helm's words.
         kubernetes: the version whose schemas count; the newest without one.
@@ -89,6 +93,7 @@ class Tree:
     rendered: set[str] = field(default_factory=set)
     chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
+    opened: list[str] = field(default_factory=list)
 
     @cached_property
     def objects(self) -> list[Manifest]:
@@ -145,8 +150,11 @@ class Tree:
     @cached_property
     def custom_namespaces(self) -> frozenset[str]:
         """The namespaces with a custom resource that an operator may make pods of."""
-        return frozenset(m.namespace for m in self.objects if m.namespace and "." in m.group and
-                         not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com")))
+        foreign = [m for m in self.objects if "." in m.group and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))]
+        if any(m.kind in _WRITE_EVERYWHERE for m in foreign):
+            return frozenset(m.namespace for m in self.objects)
+        return frozenset(m.namespace for m in foreign if m.namespace) | \
+            frozenset(m.namespace for m in self.objects if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager"))
 
     def layer_of(self, manifest: Manifest) -> Layer | None:
         if manifest.owner.startswith("HelmRelease/"):
@@ -159,15 +167,35 @@ class Tree:
         if manifest.at is not None:
             return manifest.at
         kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
-        best = self.sources.place(manifest.file, kind, name, () if manifest.by else path)
-        deep = self.sources.depth(manifest.file, kind, name, path) if not manifest.by else 0
-        if deep >= len(path):
+        space = str(manifest.meta.get("namespace") or "")
+        best = self.sources.place(manifest.file, kind, name, () if manifest.by else path, space)
+        deep = self.sources.depth(manifest.file, kind, name, path, space) if not manifest.by else 0
+        changed = deep >= len(path) and self._changed(manifest, path, space)
+        if deep >= len(path) and not changed:
             return best
+        base = best
         for file in reversed(manifest.patches):
             there = self.sources.depth(file, manifest.kind, manifest.name, path)
-            if there > deep:
+            if file != manifest.file and (there > deep or (there == deep == len(path) and path)):
                 best, deep = self.sources.place(file, manifest.kind, manifest.name, path), there
-        return best
+        return self._set_at(manifest, str(get(manifest.body, *path)), base) if changed and best is base else best
+
+    def _set_at(self, manifest: Manifest, value: str, base: Place) -> Place:
+        """The line of a kustomization, or of the Flux Kustomization, that holds a value which isn't the base's (an inline patch, an image's tag)."""
+        layer = self.layer_of(manifest)
+        if layer is None or layer.built is None:
+            return base
+        for file in [*layer.built.closure.kustomizations, layer.manifest.file]:
+            lines = self.repository.text(file).splitlines() if file in self.repository.known else []
+            for part in (value, value.rpartition(":")[2]):
+                if found := next((n for n, line in enumerate(lines, 1) if len(part) > 2 and part in line), 0):
+                    return Place(file, found)
+        return base
+
+    def _changed(self, manifest: Manifest, path: tuple[Step, ...], namespace: str) -> bool:
+        """Whether a scalar of the base was set to another value on the way."""
+        rendered, before = get(manifest.body, *path), self.sources.value(manifest.file, manifest.kind, manifest.name, path, namespace)
+        return before is not None and isinstance(rendered, str | int) and not isinstance(rendered, bool) and str(rendered) != before
 
     def all_layers(self) -> Iterable[Layer]:
         yield from self.layers.values()

@@ -211,3 +211,36 @@ def test_a_source_that_is_down_freezes_everything(tmp_path):
     found = json.loads(out)
     assert len([n for n in found["frozen"] if n.startswith("Kustomization/")]) == 8
     assert not found["stopped"], "running workloads continue"
+
+
+def test_a_volume_of_the_trees_own_needs_no_class(tmp_path):
+    pair = ("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: nfs}\nspec: {storageClassName: manual, capacity: {storage: 1Gi}, accessModes: [ReadWriteMany], nfs: {server: a, path: /}}\n"
+            "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: default}\nspec: {storageClassName: manual, accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}\n")
+    code, found = said(written(tmp_path, {"cluster/v.yaml": pair}))
+    assert code == 0, found["findings"]
+
+
+def test_what_is_suspended_starts_nothing(tmp_path):
+    files = {"cluster/k.yaml": yaml.dump_all([of("a", "./a", suspend=True), of("b", "./b")]), "a/ns.yaml": NAMESPACE,
+             "b/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: web}\n"}
+    code, found = said(written(tmp_path, files))
+    assert code == 1
+    assert {i for layer in found["boot"]["layers"] for i in layer} == {"flux-system/flux-system"}
+    assert any(f["rule"] == "apply.suspended-dependency" and "Kustomization/flux-system/b" in f["hits"] for f in found["findings"])
+
+
+def test_of_two_objects_of_one_name_the_right_one_is_pointed_at(tmp_path):
+    first, second = DEPLOYMENT.split("---\n")
+    other = second.replace("namespace: web", "namespace: other").replace("  - operator: Exists", "  - key: x\n          operator: Exists")
+    root = written(tmp_path, {"cluster/a.yaml": "---\n".join([first, first.replace("name: web", "name: other"), other, second])})
+    _, found = said(root)
+    lines = (root / "cluster" / "a.yaml").read_text().splitlines()
+    places = [f["files"][0]["line"] for f in found["findings"] if f["rule"] == "resilience.never-evicted"]
+    assert places == [n for n, line in enumerate(lines, 1) if line.strip() == "- operator: Exists"]
+
+
+def test_a_value_that_a_patch_sets_is_looked_for_there(tmp_path):
+    files = {"cluster/k.yaml": yaml.dump(of("apps", "./apps")), "apps/web.yaml": (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text(),
+             "apps/kustomization.yaml": "resources: [web.yaml]\nimages:\n  - name: registry.example.org:5000/web\n    newTag: latest\n"}
+    _, found = said(written(tmp_path, files))
+    assert [(f["rule"], f["files"][0]) for f in found["findings"]] == [("security.image", {"path": "apps/kustomization.yaml", "line": 4})]

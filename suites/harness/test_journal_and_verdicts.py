@@ -249,3 +249,53 @@ def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
         journal.write(event, test=TEST, **fields)
     journal.seal()
     assert (verdict(path).verdict, verdict(path).reason) == (Verdict.UNPROVEN, "not all of its tests were selected in this run")
+
+
+# -- what the tree shows, and what a cluster shows ------------------------------------------------------------------------
+
+
+STATIC = [("test-begin", {}), ("promise", {"probe": "rules", "held": True, "sighting": "fine", "unread": []}), ("test-end", {"outcome": "completed"})]
+
+
+def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
+    """A run with its two collections: one for what needs no cluster, one for the rest."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.write("run-begin", lane="kind/swift")
+    journal.write("collected", tests=[{"test": "static", "kind": "static", "claims": [{"id": CLAIM, "level": "static"}]}], subjects={}, left_out={})
+    for event, fields in static:
+        journal.write(event, test="static", **fields)
+    if lab is not None:
+        journal.write("lane-begin", notes=[{"text": "everywhere", "touches": ["*"]}])
+        journal.write("collected", tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}], subjects={}, left_out=left_out or {})
+        for event, fields in lab:
+            journal.write(event, test=TEST, **fields)
+    journal.seal()
+    return {f.level: f for f in verdicts(read_file(path))}
+
+
+def test_a_claim_has_a_verdict_on_each_level_and_they_never_merge(tmp_path):
+    found = both(tmp_path, lab=[*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["x"]}), *FAULT[6:]])
+    assert {level: f.verdict for level, f in found.items()} == {"static": Verdict.HELD, "lab": Verdict.BROKE}
+    assert found["static"].notes == (), "a tree has no stand-ins"
+    assert found["lab"].notes == ("everywhere",)
+
+
+def test_what_one_collection_leaves_out_is_no_doubt_in_the_other(tmp_path):
+    found = both(tmp_path, left_out={CLAIM: ["another"]})
+    assert {level: f.verdict for level, f in found.items()} == {"static": Verdict.HELD, "lab": Verdict.UNPROVEN}
+
+
+@pytest.mark.parametrize("static", [
+    STATIC[1:], STATIC[:1], STATIC[:2], [STATIC[0], STATIC[2]],
+    [STATIC[0], ("promise", {"probe": "rules", "held": True}), STATIC[2]],
+    [STATIC[0], ("promise", {"probe": "rules", "held": True, "unread": ["a chart"]}), STATIC[2]],
+])
+def test_a_static_verdict_lacks_nothing_either(tmp_path, static):
+    assert both(tmp_path, static=static, lab=None)["static"].verdict is Verdict.UNPROVEN
+
+
+def test_a_required_claim_is_not_there_by_its_tree_alone(tmp_path):
+    found = both(tmp_path, lab=[FAULT[0], ("not-exercised", {"reason": "no NodePower"}), FAULT[-1]]).values()
+    assert exit_code(list(found), [CLAIM]) == EXIT_NOT_EXERCISED
+    assert exit_code(list(found)) == EXIT_HELD

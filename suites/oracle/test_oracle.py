@@ -83,7 +83,7 @@ SPECS = st.fixed_dictionaries({}, optional={
 })
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SPECS, TEXTS, TEXTS, st.booleans(), st.booleans())
 def test_generated_kustomizations(spec, one, two, listed, own_fields):
     oracle_ = builds.binary(Recipes(), "flux-build")

@@ -120,18 +120,24 @@ def duplicates(tree: Tree) -> Iterator[Said]:
     for manifest in tree.objects:
         key = (manifest.group, *manifest.key)
         first = seen.setdefault(key, manifest)
-        if first.owner != manifest.owner:
+        if first.owner != manifest.owner and not _on_purpose(first, manifest):
             places = (tree.place(manifest, "metadata", "name"), tree.place(first, "metadata", "name"))
             yield Hit(manifest.id, places, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}")
     names: dict[tuple[str, str], Manifest] = {}
     for release in releases(tree):
         own = release.manifest
-        name = str(own.spec.get("releaseName") or (f"{own.spec['targetNamespace']}-{own.name}" if own.spec.get("targetNamespace") else own.name))
+        name = release.name
         space = str(own.spec.get("storageNamespace") or own.namespace)
         other = names.setdefault((name, space), own)
         if other is not own and other.key != own.key:
             stand = sorted((tree.place(own, "metadata", "name"), tree.place(other, "metadata", "name")), reverse=True)
             yield Hit(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
+
+
+def _on_purpose(one: Manifest, other: Manifest) -> bool:
+    """Whether two owners were told to live with each other (Flux' ssa annotations), or both only make sure that a namespace is there."""
+    told = any(mapping(m.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa") in ("IfNotPresent", "Ignore", "Merge") for m in (one, other))
+    return told or (one.kind == "Namespace" and one.body == other.body)
 
 
 def _owner(manifest: Manifest) -> str:
@@ -155,6 +161,9 @@ def _chained(tree: Tree, blocked: Blocked) -> Hit:
     return Hit(names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names)
 
 
+_WHY = dict.fromkeys(("kind", "namespace"), "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all") | {"dependsOn": "what depends on it never begins"}
+
+
 def _causes(tree: Tree, how: str) -> Iterator[Said]:
     graph = graph_of(tree)
     for lacking in sorted(s for s in graph.net if s.sort is Sort.LACKING):
@@ -162,11 +171,10 @@ def _causes(tree: Tree, how: str) -> Iterator[Said]:
         if not needers:
             continue
         needs = [graph.needs(s, lacking) for s in needers]
-        held = _lost(tree, lacking)
+        held = [h for h in _lost(tree, lacking) if h not in {s.id for s in needers}]
         also = f"; it holds back {', '.join(held)}" if held else ""
         yield Hit(needers[0].id, tuple(dict.fromkeys(n.place for n in needs)), f"{needs[0].why}{also}",
-                  why="the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all"
-                  if held else "it never becomes ready", hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])))
+                  why=_WHY.get(how, "it never becomes ready, and what waits for it never begins") if held else "it never becomes ready", hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])))
 
 
 def _lost(tree: Tree, lacking: State) -> list[str]:
@@ -350,6 +358,8 @@ def ingress_backend(tree: Tree) -> Iterator[Said]:
             if service is None:
                 if name and _without_releases(tree, ingress.namespace) and not _custom_pods(tree, ingress.namespace):
                     yield hit(tree, ingress, f"{ingress.id} leads to Service/{ingress.namespace}/{name}, which nothing in the tree makes", *path)
+                continue
+            if service.spec.get("type") == "ExternalName":
                 continue
             port = mapping(get(backend, "service", "port"))
             ports = [mapping(p) for p in sequence(service.spec.get("ports"))]

@@ -20,7 +20,9 @@ def chain(steps: tuple[Step, ...]) -> str:
 def unknown_charts(tree: Tree, *roles: str) -> Iterator[Doubt]:
     """What can't be judged in these parts of the tree: charts without declared facts."""
     for release in releases(tree):
-        layer = tree.layers.get(release.manifest.owner)
+        layer = tree.layer_of(release.manifest)
+        if release.unread and layer and role(tree, layer) in roles:
+            yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
         if not release.known and release.manifest.id not in tree.rendered and layer and role(tree, layer) in roles:
             yield Doubt(f"{release.manifest.id}: the chart {release.chart or 'that it names'} isn't known here, so what it creates wasn't judged")
 

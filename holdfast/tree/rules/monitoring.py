@@ -12,6 +12,7 @@ from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequen
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, layers, role, states_of, storage_states
 from holdfast.tree.rules.apply import whole_namespace
+from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
 _STACK = "kube-prometheus-stack"
@@ -53,6 +54,7 @@ def ephemeral(tree: Tree) -> Iterator[Said]:
     if isinstance(core, Absent):
         yield core
         return
+    yield from unknown_charts(tree, MONITORING, LONGTERM)
     for release in core:
         bad = list(release.volumes())
         for volume in bad:
@@ -91,6 +93,7 @@ def exporters(tree: Tree) -> Iterator[Said]:
     if isinstance(core, Absent):
         yield core
         return
+    yield from unknown_charts(tree, MONITORING, LONGTERM)
     every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
     for fact in core[0].facts.get("exporter", []):
         if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(fact["what"] in r.chart for r in every):
@@ -106,6 +109,7 @@ def cardinality(tree: Tree) -> Iterator[Said]:
     if isinstance(core, Absent):
         yield core
         return
+    yield from unknown_charts(tree, MONITORING, LONGTERM)
     rules = [mapping(r) for m in _monitors(tree) for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
              for r in [*sequence(mapping(e).get("metricRelabelings")), *sequence(mapping(e).get("relabelings"))]]
     for release in releases(tree):

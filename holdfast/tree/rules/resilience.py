@@ -25,8 +25,8 @@ def budget(tree: Tree) -> Iterator[Said]:
         if not pods or not pdb.spec.get("selector"):
             continue
         count, least, most = sum(map(_replicas, pods)), pdb.spec.get("minAvailable"), pdb.spec.get("maxUnavailable")
-        autoscaled = any(get(h.spec, "scaleTargetRef", "name") == p.name for h in tree.of("HorizontalPodAutoscaler") for p in pods)
-        if not autoscaled and ((isinstance(least, int) and least >= count) or least == "100%" or most in (0, "0%")):
+        autoscaled = any(get(h.spec, "scaleTargetRef", "name") == p.name for h in tree.of("HorizontalPodAutoscaler", "ScaledObject") for p in pods)
+        if count and not autoscaled and ((isinstance(least, str) and count == 1 and least not in ("0%", "0")) or (isinstance(least, int) and least >= count) or least == "100%" or most in (0, "0%")):
             field = "minAvailable" if least is not None else "maxUnavailable"
             yield hit(tree, pdb, f"{pdb.id} allows no pod of {pods[0].id} ({count}) to be away", "spec", field)
 

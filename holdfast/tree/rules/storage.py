@@ -19,6 +19,11 @@ def longhorn(tree: Tree) -> Release | None:
     return next((r for r in releases(tree) if r.chart == "longhorn"), None)
 
 
+def _unread(release: Release) -> Iterator[Said]:
+    if release.unread:
+        yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
+
+
 @rule("longhorn.replicas", "longhorn-replicated", Severity.BREAKS_CLAIM, why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
       do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks", promise=True)
 def replicas(tree: Tree) -> Iterator[Said]:
@@ -27,6 +32,7 @@ def replicas(tree: Tree) -> Iterator[Said]:
     if release is None:
         yield _NONE
         return
+    yield from _unread(release)
     nodes = int(tree.adaptations.stated.get("storage_nodes", 0) or 0)
     for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
         count = release.value(path, default)
@@ -53,6 +59,7 @@ def backup(tree: Tree) -> Iterator[Said]:
     if release is None:
         yield _NONE
         return
+    yield from _unread(release)
     for section in ("defaultBackupStore", "defaultSettings"):
         target, secret = release.value(f"{section}.backupTarget"), release.value(f"{section}.backupTargetCredentialSecret")
         if target:
@@ -64,7 +71,8 @@ def backup(tree: Tree) -> Iterator[Said]:
     if any(m.kind == "BackupTarget" and m.group == "longhorn.io" for m in tree.objects):
         yield Shown("a BackupTarget is in the tree")
         return
-    yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
+    if not release.unread:
+        yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
 
 
 @rule("longhorn.flux", "longhorn-by-flux", Severity.BREAKS_CLAIM, why="nothing keeps it behind core, so the order of a rebuild is chance", do="let its Kustomization depend on core's", promise=True)
@@ -74,7 +82,10 @@ def by_flux(tree: Tree) -> Iterator[Said]:
     if release is None:
         yield _NONE
         return
-    layer = tree.layers[release.manifest.owner]
+    layer = tree.layer_of(release.manifest)
+    if layer is None:
+        yield Doubt(f"{release.manifest.id} is rendered by a chart that isn't read further")
+        return
     above, seen = list(layer.depends_on), set()
     while above:
         one = above.pop()
@@ -94,9 +105,10 @@ def metrics(tree: Tree) -> Iterator[Said]:
     if release is None:
         yield _NONE
         return
+    yield from _unread(release)
     if release.value("metrics.serviceMonitor.enabled") is True:
         yield Shown("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
     elif found := scraped(tree, release.target_namespace, {"app": "longhorn-manager"}):
         yield Shown(f"{found.id} takes app=longhorn-manager")
-    else:
+    elif not release.unread:
         yield hit(tree, release.manifest, "nothing in the tree scrapes Longhorn (port 9500)", "spec", "values")
