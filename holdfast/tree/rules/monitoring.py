@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from holdfast.tree.boot import reaches
+from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Absent, Doubt, Hit, Said, Severity, Shown, hit, rule
 from holdfast.tree.graph import Sort, State
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
@@ -184,7 +186,7 @@ def gitops_health(tree: Tree) -> Iterator[Said]:
         yield Absent("no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*")
         return
     for manifest, path, name, expression in alerts:
-        if "gotk_resource_info" in expression and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
+        if "gotk_resource_info" in _metrics(expression)[0] and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
             yield hit(tree, manifest, f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it", *path,
                       do="give kube-state-metrics its customResourceState configuration for Flux")
     yield Shown(f"{len(alerts)} alerts on Flux")
@@ -201,27 +203,52 @@ def _alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, 
 
 @rule("monitoring.gone-metric", "monitoring", Severity.BREAKS_CLAIM, why="an expression without data never fires", do="use a metric that exists")
 def gone_metric(tree: Tree) -> Iterator[Said]:
-    """Alerts on metrics that no current version exports; expressions that can't be parsed."""
+    """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
+    longhorn = any(r.chart == "longhorn" for r in releases(tree))
     for manifest, path, name, expression in _alerts(tree):
-        for metric, words in _GONE.items():
-            if re.search(rf"\b{metric}\b", expression):
-                yield hit(tree, manifest, f"the alert {name} reads {metric}: {words}", *path)
-        if fault := _unbalanced(expression):
-            yield hit(tree, manifest, f"the expression of the alert {name} can't be parsed: {fault}", *path, why="Prometheus refuses the whole group", do="mend the expression")
+        for metric in sorted(_metrics(expression)[0]):
+            if metric in _GONE:
+                yield hit(tree, manifest, f"the alert {name} reads {metric}: {_GONE[metric]}", *path)
+            elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
+                yield hit(tree, manifest, f"the alert {name} reads {metric}, and nothing in the tree scrapes Longhorn", *path,
+                          do="set metrics.serviceMonitor.enabled: true in Longhorn's values")
 
 
-def _unbalanced(expression: str) -> str:
-    """What is never closed in a PromQL expression; empty where all is."""
-    bare = re.sub(r"#[^\n]*", "", re.sub(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`", "''", expression))
-    pairs, stack = {")": "(", "]": "[", "}": "{"}, []
-    for sign in bare:
-        if sign in "([{":
-            stack.append(sign)
-        elif sign in pairs and (not stack or stack.pop() != pairs[sign]):
-            return f"'{sign}' closes nothing"
-    if stack:
-        return f"'{stack[-1]}' is never closed"
-    return "it is empty" if not bare.strip() else "a quote is never closed" if bare.replace("''", "").count('"') % 2 else ""
+def _longhorn_scraped(tree: Tree) -> bool:
+    return any(r.chart == "longhorn" and (r.unread or r.value("metrics.serviceMonitor.enabled") is True or
+                                          scraped(tree, r.target_namespace, {"app": "longhorn-manager"})) for r in releases(tree))
+
+
+@rule("monitoring.expression", "monitoring", Severity.BREAKS_CLAIM, why="Prometheus refuses the whole group", do="mend the expression")
+def expression(tree: Tree) -> Iterator[Said]:
+    """Expressions of rules that can't be parsed, in the parser's words."""
+    for manifest in tree.of("PrometheusRule"):
+        for g, group in enumerate(sequence(manifest.spec.get("groups"))):
+            for r, one in enumerate(sequence(mapping(group).get("rules"))):
+                text = str(mapping(one).get("expr", ""))
+                fault = _metrics(text)[1]
+                if fault and UNKNOWN not in text:
+                    name = mapping(one).get("alert") or mapping(one).get("record")
+                    yield hit(tree, manifest, f"the expression of {name} can't be parsed: {fault}", "spec", "groups", g, "rules", r, "expr")
+
+
+@functools.cache
+def _metrics(text: str) -> tuple[frozenset[str], str]:
+    """The metrics that a PromQL expression reads, and what is wrong with it."""
+    import promql_parser  # noqa: PLC0415  only a tree with rules needs it
+
+    names: set[str] = set()
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.VectorSelector) and node.name:
+            names.add(node.name)
+        return True
+
+    try:
+        promql_parser.walk(promql_parser.parse(text), visit)
+    except ValueError as error:
+        return frozenset(names), str(error)
+    return frozenset(names), ""
 
 
 @rule("monitoring.selected", "monitoring", Severity.BREAKS_CLAIM, why="the operator takes only what carries the release's label, and says nothing about the rest",
