@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -138,7 +139,9 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
     roots = sorted({posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used})
     aside = [r for r in roots if is_test_data(f"{r}/x")]
     tree.left_alone = _tops(aside)
-    roots = [r for r in roots if r not in aside]
+    elsewhere = _other_entries(tree, flux)
+    tree.not_read += [f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries]
+    roots = [r for r in roots if r not in aside and not elsewhere.has(f"{r}/x")]
     spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
     closures = {r: Closure(tree.sources, r) for r in roots}
     inner = {f for r, c in closures.items() for f in c.folders if f != r}
@@ -155,7 +158,28 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
         used |= {*one.closure.files, *one.closure.kustomizations}
     tree.latent = layers
     tree.unreachable = [f for f in tree.repository.files if f.endswith((".yaml", ".yml")) and f not in used and not is_test_data(f)
-                        and _is_manifest(tree, f)]
+                        and not elsewhere.has(f) and _is_manifest(tree, f)]
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What other clusters of the repository apply: their entries, and every folder that those lead to."""
+
+    entries: tuple[str, ...]
+    folders: frozenset[str]
+
+    def has(self, file: str) -> bool:
+        return any(file.startswith(f"{folder}/") for folder in self.folders)
+
+
+def _other_entries(tree: Tree, flux: list[tuple[str, Body]]) -> _Elsewhere:
+    mine = {layer.folder for layer in tree.layers.values()}
+    paths = [(f, path_of(b)) for f, b in flux if is_kustomization(b)]
+    entries = sorted({p for f, p in paths if p not in mine and f.startswith(f"{p}/") and not any(p.startswith(f"{m}/") for m in mine)})
+    folders: set[str] = set(entries)
+    while more := {p for f, p in paths if p not in folders and p != "." and any(f.startswith(f"{folder}/") for folder in folders)}:
+        folders |= more
+    return _Elsewhere(tuple(entries), frozenset(folders - mine))
 
 
 def _is_manifest(tree: Tree, file: str) -> bool:

@@ -54,6 +54,22 @@ def test_several_entries_are_named_and_one_can_be_chosen(tmp_path):
     assert json.loads(out)["entry"].startswith("clusters/b")
 
 
+def test_what_another_cluster_applies_is_neither_latent_nor_unreachable(tmp_path):
+    files = {}
+    for name in "ab":
+        files[f"clusters/{name}/flux.yaml"] = FLUX.replace("./cluster", f"./clusters/{name}")
+        files[f"clusters/{name}/apps.yaml"] = yaml.dump(kustomization("apps")).replace("./parts/apps", f"./apps/{name}")
+        files[f"apps/{name}/kustomization.yaml"] = "resources: [ns.yaml]\n"
+        files[f"apps/{name}/ns.yaml"] = f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n"
+    root = written(tmp_path, files)
+    (root / "cluster" / "flux.yaml").unlink()
+    code, out, _ = check(root, "--entry", "clusters/a", "--format", "json")
+    found = json.loads(out)
+    assert (code, found["findings"]) == (0, [])
+    assert any("clusters/b" in line for line in found["not_read"])
+    assert found["claims"]["secrets-not-in-git"]["verdict"] == "held", "another cluster's part is no gap in this one"
+
+
 def test_what_is_down_freezes_what_waits_for_it(tmp_path):
     code, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "longhorn-system", "--picture", tmp_path / "p.html", "--format", "json")
     said = json.loads(out)
