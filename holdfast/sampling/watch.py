@@ -26,6 +26,7 @@ from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
 from holdfast.waiting import seconds
 
 _LONGEST_GAP_S = 1.5
+_LONGER_S = 60.0  # how long a watch goes on for an outage that isn't over
 _STEADY_S, _STEADY_WITHIN_S = 2.0, 45.0
 _numbers = count(1)
 
@@ -114,6 +115,10 @@ class Seen:
             elif bad := [look for look in recent if not look.ok]:
                 return f"{one}: {len(bad)} of {len(recent)} looks failed ({bad[-1].result})"
         return ""
+
+    def going_on(self) -> list[str]:
+        """The targets whose last outage isn't over yet, by a stable stretch of good looks."""
+        return [str(one) for one in self.series if not one.canary and any(o.before is None for o in outages(one.looks))]
 
     def look_on(self, for_s: float) -> None:
         """Goes on looking for so many seconds: the time that a promise is watched for, not a wait for something."""
@@ -228,7 +233,8 @@ class Sampler:
         """Looks at the targets until the block ends. Begins once all are steadily green and every canary is red.
 
         Args:
-            settle_s: looking goes on this long after the block, so that the end of an outage is seen and known to be stable.
+            settle_s: looking goes on this long after the block, so that the end of an outage is seen and known to be stable; and for up to a
+                minute more while one isn't. 0 ends it at once.
         """
         placed = [(one.kind, p) for one in wanted for p in one.place(self.cluster)]
         # Unlike any other: a kept cluster's nodes hold the records of earlier runs, and none of them may be taken for this watch's.
@@ -243,6 +249,7 @@ class Sampler:
             yield seen
             if settle_s:
                 time.sleep(settle_s)  # not a wait for something: the stable stretch that ends an outage
+                self._to_the_end(seen, folder)
             seen.end = time.time()
         finally:
             seen.end = seen.end or time.time()
@@ -255,6 +262,15 @@ class Sampler:
                 self._finish(seen, folder)
             except Exception as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
                 cast(Arc, self.cluster.arc).write("unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}")
+
+    def _to_the_end(self, seen: Seen, folder: Path) -> None:
+        """Looks on while an outage isn't seen to be over: what is cut off by the end of a watch was not measured."""
+        limit = time.monotonic() + _LONGER_S
+        while True:
+            self._collect(seen, folder)
+            if not seen.going_on() or time.monotonic() > limit:
+                return
+            time.sleep(1)
 
     def _finish(self, seen: Seen, folder: Path) -> None:
         """Ends the samplers inside, and fetches what they saw once the looks under way have ended."""

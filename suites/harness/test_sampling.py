@@ -339,3 +339,11 @@ def test_a_control_look_that_failed_is_a_hole():
     seen.begin, seen.end = 100.0, 160.0
     seen.take("outside", ["# " + json.dumps({"targets": [{"name": "t"}, {"name": "control"}]}) + "\n" + lines])
     assert "gap" in seen._hole(seen.series[0], 100.0, 160.0)
+
+
+@pytest.mark.parametrize(("text", "going_on"), [("." * 300, False), ("." * 50 + "x" * 30 + "." * 150, False), ("." * 50 + "x" * 30 + "." * 50, True),
+                                                ("." * 50 + "x" * 30 + "." * 150 + "x" + "." * 40, True), ("x" * 300, True)])
+def test_a_watch_goes_on_while_an_outage_is_not_over(text, going_on):
+    seen = Seen(SimpleNamespace(arc=Says(), power_windows=[]), [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
+    seen.series[0].looks = series(text)
+    assert bool(seen.going_on()) is going_on
