@@ -433,6 +433,13 @@ class Graph:
                     self._guard(partial(self._guards, mapping(hook)), State(backend.id, Sort.READY),
                                 f"the webhook of {config.id} ({backend.id})", partial(self.tree.place, config, "webhooks", index), own=backend)
 
+        for api in self.tree.of("APIService"):
+            served = mapping(api.spec.get("service"))
+            backend = self._backend({"clientConfig": {"service": served}}) if served else None
+            if backend is not None:
+                self._guard(partial(_of_group, str(api.spec.get("group"))), State(backend.id, Sort.READY), f"{api.id} ({backend.id})",
+                            partial(self.tree.place, api, "spec", "service"), own=backend)
+
     def _backend(self, hook: Body) -> Manifest | None:
         service = mapping(get(hook, "clientConfig", "service"))
         found = self.tree.by_key.get(("Service", str(service.get("namespace")), str(service.get("name"))))
@@ -503,6 +510,10 @@ def config_of(manifest: Manifest) -> Iterator[tuple[str, str, tuple[Step, ...]]]
                 ref = mapping(entry.get(key))
                 if ref.get(name) and not ref.get("optional"):
                     yield kind, str(ref[name]), (*manifest.pod_path, "volumes", index)
+
+
+def _of_group(group: str, manifest: Manifest) -> bool:
+    return manifest.group == group
 
 
 def _stated(fact: Body, manifest: Manifest) -> bool:

@@ -236,6 +236,26 @@ def test_a_volume_of_the_trees_own_needs_no_class(tmp_path):
     assert code == 0, found["findings"]
 
 
+@pytest.mark.parametrize("selector", [{}, {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["web"]}]}])
+@pytest.mark.parametrize("kind", ["webhook", "api"])
+def test_what_stands_before_a_kind_freezes_what_is_of_it(tmp_path, kind, selector):
+    service = {"name": "guard", "namespace": "web"}
+    guard = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "guard"}, "webhooks": [
+        {"name": "a.b.c", "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": {"service": service},
+         "namespaceSelector": selector, "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]}]}
+    api = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.example.org"},
+           "spec": {"group": "example.org", "version": "v1", "service": service, "groupPriorityMinimum": 1, "versionPriority": 1}}
+    pods = (BROKEN / "service-port" / "twin" / "cluster" / "app.yaml").read_text().replace("name: web\n  namespace: web\n  labels", "name: guard\n  namespace: web\n  labels")
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\n"
+    widget = yaml.dump({**ROUTE, "metadata": {"name": "w", "namespace": "default"}})
+    crd = (BROKEN / "missing-kind" / "twin" / "cluster" / "zz-crd.yaml").read_text()
+    files = {"cluster/k.yaml": yaml.dump_all([of("guard", "./guard"), of("apps", "./apps"), of("none", "./none")]), "guard/web.yaml": pods,
+             "guard/hook.yaml": yaml.dump(guard if kind == "webhook" else api), "apps/c.yaml": config if kind == "webhook" else widget, "cluster/crd.yaml": crd,
+             "none/ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n"}
+    _, out, _ = check(written(tmp_path, files), "--if-down", "Deployment/web/web", "--format", "json")
+    assert set(json.loads(out)["frozen"]) == {"Kustomization/flux-system/apps"}
+
+
 def test_what_is_suspended_starts_nothing(tmp_path):
     files = {"cluster/k.yaml": yaml.dump_all([of("a", "./a", suspend=True), of("b", "./b")]), "a/ns.yaml": NAMESPACE,
              "b/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: web}\n"}

@@ -308,6 +308,17 @@ def missing_account(tree: Tree) -> Iterator[Said]:
                       "serviceAccountName")
 
 
+@rule("apply.missing-priority", FAMILY, Severity.BREAKS_APPLY, why="no pod of it is ever created", do="add the PriorityClass, or mend the name")
+def missing_priority(tree: Tree) -> Iterator[Said]:
+    """Pods of a priority that nothing makes; a chart may bring one, so only where none is installed."""
+    if releases(tree) or any(la.not_read or la.error for la in tree.layers.values()):
+        return
+    for manifest in tree.workloads():
+        name = manifest.pod.get("priorityClassName")
+        if isinstance(name, str) and name and not name.startswith("system-") and ("PriorityClass", "", name) not in tree.by_key:
+            yield hit(tree, manifest, f"{manifest.id} has the priority {name}, which nothing in the tree makes", *manifest.pod_path, "priorityClassName")
+
+
 @rule("apply.selector", FAMILY, Severity.BREAKS_APPLY, why="the API server refuses it, and with it all of its Kustomization",
       do="let spec.selector.matchLabels be labels of the pod template")
 def selector(tree: Tree) -> Iterator[Said]:
