@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, final
+
+from holdfast.durations import seconds
 
 P = ParamSpec("P")
 
@@ -83,19 +84,6 @@ def _short(value: object) -> str:
         return f"<text of {len(value)} characters>"
     text = str(value) if hasattr(value, "__dataclass_fields__") else repr(sorted(value) if isinstance(value, frozenset) else value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(duration: str | float) -> float:
-    """Go's duration text (``1m30s``) or a number of seconds, as seconds."""
-    if isinstance(duration, int | float):
-        return float(duration)
-    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", duration)
-    if not parts or "".join(n + u for n, u in parts) != duration.strip():
-        raise ValueError(f"{duration!r} is no duration: write 30s, 1m30s or 2h")
-    return sum(float(n) * _UNITS[u] for n, u in parts)
 
 
 @dataclass(frozen=True)

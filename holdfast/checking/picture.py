@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from holdfast.tree.boot import Down
-from holdfast.tree.graph import Sort, State
+from holdfast.tree.needs import Sort, State
 from holdfast.tree.roles import boot_of, graph_of, role
 from holdfast.tree.tree import Tree
 

@@ -12,10 +12,11 @@ from typing import Concatenate, ParamSpec, cast
 
 from holdfast.arc import Arc, FaultTime, Stage
 from holdfast.cluster import Cluster
+from holdfast.durations import seconds
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
-from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, always, eventually, patiently, seconds
+from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, always, eventually, patiently
 
 P = ParamSpec("P")
 _ids = count(1)

@@ -17,13 +17,13 @@ from typing import Any, cast
 from holdfast.arc import Arc
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell
+from holdfast.durations import seconds
 from holdfast.places import CHECKOUT
 from holdfast.sampling import inside
 from holdfast.sampling.intervals import Look, Outage, gaps, intervals, outages
 from holdfast.sampling.looks import Target
 from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
-from holdfast.waiting import seconds
 
 _LONGEST_GAP_S = 1.5
 _LONGER_S = 60.0  # how long a watch goes on for an outage that isn't over

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.tree.graph import Graph, Need, Sort, State
+from holdfast.tree.graph import Graph
 from holdfast.tree.manifest import Manifest, mapping
+from holdfast.tree.needs import Need, Sort, State
 from holdfast.tree.tree import KUSTOMIZE
 
 

@@ -7,17 +7,16 @@ things is enough, a state of the sort ``ANY`` stands between.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
+from holdfast.tree.needs import Need, Net, Sort, Spot, State
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.repository import Place
 from holdfast.tree.sources import Step
-from holdfast.tree.tree import HELM, KUSTOMIZE, Layer, Tree
+from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
 
 _HEALTHY_AT_ONCE = frozenset({"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
 _DEFINITIONS = frozenset({"Namespace", "CustomResourceDefinition", "ClusterRole"})
@@ -34,83 +33,6 @@ GIVEN_GROUPS = frozenset({
 _MAYBE_GIVEN_GROUPS = frozenset({"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io", "snapshot.storage.k8s.io"})
 
 
-class Sort(StrEnum):
-    """What a state says of its object."""
-
-    DEFINED = "defined"    # a Kustomization's namespaces and definitions are applied
-    APPLIED = "applied"    # all that a Kustomization renders is applied
-    EXISTS = "exists"
-    READY = "ready"
-    ANY = "any"            # one of several is enough
-    LACKING = "lacking"    # nothing in the tree gives it
-
-
-Spot = Place | Callable[[], Place]
-
-
-class State(NamedTuple):
-    """One state of one object; *id* is KIND/NAMESPACE/NAME."""
-
-    id: str
-    sort: Sort
-
-    def __str__(self) -> str:
-        return self.id if self.sort in (Sort.LACKING, Sort.ANY) else f"{self.id} {self.sort}"
-
-
-@dataclass(frozen=True)
-class Need:
-    """Why one state needs another.
-
-    Attributes:
-        why: in words, as a part of a sentence: "… because WHY".
-        spot: the line that says so, or what finds it: most are never asked for.
-        boot: it counts only while a cluster starts from nothing (what was made stays when its maker goes).
-        run: it counts only once all is there (a webhook doesn't stand in the way before it exists).
-    """
-
-    why: str
-    spot: Spot
-    how: str
-    boot: bool = False
-    run: bool = False
-
-    @property
-    def place(self) -> Place:
-        """The line that says so."""
-        return self.spot if isinstance(self.spot, Place) else self.spot()
-
-
-class Net:
-    """States and their needs, both ways."""
-
-    def __init__(self) -> None:
-        self.below: dict[State, dict[State, Need]] = {}
-        self.above: dict[State, list[State]] = {}
-
-    def add(self, state: State) -> None:
-        """A state, if it isn't there yet."""
-        self.below.setdefault(state, {})
-        self.above.setdefault(state, [])
-
-    def join(self, state: State, other: State, need: Need) -> None:
-        """*state* needs *other*; the first reason stays."""
-        self.add(state)
-        self.add(other)
-        if other not in self.below[state]:
-            self.below[state][other] = need
-            self.above[other].append(state)
-
-    def __contains__(self, state: State) -> bool:
-        return state in self.below
-
-    def __iter__(self) -> Iterator[State]:
-        return iter(self.below)
-
-    def __len__(self) -> int:
-        return len(self.below)
-
-
 class Graph:
     """The needs of everything that a tree applies."""
 
@@ -121,7 +43,6 @@ class Graph:
         self.releases = {r.manifest.id: r for r in releases(tree)}
         self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.rendered]
         self._open = [la for la in tree.layers.values() if la.not_read or la.error]  # what these apply isn't known
-        self._exists: dict[str, State] = {}
         self._crds = _definitions(tree, self.releases.values())
         for layer in tree.layers.values():
             self._layer(layer)
@@ -540,8 +461,3 @@ def _takes(hook: Body, manifest: Manifest) -> bool:
                 and ({"CREATE", "UPDATE", "*"} & set(map(str, operations))):
             return True
     return False
-
-
-def helm(manifest: Manifest) -> bool:
-    """Whether an object is a HelmRelease."""
-    return manifest.is_(HELM, "HelmRelease")

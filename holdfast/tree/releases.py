@@ -170,3 +170,17 @@ def merged(below: Body, above: Body) -> Body:
         else:
             out[key] = value
     return out
+
+
+def without_releases(tree: Tree, namespace: str) -> bool:
+    """Whether all of a namespace is in the tree: no chart installs into it, nothing unread does, and it isn't one that Kubernetes or k3s fills."""
+    if namespace in ("kube-system", "kube-public") or any(la.not_read or la.error for la in tree.layers.values()):
+        return False
+    if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
+        return False
+    return not any(r.target_namespace == namespace and r.manifest.id not in tree.rendered for r in releases(tree))
+
+
+def whole_namespace(tree: Tree, namespace: str) -> bool:
+    """Whether every pod and Service of a namespace is in the tree."""
+    return without_releases(tree, namespace) and namespace not in tree.custom_namespaces

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from holdfast.tree.boot import Boot, boot
-from holdfast.tree.graph import GIVEN_CLASSES, Graph, Sort, State
+from holdfast.tree.graph import GIVEN_CLASSES, Graph
 from holdfast.tree.manifest import Manifest
+from holdfast.tree.needs import Sort, State
 from holdfast.tree.releases import releases
 from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
 

@@ -34,7 +34,6 @@ class Fault:
 
     path: tuple[Step, ...]
     what: str
-    unknown_field: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,6 @@ class Schemas:
     version: str
     kinds: dict[str, str]
     definitions: dict[str, Any]
-
-    def versions_of(self, group: str, kind: str) -> list[str]:
-        """The API versions in which a kind is served."""
-        return [k.split("/")[1] for k in self.kinds if k.split("/")[0] == group and k.split("/")[2] == kind]
 
 
 def versions() -> list[str]:
@@ -172,7 +167,7 @@ def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: 
         elif known is not None and not schema.get("x"):
             near = difflib.get_close_matches(str(key), known, 1, cutoff=0.6)
             meant = f"; did you mean {near[0]}?" if near else ""
-            yield Fault((*path, str(key)), f"{_dotted((*path, str(key)))} is no field{meant}", unknown_field=True)
+            yield Fault((*path, str(key)), f"{_dotted((*path, str(key)))} is no field{meant}")
     for name in schema.get("r", ()):
         if value.get(name) is None and name not in value:
             yield Fault(path, f"{_dotted((*path, name))} is required")

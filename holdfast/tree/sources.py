@@ -79,7 +79,6 @@ class Trouble:
 
     place: Place
     what: str
-    fatal: bool
 
 
 class Sources:
@@ -101,7 +100,7 @@ class Sources:
             for node in compose(self.repository.text(file)):
                 yield Source(node.start_mark.line + 1, node, scalar(node, "kind"), scalar(node, "metadata", "name"))
         except (yaml.YAMLError, RecursionError) as error:
-            self.troubles[file] = Trouble(Place(file, line_of(error)), words_of(error), fatal=True)
+            self.troubles[file] = Trouble(Place(file, line_of(error)), words_of(error))
 
     def bodies(self, file: str) -> list[tuple[int, dict[str, Any]]]:
         """The mappings of a file with their first lines."""
@@ -110,7 +109,7 @@ class Sources:
             try:
                 body = construct(source.node)
             except (yaml.YAMLError, ValueError, RecursionError) as error:
-                self.troubles[file] = Trouble(Place(file, source.line), words_of(error), fatal=True)
+                self.troubles[file] = Trouble(Place(file, source.line), words_of(error))
                 continue
             if isinstance(body, dict):
                 found.append((source.line, body))

@@ -8,6 +8,7 @@ import pytest
 from holdfast.bootstrap import SYSTEM, secret
 from holdfast.changes import mark
 from holdfast.claims import claim
+from holdfast.durations import seconds
 from holdfast.gitserver import Key, Push
 from holdfast.plugin import budget
 from holdfast.probes.flux import (
@@ -21,7 +22,6 @@ from holdfast.probes.flux import (
     tree_applied,
 )
 from holdfast.probes.workloads import exists, has_replicas
-from holdfast.waiting import seconds
 
 pytestmark = pytest.mark.smoke
 NOWHERE = Push("0" * 40, f"main@sha1:{'0' * 40}", "never pushed")

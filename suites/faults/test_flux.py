@@ -4,6 +4,7 @@ import pytest
 
 from holdfast.changes import mark
 from holdfast.claims import claim
+from holdfast.durations import seconds
 from holdfast.faults.flux import controller_killed, flux_down
 from holdfast.plugin import budget
 from holdfast.probes.flux import (
@@ -19,7 +20,7 @@ from holdfast.probes.flux import (
 )
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, service
-from holdfast.waiting import eventually, seconds
+from holdfast.waiting import eventually
 
 CONTINUE, NO_LOSS, CORE = ("flux-down-workloads-continue",), ("flux-restart-no-loss",), ("core-always-available",)
 BUT = ("flux-system",)

@@ -6,13 +6,13 @@ import pytest
 
 from holdfast.changes import set_values
 from holdfast.claims import claim
+from holdfast.durations import seconds
 from holdfast.faults.ingress import ingress_deleted
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import answers
 from holdfast.probes.workloads import workload_ready
 from holdfast.sampling.targets import dns, pods, service
-from holdfast.waiting import seconds
 
 INTERNAL, QUICK = ("ingress-down-internal-continues",), ("ingress-redeploy-quick",)
 

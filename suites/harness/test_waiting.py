@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, patiently, probe, seconds
+from holdfast.durations import seconds
+from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, patiently, probe
 from suites.harness.conftest import FakeTime
 
 

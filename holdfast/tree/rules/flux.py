@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from holdfast.durations import go_seconds
 from holdfast.tree.findings import Absent, Doubt, Hit, Outside, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import get, mapping, sequence
 from holdfast.tree.releases import releases
 from holdfast.tree.repository import Place
-from holdfast.tree.rules.apply import go_seconds, waited_for
+from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
 
 _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")

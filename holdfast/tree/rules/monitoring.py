@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from holdfast.tree.boot import reaches
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Absent, Doubt, Hit, Said, Severity, Shown, hit, rule
-from holdfast.tree.graph import Sort, State
+from holdfast.tree.findings import Absent, Doubt, Hit, Judge, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
-from holdfast.tree.releases import Release, releases
+from holdfast.tree.needs import Sort, State
+from holdfast.tree.releases import Release, releases, whole_namespace
 from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, layers, role, states_of, storage_states
-from holdfast.tree.rules.apply import whole_namespace
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -45,18 +44,25 @@ def scraped(tree: Tree, namespace: str, labels: Body) -> Manifest | None:
     return next((m for m in _monitors(tree) if (_namespaces(m) is None or namespace in (_namespaces(m) or ())) and matches(m.spec.get("selector"), labels)), None)
 
 
-def _core(tree: Tree) -> list[Release] | Absent:
-    return stacks(tree, MONITORING) or Absent("the tree has no kube-prometheus-stack in a core tier")
+def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judge:
+    """A rule about the Prometheus stacks of the core tier: without one there is nothing to judge, and charts that aren't known leave doubt."""
+
+    @functools.wraps(judge)
+    def whole(tree: Tree) -> Iterator[Said]:
+        core = stacks(tree, MONITORING)
+        if not core:
+            yield Absent("the tree has no kube-prometheus-stack in a core tier")
+            return
+        yield from unknown_charts(tree, MONITORING, LONGTERM)
+        yield from judge(tree, core)
+
+    return whole
 
 
 @rule("monitoring.ephemeral", "monitoring-ephemeral", Severity.BREAKS_CLAIM, why="a Prometheus on a volume is blind exactly when storage fails", do="use an emptyDir and a retention of 2h in the core tier", promise=True)
-def ephemeral(tree: Tree) -> Iterator[Said]:
+@of_core_tier
+def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """The core tier on emptyDir, 2h, without storage."""
-    core = _core(tree)
-    if isinstance(core, Absent):
-        yield core
-        return
-    yield from unknown_charts(tree, MONITORING, LONGTERM)
     for release in core:
         bad = list(release.volumes())
         for volume in bad:
@@ -89,13 +95,9 @@ def tiers(tree: Tree) -> Iterator[Said]:
 
 
 @rule("monitoring.exporters", "monitoring-exporters", Severity.BREAKS_CLAIM, why="no figure of any node, or of no object", do="switch them on in the core tier", promise=True)
-def exporters(tree: Tree) -> Iterator[Said]:
+@of_core_tier
+def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """Node exporter and kube-state-metrics in the core tier."""
-    core = _core(tree)
-    if isinstance(core, Absent):
-        yield core
-        return
-    yield from unknown_charts(tree, MONITORING, LONGTERM)
     every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
     for fact in core[0].facts.get("exporter", []):
         if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(fact["what"] in r.chart for r in every):
@@ -105,13 +107,9 @@ def exporters(tree: Tree) -> Iterator[Said]:
 
 
 @rule("monitoring.cardinality", "monitoring-cardinality", Severity.BREAKS_CLAIM, why="series grow with every pod, and none says which controller it is of", do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component", promise=True)
-def cardinality(tree: Tree) -> Iterator[Said]:
+@of_core_tier
+def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """Relabelling that drops, and the promised labels."""
-    core = _core(tree)
-    if isinstance(core, Absent):
-        yield core
-        return
-    yield from unknown_charts(tree, MONITORING, LONGTERM)
     rules = [mapping(r) for m in _monitors(tree) for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
              for r in [*sequence(mapping(e).get("metricRelabelings")), *sequence(mapping(e).get("relabelings"))]]
     for release in releases(tree):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
-from holdfast.tree.findings import Absent, Doubt, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Absent, Doubt, Judge, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import mapping
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.roles import CORE, role
 from holdfast.tree.rules.monitoring import scraped
 from holdfast.tree.tree import Tree
-
-_NONE = Absent("the tree has no HelmRelease of Longhorn")
 
 
 def longhorn(tree: Tree) -> Release | None:
@@ -19,20 +18,27 @@ def longhorn(tree: Tree) -> Release | None:
     return next((r for r in releases(tree) if r.chart == "longhorn"), None)
 
 
-def _unread(release: Release) -> Iterator[Said]:
-    if release.unread:
-        yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
+def of_longhorn(judge: Callable[[Tree, Release], Iterator[Said]]) -> Judge:
+    """A rule about Longhorn's release: without one there is nothing to judge, and values that aren't in the tree leave doubt."""
+
+    @functools.wraps(judge)
+    def whole(tree: Tree) -> Iterator[Said]:
+        release = longhorn(tree)
+        if release is None:
+            yield Absent("the tree has no HelmRelease of Longhorn")
+            return
+        if release.unread:
+            yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
+        yield from judge(tree, release)
+
+    return whole
 
 
 @rule("longhorn.replicas", "longhorn-replicated", Severity.BREAKS_CLAIM, why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
       do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks", promise=True)
-def replicas(tree: Tree) -> Iterator[Said]:
+@of_longhorn
+def replicas(tree: Tree, release: Release) -> Iterator[Said]:
     """Two or three replicas, a default class, disks."""
-    release = longhorn(tree)
-    if release is None:
-        yield _NONE
-        return
-    yield from _unread(release)
     nodes = int(tree.adaptations.stated.get("storage_nodes", 0) or 0)
     for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
         count = release.value(path, default)
@@ -53,13 +59,9 @@ def replicas(tree: Tree) -> Iterator[Said]:
 
 
 @rule("longhorn.backup", "longhorn-backup", Severity.BREAKS_CLAIM, why="what is lost with both nodes is lost", do="set the target (s3://…) and the Secret with its keys", promise=True)
-def backup(tree: Tree) -> Iterator[Said]:
+@of_longhorn
+def backup(tree: Tree, release: Release) -> Iterator[Said]:
     """A backup target and its Secret."""
-    release = longhorn(tree)
-    if release is None:
-        yield _NONE
-        return
-    yield from _unread(release)
     for section in ("defaultBackupStore", "defaultSettings"):
         target, secret = release.value(f"{section}.backupTarget"), release.value(f"{section}.backupTargetCredentialSecret")
         if target:
@@ -76,12 +78,9 @@ def backup(tree: Tree) -> Iterator[Said]:
 
 
 @rule("longhorn.flux", "longhorn-by-flux", Severity.BREAKS_CLAIM, why="nothing keeps it behind core, so the order of a rebuild is chance", do="let its Kustomization depend on core's", promise=True)
-def by_flux(tree: Tree) -> Iterator[Said]:
+@of_longhorn
+def by_flux(tree: Tree, release: Release) -> Iterator[Said]:
     """A HelmRelease whose Kustomization depends on core."""
-    release = longhorn(tree)
-    if release is None:
-        yield _NONE
-        return
     layer = tree.layer_of(release.manifest)
     if layer is None:
         yield Doubt(f"{release.manifest.id} is rendered by a chart that isn't read further")
@@ -99,13 +98,9 @@ def by_flux(tree: Tree) -> Iterator[Said]:
 
 
 @rule("longhorn.metrics", "longhorn-metrics", Severity.BREAKS_CLAIM, why="nobody sees a degraded volume", do="set metrics.serviceMonitor.enabled: true, or add a ServiceMonitor for app=longhorn-manager, port manager", promise=True)
-def metrics(tree: Tree) -> Iterator[Said]:
+@of_longhorn
+def metrics(tree: Tree, release: Release) -> Iterator[Said]:
     """Longhorn scraped on 9500."""
-    release = longhorn(tree)
-    if release is None:
-        yield _NONE
-        return
-    yield from _unread(release)
     if release.value("metrics.serviceMonitor.enabled") is True:
         yield Shown("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
     elif found := scraped(tree, release.target_namespace, {"app": "longhorn-manager"}):

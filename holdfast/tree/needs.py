@@ -1,0 +1,84 @@
+"""The words of the graph: states of objects, why one needs another, and the net of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from holdfast.tree.repository import Place
+
+
+class Sort(StrEnum):
+    """What a state says of its object."""
+
+    DEFINED = "defined"    # a Kustomization's namespaces and definitions are applied
+    APPLIED = "applied"    # all that a Kustomization renders is applied
+    EXISTS = "exists"
+    READY = "ready"
+    ANY = "any"            # one of several is enough
+    LACKING = "lacking"    # nothing in the tree gives it
+
+
+Spot = Place | Callable[[], Place]
+
+
+class State(NamedTuple):
+    """One state of one object; *id* is KIND/NAMESPACE/NAME."""
+
+    id: str
+    sort: Sort
+
+    def __str__(self) -> str:
+        return self.id if self.sort in (Sort.LACKING, Sort.ANY) else f"{self.id} {self.sort}"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Why one state needs another.
+
+    Attributes:
+        why: in words, as a part of a sentence: "… because WHY".
+        spot: the line that says so, or what finds it: most are never asked for.
+        boot: it counts only while a cluster starts from nothing (what was made stays when its maker goes).
+        run: it counts only once all is there (a webhook doesn't stand in the way before it exists).
+    """
+
+    why: str
+    spot: Spot
+    how: str
+    boot: bool = False
+    run: bool = False
+
+    @property
+    def place(self) -> Place:
+        """The line that says so."""
+        return self.spot if isinstance(self.spot, Place) else self.spot()
+
+
+class Net:
+    """States and their needs, both ways."""
+
+    def __init__(self) -> None:
+        self.below: dict[State, dict[State, Need]] = {}
+        self.above: dict[State, list[State]] = {}
+
+    def add(self, state: State) -> None:
+        """A state, if it isn't there yet."""
+        self.below.setdefault(state, {})
+        self.above.setdefault(state, [])
+
+    def join(self, state: State, other: State, need: Need) -> None:
+        """*state* needs *other*; the first reason stays."""
+        self.add(state)
+        self.add(other)
+        if other not in self.below[state]:
+            self.below[state][other] = need
+            self.above[other].append(state)
+
+    def __contains__(self, state: State) -> bool:
+        return state in self.below
+
+    def __iter__(self) -> Iterator[State]:
+        return iter(self.below)
