@@ -43,6 +43,7 @@ class Repository:
         files: paths relative to it, sorted; links are not among them.
         links: symbolic links, which source-controller leaves out.
         odd: names that can't be read as text, escaped.
+        modules: Git submodules, whose files are another repository's.
         commit: of its HEAD; empty where it is no checkout.
     """
 
@@ -51,6 +52,7 @@ class Repository:
     links: frozenset[str]
     odd: tuple[str, ...] = ()
     commit: str = ""
+    modules: tuple[str, ...] = ()
     _texts: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -123,14 +125,16 @@ def read(root: Path) -> Repository:
             names.append(one.decode("utf-8"))
         except UnicodeDecodeError:
             odd.append(one.decode("utf-8", errors="backslashreplace"))
-    links, files = set(), []
+    links, files, modules = set(), [], []
     for name in sorted(names):
         path = root / name
         if _linked(root, name):
             links.add(name)
         elif path.is_file():
             files.append(name)
-    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), _head(root))
+        elif path.is_dir():
+            modules.append(name)
+    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), _head(root), tuple(modules))
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:

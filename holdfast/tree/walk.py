@@ -36,6 +36,7 @@ def read(repository: Repository, tool: Tool, adaptations: Adaptations, *, entry:
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(tree, builder, root)
         _read_latent(tree, builder, flux)
+    tree.not_read += [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
     tree.not_read += [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
     return tree
 
