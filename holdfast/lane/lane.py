@@ -35,7 +35,7 @@ OFFLINE_STAND_INS = {
     "source-controller": "source-controller is a stand-in of holdfast's own", "helm-controller": "helm-controller is a stand-in of holdfast's own",
     "notification-controller": "notification-controller is a stand-in that stores events and sends none",
     "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
-    "longhorn": "Longhorn is a stand-in: a plain local provisioner, nothing is replicated",
+    "longhorn": "Longhorn is a stand-in: real CSI volumes that can really fail, one copy of the blocks on one node, nothing is replicated",
     "monitoring": "kube-prometheus-stack is a stand-in: one Prometheus, monitors and rules have no effect",
     "flannel": "the pod network is not Flannel (static routes offline, else kind's own)",
 }
