@@ -78,7 +78,7 @@ def binary(recipes: Recipes, name: str) -> Path:
     part = target.with_suffix(".part")
     with step(f"building {name} {version}".rstrip()):
         command = ["go", "build", "-trimpath", "-buildvcs=false", *_modfile(module, version if name == "kube" else ""),
-                   "-ldflags", _ldflags(name, version), "-o", str(part), *entry["packages"]]
+                   "-ldflags", _ldflags(name, version), *(["-tags", entry["tags"]] if "tags" in entry else []), "-o", str(part), *entry["packages"]]
         # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
         run(command, cwd=module, env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}, what=f"building {name}",
             log=_log(name))

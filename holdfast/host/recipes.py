@@ -16,7 +16,7 @@ CLUSTERS = CHECKOUT / "clusters"
 
 # Nothing at run time reads these; without them an image is half as large.
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/share/javascript",
-            "usr/share/prometheus", "var/cache/apt", "var/cache/debconf", "var/lib/apt/lists")
+            "var/cache/apt", "var/cache/debconf", "var/lib/apt/lists")
 NODE_BINARIES = ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")
 
 
