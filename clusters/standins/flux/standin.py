@@ -81,11 +81,13 @@ class Controller:
             time.sleep(0.5)
 
     def _one(self, key, item):
-        spec = item["spec"]
+        spec, began = item["spec"], time.monotonic()
         try:
             wait = self.reconcile_one(self, item)
+            METRICS.reconciled(self.name, self.kind, key, "success", time.monotonic() - began)
             self.due[key] = time.monotonic() + (wait if wait is not None else seconds(spec.get("interval")))
         except Failed as failure:
+            METRICS.reconciled(self.name, self.kind, key, "error", time.monotonic() - began)
             retry = seconds(spec.get("retryInterval"), min(seconds(spec.get("interval")), 10))
             self.due[key] = time.monotonic() + retry
             self.ready(item, False, failure.reason, str(failure))
@@ -135,6 +137,31 @@ class Controller:
             pass
 
 
+class Metrics:
+    """The counters of Flux's controllers that rules and dashboards read, under the names that controller-runtime gives them."""
+
+    def __init__(self):
+        self.totals, self.sums, self.lock, self.started = {}, {}, threading.Lock(), time.time()
+
+    def reconciled(self, controller, kind, key, result, seconds):
+        with self.lock:
+            total = (controller.removesuffix("-controller"), result)
+            self.totals[total] = self.totals.get(total, 0) + 1
+            count, summed = self.sums.get((kind, *key), (0, 0.0))
+            self.sums[(kind, *key)] = (count + 1, summed + seconds)
+
+    def text(self):
+        with self.lock:
+            lines = [f'controller_runtime_reconcile_total{{controller="{c}",result="{r}"}} {n}' for (c, r), n in self.totals.items()]
+            for (kind, namespace, name), (count, summed) in self.sums.items():
+                labels = f'{{kind="{kind}",name="{name}",namespace="{namespace}"}}'
+                lines += [f"gotk_reconcile_duration_seconds_count{labels} {count}", f"gotk_reconcile_duration_seconds_sum{labels} {summed:.3f}"]
+        return "\n".join([*lines, f"process_start_time_seconds {self.started:.2f}", "controller_runtime_webhook_panics_total 0", ""])
+
+
+METRICS = Metrics()
+
+
 def serve(port, handler):
     """An HTTP server in a thread of its own."""
     server = http.server.ThreadingHTTPServer(("", port), handler)
@@ -148,8 +175,9 @@ class Health(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        body = b"# a stand-in: no metrics\n" if self.path == "/metrics" else b"ok\n"
+        body = METRICS.text().encode() if self.path == "/metrics" else b"ok\n"
         self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
