@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -80,6 +81,18 @@ class Arc:
         if not soft:
             self.fail(held, sighting)
         (self.broken if held is False else self.doubts).append(sighting)
+
+    def blast(self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: tuple[str, ...]) -> None:
+        """What a failure of *component* hit, beside what the tree said: more than that breaks the promise, each difference is written down."""
+        foreseen = frozenset(predicted)
+        unforeseen = sorted(name for name, known in measured.items() if not known & foreseen)
+        spared = sorted(foreseen - frozenset(n for known in measured.values() for n in known))
+        self.write("blast-radius", component=component, predicted=sorted(foreseen), measured=sorted(measured), unforeseen=unforeseen, spared=spared)
+        hits = ", ".join(sorted(measured)) or "nothing"
+        sighting = f"{component} down hits {hits}" + (f"; the tree didn't say so of {', '.join(unforeseen)}" if unforeseen else "") + \
+            (f"; spared, though the tree says so: {', '.join(spared)}" if spared else "")
+        self.promise("only what the tree names is hit", "blast", not unforeseen, sighting, figure=f"{len(measured)} workloads", claims=claims,
+                     soft=True)
 
     def shown(self, what: str, sighting: str) -> None:
         """A static promise that the tree keeps; everything that bears on it was read."""

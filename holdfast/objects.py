@@ -29,6 +29,8 @@ _VERSIONS = {
     "ClusterRoleBinding": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1", "StorageClass": "storage.k8s.io/v1",
     "MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "VolumeAttachment": "storage.k8s.io/v1", "CSIDriver": "storage.k8s.io/v1", "Volume": "longhorn.io/v1beta2", "Job": "batch/v1",
+    **dict.fromkeys(("Prometheus", "Alertmanager", "PodMonitor", "ServiceMonitor", "PrometheusRule"), "monitoring.coreos.com/v1"),
     "SubjectAccessReview": "authorization.k8s.io/v1", "SelfSubjectRulesReview": "authorization.k8s.io/v1",
 }
 
@@ -132,11 +134,33 @@ class Objects:
                 return False
             return True
 
+    def through(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
+        """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
+        with self._looking():
+            client = self._dynamic().client
+            path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
+            asked = client.param_serialize("GET", path, query_params=list(query.items()), auth_settings=["BearerToken"],
+                                           header_params={"Accept": "application/json"})
+            answer = client.call_api(*asked, _request_timeout=self._timeout_s)
+            body = bytes(answer.read() or b"")
+        if answer.status >= 500:
+            raise CannotLook(f"{service} answered {answer.status}: {body.decode(errors='replace')[:120]}")
+        return int(answer.status), body
+
     def log(self, pod: str, namespace: str, *, tail: int = 200) -> str:
         """The last lines of a pod's log."""
         with self._looking():
             core = kubernetes.client.CoreV1Api(self._dynamic().client)
             return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
+
+
+_GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+
+
+def plain(item: Object) -> Object:
+    """An object as it can be applied again: without what the API server gives."""
+    meta = {k: v for k, v in item["metadata"].items() if k not in _GIVEN_BY_THE_SERVER}
+    return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}
 
 
 def name_of(item: Object) -> str:

@@ -15,6 +15,7 @@ from holdfast.verdicts import Finding, Verdict
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "reports" / "templates"
 _WIDTH, _LABEL, _ROW = 1080.0, 330.0, 15.0
+_BAND = {"healthy": "#9bd3b3", "faulted": "#c0392b", "unknown": "#c9d1d9"}
 _MARKS = (("fault-inject", "injected"), ("fault-bit", "bit"), ("fault-healed", "healed"), ("converged", "converged"))
 
 
@@ -38,15 +39,20 @@ def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
 
     rows = []
     for number, one in enumerate(sorted(series, key=lambda e: (e["watch"], e["vantage"] != "outside", e["target"], e["vantage"]))):
-        bars = [{"x": x(i[0]), "w": max(1.0, round(x(i[1]) - x(i[0]), 1)), "bad": i[2] != "ok",
+        bars = [{"x": x(i[0]), "w": max(1.0, round(x(i[1]) - x(i[0]), 1)), "colour": "#9bd3b3" if i[2] == "ok" else "#c0392b",
                  "title": f"{i[2]}: {i[3]} looks, {i[0] - begin:.1f}s–{i[1] - begin:.1f}s"} for i in one["intervals"]]
         place = "" if one["vantage"] == "outside" else f" from {one['vantage']}"
         rows.append({"y": 44 + number * _ROW, "label": f"{one['target']}{place}", "bars": bars, "failed": one["failed"], "looks": one["looks"]})
+    for band in (band for e in entries if e["event"] == "bands" for band in e["bands"]):
+        bars = [{"x": x(a), "w": max(2.0, round(x(b) - x(a), 1)), "colour": _BAND.get(word, "#e8a33d"),
+                 "title": f"{word}: {a - begin:.1f}s–{b - begin:.1f}s"} for a, b, word in band["stretches"]]
+        rows.append({"y": 44 + len(rows) * _ROW, "label": band["name"], "bars": bars, "failed": "", "looks": ""})
     lines = [{"x": x(moment), "name": name, "title": f"{fault} {name} at {moment - begin:.1f}s", "kind": name} for name, moment, fault in marks]
     for level, line in enumerate(lines):
         line["y"] = 12 + 11 * (level % 3)
     ticks = [{"x": x(begin + s), "text": f"{s:g}s"} for s in _ticks(end - begin)]
-    return {"test": test, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks,
+    hit = [e for e in entries if e["event"] == "blast-radius"]
+    return {"test": test, "hit": hit, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks,
             "width": _WIDTH, "row": _ROW, "height": 64 + len(rows) * _ROW}
 
 

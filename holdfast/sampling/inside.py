@@ -11,29 +11,35 @@ from holdfast.sampling.process import PEER_PORT
 
 NAMESPACE, NAME = "holdfast-system", "sampler"
 FOLDER = "/var/lib/holdfast/sampler"       # on each node: spec.json, and records/
-_FILES = ("looks.py", "process.py")
+_FILES = ("looks.py", "process.py", "records.py")
 
 
 def install(objects: Objects, image: str) -> None:
     """Puts the samplers on the cluster; they look at nothing until a watch gives them a specification."""
-    program = {name: (Path(__file__).parent / name).read_text() for name in _FILES}
+    files = {name: (Path(__file__).parent / name).read_text() for name in _FILES}
     meta = {"name": NAME, "namespace": NAMESPACE}
-    objects.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": program})
+    objects.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files})
     objects.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta, "automountServiceAccountToken": False})
     objects.apply({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta, "spec": _daemon_set(image)})
 
 
+def program() -> tuple[list[Object], list[Object]]:
+    """The volumes and mounts that bring the samplers' program into a pod of their namespace, below ``/app``."""
+    items = [{"key": name, "path": f"holdfast/sampling/{name}"} for name in _FILES]
+    return [{"name": "program", "configMap": {"name": NAME, "items": items}}], [{"name": "program", "mountPath": "/app"}]
+
+
 def _daemon_set(image: str) -> Object:
     labels = {"app": "holdfast-sampler"}
-    items = [{"key": name, "path": f"holdfast/sampling/{name}"} for name in _FILES]
+    volumes, mounts = program()
     container = {
         "name": "sampler", "image": image, "imagePullPolicy": "IfNotPresent", "env": [{"name": "PYTHONPATH", "value": "/app"}],
         "command": ["python3", "-m", "holdfast.sampling.process", "--follow", "/node/spec.json", "--out", "/node/records"],
-        "ports": [{"containerPort": PEER_PORT}],
-        "volumeMounts": [{"name": "program", "mountPath": "/app"}, {"name": "node", "mountPath": "/node"}],
+        # Without a share of its own it stands still whenever many pods start at once, and then proves nothing.
+        "ports": [{"name": "peers", "containerPort": PEER_PORT}], "resources": {"requests": {"cpu": "250m", "memory": "48Mi"}},
+        "volumeMounts": [*mounts, {"name": "node", "mountPath": "/node"}],
     }
-    volumes = [{"name": "program", "configMap": {"name": NAME, "items": items}},
-               {"name": "node", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}}]
+    volumes.append({"name": "node", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}})
     # It must go on looking through whatever happens to the node, and must never be what a fault evicts.
     spec = {"serviceAccountName": NAME, "priorityClassName": "system-node-critical", "tolerations": [{"operator": "Exists"}],
             "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
@@ -41,10 +47,10 @@ def _daemon_set(image: str) -> Object:
             "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}
 
 
-def stop(shell: NodeShell, nodes: list[str], nonce: str = "") -> None:
+def stop(shell: NodeShell, nodes: list[str], nonce: str = "", folder: str = FOLDER) -> None:
     """Lets the samplers look at nothing, until the next watch."""
     for node in nodes:
-        shell.write_files(node, FOLDER, {"spec.json": json.dumps({"watch": "", "nonce": nonce, "targets": []})})
+        shell.write_files(node, folder, {"spec.json": json.dumps({"watch": "", "nonce": nonce, "targets": []})})
 
 
 def pods(objects: Objects) -> dict[str, str]:

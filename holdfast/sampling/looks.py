@@ -1,19 +1,25 @@
-"""One look at a target: HTTP, HTTPS with SNI, DNS, each on a new or on a reused connection. Standard library only: it runs in pods too.
+"""One look at a target: HTTP, HTTPS with SNI, DNS, each on a new or on a reused connection; or a record written to a volume.
 
-A look gives ``ok`` or one word for what went wrong: refused, reset, closed, timeout, unreachable, tls, dns, dns-timeout, http-503,
-nonce (something else answered), error.
+Standard library only: it runs in pods too. A look gives ``ok`` or one word for what went wrong: refused, reset, closed, timeout,
+unreachable, tls, dns, dns-timeout, http-503, nonce (something else answered), eio and other errors of a file system, error. A written
+record's ``ok`` is followed by its number and its time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
 import struct
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+from holdfast.sampling.records import Record, Writer
 
 OK = "ok"
 
@@ -28,7 +34,7 @@ class Target:
 
     Attributes:
         name: unique in a watch.
-        kind: ``http``, ``https`` or ``dns``.
+        kind: ``http``, ``https``, ``dns`` or ``volume`` (*path* is the file that records are written to).
         mode: ``new`` or ``reused`` connections.
         host: an address, or a name to resolve by *resolver* at every new connection.
         ask: the Host header and SNI (http), or the name to resolve (dns).
@@ -192,6 +198,25 @@ async def resolve(resolver: str, name: str) -> str:
 # -- looks -----------------------------------------------------------------------------------------------------------------
 
 
+class Writes:
+    """Writes records to a volume, one at a time, in a thread of its own: a file system that stalls must not hold up the other looks."""
+
+    def __init__(self, path: str) -> None:
+        self._writer, self._pool = Writer(path), ThreadPoolExecutor(1)
+        self._running: asyncio.Future[Record] | None = None
+
+    async def look(self) -> str:
+        """Writes one record; a record that is still on its way is waited for first."""
+        while self._running and not self._running.done():
+            await asyncio.wait({self._running})
+        self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._writer.append)
+        try:
+            number, at = await asyncio.shield(self._running)
+        except OSError as error:
+            raise Failed(errno.errorcode.get(error.errno or 0, "error").lower()) from None
+        return f"{OK} {number} {at}"
+
+
 class Looker:
     """Takes looks at one target.
 
@@ -205,6 +230,7 @@ class Looker:
         self._kept: Any = None
         self._busy = False
         self._spares: list[Any] = []
+        self._writes = Writes(target.path) if target.kind == "volume" else None
 
     async def prime(self) -> None:
         """Opens the connection that is reused, and a few spare ones; what can't be opened now is opened by the looks."""
@@ -219,11 +245,14 @@ class Looker:
 
     async def look(self) -> str:
         """One look: ``ok`` or the word for what went wrong, at the latest after the target's own timeout."""
-        looks = self._new if self.target.mode != "reused" else self._spare if self._busy else self._reused
+        looks = self._writes.look if self._writes else self._plain()
         try:
             return await asyncio.wait_for(looks(), self.target.timeout_s)
         except Exception as error:
             return word(error)
+
+    def _plain(self) -> Callable[[], Awaitable[str]]:
+        return self._new if self.target.mode != "reused" else self._spare if self._busy else self._reused
 
     async def _new(self) -> str:
         opened = await self._open()

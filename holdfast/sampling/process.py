@@ -29,6 +29,11 @@ PEER_PORT = 9400
 _LATE_S = 0.25
 
 
+def run_number(nonce: str) -> int:
+    """The nonce of a run as a number that a metric can carry; 0 where there is none."""
+    return int(nonce[:8], 16) if nonce else 0
+
+
 class Answer(http.server.BaseHTTPRequestHandler):
     """Answers every GET with 200 and the nonce."""
 
@@ -36,11 +41,15 @@ class Answer(http.server.BaseHTTPRequestHandler):
     nonce = ""
 
     def do_GET(self) -> None:
+        body = b"ok"
+        if self.path == "/metrics":  # a value that this run alone knows
+            body = f"# TYPE holdfast_run gauge\nholdfast_run {run_number(self.nonce)}\n".encode()
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Holdfast-Nonce", self.nonce)
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's signature
         pass

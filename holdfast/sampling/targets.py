@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import yaml
 
 from holdfast.cluster import Cluster
-from holdfast.sampling import inside
+from holdfast.probes.workloads import workload_ready
+from holdfast.sampling import inside, writers
 from holdfast.sampling.looks import Target
 from holdfast.sampling.process import PEER_PORT
-from holdfast.waiting import Unproven
+from holdfast.waiting import Unproven, eventually
 
 OUTSIDE = "outside"
 _CLOSED_PORT = 1  # nothing listens there: what looks at it must be red
@@ -108,6 +109,19 @@ def service() -> Wanted:
     return Wanted("service", place)
 
 
+def prometheus() -> Wanted:
+    """The core tier's Prometheus by its Service, from a pod on every node."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        monitoring, resolver = cluster.adaptations.monitoring, _dns_address(cluster)
+        host = f"{monitoring.core}.{monitoring.namespace}.svc.cluster.local"
+        target = Target("", "http", host, 9090, ask=host, path="/-/ready", resolver=resolver)
+        broken = replace(target, path="/absent")
+        return [p for node in cluster.nodes() for p in _both(node.name, "core Prometheus", target, broken)]
+
+    return Wanted("prometheus", place)
+
+
 def dns() -> Wanted:
     """The cluster's DNS: the address of the app's Service, from a pod on every node."""
 
@@ -134,3 +148,21 @@ def pods() -> Wanted:
         return placed
 
     return Wanted("pods", place)
+
+
+def volumes() -> Wanted:
+    """The writers: each appends records to a volume of the tree's storage class, flushed to the disk before they count."""
+
+    def place(cluster: Cluster) -> list[Placed]:
+        writers.install(cluster.objects, cluster.adaptations.storage.storage_class)
+        for workload in (f"StatefulSet/{writers.STATEFUL}", f"Deployment/{writers.DEPLOYMENT}"):
+            wait = eventually(cluster, workload_ready(workload, inside.NAMESPACE), "2m")
+            if wait.held is not True:
+                raise Unproven(f"the writers can't run: {wait.last}")
+        placed = []
+        for name in writers.names():
+            target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5)
+            placed += [Placed(name, target), Placed(name, replace(target, name="canary of a volume", path="/absent/records", canary=True, rate_hz=2))]
+        return placed
+
+    return Wanted("volume", place)

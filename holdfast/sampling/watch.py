@@ -19,15 +19,18 @@ from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell
 from holdfast.durations import seconds
 from holdfast.places import CHECKOUT
-from holdfast.sampling import inside
+from holdfast.sampling import inside, records, writers
+from holdfast.sampling.bands import bands, plain
 from holdfast.sampling.intervals import Look, Outage, gaps, intervals, outages
-from holdfast.sampling.looks import Target
+from holdfast.sampling.looks import OK, Target
 from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
+from holdfast.waiting import CannotLook
 
 _LONGEST_GAP_S = 1.5
 _LONGER_S = 60.0  # how long a watch goes on for an outage that isn't over
 _STEADY_S, _STEADY_WITHIN_S = 2.0, 45.0
+VOLUME = "volume"
 _numbers = count(1)
 
 
@@ -63,6 +66,28 @@ def parse(text: str) -> tuple[list[str], dict[int, list[Look]], list[tuple[float
     return names, looks, stalls
 
 
+def acknowledged(text: str) -> list[records.Record]:
+    """The records that a writer's record of looks calls acknowledged."""
+    found = []
+    for line in text.splitlines():
+        parts = line.split(" ")
+        if len(parts) == 6 and parts[3] == OK:
+            found.append((int(parts[4]), int(parts[5])))
+    return found
+
+
+def with_absences(looks: list[Look], until: float) -> list[Look]:
+    """A writer's looks, with a failed one a second wherever none was taken: a writer that doesn't run can't write, and that is an outage.
+
+    (Unlike the samplers, which must look on whatever happens, a writer is a workload like any other: it moves with its volume.)
+    """
+    filled: list[Look] = []
+    for a, b in gaps(looks, looks[0].start if looks else until, until, _LONGEST_GAP_S):
+        times = [a + _LONGEST_GAP_S / 2 + n for n in range(int(b - a - _LONGEST_GAP_S / 2) + 1)]
+        filled += [Look(t, t, "absent") for t in times if t < b]
+    return sorted([*looks, *filled])
+
+
 class Seen:
     """What a watch saw. Measured once it is over; every measure goes into the journal as a promise.
 
@@ -76,6 +101,7 @@ class Seen:
         self.series = [Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary) for kind, p in placed]
         self.stalls: dict[str, list[tuple[float, float]]] = {}
         self.control: dict[str, int] = {}
+        self.acknowledged: dict[str, list[records.Record]] = {}  # by writer
         self.begin = self.end = 0.0
 
     def take(self, vantage: str, texts: list[str]) -> None:
@@ -83,10 +109,11 @@ class Seen:
         own = {s.target: s for s in self.series if s.vantage == vantage}
         for one in own.values():
             one.looks = []
-        self.stalls[vantage], self.control[vantage] = [], 0
+        self.stalls[vantage], self.control[vantage], self.acknowledged[vantage] = [], 0, []
         for text in texts:
             names, looks, stalls = parse(text)
             self.stalls[vantage] += stalls
+            self.acknowledged[vantage] += acknowledged(text)
             for index, of_target in looks.items():
                 if index < len(names) and names[index] in own:
                     own[names[index]].looks += of_target
@@ -97,6 +124,8 @@ class Seen:
                     self.stalls[vantage] += [(look.start, look.end) for look in of_target if look.ok and look.end - look.start > 1]
         for one in own.values():
             one.looks.sort()
+            if one.kind == VOLUME and not one.canary:
+                one.looks = with_absences(one.looks, self.end or time.time())
 
     # -- before ----------------------------------------------------------------------------------------------------------
 
@@ -194,6 +223,33 @@ class Seen:
                 return f"the sampler has a gap of {b - a:.1f}s, {a - self.begin:.1f}s into the watch"
         return ""
 
+    def kept(self, *, claims: tuple[str, ...] = (), what: str = "") -> None:
+        """Promises that every record that was acknowledged to a writer is on its volume, in order, and none twice.
+
+        Read on the node where the volume is mounted now, after the watch.
+        """
+        arc, objects = cast(Arc, self.cluster.arc), self.cluster.objects
+        invented = (10**9, 1)
+        red = records.fault_in([invented], records.line((1, 1)))
+        arc.canary("records", bool(red), red or "a record that was never written was not missed")
+        homes, total, broken, doubts = writers.homes(objects), 0, [], []
+        for writer in sorted({s.vantage for s in self.series if s.kind == VOLUME}):
+            said = self.acknowledged.get(writer, [])
+            total += len(said)
+            if writer not in homes or not said:
+                doubts.append(f"{writer} isn't ready" if writer not in homes else f"{writer} was never acknowledged a record")
+                continue
+            node, uid = homes[writer]
+            data = cast(NodeShell, self.cluster.driver).shell(node).run(f"cat {writers.file_on_node(objects, writer, uid)}")
+            why = records.fault_in(said, data.stdout_bytes) if data.rc == 0 else ""
+            broken += [f"{writer}: {why}"] if why else []
+            doubts += [f"the volume of {writer} can't be read: {data.stderr.strip()[:120]}"] if data.rc else []
+        held = False if broken else None if doubts else True
+        sighting = "; ".join(broken or doubts) or f"all {total} acknowledged records are there, in order, none twice"
+        name = what or "the volumes"
+        arc.promise(f"every acknowledged record is on {name}", "records", held, f"{name}: {sighting}", figure=f"{total} records", claims=claims,
+                    faults=arc.faults_between(self.begin, self.end), soft=True)
+
     def journal(self) -> None:
         """Writes what was seen of every target, as intervals."""
         arc = cast(Arc, self.cluster.arc)
@@ -245,7 +301,7 @@ class Sampler:
         try:
             self._start_inside(watch, placed)
             self._steady(seen, folder)
-            seen.begin = time.time()
+            seen.begin = time.time() - 1  # the last steady second: what fails at once has a last good look before it all the same
             yield seen
             if settle_s:
                 time.sleep(settle_s)  # not a wait for something: the stable stretch that ends an outage
@@ -274,10 +330,23 @@ class Sampler:
 
     def _finish(self, seen: Seen, folder: Path) -> None:
         """Ends the samplers inside, and fetches what they saw once the looks under way have ended."""
-        inside.stop(self._shell, [n.name for n in self.cluster.nodes()], self.cluster.nonce)
+        nodes = [n.name for n in self.cluster.nodes()]
+        inside.stop(self._shell, nodes, self.cluster.nonce)
+        for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
+            inside.stop(self._shell, nodes, self.cluster.nonce, f"{writers.FOLDER}/{writer}")
         time.sleep(Target("", "http", "", 0).timeout_s + 0.3)
         self._collect(seen, folder)
         seen.journal()
+        self._bands(seen)
+
+    def _bands(self, seen: Seen) -> None:
+        """Writes what the cluster's own monitoring saw meanwhile, where it has one that answers; no verdict depends on it."""
+        place = self.cluster.adaptations.monitoring
+        with suppress(CannotLook):
+            if not self.cluster.objects.get("Service", place.core, place.namespace):
+                return
+            found = [plain(band) for band in bands(self.cluster, seen.begin or seen.end, seen.end)]
+            cast(Arc, self.cluster.arc).write("bands", watch=seen.watch, bands=found)
 
     def _specification(self, watch: str, targets: list[Any]) -> str:
         plain = [{k: v for k, v in asdict(t).items() if not k.startswith("_")} for t in targets]
@@ -294,20 +363,32 @@ class Sampler:
         return cast(NodeShell, self.cluster.driver)
 
     def _start_inside(self, watch: str, placed: list[tuple[str, Placed]]) -> None:
-        for node in self.cluster.nodes():
-            targets = [p.target for _, p in placed if p.vantage == node.name]
-            self._shell.write_files(node.name, inside.FOLDER, {"spec.json": self._specification(watch, targets)})
+        names = [node.name for node in self.cluster.nodes()]
+        for node in names:
+            targets = [p.target for _, p in placed if p.vantage == node]
+            self._shell.write_files(node, inside.FOLDER, {"spec.json": self._specification(watch, targets)})
+        for writer in {p.vantage for kind, p in placed if kind == VOLUME}:
+            specification = self._specification(watch, [p.target for _, p in placed if p.vantage == writer])
+            for node in names:  # a writer may move: it finds its specification wherever it comes to
+                self._shell.write_files(node, f"{writers.FOLDER}/{writer}", {"spec.json": specification})
 
     def _collect(self, seen: Seen, folder: Path) -> None:
         """Fetches every record: the outside one from disk, the others from the nodes themselves."""
         record = folder / "outside.txt"
         seen.take(OUTSIDE, [record.read_text()] if record.exists() else [])
-        for node in self.cluster.nodes():
-            texts = []
-            for name, data in sorted(self._shell.read_files(node.name, f"{inside.FOLDER}/records/{seen.watch}").items()):
-                (folder / f"{node.name}-{name}").write_bytes(data)
-                texts.append(data.decode(errors="replace"))
-            seen.take(node.name, texts)
+        nodes = [n.name for n in self.cluster.nodes()]
+        for node in nodes:
+            seen.take(node, self._fetch(folder, seen.watch, node, inside.FOLDER, node))
+        for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
+            seen.take(writer, [t for n in nodes for t in self._fetch(folder, seen.watch, n, f"{writers.FOLDER}/{writer}", f"{writer}-{n}")])
+
+    def _fetch(self, folder: Path, watch: str, node: str, source: str, name: str) -> list[str]:
+        """The records of one watch below a folder of a node; a copy of each stays in the run's folder."""
+        texts = []
+        for file, data in sorted(self._shell.read_files(node, f"{source}/records/{watch}").items()):
+            (folder / f"{name}-{file}").write_bytes(data)
+            texts.append(data.decode(errors="replace"))
+        return texts
 
     def _steady(self, seen: Seen, folder: Path) -> None:
         arc, limit = cast(Arc, self.cluster.arc), time.monotonic() + _STEADY_WITHIN_S

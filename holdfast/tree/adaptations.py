@@ -16,8 +16,9 @@ from holdfast.errors import UsageError
 from holdfast.tree.documents import Document, Entry
 
 FILE = ".holdfast.toml"
-_SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict, "app": list,
-             "stated": dict, "claims": str, "runbook": str, "roles": dict, "check": dict, "allow": list}
+_SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict,
+             "storage": dict, "monitoring": dict,
+             "app": list, "stated": dict, "claims": str, "runbook": str, "roles": dict, "check": dict, "allow": list}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,30 @@ class Ingress:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Where the storage system lies: its namespace, the release and the Kustomization that make it, and its StorageClass."""
+
+    namespace: str = "longhorn-system"
+    release: str = "longhorn"
+    kustomization: str = "storage"
+    storage_class: str = "longhorn"
+    driver: str = "driver.longhorn.io"
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """Where the monitoring lies: its namespace, and the Services of its parts (with the port's name or number)."""
+
+    namespace: str = "monitoring"
+    core: str = "monitoring-core-prometheus"
+    longterm: str = "monitoring-longterm-prometheus"
+    alertmanager: str = "monitoring-longterm-alertmanager"
+    grafana: str = "monitoring-core-grafana"
+    grafana_secret: str = "grafana-admin"  # noqa: S105  the name of a Secret
+    longterm_release: str = "monitoring-longterm"
+
+
+@dataclass(frozen=True)
 class Adaptations:
     """What the file says; every part is empty where it says nothing."""
 
@@ -75,6 +100,8 @@ class Adaptations:
     changes: tuple[Change, ...] = ()
     images: dict[str, str] = field(default_factory=dict)
     ingress: Ingress = Ingress()
+    storage: Storage = Storage()
+    monitoring: Monitoring = Monitoring()
     apps: tuple[App, ...] = ()
     stated: dict[str, Any] = field(default_factory=dict)
     claims: str = ""
@@ -120,7 +147,9 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
         entry=str(table.get("flux", {}).get("entry", "")), aliases=tuple(table.get("git", {}).get("aliases", [])),
         secrets=tuple(_secret(s) for s in table.get("secret", [])),
         changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
-        ingress=Ingress(**table.get("ingress", {})), apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
+        ingress=Ingress(**table.get("ingress", {})), storage=Storage(**table.get("storage", {})),
+        monitoring=Monitoring(**table.get("monitoring", {})),
+        apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
         claims=table.get("claims", ""), runbook=table.get("runbook", ""), roles=table.get("roles", {}),
         promises=_promises(table.get("check", {}).get("promises", [])), allowed=_allowed(table.get("allow", []), path))
 

@@ -15,10 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.probes.monitoring import Sample
+from holdfast.sampling import bands as banding
+from holdfast.sampling import records, writers
+from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
 from holdfast.sampling.targets import Placed
-from holdfast.sampling.watch import Seen, parse
+from holdfast.sampling.watch import Seen, acknowledged, parse, with_absences
 
 
 class Serving:
@@ -347,3 +351,97 @@ def test_a_watch_goes_on_while_an_outage_is_not_over(text, going_on):
     seen = Seen(SimpleNamespace(arc=Says(), power_windows=[]), [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
     seen.series[0].looks = series(text)
     assert bool(seen.going_on()) is going_on
+
+
+# -- records on volumes -----------------------------------------------------------------------------------------------------
+
+
+WRITTEN = st.lists(st.integers(1, 10**6), unique=True, min_size=1, max_size=30).map(sorted)
+
+
+@given(WRITTEN, st.data())
+def test_what_happened_to_a_record_is_found(numbers, data):
+    kept = [(number, number * 7) for number in numbers]
+    text = [records.line(record) for record in kept]
+    assert records.fault_in(kept, b"".join(text)) == ""
+    at = data.draw(st.integers(0, len(kept) - 1))
+    assert f"number {kept[at][0]}" in records.fault_in(kept, b"".join(text[:at] + text[at + 1:]))
+    assert "twice" in records.fault_in(kept, b"".join([*text, text[at]]))
+    garbled = bytearray(text[at])
+    garbled[1] ^= 1
+    assert "lost" in records.fault_in(kept, b"".join([*text[:at], bytes(garbled), *text[at + 1:]]))
+    if len(kept) > 1:
+        assert "out of order" in records.fault_in(kept, b"".join(reversed(text)))
+
+
+@given(WRITTEN, st.integers(0, 40))
+def test_a_record_that_was_cut_is_no_fault_unless_it_was_acknowledged(numbers, cut):
+    kept = [(number, number * 7) for number in numbers]
+    data = b"".join(map(records.line, kept))[: -1 - cut or None]
+    there = records.parse(data)
+    assert records.fault_in(there, data + records.line((10**7, 1))) == ""   # the next writer's record stands whole after it
+    assert (records.fault_in(kept, data) == "") == (there == kept)
+
+
+def test_a_writer_goes_on_where_the_last_one_stopped_and_uses_no_number_twice(tmp_path):
+    path = tmp_path / "records"
+    first = [records.Writer(str(path)).append(), *[(writer := records.Writer(str(path))).append(), writer.append()]]
+    assert [number for number, _ in first] == [1, 2, 3]
+    path.chmod(0o400)
+    path.rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        writer.append()
+    (tmp_path / "away").rename(path)
+    path.chmod(0o600)
+    assert writer.append()[0] == 5
+    assert records.fault_in(first, path.read_bytes()) == ""
+
+
+def test_a_look_at_a_volume_says_which_record_was_acknowledged(tmp_path):
+    async def looks(path):
+        looker = Looker(Target("v", "volume", "", 0, path=str(path)))
+        return await asyncio.gather(looker.look(), looker.look())
+
+    said = asyncio.run(looks(tmp_path / "records"))
+    text = "# {}\n" + "".join(f"0 100.0 1.0 {one}\n" for one in said) + "0 100.0 1.0 eio\n0 100.0 1.0 ok 3"
+    assert [number for number, _ in acknowledged(text)] == [1, 2]
+    assert acknowledged(text) == records.parse((tmp_path / "records").read_bytes())
+    assert asyncio.run(looks(tmp_path / "absent" / "records")) == ["enoent", "enoent"]
+
+
+@pytest.mark.parametrize(("text", "absent"), [(GOOD, 0), ("." * 300 + " " * 10 + "." * 290, 0), ("." * 300 + " " * 100 + "." * 200, 9), ("." * 300, 30)])
+def test_a_writer_that_does_not_run_has_an_outage(text, absent):
+    looks = [look for look, sign in zip(series(text.replace(" ", ".")), text, strict=True) if sign == "."]
+    filled = with_absences(looks, 160.0)
+    gone = [look for look in filled if look.result == "absent"]
+    assert abs(len(gone) - absent) <= 1
+    assert len(outages(filled)) == (1 if absent else 0)
+
+
+@pytest.mark.parametrize(("spoil", "held"), [(lambda data: data, True), (lambda data: data[:-30], False), (lambda data: None, None)])
+def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
+    arc, said = Says(), [(number, number) for number in range(1, 6)]
+    arc.canary = lambda probe, red, sighting: None if red else pytest.fail("the canary was green")
+    data = spoil(b"".join(map(records.line, said)))
+    shell = SimpleNamespace(run=lambda command: SimpleNamespace(rc=1 if data is None else 0, stdout_bytes=data, stderr="gone"))
+    seen = Seen(SimpleNamespace(arc=arc, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)),
+                [("volume", Placed("writer-0", Target("v", "volume", "", 0)))], "w")
+    seen.acknowledged["writer-0"] = said
+    monkeypatch.setattr(writers, "homes", lambda objects: {"writer-0": ("k3s1", "uid")})
+    monkeypatch.setattr(writers, "file_on_node", lambda objects, writer, uid: "/data")
+    seen.kept()
+    assert arc.said[0][0] is held
+
+
+def test_bands_are_stretches_of_one_word_and_break_where_nobody_looked():
+    samples = [(at, "healthy") for at in range(0, 90, 15)] + [(90.0, "faulted"), (105.0, "faulted")] + [(300.0, "healthy")]
+    assert stretches(reversed(samples)) == ((0, 75, "healthy"), (90.0, 105.0, "faulted"), (300.0, 300.0, "healthy"))
+
+
+def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
+    volumes = [Sample({"volume": "a"}, ((10.0, 1), (25.0, 1), (40.0, 1))), Sample({"volume": "b"}, ((10.0, 1), (25.0, 3), (40.0, 0)))]
+    alarms = [Sample({"alertname": "LonghornVolumeFaulted"}, ((25.0, 1), (40.0, 1)))]
+    monkeypatch.setattr(banding, "query", lambda cluster, text: alarms if text.startswith("ALERTS") else volumes)
+    robust, alert = banding.bands(None, 0.0, 50.0)
+    assert [word for _, _, word in robust.stretches] == ["healthy", "faulted", "unknown"]
+    assert alert == Band("alert LonghornVolumeFaulted", ((25.0, 40.0, "firing"),))

@@ -184,7 +184,7 @@ def gitops_health(tree: Tree) -> Iterator[Said]:
         yield Absent("no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*")
         return
     for manifest, path, name, expression in alerts:
-        if "gotk_resource_info" in _metrics(expression)[0] and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
+        if "gotk_resource_info" in metrics_of(expression)[0] and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
             yield hit(tree, manifest, f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it", *path,
                       do="give kube-state-metrics its customResourceState configuration for Flux")
     yield Shown(f"{len(alerts)} alerts on Flux")
@@ -204,7 +204,7 @@ def gone_metric(tree: Tree) -> Iterator[Said]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
     longhorn = any(r.chart == "longhorn" for r in releases(tree))
     for manifest, path, name, expression in _alerts(tree):
-        for metric in sorted(_metrics(expression)[0]):
+        for metric in sorted(metrics_of(expression)[0]):
             if metric in _GONE:
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {_GONE[metric]}", *path)
             elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
@@ -224,14 +224,14 @@ def expression(tree: Tree) -> Iterator[Said]:
         for g, group in enumerate(sequence(manifest.spec.get("groups"))):
             for r, one in enumerate(sequence(mapping(group).get("rules"))):
                 text = str(mapping(one).get("expr", ""))
-                fault = _metrics(text)[1]
+                fault = metrics_of(text)[1]
                 if fault and UNKNOWN not in text:
                     name = mapping(one).get("alert") or mapping(one).get("record")
                     yield hit(tree, manifest, f"the expression of {name} can't be parsed: {fault}", "spec", "groups", g, "rules", r, "expr")
 
 
 @functools.cache
-def _metrics(text: str) -> tuple[frozenset[str], str]:
+def metrics_of(text: str) -> tuple[frozenset[str], str]:
     """The metrics that a PromQL expression reads, and what is wrong with it."""
     import promql_parser  # noqa: PLC0415  only a tree with rules needs it
 
