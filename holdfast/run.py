@@ -99,6 +99,21 @@ class Run:
             self.tainted = ""
         return self._cluster
 
+    def cold(self, without: str) -> Cluster:
+        """A new cluster on which one stand-in fails from its first second, as soon as its API answers; the next test gets a whole one.
+
+        Raises Unproven where it can't be made.
+        """
+        try:
+            cluster = self.lane.up(self.name, self.undo, without)
+        except UsageError as error:
+            raise Unproven(f"no cluster without {without}: {error}") from None
+        finally:
+            self._cluster = None
+            self.taint(f"it was made without {without}")
+        self.journal.keep_out(self.lane.git().key.private)
+        return cluster
+
     def _made(self) -> Cluster:
         began = time.monotonic()
         reuse = self.reuse and not self.tainted

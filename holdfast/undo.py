@@ -30,6 +30,12 @@ def _suspend(driver: Driver, objects: Objects, step: Step) -> None:
     objects.patch(step["kind"], step["name"], step["namespace"], {"spec": {"suspend": step["suspend"]}})
 
 
+def _patch(driver: Driver, objects: Objects, step: Step) -> None:
+    """Sets fields back by a merge patch; on an object that is gone there is nothing to set back."""
+    if objects.get(step["kind"], step["name"], step["namespace"]):
+        objects.patch(step["kind"], step["name"], step["namespace"], step["body"])
+
+
 def _delete(driver: Driver, objects: Objects, step: Step) -> None:
     objects.delete(step["kind"], step["name"], step["namespace"])
 
@@ -50,7 +56,7 @@ def _restore_network(driver: Driver, objects: Objects, step: Step) -> None:
 
 
 ACTIONS: dict[str, Callable[[Driver, Objects, Step], None]] = {
-    "scale": _scale, "apply": _apply, "suspend": _suspend, "delete": _delete, "power-on": _power_on, "unpause": _unpause,
+    "scale": _scale, "apply": _apply, "suspend": _suspend, "patch": _patch, "delete": _delete, "power-on": _power_on, "unpause": _unpause,
     "restore-network": _restore_network,
 }
 

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.probes.flux import CONTROLLERS, NAMESPACE, controller_replaced, controllers_ready, no_controller_pod, pod_gone, uids
+from holdfast.probes.flux import (
+    CONTROLLERS,
+    NAMESPACE,
+    controller_replaced,
+    controllers_ready,
+    no_controller_pod,
+    not_ready,
+    pod_gone,
+    suspended,
+    uids,
+)
 
 
 @fault()
@@ -32,3 +42,28 @@ def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
     cluster.eventually(pod_gone(name, old), within="60s")
     yield
     cluster.eventually(controller_replaced(name, old), within="2m")
+
+
+TROUBLE = "holdfast-trouble"  # the name of what `flux_in_trouble` makes
+
+
+@fault()
+def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
+    """A Kustomization of the tree is suspended; another one, made for this, fails; and a source, made for this, can't be reached."""
+    root, objects = cluster.start.root, cluster.objects
+    source = {"kind": cluster.start.source.kind, "name": cluster.start.source.name, "namespace": cluster.start.source.namespace}
+    meta = {"name": TROUBLE, "namespace": root.namespace}
+    failing = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": meta,
+               "spec": {"interval": "1m", "retryInterval": "10s", "path": "./absent/folder", "prune": True, "sourceRef": source}}
+    unreachable = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": meta,
+                   "spec": {"interval": "1m", "url": "https://unreachable.invalid/tree.git", "ref": {"branch": "main"}}}
+    for item in (failing, unreachable):
+        cluster.undo.before("delete", kind=item["kind"], name=TROUBLE, namespace=root.namespace)
+        objects.apply(item)
+    cluster.undo.before("suspend", kind="Kustomization", name=kustomization, namespace=root.namespace, suspend=False)
+    objects.patch("Kustomization", kustomization, root.namespace, {"spec": {"suspend": True}})
+    cluster.eventually(suspended(kustomization, root.namespace), within="5s")
+    cluster.eventually(not_ready("Kustomization", TROUBLE, root.namespace), within="90s")
+    cluster.eventually(not_ready("GitRepository", TROUBLE, root.namespace), within="90s")
+    yield
+    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())

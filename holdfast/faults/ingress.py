@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
+from holdfast.objects import plain
 from holdfast.probes.ingress import controller_pods, refuses
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector
-
-_GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
-
-
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    """An object as it can be applied again."""
-    meta = {k: v for k, v in item["metadata"].items() if k not in _GIVEN_BY_THE_SERVER}
-    return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}
 
 
 @fault()
@@ -31,7 +23,7 @@ def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     kind, _, name = place.workload.partition("/")
     found = cluster.objects.get(kind, name, place.namespace)
     assert found, f"a steady cluster has {place.workload}"
-    cluster.undo.before("apply", object=_plain(found))
+    cluster.undo.before("apply", object=plain(found))
     if hold:
         cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
         cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})

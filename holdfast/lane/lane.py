@@ -36,7 +36,8 @@ OFFLINE_STAND_INS = {
     "notification-controller": "notification-controller is a stand-in that stores events and sends none",
     "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
     "longhorn": "Longhorn is a stand-in: real CSI volumes that can really fail, one copy of the blocks on one node, nothing is replicated",
-    "monitoring": "kube-prometheus-stack is a stand-in: one Prometheus, monitors and rules have no effect",
+    "monitoring": "kube-prometheus-stack is a stand-in: the real prometheus-operator and Prometheus, Debian's Alertmanager and node exporter; "
+    "kube-state-metrics and Grafana are small programs of holdfast's, custom resources have no schemas, the chart's own rules aren't there",
     "flannel": "the pod network is not Flannel (static routes offline, else kind's own)",
 }
 _KIND_NOTES = (
@@ -148,8 +149,12 @@ class Lane:
         url = self.start.url
         return GitServer(self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.adaptations.aliases)
 
-    def up(self, run: str, undo: Path) -> Cluster:
-        """Makes the cluster and puts the tree on it. Interrupted at any point, the next start knows what to remove."""
+    def up(self, run: str, undo: Path, without: str = "") -> Cluster:
+        """Makes the cluster and puts the tree on it. Interrupted at any point, the next start knows what to remove.
+
+        Args:
+            without: a stand-in whose image the nodes don't get, so that it fails from the first second (a lane with offline images only).
+        """
         self.down(quiet=True)
         state = LaneState(run=run, cluster=self.driver.cluster, nonce=secrets.token_hex(8), tree=str(self.tree), commit=self.checkout.commit,
                           fidelity=self._fidelity(), undo=[str(undo)])
@@ -162,7 +167,7 @@ class Lane:
         bootstrap = self._bootstrap()
         with step("putting the tree on the cluster"):
             if self.offline:
-                self.driver.load_images(self.image_names())
+                self.driver.load_images(self.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")
             worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
             bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
@@ -185,11 +190,11 @@ class Lane:
         state.write(self.state_file)
         return git
 
-    def image_names(self) -> dict[str, str]:
-        """The names that the tree and the stand-in charts use for images, each with the tag of what runs in its place."""
+    def image_names(self, without: str = "") -> dict[str, str]:
+        """The names that the tree and the stand-in charts use for images (but one), each with the tag of what runs in its place."""
         recipes = Recipes(self.profile.kubernetes)
         names = {_full(image): recipes.tag(recipe) for image, recipe in self.adaptations.images.items()}
-        for name in ("ingress", "longhorn", "monitoring"):
+        for name in {"ingress", "longhorn", "monitoring"} - {without}:
             names[f"docker.io/holdfast/{name}:lane"] = recipes.tag(name)
         for doc in self.documents:
             if doc.kind == "Deployment" and doc.name.endswith("-controller") and doc.name in recipes.images:

@@ -138,6 +138,21 @@ def source_ready(cluster: Cluster, name: str, namespace: str) -> Sighting:
     return (_ready(found) or HOLDS) if found else f"there is no GitRepository {namespace}/{name}"
 
 
+@probe
+def not_ready(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
+    """An object of Flux's says that it isn't ready."""
+    found = cluster.objects.get(kind, name, namespace)
+    status = condition(found or {}, "Ready").get("status")
+    return HOLDS if status == "False" else f"{kind} {namespace}/{name}: Ready is {status}"
+
+
+@probe
+def suspended(cluster: Cluster, name: str, namespace: str) -> Sighting:
+    """A Kustomization is suspended."""
+    found = cluster.objects.get("Kustomization", name, namespace)
+    return HOLDS if found and found["spec"].get("suspend") else f"Kustomization {namespace}/{name} isn't suspended"
+
+
 def inventory(cluster: Cluster) -> frozenset[str]:
     """Every object that Flux's Kustomizations say they own."""
     return frozenset(f"{item['metadata']['name']}:{entry['id']}" for item in cluster.objects.list("Kustomization")

@@ -7,7 +7,7 @@ from holdfast.objects import Object, condition, name_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
 
-def _lacks(item: Object) -> str:
+def lacks(item: Object) -> str:
     """What a workload lacks, or an empty string."""
     status, meta = item.get("status") or {}, item["metadata"]
     wanted = status.get("desiredNumberScheduled", 0) if item["kind"] == "DaemonSet" else item["spec"].get("replicas", 1)
@@ -21,7 +21,7 @@ def _lacks(item: Object) -> str:
 def workloads_ready(cluster: Cluster) -> Sighting:
     """Every Deployment, DaemonSet and StatefulSet of the cluster has all its pods ready."""
     items = [i for kind in ("Deployment", "DaemonSet", "StatefulSet") for i in cluster.objects.list(kind)]
-    return next((why for item in items if (why := _lacks(item))), HOLDS) if items else "there is no workload"
+    return next((why for item in items if (why := lacks(item))), HOLDS) if items else "there is no workload"
 
 
 @probe
@@ -29,7 +29,7 @@ def workload_ready(cluster: Cluster, workload: str, namespace: str) -> Sighting:
     """One workload, written ``Kind/name``, has all its pods ready."""
     kind, _, name = workload.partition("/")
     found = cluster.objects.get(kind, name, namespace)
-    return (_lacks(found) or HOLDS) if found else f"there is no {workload} in {namespace}"
+    return (lacks(found) or HOLDS) if found else f"there is no {workload} in {namespace}"
 
 
 def selector(cluster: Cluster, workload: str, namespace: str) -> str:
@@ -96,3 +96,42 @@ def has_replicas(cluster: Cluster, workload: str, namespace: str, count: int) ->
 def exists(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
     """An object is there."""
     return HOLDS if cluster.objects.get(kind, name, namespace) else f"{kind} {namespace}/{name} is not there"
+
+
+@probe
+def misbehaves(cluster: Cluster, app: str, namespace: str, how: str) -> Sighting:
+    """A container of an app (by its label) ended in this way more than once; without *how*: half a megabyte is in its log."""
+    found = cluster.objects.list("Pod", namespace, labels=f"app={app}")
+    statuses = [(p, s) for p in found for s in (p.get("status") or {}).get("containerStatuses") or []]
+    if how:
+        ends = [s["lastState"]["terminated"]["reason"] for _, s in statuses if (s.get("lastState") or {}).get("terminated")]
+        return HOLDS if how in ends else f"{app} ended so far: {', '.join(ends) or 'never'}"
+    sizes = [len(cluster.objects.log(p["metadata"]["name"], namespace, tail=8000)) for p, s in statuses if s.get("started")]
+    return HOLDS if any(size > 500_000 for size in sizes) else f"{app} has logged {max(sizes, default=0)} bytes"
+
+
+@probe
+def pod_ready(cluster: Cluster, name: str, namespace: str) -> Sighting:
+    """One pod is ready."""
+    found = cluster.objects.get("Pod", name, namespace)
+    if not found:
+        return f"there is no pod {namespace}/{name}"
+    if condition(found, "Ready").get("status") == "True":
+        return HOLDS
+    return f"{namespace}/{name} is {(found.get('status') or {}).get('phase')}, not ready"
+
+
+@probe
+def pod_waits(cluster: Cluster, name: str, namespace: str, word: str) -> Sighting:
+    """A pod isn't ready, and an event about it has a word in it."""
+    found = cluster.objects.get("Pod", name, namespace)
+    said = said_of(cluster, "Pod", name, namespace)
+    if not found or condition(found, "Ready").get("status") == "True":
+        return f"{namespace}/{name} is {'ready' if found else 'not there'}"
+    return HOLDS if any(word in one for one in said) else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+
+
+def said_of(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]:
+    """The messages of the events about an object."""
+    return [str(e.get("message", "")) for e in cluster.objects.list("Event", namespace)
+            if (e.get("involvedObject") or {}).get("kind") == kind and e["involvedObject"].get("name") == name]

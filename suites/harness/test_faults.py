@@ -11,6 +11,7 @@ from holdfast.faults import fault as faulting
 from holdfast.faults.fault import Faults, NotExercised, fault
 from holdfast.faults.flux import flux_down
 from holdfast.faults.ingress import ingress_deleted
+from holdfast.faults.longhorn import longhorn_control_plane_down, longhorn_data_plane_down, longhorn_gone
 from holdfast.faults.nodes import node_loss
 from holdfast.journal import Journal, read_file
 from holdfast.undo import UndoFile
@@ -18,7 +19,9 @@ from holdfast.verdicts import Verdict, verdicts
 from holdfast.waiting import HOLDS, Broke, Probe, Unproven
 from suites.harness import toy
 
-FAULTS = {"flux_down": flux_down(), "ingress_deleted": ingress_deleted(), "node_loss": node_loss("k3s2")}
+FAULTS = {"flux_down": flux_down(), "ingress_deleted": ingress_deleted(), "node_loss": node_loss("k3s2"),
+          "longhorn_control_plane_down": longhorn_control_plane_down(), "longhorn_data_plane_down": longhorn_data_plane_down(),
+          "longhorn_gone": longhorn_gone()}
 
 
 def whole_fault(folder, wanted, kill_at, *, after):

@@ -101,3 +101,35 @@ def test_an_adaptation_changes_one_object_by_name():
     assert policy["spec"]["matchConditions"][0]["expression"] == 'object.metadata.namespace == "flux-system"'
     assert 'path: "/spec/suspend", value: true' in policy["spec"]["mutations"][0]["jsonPatch"]["expression"]
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+
+
+# -- kube-state-metrics ------------------------------------------------------------------------------------------------------
+
+MONITORING = CHECKOUT / "clusters" / "standins" / "kube-prometheus-stack"
+
+
+def test_a_custom_resource_becomes_the_metric_that_its_configuration_names():
+    spec = importlib.util.spec_from_file_location("kube_state_metrics", MONITORING / "kube_state_metrics.py")
+    metrics = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(metrics)
+    each = {"type": "Info", "info": {"labelsFromPath": {"name": ["metadata", "name"], "suspended": ["spec", "suspend"],
+                                                        "ready": ["status", "conditions", "[type=Ready]", "status"]}}}
+    resource = {"groupVersionKind": {"group": "g", "version": "v1", "kind": "K"}, "metricNamePrefix": "gotk", "metrics": [{"name": "info", "each": each}]}
+    items = [{"metadata": {"name": 'a"b'}, "spec": {"suspend": True}, "status": {"conditions": [{"type": "Other", "status": "True"}, {"type": "Ready", "status": "False"}]}},
+             {"metadata": {"name": "new"}, "spec": {}}]
+    first, second = metrics.custom(resource, items)
+    assert first == 'gotk_info{customresource_group="g",customresource_kind="K",customresource_version="v1",name="a\\"b",suspended="true",ready="False"} 1'
+    assert 'name="new",suspended="",ready=""' in second
+    each["type"] = "Gauge"
+    with pytest.raises(SystemExit, match="Info only"):
+        list(metrics.custom(resource, items))
+
+
+def test_flux_stand_ins_count_what_they_reconcile():
+    counted = standin.Metrics()
+    counted.reconciled("helm-controller", "HelmRelease", ("apps", "web"), "success", 1.5)
+    counted.reconciled("helm-controller", "HelmRelease", ("apps", "web"), "error", 0.5)
+    text = counted.text()
+    assert 'controller_runtime_reconcile_total{controller="helm",result="error"} 1' in text
+    assert 'gotk_reconcile_duration_seconds_count{kind="HelmRelease",name="web",namespace="apps"} 2' in text
+    assert 'gotk_reconcile_duration_seconds_sum{kind="HelmRelease",name="web",namespace="apps"} 2.000' in text

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
@@ -53,14 +54,28 @@ class Objects:
     def list(self, kind, namespace=None, labels="", **_):
         found = [o for o in self.world.read()["objects"].values() if o["kind"] in (kind, "Deployment", "DaemonSet")]
         if kind != "Pod":
-            return [o for o in found if o["kind"] == kind]
+            return [o for o in found if o["kind"] == kind and namespace in (None, o["metadata"]["namespace"])]
+        if namespace == STORAGE:
+            return self._storage_pods(labels)
         label = labels.partition("=")[2]
         return [{"kind": "Pod", "metadata": {"name": f"{o['metadata']['name']}-x", "namespace": o["metadata"]["namespace"], "uid": o["metadata"]["name"]},
                  "spec": {"nodeName": "k3s1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
                 for o in found if o["metadata"]["namespace"] == namespace and (not label or o["metadata"]["name"] == label) and o["spec"].get("replicas", 1)]
 
+    def _storage_pods(self, labels):
+        """Pods of the control plane while their workloads ask for any; those that serve blocks, which a manager brings back."""
+        state = self.world.read()
+        running = [o for o in state["objects"].values() if o["metadata"]["namespace"] == STORAGE and o["kind"] in ("Deployment", "DaemonSet")
+                   and o["spec"].get("replicas", 1) and not o["spec"]["template"]["spec"]["nodeSelector"]]
+        serving = [o for o in state["objects"].values() if o["kind"] == "Pod"]
+        if any(o["metadata"]["name"] == "longhorn-manager" for o in running):
+            serving = [instance_manager(node) for node in ("k3s1", "k3s2")]
+        others = [{"kind": "Pod", "metadata": {"name": f"{o['metadata']['name']}-x", "namespace": STORAGE}} for o in running]
+        return serving if labels else [*others, *serving]
+
     def apply(self, wanted):
         meta = wanted["metadata"]
+        wanted = {**wanted, "metadata": {**meta, "generation": 0}, "status": {"readyReplicas": wanted.get("spec", {}).get("replicas", 1)}}
         self.world.change(lambda s: s["objects"].__setitem__(f"{wanted['kind']}/{meta.get('namespace')}/{meta['name']}", wanted))
 
     def scale(self, kind, name, namespace, replicas):
@@ -72,11 +87,45 @@ class Objects:
         self.world.change(edit)
 
     def patch(self, kind, name, namespace, body):
-        self.world.change(lambda s: s["objects"][f"{kind}/{namespace}/{name}"]["spec"].update(body["spec"]))
+        self.world.change(lambda s: merge(s["objects"][f"{kind}/{namespace}/{name}"], body))
 
     def delete(self, kind, name, namespace=None, **_):
         self.world.change(lambda s: s["objects"].pop(f"{kind}/{namespace}/{name}", None))
         return True
+
+
+STORAGE = "longhorn-system"
+MOUNT = "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/pvc-1/mount"
+
+
+def merge(item, body):
+    """A JSON merge patch."""
+    for key, value in body.items():
+        if value is None:
+            item.pop(key, None)
+        elif isinstance(value, dict):
+            merge(item.setdefault(key, {}), value)
+        else:
+            item[key] = value
+
+
+def instance_manager(node):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"instance-manager-{node}", "namespace": STORAGE}, "spec": {}}
+
+
+class Shell:
+    """A node with one mounted volume, which can be written while anything serves blocks."""
+
+    def __init__(self, world, node):
+        self.world, self.node = world, node
+
+    def check_output(self, command):
+        return f"/dev/longhorn/pvc-1 {MOUNT} ext4 rw 0 0\n" if self.node == "k3s1" else ""
+
+    def run(self, command):
+        assert MOUNT in command
+        works = Objects(self.world).list("Pod", STORAGE, labels="longhorn.io/component=instance-manager")
+        return SimpleNamespace(rc=0, stdout="## \n" + ("" if works else "Input/output error\nfailed\n"))
 
 
 class Driver:
@@ -97,6 +146,9 @@ class Driver:
     def nodes(self):
         return [Node("k3s1", "server", "127.0.0.1", "1"), Node("k3s2", "worker", "127.0.0.1", "2")]
 
+    def shell(self, node):
+        return Shell(self.world, node)
+
     def power_off(self, node):
         self.world.change(lambda s: s["nodes"].__setitem__(node, "off"))
 
@@ -109,8 +161,8 @@ class Driver:
 
 def workload(kind, name, namespace, **spec):
     labels = {"app": name}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace},
-            "spec": {"selector": {"matchLabels": labels}, **spec}, "status": {"readyReplicas": spec.get("replicas", 1)}}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace, "generation": 0},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"spec": {"nodeSelector": {}}}, **spec}, "status": {"readyReplicas": spec.get("replicas", 1)}}
 
 
 def fresh(folder: Path):
@@ -119,6 +171,14 @@ def fresh(folder: Path):
     objects += [workload("DaemonSet", "ingress-nginx-controller", "ingress-nginx"),
                 {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "ingress-nginx", "namespace": "ingress-nginx"},
                  "spec": {"suspend": False}}]
+    objects += [workload("Deployment", "longhorn-driver-deployer", STORAGE, replicas=1), workload("DaemonSet", "longhorn-manager", STORAGE),
+                instance_manager("k3s1"), instance_manager("k3s2"),
+                {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "longhorn", "namespace": STORAGE},
+                 "spec": {"suspend": False}},
+                {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "storage", "namespace": "flux-system"},
+                 "spec": {"suspend": False}},
+                {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pvc-1", "namespace": None},
+                 "spec": {"csi": {"driver": "driver.longhorn.io"}}}]
     state = {"nodes": {"k3s1": "on", "k3s2": "on"},
              "objects": {f"{o['kind']}/{o['metadata']['namespace']}/{o['metadata']['name']}": o for o in objects}}
     path = folder / "world.json"
@@ -128,7 +188,10 @@ def fresh(folder: Path):
 
 def settled(state):
     """A state without what the API server makes up itself."""
-    return {"nodes": state["nodes"], "objects": {k: {**{x: y for x, y in o.items() if x != "status"}} for k, o in state["objects"].items()}}
+    plain = {k: {x: y for x, y in o.items() if x not in ("status", "apiVersion")} for k, o in state["objects"].items() if o["kind"] != "Pod"}
+    for item in plain.values():
+        item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "generation"}
+    return {"nodes": state["nodes"], "objects": plain}
 
 
 def cluster(world, undo: Path):

@@ -1,0 +1,109 @@
+"""Faults of the storage system: its control plane gone, its data plane gone, all of it gone, and its workloads deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from holdfast.cluster import Cluster
+from holdfast.faults.fault import fault
+from holdfast.objects import plain
+from holdfast.probes.longhorn import no_control_plane_pod, no_data_plane_pod, pods, storage_ready, volumes_fail, volumes_work, workloads
+
+_NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks for it runs nowhere
+
+
+def _hold(cluster: Cluster) -> None:
+    """Whoever keeps the storage system as it is in Git stands still meanwhile: its release."""
+    place = cluster.adaptations.storage
+    cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
+    cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})
+
+
+def _stop_control_plane(cluster: Cluster) -> None:
+    namespace = cluster.adaptations.storage.namespace
+    for item in sorted(workloads(cluster), key=lambda i: i["kind"] == "DaemonSet"):  # what deploys the others goes first
+        kind, name = item["kind"], item["metadata"]["name"]
+        if kind == "DaemonSet":
+            there, away = ({"spec": {"template": {"spec": {"nodeSelector": {_NOWHERE: value}}}}} for value in (None, "true"))
+            cluster.undo.before("patch", kind=kind, name=name, namespace=namespace, body=there)
+            cluster.objects.patch(kind, name, namespace, away)
+        else:
+            cluster.undo.before("scale", kind=kind, name=name, namespace=namespace, replicas=item["spec"].get("replicas", 1))
+            cluster.objects.scale(kind, name, namespace, 0)
+    for pod in pods(cluster, data_plane=False):  # or they go on working until their grace period is over
+        cluster.objects.delete("Pod", pod, namespace, grace_s=0)
+
+
+def _kill_data_plane(cluster: Cluster) -> None:
+    for pod in pods(cluster, data_plane=True):
+        cluster.objects.delete("Pod", pod, cluster.adaptations.storage.namespace, grace_s=0)
+
+
+def _back(cluster: Cluster) -> None:
+    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.eventually(storage_ready(), within="3m")
+    cluster.eventually(volumes_work(), within="3m")
+
+
+@fault()
+def longhorn_control_plane_down(cluster: Cluster) -> Iterator[None]:
+    """No manager and no CSI plugin runs; what is attached is still served. Its release is suspended, so that they stay away."""
+    _hold(cluster)
+    _stop_control_plane(cluster)
+    cluster.eventually(no_control_plane_pod(), within="60s")
+    yield
+    _back(cluster)
+
+
+@fault()
+def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
+    """The pods that serve blocks are killed, and nothing is there to bring them back: an I/O error on every mounted volume."""
+    _hold(cluster)
+    _stop_control_plane(cluster)
+    cluster.eventually(no_control_plane_pod(), within="60s")
+    _kill_data_plane(cluster)
+    cluster.eventually(no_data_plane_pod(), within="30s")
+    cluster.eventually(volumes_fail(), within="60s")
+    yield
+    _back(cluster)
+
+
+def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -> None:
+    items, namespace = workloads(cluster), cluster.adaptations.storage.namespace
+    for item in items:
+        cluster.undo.before("apply", object=plain(item))
+    if before:
+        before()
+    for item in items:
+        cluster.objects.delete(item["kind"], item["metadata"]["name"], namespace, grace_s=0)
+    for pod in [*pods(cluster, data_plane=False), *pods(cluster, data_plane=True)]:
+        cluster.objects.delete("Pod", pod, namespace, grace_s=0)
+
+
+@fault()
+def longhorn_gone(cluster: Cluster) -> Iterator[None]:
+    """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
+    place, start = cluster.adaptations.storage, cluster.start.root
+
+    def hold() -> None:
+        cluster.undo.before("suspend", kind="Kustomization", name=place.kustomization, namespace=start.namespace, suspend=False)
+        cluster.objects.patch("Kustomization", place.kustomization, start.namespace, {"spec": {"suspend": True}})
+        _hold(cluster)
+
+    _delete_all(cluster, before=hold)
+    cluster.eventually(no_control_plane_pod(), within="60s")
+    cluster.eventually(no_data_plane_pod(), within="30s")
+    cluster.eventually(volumes_fail(), within="60s")
+    yield
+    _back(cluster)
+
+
+@fault()
+def longhorn_workloads_deleted(cluster: Cluster) -> Iterator[None]:
+    """Its workloads and all its pods are deleted; whoever owns them has to bring them back."""
+    _delete_all(cluster)
+    cluster.eventually(no_control_plane_pod(), within="30s", every_s=0.1)
+    cluster.eventually(volumes_fail(), within="30s", every_s=0.1)
+    yield
+    cluster.eventually(storage_ready(), within="3m")
+    cluster.eventually(volumes_work(), within="3m")

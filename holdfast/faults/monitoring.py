@@ -1,0 +1,34 @@
+"""Faults of the monitoring: its long-term tier gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.cluster import Cluster
+from holdfast.faults.fault import fault
+from holdfast.objects import Object
+from holdfast.probes.flux import tree_applied
+from holdfast.probes.monitoring import no_endpoint
+
+
+def _of_release(item: Object, release: str) -> bool:
+    return (item["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name") == release
+
+
+@fault()
+def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
+    """Nothing of the long-term tier runs, Alertmanager included; its release is suspended, so that it stays away."""
+    place, objects = cluster.adaptations.monitoring, cluster.objects
+    cluster.undo.before("suspend", kind="HelmRelease", name=place.longterm_release, namespace=place.namespace, suspend=False)
+    objects.patch("HelmRelease", place.longterm_release, place.namespace, {"spec": {"suspend": True}})
+    for kind in ("Prometheus", "Alertmanager", "Deployment"):
+        for item in objects.list(kind, place.namespace):
+            if _of_release(item, place.longterm_release):
+                name, before = item["metadata"]["name"], {"spec": {"replicas": item["spec"].get("replicas", 1)}}
+                cluster.undo.before("patch", kind=kind, name=name, namespace=place.namespace, body=before)
+                objects.patch(kind, name, place.namespace, {"spec": {"replicas": 0}})
+    for service in (place.longterm, place.alertmanager):
+        cluster.eventually(no_endpoint(service, place.namespace), within="60s")
+    yield
+    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
+    cluster.eventually(tree_applied(), within="2m")

@@ -1,0 +1,143 @@
+"""The storage system: its pods, its volumes, and whether what is mounted can be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.cluster import Cluster
+from holdfast.objects import Object
+from holdfast.probes.workloads import lacks, said_of
+from holdfast.waiting import HOLDS, Sighting, probe
+
+DATA_PLANE = "longhorn.io/component=instance-manager"   # Longhorn's own label for the pods that serve blocks
+KINDS = ("Deployment", "DaemonSet", "StatefulSet")
+# A flushed write beside the app's own files, taken away again; the words of what went wrong, or nothing.
+_FILE = ".holdfast-look"
+_WRITE = "f='{path}/{file}'; timeout 5 sh -c \"echo look > '$f' && sync '$f' && rm '$f'\" 2>&1 || echo failed"
+
+
+def workloads(cluster: Cluster, namespace: str = "") -> list[Object]:
+    """The workloads of the storage system's namespace (or of another one)."""
+    return [item for kind in KINDS for item in cluster.objects.list(kind, namespace or cluster.adaptations.storage.namespace)]
+
+
+def pods(cluster: Cluster, *, data_plane: bool) -> list[str]:
+    """The names of the storage system's pods that exist: those that serve blocks, or all the others."""
+    namespace = cluster.adaptations.storage.namespace
+    serving = {p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace, labels=DATA_PLANE)}
+    if data_plane:
+        return sorted(serving)
+    return sorted(p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace) if p["metadata"]["name"] not in serving)
+
+
+@probe
+def no_control_plane_pod(cluster: Cluster) -> Sighting:
+    """No pod of the storage system but those that serve blocks exists, seen at the pods and not at what was scaled."""
+    left = pods(cluster, data_plane=False)
+    return f"still there: {', '.join(left)}" if left else HOLDS
+
+
+@probe
+def no_data_plane_pod(cluster: Cluster) -> Sighting:
+    """No pod that serves blocks exists."""
+    left = pods(cluster, data_plane=True)
+    return f"still there: {', '.join(left)}" if left else HOLDS
+
+
+@probe
+def storage_ready(cluster: Cluster, namespace: str = "") -> Sighting:
+    """The storage system's workloads are there and ready, and so is a pod that serves blocks on every node."""
+    items = workloads(cluster, namespace)
+    if why := next((why for item in items if (why := lacks(item))), ""):
+        return why
+    if not any(item["kind"] == "DaemonSet" for item in items):
+        return f"no DaemonSet in {namespace or cluster.adaptations.storage.namespace}"
+    lacking = len(cluster.nodes()) - len(pods(cluster, data_plane=True))
+    return f"{lacking} nodes have no pod that serves blocks" if lacking > 0 else HOLDS
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A volume of the storage system that is mounted into a pod: where, and for whom."""
+
+    node: str
+    path: str
+    volume: str
+    pod_uid: str
+
+
+def mounts(cluster: Cluster) -> list[Mount]:
+    """What kubelet has mounted into pods, read on the nodes themselves."""
+    driver = cluster.adaptations.storage.driver
+    own = {v["metadata"]["name"] for v in cluster.objects.list("PersistentVolume") if (v["spec"].get("csi") or {}).get("driver") == driver}
+    found = []
+    for node in cluster.nodes():
+        for line in cluster.host(node.name).check_output("cat /proc/mounts").splitlines():
+            path = line.split()[1]
+            parts = path.split("/")
+            if "kubernetes.io~csi" in parts and parts[-1] == "mount" and parts[-2] in own:
+                found.append(Mount(node.name, path, parts[-2], parts[-5]))
+    return found
+
+
+def written(cluster: Cluster, file: str = _FILE) -> list[tuple[Mount, str]]:
+    """Each mounted volume with what a flushed write of a file in it met: empty where it went well."""
+    by_node: dict[str, list[Mount]] = {}
+    for mount in mounts(cluster):
+        by_node.setdefault(mount.node, []).append(mount)
+    found = []
+    for node, on in by_node.items():
+        script = "; ".join(f"echo '## '; {_WRITE.format(path=m.path, file=file)}" for m in on)
+        said = cluster.host(node).run(script).stdout.split("## \n")[1:]
+        found += [(mount, words.strip().replace("\n", " ")[-120:]) for mount, words in zip(on, said, strict=True)]
+    return found
+
+
+@probe
+def volumes_fail(cluster: Cluster) -> Sighting:
+    """A flushed write to each mounted volume fails: an I/O error on the node, apart from whoever uses the volume."""
+    found = written(cluster)
+    good = [mount.volume for mount, why in found if not why]
+    if not found:
+        return "no volume of the storage system is mounted"
+    return f"{len(good)} of {len(found)} mounted volumes can be written: {good[0]}" if good else HOLDS
+
+
+@probe
+def volumes_work(cluster: Cluster, file: str = _FILE) -> Sighting:
+    """A flushed write to each mounted volume goes well."""
+    found = written(cluster, file)
+    bad = [f"{mount.volume} on {mount.node}: {why}" for mount, why in found if why]
+    return bad[0] if bad else HOLDS if found else "no volume of the storage system is mounted"
+
+
+@probe
+def claim_says(cluster: Cluster, name: str, namespace: str, word: str) -> Sighting:
+    """A claim isn't bound, and an event about it says why, with a word in it."""
+    found = cluster.objects.get("PersistentVolumeClaim", name, namespace)
+    said = said_of(cluster, "PersistentVolumeClaim", name, namespace)
+    if not found or (found.get("status") or {}).get("phase") == "Bound":
+        return f"{namespace}/{name} is {'bound' if found else 'not there'}"
+    return HOLDS if any(word in one for one in said) else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+
+
+@probe
+def is_on_volume(cluster: Cluster, pod: str, namespace: str, file: str, text: str) -> Sighting:
+    """A file of the volume that a pod has mounted holds this text, read on the pod's node."""
+    found = cluster.objects.get("Pod", pod, namespace)
+    mount = next((m for m in mounts(cluster) if found and m.pod_uid == found["metadata"]["uid"]), None)
+    if not mount:
+        return f"{namespace}/{pod} has no volume mounted"
+    read = cluster.host(mount.node).run(f"cat '{mount.path}/{file}'")
+    return HOLDS if read.stdout.strip() == text else f"{file} on the volume of {pod} says '{(read.stdout or read.stderr).strip()[:80]}'"
+
+
+@probe
+def storage_never_ready(cluster: Cluster) -> Sighting:
+    """The storage system's workloads are there, and no container of them has ever started."""
+    namespace = cluster.adaptations.storage.namespace
+    found = [s for p in cluster.objects.list("Pod", namespace) for s in (p.get("status") or {}).get("containerStatuses") or []]
+    started = [s["name"] for s in found if s.get("started") or s.get("lastState")]
+    if not found:
+        return f"there is no container in {namespace} yet"
+    return f"{started[0]} in {namespace} has started" if started else HOLDS
