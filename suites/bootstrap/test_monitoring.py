@@ -1,0 +1,110 @@
+"""What monitoring sees while nothing is broken."""
+
+import json
+import time
+
+import pytest
+
+from holdfast.bootstrap import SYSTEM
+from holdfast.claims import claim
+from holdfast.durations import seconds
+from holdfast.plugin import budget
+from holdfast.probes.flux import CONTROLLERS, tree_applied
+from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_grafana, no_alert_fired, query
+from holdfast.sampling import inside
+from holdfast.sampling.process import run_number
+from holdfast.tree.rules.monitoring import metrics_of
+
+FLUX = 'namespace="flux-system"'
+BY_POD, BY_SERVICE = 'job=~".+/.+"', 'job!~".+/.+"'      # a PodMonitor's job is NAMESPACE/NAME, a ServiceMonitor's the Service
+
+
+@pytest.mark.smoke
+@claim("flux-dual-collection")
+def test_every_flux_controller_is_scraped_in_both_ways(cluster):
+    """All four by their pods, those with a Service by that too, each pod once in each way, and their own metrics are there."""
+    cluster.steady(tree_applied(), within="5m")
+    cluster.canary(has_series(f'up{{{FLUX}, pod=~"absent-.*"}} == 1'))
+    cluster.canary(has_no_series("up"))
+    for name in CONTROLLERS:
+        cluster.eventually(has_series(f'up{{{FLUX}, {BY_POD}, pod=~"{name}-.+"}} == 1'), within="90s")
+        cluster.eventually(has_series(f'{{__name__=~"(controller_runtime|process)_.+", {FLUX}, pod=~"{name}-.+"}}'), within="60s")
+    cluster.eventually(has_series(f"up{{{FLUX}, {BY_SERVICE}}} == 1", at_least=2), within="60s")
+    cluster.eventually(has_series(f"gotk_reconcile_duration_seconds_count{{{FLUX}}}"), within="60s")
+    cluster.eventually(has_no_series(f"count by (pod, job) (up{{{FLUX}}}) > 1"), within="0s")
+
+
+@pytest.mark.smoke
+@claim("longhorn-metrics")
+def test_longhorn_is_scraped(cluster):
+    """A manager on every node is up, and says how its volumes are."""
+    place = cluster.adaptations.storage
+    cluster.steady(tree_applied(), within="5m")
+    cluster.canary(has_series('up{namespace="absent"} == 1'))
+    cluster.eventually(has_series(f'up{{namespace="{place.namespace}"}} == 1', at_least=len(cluster.nodes())), within="90s")
+    cluster.eventually(has_series("longhorn_volume_robustness"), within="60s")
+
+
+@claim("monitoring-exporters")
+def test_nodes_and_objects_are_exported(cluster):
+    """Node exporter is up on every node, and kube-state-metrics gives the state of every node."""
+    nodes = len(cluster.nodes())
+    cluster.steady(tree_applied(), within="5m")
+    cluster.canary(has_series("node_boot_time_seconds", at_least=nodes + 1))
+    cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within="90s")
+    cluster.eventually(has_series("node_boot_time_seconds", at_least=nodes), within="60s")
+    cluster.eventually(has_series('kube_node_status_condition{condition="Ready", status="true"} == 1', at_least=nodes), within="60s")
+
+
+@claim("monitoring-cardinality")
+def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, arc):
+    """The labels are set, something is dropped, and nothing is that a rule or a dashboard of the tree reads."""
+    cluster.steady(tree_applied(), within="5m")
+    cluster.canary(has_series('up{cluster="absent"}'))
+    cluster.canary(has_no_series("up"))
+    for label in ("cluster", "controller", "component"):
+        cluster.eventually(has_series(f'controller_runtime_reconcile_total{{{FLUX}, {label}!=""}}'), within="60s")
+    fewer = f"scrape_samples_post_metric_relabeling{{{FLUX}}} < scrape_samples_scraped{{{FLUX}}}"
+    cluster.eventually(has_series(fewer), within="60s")
+    cluster.eventually(has_no_series(f"go_goroutines{{{FLUX}}}"), within="0s")
+    for name in sorted(_read_by(run.checked.tree)):
+        cluster.eventually(has_series(name), within="30s")
+    per_target = query(cluster, f"max by (pod) (scrape_samples_post_metric_relabeling{{{FLUX}}})")
+    arc.write("series", per_target={s.labels["pod"]: int(s.value) for s in per_target})
+
+
+def _read_by(tree):
+    """The metrics that the tree's rules and dashboards read."""
+    texts = [r["expr"] for m in tree.of("PrometheusRule") for g in m.spec["groups"] for r in g["rules"]]
+    for board in (text for m in tree.of("ConfigMap") if "grafana_dashboard" in (m.meta.get("labels") or {}) for text in m.body["data"].values()):
+        texts += [target["expr"] for panel in json.loads(board)["panels"] for target in panel.get("targets", [])]
+    return {name for text in texts for name in metrics_of(text)[0]}
+
+
+@claim("flow-metrics")
+def test_a_known_value_is_read_through_grafana(cluster):
+    """A number that this run alone knows goes from a pod's metrics through Prometheus to Grafana's data source."""
+    cluster.steady(tree_applied(), within="5m")
+    names = [node.name for node in cluster.nodes()]
+    inside.stop(cluster.driver, names, cluster.nonce)
+    number = run_number(cluster.nonce)
+    cluster.canary(is_read_in_grafana("up", -1))
+    monitor = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": {"name": "holdfast", "namespace": SYSTEM},
+               "spec": {"selector": {"matchLabels": {"app": "holdfast-sampler"}}, "podMetricsEndpoints": [{"port": "peers"}]}}
+    cluster.objects.apply(monitor)
+    try:
+        cluster.eventually(is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {number}', number), within=budget("flow-metrics", "flow"))
+    finally:
+        cluster.objects.delete("PodMonitor", "holdfast", SYSTEM)
+
+
+@claim("gitops-health-monitored")
+def test_no_alert_fires_in_a_quiet_time(cluster):
+    """Ten minutes in which nothing is broken: no alert of the tree's fires, but of what the lane itself suspends."""
+    cluster.steady(tree_applied(), within="5m")
+    begin, quiet = time.time(), budget("gitops-health-monitored", "quiet")
+    own = tuple(c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True)
+    cluster.canary(has_series("absent"))
+    cluster.canary(no_alert_fired(begin - 3600), within="2m")   # what the lane suspends is alerted on: the probe sees that
+    cluster.eventually(has_series("ALERTS"), within="30s")
+    cluster.always(no_alert_fired(begin, own), during=seconds(quiet), every_s=15)

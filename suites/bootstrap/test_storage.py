@@ -1,0 +1,111 @@
+"""Volumes: how one comes about, whether it keeps its data, and what it says where it can't."""
+
+import time
+
+import pytest
+
+from holdfast.bootstrap import SYSTEM
+from holdfast.claims import claim
+from holdfast.durations import seconds
+from holdfast.plugin import budget
+from holdfast.probes.flux import tree_applied
+from holdfast.probes.longhorn import claim_says, is_on_volume, storage_ready
+from holdfast.probes.workloads import pod_ready, pod_waits
+from holdfast.sampling import inside
+
+NAME = "volume-under-test"
+
+
+@pytest.fixture
+def volume(cluster):
+    """Makes claims and pods of one volume, and takes all of them away."""
+    made, objects, place = [], cluster.objects, cluster.adaptations.storage
+    image = objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    class Volume:
+        def ask(self, size="64Mi", name=NAME):
+            made.append(("PersistentVolumeClaim", name))
+            objects.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": SYSTEM},
+                           "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": place.storage_class, "resources": {"requests": {"storage": size}}}})
+
+        def mount(self, pod, node, command="true", claim_name=NAME):
+            made.append(("Pod", pod))
+            container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", f"{command}; touch /tmp/done; exec sleep 3600"],
+                         "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/done"]}, "periodSeconds": 1},
+                         "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+            objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": SYSTEM},
+                           "spec": {"nodeSelector": {"kubernetes.io/hostname": node}, "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
+                                    "containers": [container], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}]}})
+
+        def leave(self, pod):
+            objects.delete("Pod", pod, SYSTEM, grace_s=0)
+
+    yield Volume()
+    for kind, name in reversed(made):
+        claimed = objects.get(kind, name, SYSTEM)
+        objects.delete(kind, name, SYSTEM, grace_s=0)
+        if kind == "PersistentVolumeClaim" and claimed and claimed["spec"].get("volumeName"):   # a class may keep what its claim has left
+            objects.patch("PersistentVolume", claimed["spec"]["volumeName"], None, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+
+
+@pytest.mark.smoke
+@claim("flow-storage", "longhorn-csi")
+def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, arc):
+    """Claim → volume → bound → attached → mounted, in this order; what was written is read back after a restart and on the other node."""
+    cluster.steady(tree_applied(), within="5m")
+    cluster.steady(storage_ready(), within="60s")
+    first, second = (node.name for node in cluster.nodes()[:2])
+    cluster.canary(pod_ready("absent", SYSTEM))
+    cluster.canary(is_on_volume("one", SYSTEM, "data", "what nobody wrote"))
+    limit_s, began, at = seconds(budget("flow-storage", "flow")), time.monotonic(), {}
+    volume.ask()
+    volume.mount("one", first, "echo what was written > /data/data && sync /data/data")
+    while len(at) < 4 and time.monotonic() - began < limit_s:
+        for step, done in _steps(cluster):
+            if done:
+                at.setdefault(step, time.monotonic() - began)
+    arc.write("flow", push=NAME, steps={name: round(s, 2) for name, s in at.items()})
+    figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
+    arc.promise("a claim is provisioned, bound, attached and mounted, in this order", "pod_ready", list(at) == ["provisioned", "bound", "attached", "mounted"],
+                figure, figure=figure, budget=f"{limit_s:g}s")
+    cluster.eventually(is_on_volume("one", SYSTEM, "data", "what was written"), within="10s")
+    volume.leave("one")
+    volume.mount("again", first)
+    cluster.eventually(pod_ready("again", SYSTEM), within="60s")
+    cluster.eventually(is_on_volume("again", SYSTEM, "data", "what was written"), within="10s")
+    volume.leave("again")
+    volume.mount("elsewhere", second)
+    cluster.eventually(pod_ready("elsewhere", SYSTEM), within="90s")
+    cluster.eventually(is_on_volume("elsewhere", SYSTEM, "data", "what was written"), within="10s")
+
+
+def _steps(cluster):
+    asked = cluster.objects.get("PersistentVolumeClaim", NAME, SYSTEM) or {}
+    name = f"pvc-{asked['metadata']['uid']}" if asked else "none"
+    yield "provisioned", cluster.objects.get("PersistentVolume", name) is not None
+    yield "bound", (asked.get("status") or {}).get("phase") == "Bound"
+    attachments = [a for a in cluster.objects.list("VolumeAttachment") if a["spec"]["source"].get("persistentVolumeName") == name]
+    yield "attached", any((a.get("status") or {}).get("attached") for a in attachments)
+    pod = cluster.objects.get("Pod", "one", SYSTEM) or {}
+    yield "mounted", any(c["type"] == "Ready" and c["status"] == "True" for c in (pod.get("status") or {}).get("conditions") or [])
+
+
+@claim("longhorn-csi")
+def test_what_cannot_be_is_said(cluster, volume):
+    """A claim larger than any disk, two nodes for one volume, a volume that is full: each ends in words, and nothing hangs."""
+    cluster.steady(storage_ready(), within="2m")
+    first, second = (node.name for node in cluster.nodes()[:2])
+    cluster.canary(claim_says("absent", SYSTEM, "storage"))
+    cluster.canary(pod_waits("absent", SYSTEM, "Multi-Attach"))
+    cluster.canary(pod_ready("absent", SYSTEM))
+    volume.ask("900Ti", "too-large")
+    cluster.eventually(claim_says("too-large", SYSTEM, "storage"), within="30s")
+    volume.ask()
+    volume.mount("one", first, "(dd if=/dev/zero of=/data/fill bs=1M || true) && rm /data/fill && echo kept > /data/data && sync /data/data")
+    cluster.eventually(pod_ready("one", SYSTEM), within="90s")          # it met 'No space left', took the file away, and writes again
+    cluster.eventually(is_on_volume("one", SYSTEM, "data", "kept"), within="10s")
+    volume.mount("two", second)
+    cluster.eventually(pod_waits("two", SYSTEM, "Multi-Attach"), within="60s")
+    volume.leave("one")
+    cluster.eventually(pod_ready("two", SYSTEM), within="3m")
+    cluster.eventually(is_on_volume("two", SYSTEM, "data", "kept"), within="10s")

@@ -1,0 +1,68 @@
+"""Monitoring while something is broken: the core tier without the long-term one, and whether alerts tell the truth."""
+
+import time
+
+from holdfast.claims import claim
+from holdfast.faults.flux import TROUBLE, controller_killed, flux_in_trouble
+from holdfast.faults.monitoring import longterm_tier_gone
+from holdfast.probes.flux import controller_replaced, tree_applied, uids
+from holdfast.probes.monitoring import (
+    alert_clear,
+    alert_fires,
+    alert_rule,
+    alertmanager_has,
+    has_series,
+    scrape_interval_s,
+    scraped_without_gap,
+)
+from holdfast.sampling.targets import prometheus
+
+HEALTH, INDEPENDENT, DUAL = ("gitops-health-monitored",), ("monitoring-core-independent",), ("flux-dual-collection",)
+
+
+@claim(*INDEPENDENT)
+def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sampler):
+    """Prometheus LT, Grafana LT and Alertmanager gone: the core tier answers every request and misses no scrape."""
+    cluster.eventually(tree_applied(), within="5m")
+    cluster.canary(scraped_without_gap('up{job="absent"}', 0.0, 1000.0))
+    with sampler.watch(prometheus()) as seen, faults(longterm_tier_gone(), recovery="4m"):
+        seen.look_on(40)
+    seen.outage_at_most("0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier")
+    cluster.eventually(scraped_without_gap("up", seen.begin, seen.end), within="0s", claims=INDEPENDENT)
+
+
+@claim(*DUAL)
+def test_a_restarted_controller_is_scraped_again(cluster, faults):
+    """A killed controller's new pod is scraped within two intervals."""
+    cluster.eventually(tree_applied(), within="5m")
+    cluster.canary(has_series('up{pod="absent"} == 1'))
+    name = "source-controller"
+    old = uids(cluster, name)
+    cluster.canary(controller_replaced(name, old))
+    with faults(controller_killed(name)):
+        cluster.eventually(controller_replaced(name, old), within="60s", claims=DUAL)
+        pod = next(p["metadata"]["name"] for p in cluster.objects.list("Pod", "flux-system", labels=f"app={name}") if p["metadata"]["uid"] not in old)
+        cluster.eventually(has_series(f'up{{namespace="flux-system", pod="{pod}"}} == 1'), within=2 * scrape_interval_s(cluster), claims=DUAL)
+
+
+@claim(*HEALTH)
+def test_alerts_on_flux_tell_the_truth(cluster, faults):
+    """Suspended, failing, unreachable: the tree's own alert fires for each in time, reaches Alertmanager, and clears after."""
+    cluster.eventually(tree_applied(), within="5m")
+    kustomization = "apps"
+    told = [("FluxSuspended", kustomization), ("FluxObjectNotReady", TROUBLE), ("FluxSourceUnreachable", TROUBLE)]
+    scrape_s = scrape_interval_s(cluster)
+    rules = {name: alert_rule(cluster, name) for name, _ in told}
+    for name, about in told:
+        cluster.canary(alert_fires(name, {"name": about}))
+    cluster.canary(alertmanager_has("absent", {}))
+    cluster.canary(alert_clear("FluxSuspended", {}), within="2m")      # of what the lane itself suspends
+    with faults(flux_in_trouble(kustomization)):
+        bit = time.monotonic()
+        for name, about in told:  # each one's time runs from the same moment
+            limit_s = bit + rules[name].for_s + 2 * rules[name].every_s + scrape_s - time.monotonic()
+            cluster.eventually(alert_fires(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
+        for name, about in told:
+            cluster.eventually(alertmanager_has(name, {"name": about}), within="60s", claims=HEALTH)
+    for name, about in told:
+        cluster.eventually(alert_clear(name, {"name": about}), within=2 * rules[name].every_s + scrape_s, claims=HEALTH)
