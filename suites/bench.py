@@ -12,6 +12,8 @@ from pathlib import Path
 import yaml
 
 from holdfast.checking.command import tool
+from holdfast.host import engine, images
+from holdfast.host.recipes import Recipes
 from holdfast.journal import Journal, read_file
 from holdfast.places import CHECKOUT
 from holdfast.sampling.intervals import outages
@@ -150,8 +152,38 @@ def check_grows():
             print(f"  {count:6} objects: {took:.2f} s, {took / count / first:.2f} × as long an object as the first, {done.stderr.split()[-1]} MB")
 
 
+STORE = """
+set -e
+mkdir -p /data/m /data/fs /data/plain; truncate -s 2G /data/volume.img
+nbdkit --port 10809 file /data/volume.img
+(nbdfuse /data/m/volume nbd://127.0.0.1:10809 &) ; for i in $(seq 50); do [ -e /data/m/volume ] && break; sleep 0.1; done
+loop=$(losetup -f); [ -e $loop ] || mknod $loop b 7 ${loop#/dev/loop}
+losetup $loop /data/m/volume; mkfs.ext4 -q -F $loop; mount $loop /data/fs
+for i in 1 2 3 4 5; do for where in fs plain; do
+  rate=$(dd if=/dev/zero of=/data/$where/f bs=1M count=200 conv=fsync 2>&1 | sed -n 's/.*, \\([0-9.]* [kMG]B\\)\\/s/\\1/p'); echo "$where $rate"; rm /data/$where/f
+done; done
+umount /data/fs; losetup -d $loop
+"""
+
+
+def store():
+    """Flushed writes of 200 MB to a volume of the Longhorn stand-in (blocks served, shown, ext4) beside a plain file of the same disk."""
+    engine.ensure()
+    image = images.image(engine.client(timeout_s=1800), Recipes(), "longhorn")
+    rates = {"fs": [], "plain": []}
+    with tempfile.TemporaryDirectory() as folder:
+        out = subprocess.run(["docker", "run", "--rm", "--privileged", "--network", "none", "-v", f"{folder}:/data", "--entrypoint", "sh", image, "-c", STORE],
+                             capture_output=True, text=True, check=False)
+    for line in out.stdout.splitlines():
+        where, rate, unit = line.split()
+        rates[where].append(float(rate) * {"kB": 0.001, "MB": 1, "GB": 1000}[unit])
+    assert rates["fs"], out.stderr
+    print(f"  a volume: {spread(rates['fs'])} MB/s; {spread([a / b for a, b in zip(rates['fs'], rates['plain'], strict=True)])} × a plain file")
+
+
 def main():
     for title, run in (("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
+                       ("Storage stand-in: flushed writes (goal: 50 MB/s)", store),
                        ("Rate of one sampler process", looks_each_second), ("Journal", journal_lines),
                        ("holdfast check against kustomize: 300 files, 10 Kustomizations (goals: 1.0 × cold, 0.3 × warm)", check_against_kustomize),
                        ("holdfast check by the number of objects (goals: linear, 10 s, 500 MB)", check_grows)):

@@ -101,15 +101,22 @@ def scrape_interval_s(cluster: Cluster, tier: str = CORE) -> float:
 
 
 def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float, tier: str = CORE) -> tuple[float, str]:
-    """The longest time between two samples of each series of a selector between two wall times, and which series it was."""
-    found = query(cluster, f"{expression}[{int(time.time() - begin) + 60}s]", tier)
-    worst, name = 0.0, ""
-    for series in found:
-        times = [begin, *(t for t, _ in series.values if begin <= t <= end), end]
-        gap = max(b - a for a, b in zip(times, times[1:], strict=False))
+    """The longest time between two samples of each series of a selector between two wall times, and which series it was.
+
+    Of the series that were there before and are there now: a target that is gone for good, or came meanwhile, is another matter. Where
+    there is none, Prometheus has lost what it knew, and the whole time is the gap.
+    """
+    there = [series.labels for series in query(cluster, expression, tier)]
+    worst, name, seen = 0.0, "", False
+    for series in query(cluster, f"{expression}[{int(time.time() - begin) + 60}s]", tier):
+        times = [t for t, _ in series.values]
+        if series.labels not in there or times[0] > begin:
+            continue
+        marks = [max(t for t in times if t <= begin), *(t for t in times if begin < t <= end), end]
+        gap, seen = max(b - a for a, b in zip(marks, marks[1:], strict=False)), True
         if gap > worst:
             worst, name = gap, str({k: v for k, v in series.labels.items() if k in ("job", "instance", "pod")})
-    return (worst, name) if found else (end - begin, f"no series of {expression}")
+    return (worst, name) if seen else (end - begin, f"no series of {expression} from before")
 
 
 @probe

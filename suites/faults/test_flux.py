@@ -19,7 +19,7 @@ from holdfast.probes.flux import (
     uids,
 )
 from holdfast.probes.workloads import lives, undisturbed
-from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, service
+from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, service, volumes
 from holdfast.waiting import eventually
 
 CONTINUE, NO_LOSS, CORE = ("flux-down-workloads-continue",), ("flux-restart-no-loss",), ("core-always-available",)
@@ -39,7 +39,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     cluster.canary(marked("during"))
     cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, BUT))
     cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
-    with sampler.watch(ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api()) as seen:
+    with sampler.watch(ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), volumes()) as seen:
         def arrives():
             limit_s = seconds(budget(NO_LOSS[0], "applied"))
             wait = eventually(cluster, marked("during"), max(0, limit_s - faults.since_undone_s()))
@@ -56,6 +56,8 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     outage = budget(CONTINUE[0], "outage")
     seen.outage_at_most(outage, "ingress", "ingress-tls", "service", failed_share=0, claims=CONTINUE, what="the app, outside and inside")
     seen.outage_at_most(outage, "dns", "pods", failed_share=0, claims=CONTINUE, what="DNS and pod to pod")
+    seen.outage_at_most(outage, "volume", failed_share=0, claims=CONTINUE, what="writers with a volume each")
+    seen.kept(claims=NO_LOSS, what="the writers' volumes")
     seen.outage_at_most(budget(CORE[0], "outage"), "ingress-itself", "dns", "pods", claims=CORE, what="core components while Flux is down")
 
 

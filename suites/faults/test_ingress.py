@@ -12,7 +12,7 @@ from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import answers
 from holdfast.probes.workloads import workload_ready
-from holdfast.sampling.targets import dns, pods, service
+from holdfast.sampling.targets import dns, pods, service, volumes
 
 INTERNAL, QUICK = ("ingress-down-internal-continues",), ("ingress-redeploy-quick",)
 
@@ -20,14 +20,14 @@ INTERNAL, QUICK = ("ingress-down-internal-continues",), ("ingress-redeploy-quick
 @pytest.mark.smoke
 @claim(*INTERNAL)
 def test_internal_communication_continues_without_ingress(cluster, faults, sampler):
-    """Service to service, pod to pod and DNS lose no look while nothing answers from outside."""
+    """Service to service, pod to pod, DNS and volumes over the network lose no look while nothing answers from outside."""
     app = cluster.app
     cluster.eventually(tree_applied(), within="5m")
     cluster.canary(workload_ready("Deployment/absent", app.namespace))
-    with sampler.watch(service(), dns(), pods()) as seen, faults(ingress_deleted()):
+    with sampler.watch(service(), dns(), pods(), volumes()) as seen, faults(ingress_deleted()):
         cluster.always(workload_ready(app.workload, app.namespace), during="20s")
     outage = budget(INTERNAL[0], "outage")
-    for kind in ("service", "dns", "pods"):
+    for kind in ("service", "dns", "pods", "volume"):
         seen.outage_at_most(outage, kind, failed_share=0, what=f"{kind} from every node")
 
 

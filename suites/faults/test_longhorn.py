@@ -52,10 +52,10 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faul
     seen.outage_at_most(limit, "api", failed_share=0, claims=CONTINUE, what=f"the API, {when}")
     seen.outage_at_most(limit, "ingress-itself", "dns", "pods", failed_share=0, claims=(*CONTINUE, *CORE), what=f"core components, {when}")
     seen.outage_at_most(limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}")
-    elsewhere = f'up{{namespace!="{place.namespace}"}}'
-    cluster.eventually(scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL))
     seen.kept(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(has_replicas(app.workload, app.namespace, replicas), within="3m", claims=CASCADE)
+    elsewhere = f'up{{namespace!="{place.namespace}"}}'
+    cluster.eventually(scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL))
 
 
 @claim(*REDEPLOY, *BY_FLUX, *CORE)

@@ -8,7 +8,7 @@ from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector, spread, stateless_run_elsewhere
-from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service
+from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service, volumes
 
 RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-always-available",)
 
@@ -16,12 +16,15 @@ RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-a
 @pytest.mark.smoke
 @claim(*RESCHEDULED, *HA, *CORE)
 def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler):
-    """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters."""
+    """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
+
+    What becomes of volumes is seen in the report, and promised by another test.
+    """
     worker, server, timers = cluster.node("worker").name, cluster.node("server").name, cluster.timers
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
     cluster.canary(stateless_run_elsewhere(worker))
-    outage, targets = timers.node_lost_s + 10, (ingress(), ingress(tls=True), ingress_itself(), service(), dns())
+    outage, targets = timers.node_lost_s + 10, (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
 
     with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="4m"):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.probes import monitoring as probing
 from holdfast.probes.monitoring import Sample
 from holdfast.sampling import bands as banding
 from holdfast.sampling import records, writers
@@ -445,3 +446,19 @@ def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
     robust, alert = banding.bands(None, 0.0, 50.0)
     assert [word for _, _, word in robust.stretches] == ["healthy", "faulted", "unknown"]
     assert alert == Band("alert LonghornVolumeFaulted", ((25.0, 40.0, "firing"),))
+
+
+def test_a_gap_in_what_was_scraped_is_found_in_what_stayed(monkeypatch):
+    def series(name, *times):
+        return Sample({"instance": name}, tuple((float(t), 1.0) for t in times))
+
+    steady, gap = series("a", *range(90, 175, 15)), series("b", 95, 110, 150, 165)
+    gone, new = series("c", 90, 105), series("d", 140, 155, 170)
+
+    def found(now, ranged):
+        monkeypatch.setattr(probing, "query", lambda cluster, text, tier="core": ranged if "[" in text else now)
+        return probing.longest_gap_s(None, "up", 100.0, 170.0)
+
+    assert found([steady, new], [steady, gone, new])[0] == 15
+    assert found([steady, gap], [steady, gap]) == (40, "{'instance': 'b'}")
+    assert found([new], [new])[0] == 70          # it started anew meanwhile: what it knew is lost
