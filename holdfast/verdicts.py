@@ -34,6 +34,9 @@ EXIT_HELD, EXIT_BROKE, EXIT_UNPROVEN, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_
 EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
 
 
+NOT_ALL = "not all of its tests were selected in this run"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One verdict: a claim at a level on a lane.
@@ -196,7 +199,7 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
         about = collected.get("subjects", {})
         for (claim, level), of_claim in parts.items():
             for left in collected.get("left_out", {}).get(claim, []):
-                of_claim.append((left, _Part(Verdict.UNPROVEN, "not all of its tests were selected in this run")))
+                of_claim.append((left, _Part(Verdict.UNPROVEN, NOT_ALL)))
             touching = _touching(notes, about.get(claim, [])) if level != "static" else ()  # a tree has no stand-ins
             found.append(_merged(claim, level, lane, of_claim, touching))
     found.sort(key=lambda f: (f.claim, f.level))

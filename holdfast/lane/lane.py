@@ -22,7 +22,7 @@ from holdfast.lane.state import LaneState
 from holdfast.objects import Objects
 from holdfast.places import cache_dir
 from holdfast.progress import console, step
-from holdfast.sampling import inside
+from holdfast.sampling import inside, writers
 from holdfast.tree import adaptations as adapting
 from holdfast.tree import checkout, documents
 from holdfast.tree.documents import Document, Entry
@@ -282,7 +282,9 @@ class Lane:
             if file.open_steps():
                 with step(f"healing what {path.parent.name} left"):
                     count += file.replay(self.driver, objects, self._patiently)
-        inside.stop(self.driver, [n.name for n in self.driver.nodes()])
+        nodes = [n.name for n in self.driver.nodes()]
+        for folder in (inside.FOLDER, *map(writers.folder, writers.names())):
+            inside.stop(self.driver, nodes, folder=folder)
         return count
 
     def keep(self) -> None:

@@ -141,3 +141,11 @@ def storage_never_ready(cluster: Cluster) -> Sighting:
     if not found:
         return f"there is no container in {namespace} yet"
     return f"{started[0]} in {namespace} has started" if started else HOLDS
+
+
+@probe
+def claim_bound(cluster: Cluster, name: str, namespace: str) -> Sighting:
+    """A claim has its volume."""
+    found = cluster.objects.get("PersistentVolumeClaim", name, namespace)
+    phase = (found.get("status") or {}).get("phase") if found else "not there"
+    return HOLDS if phase == "Bound" else f"the claim {namespace}/{name} is {phase}"

@@ -333,7 +333,7 @@ class Sampler:
         nodes = [n.name for n in self.cluster.nodes()]
         inside.stop(self._shell, nodes, self.cluster.nonce)
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
-            inside.stop(self._shell, nodes, self.cluster.nonce, f"{writers.FOLDER}/{writer}")
+            inside.stop(self._shell, nodes, self.cluster.nonce, writers.folder(writer))
         time.sleep(Target("", "http", "", 0).timeout_s + 0.3)
         self._collect(seen, folder)
         seen.journal()
@@ -370,7 +370,7 @@ class Sampler:
         for writer in {p.vantage for kind, p in placed if kind == VOLUME}:
             specification = self._specification(watch, [p.target for _, p in placed if p.vantage == writer])
             for node in names:  # a writer may move: it finds its specification wherever it comes to
-                self._shell.write_files(node, f"{writers.FOLDER}/{writer}", {"spec.json": specification})
+                self._shell.write_files(node, writers.folder(writer), {"spec.json": specification})
 
     def _collect(self, seen: Seen, folder: Path) -> None:
         """Fetches every record: the outside one from disk, the others from the nodes themselves."""
@@ -380,7 +380,7 @@ class Sampler:
         for node in nodes:
             seen.take(node, self._fetch(folder, seen.watch, node, inside.FOLDER, node))
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
-            seen.take(writer, [t for n in nodes for t in self._fetch(folder, seen.watch, n, f"{writers.FOLDER}/{writer}", f"{writer}-{n}")])
+            seen.take(writer, [t for n in nodes for t in self._fetch(folder, seen.watch, n, writers.folder(writer), f"{writer}-{n}")])
 
     def _fetch(self, folder: Path, watch: str, node: str, source: str, name: str) -> list[str]:
         """The records of one watch below a folder of a node; a copy of each stays in the run's folder."""

@@ -23,6 +23,11 @@ def names() -> list[str]:
     return [*(f"{STATEFUL}-{n}" for n in range(COUNT - 1)), DEPLOYMENT]
 
 
+def folder(writer: str) -> str:
+    """Where a writer's specification and records lie, on each node."""
+    return f"{FOLDER}/{writer}"
+
+
 def claim_of(writer: str) -> str:
     """The name of a writer's PersistentVolumeClaim."""
     return writer if writer == DEPLOYMENT else f"data-{writer}"

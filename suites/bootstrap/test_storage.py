@@ -7,9 +7,10 @@ import pytest
 from holdfast.bootstrap import SYSTEM
 from holdfast.claims import claim
 from holdfast.durations import seconds
+from holdfast.faults.fault import NotExercised
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import claim_says, is_on_volume, storage_ready
+from holdfast.probes.longhorn import claim_bound, claim_says, is_on_volume, storage_ready
 from holdfast.probes.workloads import pod_ready, pod_waits
 from holdfast.sampling import inside
 
@@ -109,3 +110,33 @@ def test_what_cannot_be_is_said(cluster, volume):
     volume.leave("one")
     cluster.eventually(pod_ready("two", SYSTEM), within="3m")
     cluster.eventually(is_on_volume("two", SYSTEM, "data", "kept"), within="10s")
+
+
+@claim("longhorn-csi")
+def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
+    """The disk behind a volume is full before the volume is: the writer is told, what was acknowledged stays, and with room it goes on."""
+    if "longhorn" not in cluster.stand_ins:
+        raise NotExercised("a real Longhorn's disk isn't filled by a test")
+    cluster.steady(storage_ready(), within="2m")
+    first = cluster.nodes()[0].name
+    cluster.canary(pod_ready("absent", SYSTEM))
+    cluster.canary(is_on_volume("full", SYSTEM, "data", "what nobody wrote"))
+    cluster.canary(claim_bound("absent", SYSTEM))
+    volume.ask(name="small-disk")
+    cluster.eventually(claim_bound("small-disk", SYSTEM), within="60s")
+    name = cluster.objects.get("PersistentVolumeClaim", "small-disk", SYSTEM)["spec"]["volumeName"]
+    host, disk = cluster.host(first), f"/var/lib/longhorn/replicas/{name}"
+    host.check_output(f"mkdir -p {disk} && mount -t tmpfs -o size=24m tmpfs {disk}")   # this volume's disk, a third of its size
+    try:
+        fill = "dd if=/dev/zero of=/data/fill bs=1M count=48 conv=fsync && exit 1"
+        volume.mount("full", first, f"echo kept > /data/data && sync /data/data; {fill}", "small-disk")
+        cluster.eventually(pod_ready("full", SYSTEM), within="90s")        # it was told so: the write failed
+        volume.leave("full")
+        host.check_output(f"mount -o remount,size=200m {disk}")
+        volume.mount("again", first, "echo more > /data/more && sync /data/more", "small-disk")
+        cluster.eventually(pod_ready("again", SYSTEM), within="90s")
+        cluster.eventually(is_on_volume("again", SYSTEM, "data", "kept"), within="10s")
+        cluster.eventually(is_on_volume("again", SYSTEM, "more", "more"), within="10s")
+        volume.leave("again")
+    finally:
+        host.run(f"umount -l {disk}")

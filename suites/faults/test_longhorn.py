@@ -12,10 +12,12 @@ from holdfast.probes.blast import hit, predicted
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import storage_ready, volumes_work
 from holdfast.probes.monitoring import has_series, scrape_interval_s, scraped_without_gap
+from holdfast.probes.releases import hook, job_failed
 from holdfast.probes.workloads import has_replicas
 from holdfast.sampling import writers
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service, volumes
 from holdfast.sampling.writers import writers_run
+from holdfast.waiting import Unproven
 
 CONTINUE, CASCADE, CORE = ("longhorn-down-core-continues",), ("storage-does-not-cascade",), ("core-always-available",)
 EPHEMERAL, EXPORTERS = ("monitoring-ephemeral",), ("monitoring-exporters",)
@@ -71,6 +73,23 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler):
     seen.outage_at_most(budget(REDEPLOY[0], "outage"), "ingress", "service", failed_share=0, claims=REDEPLOY, what="the stateless app meanwhile")
     seen.outage_at_most(budget(REDEPLOY[0], "back"), "volume", claims=REDEPLOY, what="the writers' volumes")
     seen.kept(claims=(*REDEPLOY, *BY_FLUX))
+    _uninstall_is_refused(cluster)
+
+
+def _uninstall_is_refused(cluster):
+    """What helm runs before it deletes the release, run without deleting it: it must refuse, or every volume would go."""
+    place, name = cluster.adaptations.storage, "holdfast-uninstall"
+    job = hook(cluster, place.release, place.namespace, "pre-delete")
+    setting = cluster.objects.get("Setting", "deleting-confirmation-flag", place.namespace)
+    if not job or not setting or setting["value"] != "false":
+        raise Unproven("the release has no pre-delete hook, or its deleting-confirmation-flag isn't false: running it would destroy data")
+    job["metadata"] = {"name": name, "namespace": place.namespace}
+    cluster.canary(job_failed(name, place.namespace, "deleting-confirmation-flag"))
+    cluster.objects.apply(job)
+    try:
+        cluster.eventually(job_failed(name, place.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY)
+    finally:
+        cluster.objects.delete("Job", name, place.namespace)
 
 
 def _steady(cluster):

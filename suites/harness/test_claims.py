@@ -8,7 +8,7 @@ from holdfast import claims
 from holdfast.errors import UsageError
 from holdfast.places import CHECKOUT
 from holdfast.reporting import expected as expecting
-from holdfast.verdicts import Finding, Verdict
+from holdfast.verdicts import NOT_ALL, Finding, Verdict
 
 pytest_plugins = ["pytester"]
 DOCUMENT = (CHECKOUT / "fixtures/gitops/docs/architecture-overview.md").read_text()
@@ -102,3 +102,12 @@ def test_a_wrong_file_is_said(tmp_path):
     (tmp_path / "e.toml").write_text("[[expected]]\nclaim='c'\nverdict='green'\n")
     with pytest.raises(UsageError, match="can't be read"):
         expecting.load(tmp_path / "e.toml")
+
+
+@pytest.mark.parametrize(("verdict", "reason", "fine"), [(Verdict.UNPROVEN, NOT_ALL, True), (Verdict.UNPROVEN, f"{NOT_ALL}; the sampler has a gap", False),
+                                                         (Verdict.HELD, "all", False), (Verdict.BROKE, "it broke", False)])
+def test_a_claim_that_the_smoke_shows_in_part_may_be_in_doubt_for_that_alone(verdict, reason, fine):
+    part = expecting.Expected("c", "lab", "kind/swift", Verdict.HELD, "x", smoke="partly")
+    found = Finding("c", "lab", "kind/swift", verdict, reason, ("t",))
+    assert (expecting.differences([found], [part], "kind/swift", smoke=True) == []) is fine
+    assert (expecting.differences([found], [part], "kind/swift", smoke=False) == []) is (verdict is Verdict.HELD)

@@ -1,6 +1,7 @@
 """Charts in the tree, rendered by helm as helm-controller would."""
 
 import json
+import subprocess
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ import yaml
 from holdfast.checking.command import helm, tool
 from holdfast.host import builds
 from holdfast.host.recipes import Recipes
+from holdfast.places import CHECKOUT
 from holdfast.tree import check as checking
 from suites.harness.test_check_properties import written
 
@@ -71,3 +73,12 @@ def test_what_a_chart_brings_of_flux_is_said_to_be_unread(tmp_path, program):
     result = look(tmp_path, program, {"values": {"tag": "1"}}, **{"charts/app/templates/k.yaml": inner})
     assert any("inner" in line for line in result.not_read)
     assert result.claims["secrets-not-in-git"].verdict == "unproven"
+
+
+def test_the_storage_stand_in_refuses_a_value_that_it_does_not_know_by_its_name(program):
+    chart = CHECKOUT / "clusters" / "standins" / "longhorn" / "chart"
+    good = subprocess.run([program, "template", "longhorn", str(chart)], capture_output=True, text=True, check=False)
+    bad = subprocess.run([program, "template", "longhorn", str(chart), "--set", "longhornManager.log.format=json"], capture_output=True, text=True, check=False)
+    assert good.returncode == 0
+    assert bad.returncode != 0
+    assert "'log'" in bad.stderr

@@ -130,7 +130,9 @@ def reconcile(controller, item):
     name = spec.get("releaseName") or (f"{spec['targetNamespace']}-" if spec.get("targetNamespace") else "") + meta["name"]
     namespace = spec.get("targetNamespace") or meta["namespace"]
     if meta.get("deletionTimestamp"):
-        helm("uninstall", name, "-n", namespace)
+        code, _, err = helm("uninstall", name, "-n", namespace)
+        if code and "not found" not in err:
+            raise standin.Failed("UninstallFailed", f"Helm uninstall failed for release {namespace}/{name}: {err[-400:]}")
         controller.api.patch(name=meta["name"], namespace=meta["namespace"], body={"metadata": {"finalizers": None}},
                              content_type="application/merge-patch+json")
         return None
