@@ -109,10 +109,14 @@ def test_volumes_move_with_their_pods_when_a_node_is_lost(cluster, faults, sampl
     cluster.canary(writers_run(away_from=worker))
     cluster.canary(has_series('up{job="absent"} == 1'))
     limit = timers.evicted_s + 120
-    with sampler.watch(volumes()) as seen, faults(node_loss(worker), recovery="6m"):
+    nodes, limit_s = len(cluster.nodes()), 2 * scrape_interval_s(cluster)
+
+    def scraped_again():  # right after the node is ready
+        cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within=limit_s, claims=EXPORTERS)
+
+    with sampler.watch(volumes()) as seen, faults(node_loss(worker), recovery="6m", then=scraped_again):
         cluster.eventually(writers_run(away_from=worker), within=limit, claims=FAILOVER)
         seen.look_on(12)
-    cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=len(cluster.nodes())), within=2 * scrape_interval_s(cluster), claims=EXPORTERS)
     seen.outage_at_most(limit, "volume", vantage=writers.DEPLOYMENT, claims=FAILOVER, what="the volume of a Deployment's pod")
     for number in range(writers.COUNT - 1):
         seen.outage_at_most(limit, "volume", vantage=f"{writers.STATEFUL}-{number}", claims=FAILOVER, what=f"the volume of a StatefulSet's pod {number}")
