@@ -92,7 +92,7 @@ def test_what_is_down_freezes_what_waits_for_it(tmp_path):
     assert set(said["stopped"]) == {"Deployment/notes/notes"}
     assert said["frozen"]["Kustomization/flux-system/apps-stateful"][0]["path"] == "clusters/home/apps.yaml"
     page = (tmp_path / "p.html").read_text()
-    assert page.count("<rect") == 8
+    assert page.count("<rect") == 9
     assert "apps-stateful" in page
 
 
@@ -235,10 +235,10 @@ def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path
 
 def test_a_source_that_is_down_freezes_everything(tmp_path):
     _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json")
-    assert len([n for n in json.loads(out)["frozen"] if n.startswith("Kustomization/")]) == 8
+    assert len([n for n in json.loads(out)["frozen"] if n.startswith("Kustomization/")]) == 9
     _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "flux-system", "--format", "json")
     found = json.loads(out)
-    assert len([n for n in found["frozen"] if n.startswith("Kustomization/")]) == 8
+    assert len([n for n in found["frozen"] if n.startswith("Kustomization/")]) == 9
     assert not found["stopped"], "running workloads continue"
 
 
