@@ -102,15 +102,17 @@ class Run:
     def cold(self, without: str) -> Cluster:
         """A new cluster on which one stand-in fails from its first second, as soon as its API answers; the next test gets a whole one.
 
-        Raises Unproven where it can't be made.
+        Raises Unproven where it can't be made, or where it would take the place of a kept cluster.
         """
+        if self.reuse:
+            raise Unproven("it would take the place of the cluster that is kept: run it without --reuse")
         try:
             cluster = self.lane.up(self.name, self.undo, without)
         except UsageError as error:
             raise Unproven(f"no cluster without {without}: {error}") from None
         finally:
-            self._cluster = None
             self.taint(f"it was made without {without}")
+        self._cluster = cluster  # for evidence; being tainted, it is handed to no other test
         self.journal.keep_out(self.lane.git().key.private)
         return cluster
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell
 from holdfast.objects import Objects
 
 Step = dict[str, Any]
@@ -40,6 +40,12 @@ def _delete(driver: Driver, objects: Objects, step: Step) -> None:
     objects.delete(step["kind"], step["name"], step["namespace"])
 
 
+def _unmount(driver: Driver, objects: Objects, step: Step) -> None:
+    """Takes a mount off a folder of a node; where there is none, nothing happens."""
+    assert isinstance(driver, NodeShell), "whoever mounts on a node asked for a driver that gives a shell"
+    driver.shell(step["node"]).run(f"umount -l '{step['path']}'")
+
+
 def _power_on(driver: Driver, objects: Objects, step: Step) -> None:
     assert isinstance(driver, NodePower), "a fault that cuts power asked for a driver that can"
     driver.power_on(step["node"])
@@ -56,7 +62,8 @@ def _restore_network(driver: Driver, objects: Objects, step: Step) -> None:
 
 
 ACTIONS: dict[str, Callable[[Driver, Objects, Step], None]] = {
-    "scale": _scale, "apply": _apply, "suspend": _suspend, "patch": _patch, "delete": _delete, "power-on": _power_on, "unpause": _unpause,
+    "scale": _scale, "apply": _apply, "suspend": _suspend, "patch": _patch, "unmount": _unmount,
+    "delete": _delete, "power-on": _power_on, "unpause": _unpause,
     "restore-network": _restore_network,
 }
 

@@ -13,7 +13,7 @@ static          ``promise`` held, ``unread`` empty
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -54,6 +54,7 @@ class Finding:
     tests: tuple[str, ...] = ()
     figures: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    selected: Verdict | None = None  # of the tests that were selected, where others were left out
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,10 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
                 parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
         about = collected.get("subjects", {})
         for (claim, level), of_claim in parts.items():
-            for left in collected.get("left_out", {}).get(claim, []):
-                of_claim.append((left, _Part(Verdict.UNPROVEN, NOT_ALL)))
+            left_out = [(left, _Part(Verdict.UNPROVEN, NOT_ALL)) for left in collected.get("left_out", {}).get(claim, [])]
             touching = _touching(notes, about.get(claim, [])) if level != "static" else ()  # a tree has no stand-ins
-            found.append(_merged(claim, level, lane, of_claim, touching))
+            merged = _merged(claim, level, lane, [*of_claim, *left_out], touching)
+            found.append(replace(merged, selected=_merged(claim, level, lane, of_claim, ()).verdict) if left_out else merged)
     found.sort(key=lambda f: (f.claim, f.level))
     missing = sorted(set(all_claims) - {f.claim for f in found})
     return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]

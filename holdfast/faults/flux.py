@@ -60,10 +60,10 @@ def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     for item in (failing, unreachable):
         cluster.undo.before("delete", kind=item["kind"], name=TROUBLE, namespace=root.namespace)
         objects.apply(item)
+    cluster.eventually(not_ready("Kustomization", TROUBLE, root.namespace), within="90s")
+    cluster.eventually(not_ready("GitRepository", TROUBLE, root.namespace), within="90s")
     cluster.undo.before("suspend", kind="Kustomization", name=kustomization, namespace=root.namespace, suspend=False)
     objects.patch("Kustomization", kustomization, root.namespace, {"spec": {"suspend": True}})
     cluster.eventually(suspended(kustomization, root.namespace), within="5s")
-    cluster.eventually(not_ready("Kustomization", TROUBLE, root.namespace), within="90s")
-    cluster.eventually(not_ready("GitRepository", TROUBLE, root.namespace), within="90s")
     yield
     cluster.undo.replay(cluster.driver, objects, lambda action, what: action())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.objects import plain
+from holdfast.objects import name_of, plain
 from holdfast.probes.longhorn import no_control_plane_pod, no_data_plane_pod, pods, storage_ready, volumes_fail, volumes_work, workloads
 
 _NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks for it runs nowhere
@@ -39,25 +39,31 @@ def _kill_data_plane(cluster: Cluster) -> None:
         cluster.objects.delete("Pod", pod, cluster.adaptations.storage.namespace, grace_s=0)
 
 
-def _back(cluster: Cluster) -> None:
+def _names(cluster: Cluster) -> frozenset[str]:
+    return frozenset(name_of(item) for item in workloads(cluster))
+
+
+def _back(cluster: Cluster, names: frozenset[str]) -> None:
     cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
-    cluster.eventually(storage_ready(), within="3m")
+    cluster.eventually(storage_ready(names=names), within="3m")
     cluster.eventually(volumes_work(), within="3m")
 
 
 @fault()
 def longhorn_control_plane_down(cluster: Cluster) -> Iterator[None]:
     """No manager and no CSI plugin runs; what is attached is still served. Its release is suspended, so that they stay away."""
+    names = _names(cluster)
     _hold(cluster)
     _stop_control_plane(cluster)
     cluster.eventually(no_control_plane_pod(), within="60s")
     yield
-    _back(cluster)
+    _back(cluster, names)
 
 
 @fault()
 def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
     """The pods that serve blocks are killed, and nothing is there to bring them back: an I/O error on every mounted volume."""
+    names = _names(cluster)
     _hold(cluster)
     _stop_control_plane(cluster)
     cluster.eventually(no_control_plane_pod(), within="60s")
@@ -65,7 +71,7 @@ def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
     cluster.eventually(no_data_plane_pod(), within="30s")
     cluster.eventually(volumes_fail(), within="60s")
     yield
-    _back(cluster)
+    _back(cluster, names)
 
 
 def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -> None:
@@ -83,7 +89,7 @@ def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -
 @fault()
 def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
-    place, start = cluster.adaptations.storage, cluster.start.root
+    place, start, names = cluster.adaptations.storage, cluster.start.root, _names(cluster)
 
     def hold() -> None:
         cluster.undo.before("suspend", kind="Kustomization", name=place.kustomization, namespace=start.namespace, suspend=False)
@@ -95,15 +101,16 @@ def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     cluster.eventually(no_data_plane_pod(), within="30s")
     cluster.eventually(volumes_fail(), within="60s")
     yield
-    _back(cluster)
+    _back(cluster, names)
 
 
 @fault()
 def longhorn_workloads_deleted(cluster: Cluster) -> Iterator[None]:
     """Its workloads and all its pods are deleted; whoever owns them has to bring them back."""
+    names = _names(cluster)
     _delete_all(cluster)
     cluster.eventually(no_control_plane_pod(), within="30s", every_s=0.1)
     cluster.eventually(volumes_fail(), within="30s", every_s=0.1)
     yield
-    cluster.eventually(storage_ready(), within="3m")
+    cluster.eventually(storage_ready(names=names), within="3m")
     cluster.eventually(volumes_work(), within="3m")

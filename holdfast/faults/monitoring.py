@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
 from holdfast.objects import Object
-from holdfast.probes.flux import tree_applied
-from holdfast.probes.monitoring import no_endpoint
+from holdfast.probes.monitoring import has_endpoint, no_endpoint
 
 
 def _of_release(item: Object, release: str) -> bool:
@@ -19,6 +18,8 @@ def _of_release(item: Object, release: str) -> bool:
 def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of the long-term tier runs, Alertmanager included; its release is suspended, so that it stays away."""
     place, objects = cluster.adaptations.monitoring, cluster.objects
+    for service in (place.longterm, place.alertmanager):
+        cluster.eventually(has_endpoint(service, place.namespace), within="60s")   # or the witness would hold without any fault
     cluster.undo.before("suspend", kind="HelmRelease", name=place.longterm_release, namespace=place.namespace, suspend=False)
     objects.patch("HelmRelease", place.longterm_release, place.namespace, {"spec": {"suspend": True}})
     for kind in ("Prometheus", "Alertmanager", "Deployment"):
@@ -31,4 +32,5 @@ def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
         cluster.eventually(no_endpoint(service, place.namespace), within="60s")
     yield
     cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
-    cluster.eventually(tree_applied(), within="2m")
+    for service in (place.longterm, place.alertmanager):
+        cluster.eventually(has_endpoint(service, place.namespace), within="2m")

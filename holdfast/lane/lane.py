@@ -16,7 +16,7 @@ from holdfast.drivers.kind import Kind
 from holdfast.drivers.profile import Note
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
-from holdfast.host import engine, stock
+from holdfast.host import engine, loops, stock
 from holdfast.host.recipes import Recipes
 from holdfast.lane.state import LaneState
 from holdfast.objects import Objects
@@ -314,8 +314,9 @@ class Lane:
         for container in mine:
             container.remove(force=True, v=True)
         self.driver.down()
-        for path in (self.folder / "git", ):
-            shutil.rmtree(path, ignore_errors=True)
+        if left := loops.release():
+            console.print(f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(left)}", style="yellow")
+        shutil.rmtree(self.folder / "git", ignore_errors=True)
         for path in self.folder.glob("*.discovery"):
             path.unlink()
         self.state_file.unlink(missing_ok=True)

@@ -18,20 +18,17 @@ def predicted(tree: Tree, namespace: str) -> frozenset[str]:
     return frozenset([*found.stopped, *(name for name in found.frozen if name.startswith("HelmRelease/"))])
 
 
-def hit(cluster: Cluster, but: str, file: str = "") -> dict[str, frozenset[str]]:
-    """The workloads with a mounted volume that can't be written, and those with a volume that lack ready pods.
+def hit(cluster: Cluster, but: frozenset[str], file: str = "") -> dict[str, frozenset[str]]:
+    """The workloads with a mounted volume that can't be written, and all that lack ready pods, with a volume or without.
 
     Args:
-        but: a namespace that is left out: holdfast's own.
+        but: namespaces that are left out: holdfast's own, and that of the component that is down.
         file: what is written, below a volume; one that can't be written anywhere makes every volume look broken.
     """
     bad = {mount.pod_uid for mount, why in (written(cluster, file) if file else written(cluster)) if why}
     items = [p for p in cluster.objects.list("Pod") if p["metadata"]["uid"] in bad]
-    for item in (i for kind in KINDS for i in cluster.objects.list(kind)):
-        mounted = item["spec"]["template"]["spec"].get("volumes") or []
-        if (item["spec"].get("volumeClaimTemplates") or any(v.get("persistentVolumeClaim") for v in mounted)) and lacks(item):
-            items.append(item)
-    owners = [_line(cluster, item) for item in items if item["metadata"]["namespace"] != but]
+    items += [i for kind in KINDS for i in cluster.objects.list(kind) if lacks(i)]
+    owners = [_line(cluster, item) for item in items if item["metadata"]["namespace"] not in but]
     return {name_of(line[-1]): frozenset(n for item in line for n in (name_of(item), _release(item)) if n) for line in owners}
 
 

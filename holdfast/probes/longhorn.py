@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object
+from holdfast.objects import Object, condition, name_of
 from holdfast.probes.workloads import lacks, said_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
@@ -45,14 +45,19 @@ def no_data_plane_pod(cluster: Cluster) -> Sighting:
 
 
 @probe
-def storage_ready(cluster: Cluster, namespace: str = "") -> Sighting:
-    """The storage system's workloads are there and ready, and so is a pod that serves blocks on every node."""
+def storage_ready(cluster: Cluster, namespace: str = "", names: frozenset[str] = frozenset()) -> Sighting:
+    """The storage system's workloads are there (those of *names*, written Kind/namespace/name, too) and ready, and so is a pod that serves
+    blocks on every node.
+    """
     items = workloads(cluster, namespace)
+    if gone := sorted(names - {name_of(item) for item in items}):
+        return f"{gone[0]} is not there"
     if why := next((why for item in items if (why := lacks(item))), ""):
         return why
     if not any(item["kind"] == "DaemonSet" for item in items):
         return f"no DaemonSet in {namespace or cluster.adaptations.storage.namespace}"
-    lacking = len(cluster.nodes()) - len(pods(cluster, data_plane=True))
+    serving = cluster.objects.list("Pod", cluster.adaptations.storage.namespace, labels=DATA_PLANE)
+    lacking = len(cluster.nodes()) - sum(condition(p, "Ready").get("status") == "True" for p in serving)
     return f"{lacking} nodes have no pod that serves blocks" if lacking > 0 else HOLDS
 
 
@@ -149,3 +154,10 @@ def claim_bound(cluster: Cluster, name: str, namespace: str) -> Sighting:
     found = cluster.objects.get("PersistentVolumeClaim", name, namespace)
     phase = (found.get("status") or {}).get("phase") if found else "not there"
     return HOLDS if phase == "Bound" else f"the claim {namespace}/{name} is {phase}"
+
+
+def blocks_on(cluster: Cluster, claim: str, namespace: str) -> str:
+    """The node that keeps the blocks of a claim's volume, as the stand-in says; empty where nobody says so."""
+    found = cluster.objects.get("PersistentVolumeClaim", claim, namespace)
+    volume = cluster.objects.get("Volume", found["spec"].get("volumeName", ""), cluster.adaptations.storage.namespace) if found else None
+    return str((volume["metadata"].get("annotations") or {}).get("stand-in.holdfast/blocks-on", "")) if volume else ""

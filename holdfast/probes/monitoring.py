@@ -101,7 +101,7 @@ def scrape_interval_s(cluster: Cluster, tier: str = CORE) -> float:
 
 
 def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float, tier: str = CORE) -> tuple[float, str]:
-    """The longest time between two samples of each series of a selector between two wall times, and which series it was.
+    """The longest time between two good scrapes (samples of 1) of each ``up`` series of a selector between two wall times, and which it was.
 
     Of the series that were there before and are there now: a target that is gone for good, or came meanwhile, is another matter. Where
     there is none, Prometheus has lost what it knew, and the whole time is the gap.
@@ -109,8 +109,8 @@ def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float, t
     there = [series.labels for series in query(cluster, expression, tier)]
     worst, name, seen = 0.0, "", False
     for series in query(cluster, f"{expression}[{int(time.time() - begin) + 60}s]", tier):
-        times = [t for t, _ in series.values]
-        if series.labels not in there or times[0] > begin:
+        times = [t for t, value in series.values if value == 1]
+        if series.labels not in there or not times or times[0] > begin:
             continue
         marks = [max(t for t in times if t <= begin), *(t for t in times if begin < t <= end), end]
         gap, seen = max(b - a for a, b in zip(marks, marks[1:], strict=False)), True
@@ -121,7 +121,7 @@ def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float, t
 
 @probe
 def scraped_without_gap(cluster: Cluster, expression: str, begin: float, end: float) -> Sighting:
-    """Every series of a selector has a sample at least every two scrape intervals, from *begin* to *end* (wall times in seconds)."""
+    """Every target of an ``up`` selector is scraped well at least every two intervals, from *begin* to *end* (wall times in seconds)."""
     limit = 2 * scrape_interval_s(cluster)
     gap, where = longest_gap_s(cluster, expression, begin, end)
     return HOLDS if gap <= limit else f"{where} has no sample for {gap:.0f}s, and {limit:g}s are two intervals"
@@ -187,9 +187,20 @@ def no_alert_fired(cluster: Cluster, begin: float, but: tuple[str, ...] = ()) ->
     return f"{found[0]['alertname']} fired: { {k: v for k, v in found[0].items() if k in ('name', 'controller', 'volume')} }" if found else HOLDS
 
 
+def endpoints(cluster: Cluster, service: str, namespace: str) -> int:
+    """How many ready pods stand behind a Service."""
+    slices = cluster.objects.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
+    return len([e for s in slices for e in s.get("endpoints") or [] if (e.get("conditions") or {}).get("ready")])
+
+
+@probe
+def has_endpoint(cluster: Cluster, service: str, namespace: str) -> Sighting:
+    """A ready pod stands behind a Service."""
+    return HOLDS if endpoints(cluster, service, namespace) else f"no pod stands behind {service}"
+
+
 @probe
 def no_endpoint(cluster: Cluster, service: str, namespace: str) -> Sighting:
     """No ready pod stands behind a Service."""
-    slices = cluster.objects.list("EndpointSlice", namespace, labels=f"kubernetes.io/service-name={service}")
-    ready = [e for s in slices for e in s.get("endpoints") or [] if (e.get("conditions") or {}).get("ready")]
-    return f"{len(ready)} pods stand behind {service}" if ready else HOLDS
+    ready = endpoints(cluster, service, namespace)
+    return f"{ready} pods stand behind {service}" if ready else HOLDS

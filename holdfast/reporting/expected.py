@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.verdicts import NOT_ALL, Finding, Verdict
+from holdfast.verdicts import Finding, Verdict
 
 PARTLY = "partly"
 
@@ -18,7 +18,8 @@ class Expected:
     """One expectation.
 
     Attributes:
-        smoke: the lab smoke selects all of its tests (true), none, or ``partly``: then it is unproven there, for that reason and no other.
+        smoke: the lab smoke selects all of its tests (true), none, or ``partly``: then it is unproven there, and those that ran come to the
+            verdict.
     """
 
     claim: str
@@ -49,8 +50,9 @@ def differences(findings: Iterable[Finding], expected: Iterable[Expected], lane:
         elif wish is None:
             said.append(f"{claim}: {one.verdict} at {one.level}, and nothing is expected of it ({one.reason})")
         elif smoke and wish.smoke == PARTLY and wish.verdict is not Verdict.BROKE:
-            if (one.verdict, one.level, one.reason) != (Verdict.UNPROVEN, wish.level, NOT_ALL):
-                said.append(f"{claim}: in the smoke nothing but its left out tests may be in doubt, got {one.verdict} at {one.level} ({one.reason})")
+            if (one.verdict, one.selected, one.level) != (Verdict.UNPROVEN, wish.verdict, wish.level):
+                said.append(f"{claim}: in the smoke its tests must come to {wish.verdict} at {wish.level}, got {one.selected or one.verdict} at "
+                            f"{one.level} ({one.reason})")
         elif (one.verdict, one.level) != (wish.verdict, wish.level):
             said.append(f"{claim}: expected {wish.verdict} at {wish.level}, got {one.verdict} at {one.level} ({one.reason})")
     return said

@@ -161,7 +161,7 @@ def volumes() -> Wanted:
                 raise Unproven(f"the writers can't run: {wait.last}")
         placed = []
         for name in writers.names():
-            target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5)
+            target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5, rate_hz=5)
             placed += [Placed(name, target), Placed(name, replace(target, name="canary of a volume", path="/absent/records", canary=True, rate_hz=2))]
         return placed
 

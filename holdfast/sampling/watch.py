@@ -43,6 +43,7 @@ class Series:
     kind: str
     mode: str
     canary: bool
+    rate_hz: float = 10.0
     looks: list[Look] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -98,7 +99,8 @@ class Seen:
 
     def __init__(self, cluster: Cluster, placed: list[tuple[str, Placed]], watch: str) -> None:
         self.cluster, self.watch = cluster, watch
-        self.series = [Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary) for kind, p in placed]
+        self.series = [Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary, p.target.rate_hz) for kind, p in placed]
+        self.fetched: dict[str, float] = {}  # when the records of a vantage point were read last
         self.stalls: dict[str, list[tuple[float, float]]] = {}
         self.control: dict[str, int] = {}
         self.acknowledged: dict[str, list[records.Record]] = {}  # by writer
@@ -106,6 +108,7 @@ class Seen:
 
     def take(self, vantage: str, texts: list[str]) -> None:
         """Replaces what is known from one vantage point by its records of now."""
+        self.fetched[vantage] = now = time.time()
         own = {s.target: s for s in self.series if s.vantage == vantage}
         for one in own.values():
             one.looks = []
@@ -125,21 +128,21 @@ class Seen:
         for one in own.values():
             one.looks.sort()
             if one.kind == VOLUME and not one.canary:
-                one.looks = with_absences(one.looks, self.end or time.time())
+                one.looks = with_absences(one.looks, self.end or now - 1)
 
     # -- before ----------------------------------------------------------------------------------------------------------
 
     def not_steady(self) -> str:
         """Why the targets aren't all steadily green and the canaries red yet; empty once they are."""
-        now = time.time()
         for one in self.series:
+            now = self.fetched.get(one.vantage, 0.0)  # reading them all takes a while: what was read first isn't older for that
             recent = [look for look in one.looks if now - look.start < _STEADY_S + 1]
             if one.canary:
                 if [look for look in one.looks if look.ok]:
                     return f"the canary '{one}' was green"
                 if len(one.looks) < 2:
                     return f"the canary '{one}' has not been looked at"
-            elif len(recent) < 10 * _STEADY_S:
+            elif len(recent) < one.rate_hz * _STEADY_S:
                 return f"{one}: {len(recent)} looks in the last seconds"
             elif bad := [look for look in recent if not look.ok]:
                 return f"{one}: {len(bad)} of {len(recent)} looks failed ({bad[-1].result})"

@@ -61,7 +61,7 @@ def _pod(by: str, image: str, writer: str | None) -> Object:
         "name": "writer", "image": image, "imagePullPolicy": "IfNotPresent",
         "env": [{"name": "WRITER", **own}, {"name": "PYTHONPATH", "value": "/app"}],
         "command": ["python3", "-m", "holdfast.sampling.process", "--follow", "/node/$(WRITER)/spec.json", "--out", "/node/$(WRITER)/records"],
-        "volumeMounts": mounts,
+        "volumeMounts": mounts, "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
     }
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": LABELS}}
     return {"metadata": {"labels": {**LABELS, "by": by}},

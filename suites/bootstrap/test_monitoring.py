@@ -1,6 +1,7 @@
 """What monitoring sees while nothing is broken."""
 
 import json
+import secrets
 import time
 
 import pytest
@@ -85,17 +86,19 @@ def _read_by(tree):
 def test_a_known_value_is_read_through_grafana(cluster):
     """A number that this run alone knows goes from a pod's metrics through Prometheus to Grafana's data source."""
     cluster.steady(tree_applied(), within="5m")
-    names = [node.name for node in cluster.nodes()]
-    inside.stop(cluster.driver, names, cluster.nonce)
-    number = run_number(cluster.nonce)
+    names, number = [node.name for node in cluster.nodes()], secrets.token_hex(8)
+    value = run_number(number)
     cluster.canary(is_read_in_grafana("up", -1))
     monitor = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": {"name": "holdfast", "namespace": SYSTEM},
                "spec": {"selector": {"matchLabels": {"app": "holdfast-sampler"}}, "podMetricsEndpoints": [{"port": "peers"}]}}
+    cluster.undo.before("delete", kind="PodMonitor", name="holdfast", namespace=SYSTEM)
     cluster.objects.apply(monitor)
+    inside.stop(cluster.driver, names, number)
     try:
-        cluster.eventually(is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {number}', number), within=budget("flow-metrics", "flow"))
+        cluster.eventually(is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow"))
     finally:
-        cluster.objects.delete("PodMonitor", "holdfast", SYSTEM)
+        inside.stop(cluster.driver, names, cluster.nonce)
+        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
 
 
 @claim("gitops-health-monitored")

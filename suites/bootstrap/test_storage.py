@@ -1,5 +1,6 @@
 """Volumes: how one comes about, whether it keeps its data, and what it says where it can't."""
 
+import secrets
 import time
 
 import pytest
@@ -10,43 +11,49 @@ from holdfast.durations import seconds
 from holdfast.faults.fault import NotExercised
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import claim_bound, claim_says, is_on_volume, storage_ready
+from holdfast.probes.longhorn import blocks_on, claim_bound, claim_says, is_on_volume, storage_ready
 from holdfast.probes.workloads import pod_ready, pod_waits
 from holdfast.sampling import inside
-
-NAME = "volume-under-test"
 
 
 @pytest.fixture
 def volume(cluster):
-    """Makes claims and pods of one volume, and takes all of them away."""
-    made, objects, place = [], cluster.objects, cluster.adaptations.storage
+    """Makes claims and pods of volumes, and takes all of them away; their names are this test's alone."""
+    token, claims, objects, place = secrets.token_hex(3), [], cluster.objects, cluster.adaptations.storage
     image = objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
 
     class Volume:
-        def ask(self, size="64Mi", name=NAME):
-            made.append(("PersistentVolumeClaim", name))
+        def name(self, word):
+            return f"{word}-{token}"
+
+        def ask(self, word, size="64Mi"):
+            name = self.name(word)
+            claims.append(name)
+            cluster.undo.before("delete", kind="PersistentVolumeClaim", name=name, namespace=SYSTEM)
             objects.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": SYSTEM},
                            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": place.storage_class, "resources": {"requests": {"storage": size}}}})
+            return name
 
-        def mount(self, pod, node, command="true", claim_name=NAME):
-            made.append(("Pod", pod))
+        def mount(self, word, node, claim_name, command="true"):
+            name = self.name(word)
+            cluster.undo.before("delete", kind="Pod", name=name, namespace=SYSTEM)
             container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", f"{command}; touch /tmp/done; exec sleep 3600"],
                          "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/done"]}, "periodSeconds": 1},
                          "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-            objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": SYSTEM},
+            objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": SYSTEM},
                            "spec": {"nodeSelector": {"kubernetes.io/hostname": node}, "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
                                     "containers": [container], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}]}})
+            return name
 
-        def leave(self, pod):
-            objects.delete("Pod", pod, SYSTEM, grace_s=0)
+        def leave(self, name):
+            objects.delete("Pod", name, SYSTEM, grace_s=0)
 
     yield Volume()
-    for kind, name in reversed(made):
-        claimed = objects.get(kind, name, SYSTEM)
-        objects.delete(kind, name, SYSTEM, grace_s=0)
-        if kind == "PersistentVolumeClaim" and claimed and claimed["spec"].get("volumeName"):   # a class may keep what its claim has left
+    for name in claims:
+        claimed = objects.get("PersistentVolumeClaim", name, SYSTEM)
+        if claimed and claimed["spec"].get("volumeName"):   # a class may keep what its claim has left
             objects.patch("PersistentVolume", claimed["spec"]["volumeName"], None, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
 
 
 @pytest.mark.smoke
@@ -57,38 +64,35 @@ def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, arc):
     cluster.steady(storage_ready(), within="60s")
     first, second = (node.name for node in cluster.nodes()[:2])
     cluster.canary(pod_ready("absent", SYSTEM))
-    cluster.canary(is_on_volume("one", SYSTEM, "data", "what nobody wrote"))
+    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
     limit_s, began, at = seconds(budget("flow-storage", "flow")), time.monotonic(), {}
-    volume.ask()
-    volume.mount("one", first, "echo what was written > /data/data && sync /data/data")
+    asked = volume.ask("volume")
+    pod = volume.mount("one", first, asked, "echo what was written > /data/data && sync /data/data")
     while len(at) < 4 and time.monotonic() - began < limit_s:
-        for step, done in _steps(cluster):
+        for step, done in _steps(cluster, asked, pod):
             if done:
                 at.setdefault(step, time.monotonic() - began)
-    arc.write("flow", push=NAME, steps={name: round(s, 2) for name, s in at.items()})
+    arc.write("flow", push=asked, steps={name: round(s, 2) for name, s in at.items()})
     figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
     arc.promise("a claim is provisioned, bound, attached and mounted, in this order", "pod_ready", list(at) == ["provisioned", "bound", "attached", "mounted"],
                 figure, figure=figure, budget=f"{limit_s:g}s")
-    cluster.eventually(is_on_volume("one", SYSTEM, "data", "what was written"), within="10s")
-    volume.leave("one")
-    volume.mount("again", first)
-    cluster.eventually(pod_ready("again", SYSTEM), within="60s")
-    cluster.eventually(is_on_volume("again", SYSTEM, "data", "what was written"), within="10s")
-    volume.leave("again")
-    volume.mount("elsewhere", second)
-    cluster.eventually(pod_ready("elsewhere", SYSTEM), within="90s")
-    cluster.eventually(is_on_volume("elsewhere", SYSTEM, "data", "what was written"), within="10s")
+    cluster.eventually(is_on_volume(pod, SYSTEM, "data", "what was written"), within="10s")
+    for word, node, within in (("again", first, "60s"), ("elsewhere", second, "90s")):
+        volume.leave(pod)
+        pod = volume.mount(word, node, asked)
+        cluster.eventually(pod_ready(pod, SYSTEM), within=within)
+        cluster.eventually(is_on_volume(pod, SYSTEM, "data", "what was written"), within="10s")
 
 
-def _steps(cluster):
-    asked = cluster.objects.get("PersistentVolumeClaim", NAME, SYSTEM) or {}
+def _steps(cluster, claim_name, pod):
+    asked = cluster.objects.get("PersistentVolumeClaim", claim_name, SYSTEM) or {}
     name = f"pvc-{asked['metadata']['uid']}" if asked else "none"
     yield "provisioned", cluster.objects.get("PersistentVolume", name) is not None
     yield "bound", (asked.get("status") or {}).get("phase") == "Bound"
     attachments = [a for a in cluster.objects.list("VolumeAttachment") if a["spec"]["source"].get("persistentVolumeName") == name]
     yield "attached", any((a.get("status") or {}).get("attached") for a in attachments)
-    pod = cluster.objects.get("Pod", "one", SYSTEM) or {}
-    yield "mounted", any(c["type"] == "Ready" and c["status"] == "True" for c in (pod.get("status") or {}).get("conditions") or [])
+    found = cluster.objects.get("Pod", pod, SYSTEM) or {}
+    yield "mounted", any(c["type"] == "Ready" and c["status"] == "True" for c in (found.get("status") or {}).get("conditions") or [])
 
 
 @claim("longhorn-csi")
@@ -99,17 +103,18 @@ def test_what_cannot_be_is_said(cluster, volume):
     cluster.canary(claim_says("absent", SYSTEM, "storage"))
     cluster.canary(pod_waits("absent", SYSTEM, "Multi-Attach"))
     cluster.canary(pod_ready("absent", SYSTEM))
-    volume.ask("900Ti", "too-large")
-    cluster.eventually(claim_says("too-large", SYSTEM, "storage"), within="30s")
-    volume.ask()
-    volume.mount("one", first, "(dd if=/dev/zero of=/data/fill bs=1M || true) && rm /data/fill && echo kept > /data/data && sync /data/data")
-    cluster.eventually(pod_ready("one", SYSTEM), within="90s")          # it met 'No space left', took the file away, and writes again
-    cluster.eventually(is_on_volume("one", SYSTEM, "data", "kept"), within="10s")
-    volume.mount("two", second)
-    cluster.eventually(pod_waits("two", SYSTEM, "Multi-Attach"), within="60s")
-    volume.leave("one")
-    cluster.eventually(pod_ready("two", SYSTEM), within="3m")
-    cluster.eventually(is_on_volume("two", SYSTEM, "data", "kept"), within="10s")
+    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
+    cluster.eventually(claim_says(volume.ask("too-large", "900Ti"), SYSTEM, "storage"), within="30s")
+    asked = volume.ask("volume")
+    fill = "(dd if=/dev/zero of=/data/fill bs=1M && exit 1); rm /data/fill && echo kept > /data/data && sync /data/data"
+    one = volume.mount("one", first, asked, fill)
+    cluster.eventually(pod_ready(one, SYSTEM), within="90s")          # it met 'No space left', took the file away, and writes again
+    cluster.eventually(is_on_volume(one, SYSTEM, "data", "kept"), within="10s")
+    two = volume.mount("two", second, asked)
+    cluster.eventually(pod_waits(two, SYSTEM, "Multi-Attach"), within="60s")
+    volume.leave(one)
+    cluster.eventually(pod_ready(two, SYSTEM), within="3m")
+    cluster.eventually(is_on_volume(two, SYSTEM, "data", "kept"), within="10s")
 
 
 @claim("longhorn-csi")
@@ -118,25 +123,21 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
     if "longhorn" not in cluster.stand_ins:
         raise NotExercised("a real Longhorn's disk isn't filled by a test")
     cluster.steady(storage_ready(), within="2m")
-    first = cluster.nodes()[0].name
     cluster.canary(pod_ready("absent", SYSTEM))
-    cluster.canary(is_on_volume("full", SYSTEM, "data", "what nobody wrote"))
+    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
     cluster.canary(claim_bound("absent", SYSTEM))
-    volume.ask(name="small-disk")
-    cluster.eventually(claim_bound("small-disk", SYSTEM), within="60s")
-    name = cluster.objects.get("PersistentVolumeClaim", "small-disk", SYSTEM)["spec"]["volumeName"]
-    host, disk = cluster.host(first), f"/var/lib/longhorn/replicas/{name}"
+    asked = volume.ask("small-disk")
+    cluster.eventually(claim_bound(asked, SYSTEM), within="60s")
+    name, home = cluster.objects.get("PersistentVolumeClaim", asked, SYSTEM)["spec"]["volumeName"], blocks_on(cluster, asked, SYSTEM)
+    host, disk = cluster.host(home), f"/var/lib/longhorn/replicas/{name}"
+    cluster.undo.before("unmount", node=home, path=disk)
     host.check_output(f"mkdir -p {disk} && mount -t tmpfs -o size=24m tmpfs {disk}")   # this volume's disk, a third of its size
-    try:
-        fill = "dd if=/dev/zero of=/data/fill bs=1M count=48 conv=fsync && exit 1"
-        volume.mount("full", first, f"echo kept > /data/data && sync /data/data; {fill}", "small-disk")
-        cluster.eventually(pod_ready("full", SYSTEM), within="90s")        # it was told so: the write failed
-        volume.leave("full")
-        host.check_output(f"mount -o remount,size=200m {disk}")
-        volume.mount("again", first, "echo more > /data/more && sync /data/more", "small-disk")
-        cluster.eventually(pod_ready("again", SYSTEM), within="90s")
-        cluster.eventually(is_on_volume("again", SYSTEM, "data", "kept"), within="10s")
-        cluster.eventually(is_on_volume("again", SYSTEM, "more", "more"), within="10s")
-        volume.leave("again")
-    finally:
-        host.run(f"umount -l {disk}")
+    fill = "dd if=/dev/zero of=/data/fill bs=1M count=48 conv=fsync && exit 1"
+    full = volume.mount("full", home, asked, f"echo kept > /data/data && sync /data/data; {fill}")
+    cluster.eventually(pod_ready(full, SYSTEM), within="90s")        # it was told so: the write failed
+    volume.leave(full)
+    host.check_output(f"mount -o remount,size=200m {disk}")
+    again = volume.mount("again", home, asked, "echo more > /data/more && sync /data/more")
+    cluster.eventually(pod_ready(again, SYSTEM), within="90s")
+    for file, text in (("data", "kept"), ("more", "more")):
+        cluster.eventually(is_on_volume(again, SYSTEM, file, text), within="10s")

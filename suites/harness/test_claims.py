@@ -104,10 +104,11 @@ def test_a_wrong_file_is_said(tmp_path):
         expecting.load(tmp_path / "e.toml")
 
 
-@pytest.mark.parametrize(("verdict", "reason", "fine"), [(Verdict.UNPROVEN, NOT_ALL, True), (Verdict.UNPROVEN, f"{NOT_ALL}; the sampler has a gap", False),
-                                                         (Verdict.HELD, "all", False), (Verdict.BROKE, "it broke", False)])
-def test_a_claim_that_the_smoke_shows_in_part_may_be_in_doubt_for_that_alone(verdict, reason, fine):
+@pytest.mark.parametrize(("verdict", "selected", "fine"), [(Verdict.UNPROVEN, Verdict.HELD, True), (Verdict.UNPROVEN, Verdict.UNPROVEN, False),
+                                                           (Verdict.UNPROVEN, Verdict.NOT_EXERCISED, False), (Verdict.UNPROVEN, None, False),
+                                                           (Verdict.HELD, None, False), (Verdict.BROKE, Verdict.BROKE, False)])
+def test_a_claim_that_the_smoke_shows_in_part_is_held_by_what_ran(verdict, selected, fine):
     part = expecting.Expected("c", "lab", "kind/swift", Verdict.HELD, "x", smoke="partly")
-    found = Finding("c", "lab", "kind/swift", verdict, reason, ("t",))
+    found = Finding("c", "lab", "kind/swift", verdict, NOT_ALL, ("t",), selected=selected)
     assert (expecting.differences([found], [part], "kind/swift", smoke=True) == []) is fine
     assert (expecting.differences([found], [part], "kind/swift", smoke=False) == []) is (verdict is Verdict.HELD)

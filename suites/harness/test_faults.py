@@ -14,6 +14,9 @@ from holdfast.faults.ingress import ingress_deleted
 from holdfast.faults.longhorn import longhorn_control_plane_down, longhorn_data_plane_down, longhorn_gone
 from holdfast.faults.nodes import node_loss
 from holdfast.journal import Journal, read_file
+from holdfast.objects import name_of
+from holdfast.probes.blast import hit
+from holdfast.probes.longhorn import storage_ready, workloads
 from holdfast.undo import UndoFile
 from holdfast.verdicts import Verdict, verdicts
 from holdfast.waiting import HOLDS, Broke, Probe, Unproven
@@ -302,3 +305,41 @@ def test_a_line_that_was_cut_swallows_no_later_one(tmp_path):
     undo.path.write_text('{"id": 0, "action": "po')
     undo.before("power-on", node="k3s2")
     assert [s["node"] for s in undo.open_steps()] == ["k3s2"]
+
+
+@pytest.mark.parametrize(("measured", "held"), [({}, True), ({"Prometheus/m/lt": frozenset({"StatefulSet/m/lt", "HelmRelease/m/lt"})}, True),
+                                                ({"Deployment/apps/web": frozenset({"Deployment/apps/web"})}, False)])
+def test_more_than_the_tree_foretells_breaks_the_promise(tmp_path, measured, held):
+    journal = Journal(tmp_path / "j.jsonl")
+    arc = Arc(journal, "t::x", "fault")
+    arc.blast("longhorn-system", ["HelmRelease/m/lt", "Deployment/notes/notes"], measured, ("c",))
+    radius, promise = list(read_file(tmp_path / "j.jsonl").entries)[-2:]
+    assert promise["held"] is held
+    assert radius["unforeseen"] == ([] if held else ["Deployment/apps/web"])
+    assert "Deployment/notes/notes" in radius["spared"]
+    assert bool(arc.broken) is not held
+
+
+def test_storage_is_not_ready_while_one_of_its_workloads_is_missing(tmp_path):
+    path, _ = toy.fresh(tmp_path)
+    cluster = toy.cluster(toy.World(path), tmp_path / "undo.jsonl")
+    names = frozenset(name_of(item) for item in workloads(cluster))
+    assert names == {"Deployment/longhorn-system/longhorn-driver-deployer", "DaemonSet/longhorn-system/longhorn-manager"}
+    assert storage_ready(names=names)(cluster) is HOLDS
+    cluster.objects.delete("Deployment", "longhorn-driver-deployer", toy.STORAGE)
+    assert "longhorn-driver-deployer is not there" in storage_ready(names=names)(cluster)
+    assert storage_ready(namespace="absent")(cluster) is not HOLDS
+
+
+def test_what_is_hit_is_named_by_its_release_too(tmp_path):
+    path, _ = toy.fresh(tmp_path)
+    cluster = toy.cluster(toy.World(path), tmp_path / "undo.jsonl")
+    assert hit(cluster, frozenset()) == {}
+    cluster.objects.scale("Deployment", "helm-controller", "flux-system", 0)
+    state = toy.World(path).read()
+    item = state["objects"]["Deployment/flux-system/helm-controller"]
+    item["spec"]["replicas"], item["metadata"]["annotations"] = 1, {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}
+    toy.World(path).change(lambda s: s["objects"].update(state["objects"]))
+    found = hit(cluster, frozenset())
+    assert found == {"Deployment/flux-system/helm-controller": frozenset({"Deployment/flux-system/helm-controller", "HelmRelease/n/r"})}
+    assert hit(cluster, frozenset(["flux-system"])) == {}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.host import builds, capless_runc, engine, images, stock
+from holdfast.host import builds, capless_runc, engine, images, loops, stock
 from holdfast.host.recipes import Recipes, hash_of
 
 
@@ -121,3 +121,11 @@ def test_a_mirror_that_does_not_answer_is_said(monkeypatch):
     monkeypatch.setattr(stock, "_answers", lambda name: False)
     with pytest.raises(UsageError, match=r"HOLDFAST_REGISTRY=127\.0\.0\.1:1 doesn.t give 127\.0\.0\.1:1/kindest/node"):
         stock.offline()
+
+
+def test_only_loop_devices_of_the_storage_stand_in_are_called_left_over(tmp_path):
+    for name, backing in (("loop0", "/run/engines/pvc-1/volume\n"), ("loop1", "/home/user/disk.img\n"), ("loop2", "/run/engines/pvc-2/volume (deleted)\n")):
+        (tmp_path / name / "loop").mkdir(parents=True)
+        (tmp_path / name / "loop" / "backing_file").write_text(backing)
+    (tmp_path / "loop3").mkdir()
+    assert loops.left_over(tmp_path) == ["loop0", "loop2"]

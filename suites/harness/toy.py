@@ -110,7 +110,8 @@ def merge(item, body):
 
 
 def instance_manager(node):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"instance-manager-{node}", "namespace": STORAGE}, "spec": {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"instance-manager-{node}", "namespace": STORAGE, "uid": node}, "spec": {},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 
 
 class Shell:

@@ -119,21 +119,35 @@ func stage(volume, target string, flags []string) error {
 	if err := unmount(target); err != nil {
 		return err
 	}
-	if out, err := exec.Command("blkid", "-p", "-o", "value", "-s", "TYPE", device).Output(); err != nil || strings.TrimSpace(string(out)) == "" {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 2 { // 2: it was read, and nothing is on it
-			return status.Errorf(codes.Internal, "the device of %s can't be read: %v", volume, err)
-		}
-		if err := run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", device); err != nil {
-			return err
-		}
-	} else if err := run("e2fsck", "-p", device); err != nil {
+	if err := makeFileSystem(volume, device, of.Rdev); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(target, 0o750); err != nil {
 		return err
 	}
 	return run("mount", "-t", "ext4", "-o", strings.Join(append([]string{"rw", "errors=remount-ro"}, flags...), ","), device, target)
+}
+
+// makeFileSystem makes one where the device can be read and nothing is on it, and mends one that is there. It holds the device open, so
+// that a device that takes its place meanwhile is not the one that is written to.
+func makeFileSystem(volume, device string, number uint64) error {
+	file, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return status.Errorf(codes.Unavailable, "the device of %s: %v", volume, err)
+	}
+	defer file.Close()
+	var of unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &of); err != nil || of.Rdev != number {
+		return status.Errorf(codes.Unavailable, "the device of %s was replaced meanwhile", volume)
+	}
+	if _, err := file.ReadAt(make([]byte, 1<<16), 0); err != nil { // blkid says the same of an error as of an empty device
+		return status.Errorf(codes.Unavailable, "the device of %s can't be read: %v", volume, err)
+	}
+	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file.Fd())
+	if out, err := exec.Command("blkid", "-p", "-o", "value", "-s", "TYPE", path).Output(); err == nil && strings.TrimSpace(string(out)) != "" {
+		return run("e2fsck", "-p", path)
+	}
+	return run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", path)
 }
 
 func (plugin) NodeUnstageVolume(_ context.Context, r *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {

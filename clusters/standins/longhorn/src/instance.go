@@ -94,6 +94,10 @@ type agent struct {
 
 func runInstance(ctx context.Context) error {
 	a := &agent{replicas: map[string]*replica{}, engines: map[string]*engine{}, address: os.Getenv("POD_IP")}
+	// Devices of engines that ended with an earlier container: their numbers are the machine's, and may be another volume's by now.
+	if err := os.RemoveAll(hostDev + "/longhorn"); err != nil {
+		return err
+	}
 	for _, folder := range []string{disk + "/replicas", hostDev + "/longhorn", engines} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
@@ -189,7 +193,7 @@ func (a *agent) startReplica(name string, query url.Values) error {
 	if old := a.replicas[name]; old != nil {
 		old.kill()
 	}
-	if err := makeImage(image(name), size); err != nil {
+	if err := makeImage(image(name), size, query.Get("new") == "true"); err != nil {
 		return err
 	}
 	// A new port each time: an engine that still knows the old one must not reach the new server. Below the ephemeral ports, or looking
@@ -210,9 +214,13 @@ func (a *agent) startReplica(name string, query url.Values) error {
 	})
 }
 
-func makeImage(path string, size int64) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
+// makeImage makes the blocks of a volume that was never attached. Where those of another one are gone, an empty image would hide the loss.
+func makeImage(path string, size int64, fresh bool) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if !fresh {
+		return fmt.Errorf("the blocks at %s are gone", path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -282,8 +290,13 @@ func (a *agent) stopEngine(name string, _ url.Values) error {
 		return nil
 	}
 	_ = os.Remove(filepath.Join(hostDev, "longhorn", name))
-	if e.alive() {
-		_ = e.loop.Sync()
+	if e.alive() { // with a limit: a replica whose node swallows packets must not hold up the other volumes
+		flushed := make(chan struct{})
+		go func() { _ = e.loop.Sync(); close(flushed) }()
+		select {
+		case <-flushed:
+		case <-time.After(3 * time.Second):
+		}
 	}
 	e.loop.Close()
 	e.kill()
@@ -340,6 +353,11 @@ func (a *agent) watchReplicas(ctx context.Context) {
 			hosts[host] = append(hosts[host], e)
 		}
 		a.mutex.Unlock()
+		for host := range seen {
+			if hosts[host] == nil {
+				delete(seen, host)
+			}
+		}
 		for host, using := range hosts {
 			connection, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(agentPort)), time.Second)
 			if err == nil {

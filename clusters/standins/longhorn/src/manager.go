@@ -474,18 +474,22 @@ func (m *manager) connect(ctx context.Context, v *unstructured.Unstructured, on 
 			m.status(ctx, name, map[string]any{"state": "attached", "robustness": "healthy", "currentNodeID": on, "ownerID": on})
 			say("attached", "volume", name, "node", on)
 		}
-		return nil
+		return m.restartUsers(ctx, v, on)
 	}
 	if was {
 		m.fault(ctx, name, fmt.Sprintf("engine alive: %t, replica alive: %t", e.Alive, replica.Alive))
 	}
-	again := text(v, "status", "robustness") == "faulted" || was
 	if m.agents[on].Engines[name] != (engineState{}) {
 		if _, err := m.call(ctx, on, "DELETE", "engine/"+name); err != nil {
 			return err
 		}
 	}
-	state, err := m.call(ctx, home, "PUT", "replica/"+name+"?size="+text(v, "spec", "size"))
+	attachedBefore, _, _ := unstructured.NestedBool(v.Object, "status", "attachedBefore")
+	if was || text(v, "status", "robustness") == "faulted" {
+		// Written down first: whoever leads when the volume is back restarts the pods that were there before.
+		m.status(ctx, name, map[string]any{"restartPodsOlderThan": time.Now().UTC().Format(time.RFC3339Nano)})
+	}
+	state, err := m.call(ctx, home, "PUT", fmt.Sprintf("replica/%s?size=%s&new=%t", name, text(v, "spec", "size"), !attachedBefore))
 	if err != nil {
 		return err
 	}
@@ -493,12 +497,9 @@ func (m *manager) connect(ctx context.Context, v *unstructured.Unstructured, on 
 	if _, err := m.call(ctx, on, "PUT", "engine/"+name+"?replica="+address); err != nil {
 		return err
 	}
-	m.status(ctx, name, map[string]any{"state": "attached", "robustness": "healthy", "currentNodeID": on, "ownerID": on})
-	say("attached", "volume", name, "node", on, "again", again)
-	if again {
-		return m.restartUsers(ctx, name, on)
-	}
-	return nil
+	m.status(ctx, name, map[string]any{"state": "attached", "robustness": "healthy", "currentNodeID": on, "ownerID": on, "attachedBefore": true})
+	say("attached", "volume", name, "node", on)
+	return m.restartUsers(ctx, m.known[name], on)
 }
 
 func (m *manager) fault(ctx context.Context, volume, why string) {
@@ -533,13 +534,22 @@ func (m *manager) attached(ctx context.Context, va *storage.VolumeAttachment, fa
 
 // restartUsers deletes the pods that use a volume which was detached unexpectedly: only a new mount works. (Longhorn's setting
 // auto-delete-pod-when-volume-detached-unexpectedly, on by default.)
-func (m *manager) restartUsers(ctx context.Context, volume, on string) error {
+func (m *manager) restartUsers(ctx context.Context, v *unstructured.Unstructured, on string) error {
+	before, err := time.Parse(time.RFC3339Nano, text(v, "status", "restartPodsOlderThan"))
+	if err != nil {
+		return nil // nothing is pending
+	}
 	var failed []error
-	for _, pod := range m.users(volume, on) {
-		if len(pod.OwnerReferences) > 0 && pod.DeletionTimestamp == nil {
+	for _, pod := range m.users(v.GetName(), on) {
+		if len(pod.OwnerReferences) > 0 && pod.DeletionTimestamp == nil && !pod.CreationTimestamp.After(before) {
 			say("restarting a pod whose volume was lost", "pod", pod.Namespace+"/"+pod.Name)
-			failed = append(failed, m.kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, meta.DeleteOptions{}))
+			if err := m.kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, meta.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				failed = append(failed, err)
+			}
 		}
+	}
+	if len(failed) == 0 {
+		m.status(ctx, v.GetName(), map[string]any{"restartPodsOlderThan": ""})
 	}
 	return errors.Join(failed...)
 }
