@@ -59,7 +59,7 @@ def same(oracle, tree):
 
 
 def test_the_reference_tree(oracle):
-    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tool())) == 8
+    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tool())) == 9
 
 
 @pytest.mark.parametrize("kind", ["defect", "twin"])
