@@ -68,9 +68,9 @@ def parse(text: str) -> tuple[list[str], dict[int, list[Look]], list[tuple[float
 
 
 def acknowledged(text: str) -> list[records.Record]:
-    """The records that a writer's record of looks calls acknowledged."""
+    """The records that a writer's record of looks calls acknowledged; a line that was cut says nothing."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:
         parts = line.split(" ")
         if len(parts) == 6 and parts[3] == OK:
             found.append((int(parts[4]), int(parts[5])))

@@ -404,7 +404,7 @@ def test_a_look_at_a_volume_says_which_record_was_acknowledged(tmp_path):
         return await asyncio.gather(looker.look(), looker.look())
 
     said = asyncio.run(looks(tmp_path / "records"))
-    text = "# {}\n" + "".join(f"0 100.0 1.0 {one}\n" for one in said) + "0 100.0 1.0 eio\n0 100.0 1.0 ok 3"
+    text = "# {}\n" + "".join(f"0 100.0 1.0 {one}\n" for one in said) + "0 100.0 1.0 eio\n0 100.0 1.0 ok 3 17000"
     assert [number for number, _ in acknowledged(text)] == [1, 2]
     assert acknowledged(text) == records.parse((tmp_path / "records").read_bytes())
     assert asyncio.run(looks(tmp_path / "absent" / "records")) == ["enoent", "enoent"]
