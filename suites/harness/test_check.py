@@ -1,6 +1,7 @@
 """`holdfast check`: every defect of fixtures/broken is found by its rule at its line, and its sound twin stays silent."""
 
 import json
+import shutil
 import tomllib
 
 import pytest
@@ -10,6 +11,7 @@ from holdfast.checking.command import tool
 from holdfast.places import CHECKOUT
 from holdfast.tree import check as checking
 from holdfast.tree.findings import RULES, Severity
+from holdfast.tree.rules import cardinality
 
 BROKEN = CHECKOUT / "fixtures" / "broken"
 CASES = tomllib.loads((BROKEN / "cases.toml").read_text())
@@ -74,3 +76,28 @@ def test_the_json_is_what_its_schema_says(kustomize):
         assert finding["files"][0]["line"] >= 1
     assert "<failure" in documents.as_junit(result, Severity.BREAKS_CLAIM)
     assert any("boot.loop" in line for line in text.lines(result, colour=False))
+
+
+@pytest.mark.parametrize(("relabelling", "gone"), [
+    ({"action": "keep", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, False), ({"action": "keep", "sourceLabels": ["__name__"], "regex": "go_.*"}, True),
+    ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, True), ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk"}, False),
+    ({"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;.*"}, True),
+    ({"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;0.5"}, False),          # some of its series stay
+    ({"action": "keep", "sourceLabels": ["namespace"], "regex": "apps"}, None), ({"action": "drop", "sourceLabels": ["namespace"]}, False),
+    ({"targetLabel": "cluster", "replacement": "home"}, False), ({"targetLabel": "__name__", "replacement": "x"}, None),
+    ({"action": "drop", "sourceLabels": ["__name__"], "regex": "("}, None),
+])
+def test_what_a_relabelling_drops_is_worked_out_by_name(relabelling, gone):
+    assert cardinality.drops(relabelling, "gotk_reconcile_duration_seconds_sum") is gone
+
+
+def test_what_charts_relabel_leaves_doubt(kustomize, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(CHECKOUT / "fixtures" / "gitops", tree)
+    stack = tree / "monitoring/core/prometheus.yaml"
+    stack.write_text(stack.read_text().replace("    alertmanager:\n", "    kubelet:\n      serviceMonitor:\n        metricRelabelings:\n"
+                                               "          - {action: drop, sourceLabels: [__name__], regex: x}\n    alertmanager:\n"))
+    assert looked_at(CHECKOUT / "fixtures" / "gitops", kustomize).claims["monitoring-cardinality"].verdict == "held"
+    found = looked_at(tree, kustomize).claims["monitoring-cardinality"]
+    assert found.verdict == "unproven"
+    assert "charts' values" in found.reason

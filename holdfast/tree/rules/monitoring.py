@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.tree.boot import reaches
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Absent, Doubt, Hit, Judge, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Absent, Hit, Judge, Said, Severity, Shown, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import Sort, State
 from holdfast.tree.releases import Release, releases, whole_namespace
@@ -27,11 +27,12 @@ def stacks(tree: Tree, tier: str) -> list[Release]:
     return [r for r in releases(tree) if r.chart == _STACK and r.manifest.owner in tree.layers and role(tree, tree.layers[r.manifest.owner]) == tier]
 
 
-def _monitors(tree: Tree) -> list[Manifest]:
+def monitors(tree: Tree) -> list[Manifest]:
+    """The ServiceMonitors and PodMonitors of the tree."""
     return [m for m in tree.of("ServiceMonitor", "PodMonitor") if m.group == "monitoring.coreos.com"]
 
 
-def _namespaces(monitor: Manifest) -> set[str] | None:
+def monitor_namespaces(monitor: Manifest) -> set[str] | None:
     """The namespaces that a monitor looks in; None for all."""
     chosen = mapping(monitor.spec.get("namespaceSelector"))
     if chosen.get("any") is True:
@@ -41,7 +42,7 @@ def _namespaces(monitor: Manifest) -> set[str] | None:
 
 def scraped(tree: Tree, namespace: str, labels: Body) -> Manifest | None:
     """A monitor that takes pods or Services with *labels* in *namespace*."""
-    return next((m for m in _monitors(tree) if (_namespaces(m) is None or namespace in (_namespaces(m) or ())) and matches(m.spec.get("selector"), labels)), None)
+    return next((m for m in monitors(tree) if (monitor_namespaces(m) is None or namespace in (monitor_namespaces(m) or ())) and matches(m.spec.get("selector"), labels)), None)
 
 
 def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judge:
@@ -106,36 +107,6 @@ def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
             yield Shown(f"{fact['what']} is part of {core[0].manifest.id}")
 
 
-@rule("monitoring.cardinality", "monitoring-cardinality", Severity.BREAKS_CLAIM, why="series grow with every pod, and none says which controller it is of", do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component", promise=True)
-@of_core_tier
-def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
-    """Relabelling that drops, and the promised labels."""
-    rules = [mapping(r) for m in _monitors(tree) for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
-             for r in [*sequence(mapping(e).get("metricRelabelings")), *sequence(mapping(e).get("relabelings"))]]
-    for release in releases(tree):
-        rules += list(_relabelings(release.values))
-    if not any(r.get("action") in ("drop", "keep", "labeldrop", "labelkeep") for r in rules):
-        yield hit(tree, core[0].manifest, "no relabelling of the tree drops anything", "spec", "values")
-    labels = {str(r.get("targetLabel")) for r in rules} | {str(k) for r in core for k in mapping(r.value("prometheus.prometheusSpec.externalLabels"))}
-    lacking = [name for name in ("cluster", "controller", "component") if name not in labels]
-    if lacking:
-        yield hit(tree, core[0].manifest, f"nothing sets the label {', '.join(lacking)}", "spec", "values")
-    else:
-        yield Doubt("what the relabel rules keep wasn't worked out on the metric names of the pinned versions")
-
-
-def _relabelings(value: object) -> Iterator[Body]:
-    if isinstance(value, dict):
-        for key, below in value.items():
-            if key in ("metricRelabelings", "relabelings", "metric_relabel_configs", "relabel_configs"):
-                yield from (mapping(r) for r in sequence(below))
-            else:
-                yield from _relabelings(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from _relabelings(below)
-
-
 @rule("monitoring.longterm", "monitoring-longterm", Severity.BREAKS_CLAIM, why="the past is gone when it is asked for", do="set retention 30d, a volumeClaimTemplate of Longhorn's class, Grafana and Alertmanager in the long-term tier", promise=True)
 def longterm(tree: Tree) -> Iterator[Said]:
     """Prometheus on a volume for 30d, Grafana, Alertmanager."""
@@ -161,8 +132,7 @@ def longterm(tree: Tree) -> Iterator[Said]:
 def dual(tree: Tree) -> Iterator[Said]:
     """All four controllers scraped, by ServiceMonitor and PodMonitor, nothing twice into the same labels."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
-    monitors = _monitors(tree)
-    for_flux = [m for m in monitors if any(matches(m.spec.get("selector"), d.pod_labels) and (_namespaces(m) is None or d.namespace in (_namespaces(m) or ())) for d in found.values())]
+    for_flux = [m for m in monitors(tree) if any(matches(m.spec.get("selector"), d.pod_labels) and (monitor_namespaces(m) is None or d.namespace in (monitor_namespaces(m) or ())) for d in found.values())]
     if not found or not for_flux:
         yield Absent("no ServiceMonitor or PodMonitor of the tree takes a Flux controller", "add a PodMonitor for the four controllers, port http-prom")
         return
@@ -179,18 +149,18 @@ def dual(tree: Tree) -> Iterator[Said]:
 @rule("monitoring.gitops-health", "gitops-health-monitored", Severity.BREAKS_CLAIM, why="a Kustomization can fail for weeks without anybody being told", do="add a PrometheusRule on gotk_resource_info{ready=\"False\"} and on the source", promise=True)
 def gitops_health(tree: Tree) -> Iterator[Said]:
     """Alerts on Flux' health, and metrics that exist."""
-    alerts = [a for a in _alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
-    if not alerts:
+    about = [a for a in alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
+    if not about:
         yield Absent("no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*")
         return
-    for manifest, path, name, expression in alerts:
+    for manifest, path, name, expression in about:
         if "gotk_resource_info" in metrics_of(expression)[0] and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
             yield hit(tree, manifest, f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it", *path,
                       do="give kube-state-metrics its customResourceState configuration for Flux")
-    yield Shown(f"{len(alerts)} alerts on Flux")
+    yield Shown(f"{len(about)} alerts on Flux")
 
 
-def _alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
+def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
     """Every alerting rule of the tree: its object, where its expression stands, its name, its expression."""
     for manifest in tree.of("PrometheusRule"):
         for g, group in enumerate(sequence(manifest.spec.get("groups"))):
@@ -203,7 +173,7 @@ def _alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, 
 def gone_metric(tree: Tree) -> Iterator[Said]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
     longhorn = any(r.chart == "longhorn" for r in releases(tree))
-    for manifest, path, name, expression in _alerts(tree):
+    for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
             if metric in _GONE:
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {_GONE[metric]}", *path)
@@ -256,7 +226,7 @@ def selected(tree: Tree) -> Iterator[Said]:
     every = [r for r in releases(tree) if r.chart == _STACK]
     if not every or len(every) != len([r for r in releases(tree) if "prometheus" in r.chart or "victoria" in r.chart]):
         return
-    for manifest in [*_monitors(tree), *tree.of("PrometheusRule")]:
+    for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
         field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[manifest.kind]
         if not any(_takes(r, field, manifest) for r in every):
             name = str(every[0].manifest.spec.get("releaseName") or every[0].manifest.name)
@@ -277,8 +247,8 @@ def _takes(release: Release, field: str, manifest: Manifest) -> bool:
 @rule("monitoring.target", "monitoring", Severity.BREAKS_CLAIM, why="there is no target, so every panel and alert on it is empty", do="mend the selector, the namespace or the port's name")
 def target(tree: Tree) -> Iterator[Said]:
     """Monitors that take nothing that exists, or a port that isn't there."""
-    for monitor in _monitors(tree):
-        spaces = _namespaces(monitor)
+    for monitor in monitors(tree):
+        spaces = monitor_namespaces(monitor)
         if spaces is None or not all(whole_namespace(tree, s) for s in spaces):
             continue
         if monitor.kind == "ServiceMonitor":
