@@ -22,8 +22,8 @@ from holdfast.sampling import records, writers
 from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
+from holdfast.sampling.seen import Seen, acknowledged, parse, with_absences
 from holdfast.sampling.targets import Placed
-from holdfast.sampling.watch import Seen, acknowledged, parse, with_absences
 
 
 class Serving:
