@@ -1,10 +1,15 @@
 """The stand-ins' own arithmetic: what they pack, merge and compare."""
 
+import base64
+import http.server
 import importlib.util
 import io
 import subprocess
 import sys
 import tarfile
+import threading
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -15,15 +20,15 @@ from holdfast.tree.adaptations import Change
 FLUX = CHECKOUT / "clusters" / "standins" / "flux"
 
 
-def program(name):
-    sys.path.insert(0, str(FLUX))
+def program(name, folder=FLUX):
+    sys.path.insert(0, str(folder))
     try:
-        spec = importlib.util.spec_from_file_location(name.replace("-", "_"), FLUX / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name.replace("-", "_"), folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
     finally:
-        sys.path.remove(str(FLUX))
+        sys.path.remove(str(folder))
 
 
 source, helm, standin = program("source-controller"), program("helm-controller"), program("standin")
@@ -109,9 +114,7 @@ MONITORING = CHECKOUT / "clusters" / "standins" / "kube-prometheus-stack"
 
 
 def test_a_custom_resource_becomes_the_metric_that_its_configuration_names():
-    spec = importlib.util.spec_from_file_location("kube_state_metrics", MONITORING / "kube_state_metrics.py")
-    metrics = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(metrics)
+    metrics = program("kube_state_metrics", MONITORING)
     each = {"type": "Info", "info": {"labelsFromPath": {"name": ["metadata", "name"], "suspended": ["spec", "suspend"],
                                                         "ready": ["status", "conditions", "[type=Ready]", "status"]}}}
     resource = {"groupVersionKind": {"group": "g", "version": "v1", "kind": "K"}, "metricNamePrefix": "gotk", "metrics": [{"name": "info", "each": each}]}
@@ -133,3 +136,43 @@ def test_flux_stand_ins_count_what_they_reconcile():
     assert 'controller_runtime_reconcile_total{controller="helm",result="error"} 1' in text
     assert 'gotk_reconcile_duration_seconds_count{kind="HelmRelease",name="web",namespace="apps"} 2' in text
     assert 'gotk_reconcile_duration_seconds_sum{kind="HelmRelease",name="web",namespace="apps"} 2.000' in text
+
+
+def test_grafana_asks_for_credentials_and_passes_queries_on(monkeypatch):
+    """Against a server that stands for Prometheus: health for anybody, the proxy for the administrator only, an unknown source for nobody."""
+    for key, value in (("ADMIN_USER", "admin"), ("ADMIN_PASSWORD", "secret")):
+        monkeypatch.setenv(key, value)
+
+    class Prometheus(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode())
+
+        def log_message(self, *args):
+            pass
+
+    behind = http.server.HTTPServer(("127.0.0.1", 0), Prometheus)
+    monkeypatch.setenv("PROMETHEUS_URL", f"http://127.0.0.1:{behind.server_port}/")
+    grafana = program("grafana", MONITORING)
+    front = grafana.web.Server(("127.0.0.1", 0), grafana.Api)
+    for server in (behind, front):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def ask(path, words=""):
+        request = urllib.request.Request(f"http://127.0.0.1:{front.server_port}{path}", headers={"Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    try:
+        assert ask("/api/health")[0] == 200
+        assert ask("/api/datasources")[0] == 401
+        assert ask("/api/datasources", "admin:wrong")[0] == 401
+        assert ask("/api/datasources/proxy/uid/prometheus/api/v1/query?query=up", "admin:secret") == (200, "/api/v1/query?query=up")
+        assert ask("/api/datasources/proxy/uid/absent/api/v1/query?query=up", "admin:secret")[0] == 404
+    finally:
+        front.shutdown()
+        behind.shutdown()

@@ -1,16 +1,16 @@
 """Stand-in for Grafana: its HTTP API as far as health, data sources, their proxy and the list of dashboards go. It draws nothing."""
 
 import base64
-import http.server
 import json
 import os
-import socketserver
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import kubernetes
+import web
 
+JSON = "application/json"
 PROXY = "/api/datasources/proxy/uid/"
 SOURCES = [{"id": 1, "uid": "prometheus", "name": "Prometheus", "type": "prometheus", "access": "proxy", "isDefault": True,
             "url": os.environ["PROMETHEUS_URL"]}]
@@ -29,8 +29,8 @@ def dashboards():
     return found
 
 
-class Api(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Api(web.Handler):
+    """Health without credentials, the rest with the administrator's."""
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
@@ -57,34 +57,16 @@ class Api(http.server.BaseHTTPRequestHandler):
     def forward(self, url):
         try:
             with urllib.request.urlopen(url, timeout=10) as response:
-                self.send(response.status, response.read())
+                self.send(response.status, response.read(), JSON)
         except urllib.error.HTTPError as error:
-            self.send(error.code, error.read())
+            self.send(error.code, error.read(), JSON)
         except OSError as error:
             self.answer(502, {"message": f"the data source doesn't answer: {error}"})
 
     def answer(self, status, body):
-        self.send(status, json.dumps(body).encode())
-
-    def send(self, status, data):
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-    def server_bind(self):
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "grafana", 3000
+        self.send(status, json.dumps(body).encode(), JSON)
 
 
 if __name__ == "__main__":
     kubernetes.config.load_incluster_config()
-    Server(("", 3000), Api).serve_forever()
+    web.Server(("", 3000), Api).serve_forever()

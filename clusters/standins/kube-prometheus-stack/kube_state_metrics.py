@@ -3,14 +3,13 @@
 Not kube-state-metrics: objects are listed when they are asked for, and of a configuration only `Info` metrics are read.
 """
 
-import http.server
 import json
 import os
 import re
-import socketserver
 import sys
 
 import kubernetes
+import web
 import yaml
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
@@ -76,8 +75,9 @@ def own(lister):
             yield line("kube_pod_container_status_ready", labels, int(bool(container.get("ready"))))
 
 
-class Exporter(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Exporter(web.Handler):
+    """Lists what it is asked about at every scrape."""
+
     client, resources = None, []
 
     def lister(self, version, kind):
@@ -97,23 +97,7 @@ class Exporter(http.server.BaseHTTPRequestHandler):
                 body = "\n".join(lines) + "\n"
         except Exception as error:  # an exporter that can't ask says so, and answers the next scrape all the same
             body, status = f"# {type(error).__name__}: {str(error)[:200]}\n", 503
-        data = body.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-    def server_bind(self):
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "kube-state-metrics", 8080
+        self.send(status, body.encode(), "text/plain; version=0.0.4")
 
 
 def main():
@@ -122,7 +106,7 @@ def main():
     config = yaml.safe_load(os.environ.get("CUSTOM_RESOURCE_STATE") or "{}") or {}
     Exporter.resources = (config.get("spec") or {}).get("resources") or []
     print(f"stand-in for kube-state-metrics, {len(Exporter.resources)} custom resources", flush=True)
-    Server(("", 8080), Exporter).serve_forever()
+    web.Server(("", 8080), Exporter).serve_forever()
 
 
 if __name__ == "__main__":
