@@ -43,7 +43,10 @@ def bands(cluster: Cluster, begin: float, end: float) -> list[Band]:
             worst[round(at)] = min(known, int(value), key=_WORST.index)
     found = [Band("volumes, the worst robustness", stretches((at, ROBUSTNESS[value]) for at, value in worst.items()))] if worst else []
     alerts: dict[str, list[tuple[float, str]]] = {}
+    own = {c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True}  # what the lane itself suspends is always alerted on
     for series in query(cluster, f'ALERTS{{alertstate="firing"}}{span}'):
+        if series.labels.get("name") in own:
+            continue
         alerts.setdefault(series.labels["alertname"], []).extend((at, "firing") for at, _ in series.values)
     return found + [Band(f"alert {name}", stretches(samples)) for name, samples in sorted(alerts.items())]
 

@@ -24,6 +24,7 @@ from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
 from holdfast.sampling.seen import Seen, acknowledged, parse, with_absences
 from holdfast.sampling.targets import Placed
+from holdfast.tree.adaptations import Change
 
 
 class Serving:
@@ -441,9 +442,10 @@ def test_bands_are_stretches_of_one_word_and_break_where_nobody_looked():
 
 def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
     volumes = [Sample({"volume": "a"}, ((10.0, 1), (25.0, 1), (40.0, 1))), Sample({"volume": "b"}, ((10.0, 1), (25.0, 3), (40.0, 0)))]
-    alarms = [Sample({"alertname": "LonghornVolumeFaulted"}, ((25.0, 1), (40.0, 1)))]
+    alarms = [Sample({"alertname": "LonghornVolumeFaulted"}, ((25.0, 1), (40.0, 1))), Sample({"alertname": "FluxSuspended", "name": "vpn"}, ((25.0, 1),))]
+    cluster = SimpleNamespace(adaptations=SimpleNamespace(changes=[Change("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]))
     monkeypatch.setattr(banding, "query", lambda cluster, text: alarms if text.startswith("ALERTS") else volumes)
-    robust, alert = banding.bands(None, 0.0, 50.0)
+    robust, alert = banding.bands(cluster, 0.0, 50.0)
     assert [word for _, _, word in robust.stretches] == ["healthy", "faulted", "unknown"]
     assert alert == Band("alert LonghornVolumeFaulted", ((25.0, 40.0, "firing"),))
 
