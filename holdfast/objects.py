@@ -29,9 +29,9 @@ _VERSIONS = {
     "ClusterRoleBinding": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1", "StorageClass": "storage.k8s.io/v1",
     "MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
-    "VolumeAttachment": "storage.k8s.io/v1", "CSIDriver": "storage.k8s.io/v1", "Volume": "longhorn.io/v1beta2", "Setting": "longhorn.io/v1beta2",
+    "VolumeAttachment": "storage.k8s.io/v1", "Volume": "longhorn.io/v1beta2", "Setting": "longhorn.io/v1beta2",
     "Job": "batch/v1",
-    **dict.fromkeys(("Prometheus", "Alertmanager", "PodMonitor", "ServiceMonitor", "PrometheusRule"), "monitoring.coreos.com/v1"),
+    **dict.fromkeys(("Prometheus", "Alertmanager", "PodMonitor"), "monitoring.coreos.com/v1"),
     "SubjectAccessReview": "authorization.k8s.io/v1", "SelfSubjectRulesReview": "authorization.k8s.io/v1",
 }
 

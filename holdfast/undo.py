@@ -117,11 +117,12 @@ class UndoFile:
         for step in self.open_steps():
             self._append({"done": step["id"]})
 
-    def replay(self, driver: Driver, objects: Objects, wait: Callable[[Callable[[], None], str], None]) -> int:
+    def replay(self, driver: Driver, objects: Objects, wait: Callable[[Callable[[], None], str], None] = lambda action, _: action()) -> int:
         """Does every open step, the newest first, and after a failure the others all the same; returns how many.
 
         Args:
-            wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power).
+            wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power); without it
+                each step is done once.
         """
         steps = sorted(self.open_steps(), key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network"))  # nodes first
         failed: Exception | None = None

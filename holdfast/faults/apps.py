@@ -42,4 +42,4 @@ def apps_misbehave(cluster: Cluster, image: str) -> Iterator[None]:
     for name, how in (("crash-loop", "Error"), ("memory-eater", "OOMKilled"), ("log-flood", "")):
         cluster.eventually(misbehaves(name, NAMESPACE, how), within="90s")
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, cluster.objects)

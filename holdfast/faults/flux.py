@@ -29,7 +29,7 @@ def flux_down(cluster: Cluster) -> Iterator[None]:
         cluster.objects.scale("Deployment", name, NAMESPACE, 0)
     cluster.eventually(no_controller_pod(), within="90s")
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, cluster.objects)
     cluster.eventually(controllers_ready(), within="2m")
 
 
@@ -66,4 +66,4 @@ def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     objects.patch("Kustomization", kustomization, root.namespace, {"spec": {"suspend": True}})
     cluster.eventually(suspended(kustomization, root.namespace), within="5s")
     yield
-    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, objects)

@@ -34,5 +34,5 @@ def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     cluster.eventually(refuses(cluster.app.host), within="60s")
     yield
     if hold:
-        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+        cluster.undo.replay(cluster.driver, cluster.objects)
     cluster.eventually(controller_pods(1), within="3m")

@@ -44,7 +44,7 @@ def _names(cluster: Cluster) -> frozenset[str]:
 
 
 def _back(cluster: Cluster, names: frozenset[str]) -> None:
-    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, cluster.objects)
     cluster.eventually(storage_ready(names=names), within="3m")
     cluster.eventually(volumes_work(), within="3m")
 

@@ -31,6 +31,6 @@ def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
     for service in (place.longterm, place.alertmanager):
         cluster.eventually(no_endpoint(service, place.namespace), within="60s")
     yield
-    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, objects)
     for service in (place.longterm, place.alertmanager):
         cluster.eventually(has_endpoint(service, place.namespace), within="2m")

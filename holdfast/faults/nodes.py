@@ -25,6 +25,6 @@ def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
     driver.power_off(node)
     cluster.eventually(api_refuses() if server else node_not_ready(node), within=cluster.timers.node_lost_s + 20)
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, cluster.objects)
     window.on = time.time()
     cluster.eventually(node_ready(node), within="5m")

@@ -13,7 +13,6 @@ from holdfast.cluster import Cluster
 from holdfast.durations import go_seconds
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
-CORE, LONGTERM = "core", "longterm"
 _PORT = "http-web"
 
 
@@ -29,10 +28,10 @@ class Sample:
         return self.values[-1][1]
 
 
-def _ask(cluster: Cluster, tier: str, path: str, **query: str) -> Any:
+def _ask(cluster: Cluster, path: str, **query: str) -> Any:
+    """The answer of the core tier's Prometheus."""
     place = cluster.adaptations.monitoring
-    service = place.core if tier == CORE else place.longterm
-    return _json(cluster.objects.through(service, place.namespace, _PORT, path, **query), service)
+    return _json(cluster.objects.through(place.core, place.namespace, _PORT, path, **query), place.core)
 
 
 def _json(answer: tuple[int, bytes], who: str) -> Any:
@@ -46,9 +45,9 @@ def _samples(found: Any) -> list[Sample]:
     return [Sample(r["metric"], tuple((float(t), float(v)) for t, v in (r.get("values") or [r["value"]]))) for r in found["data"]["result"]]
 
 
-def query(cluster: Cluster, expression: str, tier: str = CORE) -> list[Sample]:
+def query(cluster: Cluster, expression: str) -> list[Sample]:
     """What a PromQL expression gives now. A range selector gives the raw samples, each at the time it was scraped."""
-    return _samples(_ask(cluster, tier, "api/v1/query", query=expression))
+    return _samples(_ask(cluster, "api/v1/query", query=expression))
 
 
 def through_grafana(cluster: Cluster, expression: str) -> list[Sample]:
@@ -68,9 +67,9 @@ def through_grafana(cluster: Cluster, expression: str) -> list[Sample]:
 
 
 @probe
-def has_series(cluster: Cluster, expression: str, at_least: int = 1, tier: str = CORE) -> Sighting:
+def has_series(cluster: Cluster, expression: str, at_least: int = 1) -> Sighting:
     """An expression gives at least so many series."""
-    found = query(cluster, expression, tier)
+    found = query(cluster, expression)
     return HOLDS if len(found) >= at_least else f"{expression} gives {len(found)} series, not {at_least}"
 
 
@@ -91,24 +90,24 @@ def is_read_in_grafana(cluster: Cluster, expression: str, value: float) -> Sight
     return f"{expression} gives {other[0]:g} through Grafana, not {value:g}" if other else HOLDS
 
 
-def scrape_interval_s(cluster: Cluster, tier: str = CORE) -> float:
+def scrape_interval_s(cluster: Cluster) -> float:
     """The interval that Prometheus scrapes at, read from its own configuration."""
-    text: str = _ask(cluster, tier, "api/v1/status/config")["data"]["yaml"]
+    text: str = _ask(cluster, "api/v1/status/config")["data"]["yaml"]
     line = next(one for one in text.splitlines() if one.strip().startswith("scrape_interval:"))
     found = go_seconds(line.split(":", 1)[1].strip())
     assert found, "Prometheus always says its interval"
     return found
 
 
-def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float, tier: str = CORE) -> tuple[float, str]:
+def longest_gap_s(cluster: Cluster, expression: str, begin: float, end: float) -> tuple[float, str]:
     """The longest time between two good scrapes (samples of 1) of each ``up`` series of a selector between two wall times, and which it was.
 
     Of the series that were there before and are there now: a target that is gone for good, or came meanwhile, is another matter. Where
     there is none, Prometheus has lost what it knew, and the whole time is the gap.
     """
-    there = [series.labels for series in query(cluster, expression, tier)]
+    there = [series.labels for series in query(cluster, expression)]
     worst, name, seen = 0.0, "", False
-    for series in query(cluster, f"{expression}[{int(time.time() - begin) + 60}s]", tier):
+    for series in query(cluster, f"{expression}[{int(time.time() - begin) + 60}s]"):
         times = [t for t, value in series.values if value == 1]
         if series.labels not in there or not times or times[0] > begin:
             continue
@@ -127,9 +126,9 @@ def scraped_without_gap(cluster: Cluster, expression: str, begin: float, end: fl
     return HOLDS if gap <= limit else f"{where} has no sample for {gap:.0f}s, and {limit:g}s are two intervals"
 
 
-def alerts(cluster: Cluster, tier: str = CORE) -> list[dict[str, Any]]:
+def alerts(cluster: Cluster) -> list[dict[str, Any]]:
     """The alerts that are pending or firing now, each with its labels, state and ``activeAt``."""
-    return list(_ask(cluster, tier, "api/v1/alerts")["data"]["alerts"])
+    return list(_ask(cluster, "api/v1/alerts")["data"]["alerts"])
 
 
 def _is(alert: dict[str, Any], name: str, labels: dict[str, str]) -> bool:
@@ -168,7 +167,7 @@ class AlertRule:
 
 def alert_rule(cluster: Cluster, name: str) -> AlertRule:
     """An alerting rule as Prometheus has loaded it; CannotLook where it has none of that name."""
-    for group in _ask(cluster, CORE, "api/v1/rules")["data"]["groups"]:
+    for group in _ask(cluster, "api/v1/rules")["data"]["groups"]:
         for rule in group["rules"]:
             if rule["name"] == name:
                 return AlertRule(float(rule["duration"]), float(group["interval"]))

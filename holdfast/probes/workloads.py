@@ -100,7 +100,7 @@ def exists(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
 
 @probe
 def misbehaves(cluster: Cluster, app: str, namespace: str, how: str) -> Sighting:
-    """A container of an app (by its label) ended in this way more than once; without *how*: half a megabyte is in its log."""
+    """A container of an app (by its label) ended in this way and was started again; without *how*: half a megabyte is in its log."""
     found = cluster.objects.list("Pod", namespace, labels=f"app={app}")
     statuses = [(p, s) for p in found for s in (p.get("status") or {}).get("containerStatuses") or []]
     if how:

@@ -98,7 +98,7 @@ def test_a_known_value_is_read_through_grafana(cluster):
         cluster.eventually(is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow"))
     finally:
         inside.stop(cluster.driver, names, cluster.nonce)
-        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+        cluster.undo.replay(cluster.driver, cluster.objects)
 
 
 @claim("gitops-health-monitored")

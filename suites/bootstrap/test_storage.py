@@ -53,7 +53,7 @@ def volume(cluster):
         claimed = objects.get("PersistentVolumeClaim", name, SYSTEM)
         if claimed and claimed["spec"].get("volumeName"):   # a class may keep what its claim has left
             objects.patch("PersistentVolume", claimed["spec"]["volumeName"], None, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
-    cluster.undo.replay(cluster.driver, objects, lambda action, what: action())
+    cluster.undo.replay(cluster.driver, objects)
 
 
 @pytest.mark.smoke

@@ -103,7 +103,7 @@ def _uninstall_is_refused(cluster):
     try:
         cluster.eventually(job_failed(name, place.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY)
     finally:
-        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+        cluster.undo.replay(cluster.driver, cluster.objects)
 
 
 def _steady(cluster):
@@ -153,4 +153,4 @@ def _gather(cluster, node):
     try:
         cluster.eventually(writers_run(on=node), within="3m")
     finally:
-        cluster.undo.replay(cluster.driver, cluster.objects, lambda action, what: action())
+        cluster.undo.replay(cluster.driver, cluster.objects)

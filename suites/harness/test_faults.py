@@ -53,7 +53,7 @@ def test_heal_mends_what_kill_9_leaves_at_every_step(tmp_path, name, after):
         path, first = toy.fresh(folder)
         end = whole_fault(folder, FAULTS[name], step, after=after)
         world = toy.World(path)
-        UndoFile(folder / "undo.jsonl").replay(toy.Driver(world), toy.Objects(world), lambda action, what: action())
+        UndoFile(folder / "undo.jsonl").replay(toy.Driver(world), toy.Objects(world))
         assert toy.settled(world.read()) == toy.settled(first), f"step {step}"
         assert UndoFile(folder / "undo.jsonl").open_steps() == []
         if os.WIFEXITED(end):
@@ -293,7 +293,7 @@ def test_a_step_that_can_not_be_undone_holds_back_no_other(tmp_path):
     toy.Objects(world).scale("Deployment", "helm-controller", "flux-system", 0)
     toy.Driver(world).power_off("k3s2")
     with pytest.raises(KeyError):
-        undo.replay(toy.Driver(world), toy.Objects(world), lambda action, what: action())
+        undo.replay(toy.Driver(world), toy.Objects(world))
     assert toy.settled(world.read()) == toy.settled(first)
     assert [s["name"] for s in undo.open_steps()] == ["absent"]
     undo.give_up()

@@ -458,7 +458,7 @@ def test_a_gap_in_what_was_scraped_is_found_in_what_stayed(monkeypatch):
     gone, new = series("c", 90, 105), series("d", 140, 155, 170)
 
     def found(now, ranged):
-        monkeypatch.setattr(probing, "query", lambda cluster, text, tier="core": ranged if "[" in text else now)
+        monkeypatch.setattr(probing, "query", lambda cluster, text: ranged if "[" in text else now)
         return probing.longest_gap_s(None, "up", 100.0, 170.0)
 
     assert found([steady, new], [steady, gone, new])[0] == 15
