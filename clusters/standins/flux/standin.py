@@ -6,7 +6,9 @@ Stand-ins, not Flux: small programs that read and write the fields of Flux's own
 import datetime
 import http.server
 import json
+import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -162,6 +164,11 @@ class Metrics:
 METRICS = Metrics()
 
 
+def end_when_asked():
+    """The first process of a container ignores SIGTERM unless it asks for it, and would be waited for until its grace period is over."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
 def serve(port, handler):
     """An HTTP server in a thread of its own."""
     server = http.server.ThreadingHTTPServer(("", port), handler)
@@ -188,6 +195,7 @@ class Health(http.server.BaseHTTPRequestHandler):
 
 def start(*controllers):
     """Serves health and metrics, then runs *controllers* for ever."""
+    end_when_asked()
     serve(9440, Health)
     serve(8080, Health)
     say("stand-in started", args=sys.argv[1:])

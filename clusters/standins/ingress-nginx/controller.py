@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -185,6 +186,13 @@ class Nginx:
         elif subprocess.run(["nginx", "-t", "-q", "-c", CONF], check=False).returncode == 0:
             subprocess.run(["nginx", "-s", "reload", "-c", CONF], check=False)
 
+    def quit(self, *_):
+        """Ends nginx as ingress-nginx does when it is asked to end: requests under way are answered first."""
+        if self.process is not None:
+            subprocess.run(["nginx", "-s", "quit", "-c", CONF], check=False)
+            self.process.wait()
+        os._exit(0)
+
 
 def health(controller):
     class Health(http.server.BaseHTTPRequestHandler):
@@ -209,6 +217,7 @@ def main():
     with open("/tmp/default.pem", "w") as out:
         out.write(open("/tmp/default.crt").read() + open("/tmp/default.key").read())
     controller, nginx = Controller(options.ingress_class, options.configmap), Nginx()
+    signal.signal(signal.SIGTERM, nginx.quit)
     health(controller)
     calls = {"ingresses": controller.net.list_ingress_for_all_namespaces, "services": controller.core.list_service_for_all_namespaces,
              "endpoints": controller.discovery.list_endpoint_slice_for_all_namespaces,

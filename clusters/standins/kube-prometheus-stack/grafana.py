@@ -69,4 +69,4 @@ class Api(web.Handler):
 
 if __name__ == "__main__":
     kubernetes.config.load_incluster_config()
-    web.Server(("", 3000), Api).serve_forever()
+    web.run(3000, Api)

@@ -106,7 +106,7 @@ def main():
     config = yaml.safe_load(os.environ.get("CUSTOM_RESOURCE_STATE") or "{}") or {}
     Exporter.resources = (config.get("spec") or {}).get("resources") or []
     print(f"stand-in for kube-state-metrics, {len(Exporter.resources)} custom resources", flush=True)
-    web.Server(("", 8080), Exporter).serve_forever()
+    web.run(8080, Exporter)
 
 
 if __name__ == "__main__":
