@@ -42,12 +42,9 @@ class Sampler:
         self.cluster, self.folder = cluster, folder
 
     @contextmanager
-    def watch(self, *wanted: Wanted, settle_s: float = 12.0) -> Iterator[Seen]:
-        """Looks at the targets until the block ends. Begins once all are steadily green and every canary is red.
-
-        Args:
-            settle_s: looking goes on this long after the block, so that the end of an outage is seen and known to be stable; and for up to a
-                minute more while one isn't. 0 ends it at once.
+    def watch(self, *wanted: Wanted) -> Iterator[Seen]:
+        """Looks at the targets until the block ends, and for up to a minute more while an outage isn't seen to be over by a stable stretch.
+        Begins once all are steadily green and every canary is red.
         """
         placed = [(one.kind, p) for one in wanted for p in one.place(self.cluster)]
         # Unlike any other: a kept cluster's nodes hold the records of earlier runs, and none of them may be taken for this watch's.
@@ -60,9 +57,7 @@ class Sampler:
             self._steady(seen, folder)
             seen.begin = time.time() - 1  # the last steady second: what fails at once has a last good look before it all the same
             yield seen
-            if settle_s:
-                time.sleep(settle_s)  # not a wait for something: the stable stretch that ends an outage
-                self._to_the_end(seen, folder)
+            self._to_the_end(seen, folder)
             seen.end = time.time()
         finally:
             seen.end = seen.end or time.time()

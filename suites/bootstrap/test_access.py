@@ -17,7 +17,7 @@ pytestmark = pytest.mark.smoke
 def test_both_node_ports_answer_on_every_node(cluster, sampler):
     """HTTP on 30080 and HTTPS on 30443 answer through each node, on new and on reused connections."""
     cluster.steady(tree_applied(), within="5m")
-    with sampler.watch(ingress(), ingress(tls=True), settle_s=0) as seen:
+    with sampler.watch(ingress(), ingress(tls=True)) as seen:
         seen.look_on(10)
     seen.outage_at_most("0s", "ingress", failed_share=0, what="HTTP on the node port")
     seen.outage_at_most("0s", "ingress-tls", failed_share=0, what="HTTPS on the node port")
