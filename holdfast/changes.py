@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,40 @@ def mark(start: Entry, marker: str, **more: str) -> Edit:
 def set_values(kind: str, name: str, path: tuple[str, ...], value: Any) -> Edit:
     """Sets one field of one object of the tree (its file is written anew, comments are lost: it is a clone)."""
 
+    def change(_: list[Any], body: dict[str, Any]) -> None:
+        at = body
+        for key in path[:-1]:
+            at = at.setdefault(key, {})
+        at[path[-1]] = value
+
+    return _of(kind, name, change)
+
+
+def add_copy(kind: str, name: str, copy: str) -> Edit:
+    """Adds a workload like one of the tree's, beside it, with pods of its own that no Service selects."""
+
+    def change(bodies: list[Any], body: dict[str, Any]) -> None:
+        added = deepcopy(body)
+        added["metadata"]["name"] = copy
+        labels = dict.fromkeys(added["spec"]["selector"]["matchLabels"], copy)
+        added["spec"]["selector"]["matchLabels"] = added["spec"]["template"]["metadata"]["labels"] = labels
+        bodies.append(added)
+
+    return _of(kind, name, change)
+
+
+def remove(kind: str, name: str) -> Edit:
+    """Takes one object out of the tree."""
+    return _of(kind, name, lambda bodies, body: bodies.remove(body))
+
+
+def _of(kind: str, name: str, change: Callable[[list[Any], dict[str, Any]], None]) -> Edit:
+    """*change* gets the objects of the file that holds one, and that one."""
+
     def edit(folder: Path) -> None:
-        place = next(d for d in read(folder) if d.kind == kind and d.name == name)
-        file = folder / place.file
-        bodies = list(yaml.safe_load_all(file.read_text()))
-        for body in bodies:
-            if body and body["kind"] == kind and body["metadata"]["name"] == name:
-                at = body
-                for key in path[:-1]:
-                    at = at.setdefault(key, {})
-                at[path[-1]] = value
+        file = folder / next(d.file for d in read(folder) if d.kind == kind and d.name == name)
+        bodies = [body for body in yaml.safe_load_all(file.read_text()) if body]
+        change(bodies, next(b for b in bodies if b["kind"] == kind and b["metadata"]["name"] == name))
         file.write_text(yaml.safe_dump_all(bodies, sort_keys=False))
 
     return edit

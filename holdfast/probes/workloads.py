@@ -99,6 +99,12 @@ def exists(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
 
 
 @probe
+def absent(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
+    """An object isn't there."""
+    return f"{kind} {namespace}/{name} is there" if cluster.objects.get(kind, name, namespace) else HOLDS
+
+
+@probe
 def misbehaves(cluster: Cluster, app: str, namespace: str, how: str) -> Sighting:
     """A container of an app (by its label) ended in this way and was started again; without *how*: half a megabyte is in its log."""
     found = cluster.objects.list("Pod", namespace, labels=f"app={app}")

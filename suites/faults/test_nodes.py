@@ -2,37 +2,57 @@
 
 import pytest
 
+from holdfast.bootstrap import SYSTEM
 from holdfast.claims import claim
 from holdfast.faults.nodes import node_loss
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
+from holdfast.probes.longhorn import blocks_on, storage_ready, volumes_work
+from holdfast.probes.monitoring import has_series, scrape_interval_s
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector, spread, stateless_run_elsewhere
+from holdfast.sampling import writers
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service, volumes
+from holdfast.sampling.writers import writers_run
+from holdfast.waiting import Unproven
 
 RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-always-available",)
+FAILOVER, EXPORTERS = ("node-loss-replica-failover",), ("monitoring-exporters",)
 
 
 @pytest.mark.smoke
-@claim(*RESCHEDULED, *HA, *CORE)
+@claim(*RESCHEDULED, *HA, *CORE, *FAILOVER, *EXPORTERS)
 def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler):
     """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
 
-    What becomes of volumes is seen in the report, and promised by another test.
+    The worker takes with it every pod with a volume, whose blocks are elsewhere: how long until each is writable again, by kind of workload.
     """
     worker, server, timers = cluster.node("worker").name, cluster.node("server").name, cluster.timers
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
+    _volumes_on(cluster, worker)
     cluster.canary(stateless_run_elsewhere(worker))
-    outage, targets = timers.node_lost_s + 10, (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
+    cluster.canary(has_series('up{job="absent"} == 1'))
+    nodes, scraped_s = len(cluster.nodes()), 2 * scrape_interval_s(cluster)
+    outage, moved_s = timers.node_lost_s + 10, timers.evicted_s + 120
+    targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
 
-    with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="4m"):
+    def scraped_again():  # right after the node is ready
+        cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS)
+
+    with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", then=scraped_again):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
+        cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER)
+        seen.look_on(12)   # a stable stretch: the end of each volume's outage is seen while the node is still away
     for claims in (RESCHEDULED, HA):
         seen.outage_at_most(outage, "ingress", "ingress-tls", via=server, claims=claims, what=f"the app through {server}, {worker} lost")
         seen.outage_at_most(outage, "service", vantage=server, claims=claims, what=f"the app's Service from {server}, {worker} lost")
     _core(seen, server, f"{worker} lost")
     seen.outage_at_most(budget(CORE[0], "outage"), "api", claims=CORE, what=f"the API, {worker} lost")
+    seen.outage_at_most(moved_s, "volume", vantage=writers.DEPLOYMENT, claims=FAILOVER, what="the volume of a Deployment's pod")
+    for number in range(writers.COUNT - 1):
+        seen.outage_at_most(moved_s, "volume", vantage=f"{writers.STATEFUL}-{number}", claims=FAILOVER, what=f"the volume of a StatefulSet's pod {number}")
+    seen.kept(claims=FAILOVER)
 
     with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="4m"):
         seen.look_on(outage + 10)
@@ -56,3 +76,32 @@ def _spread(cluster):
         crowded = pods_of(cluster, app.namespace, labels)[0]["metadata"]["name"]
         cluster.objects.delete("Pod", crowded, app.namespace)
     cluster.eventually(spread(app.namespace, labels), within="90s")
+
+
+def _volumes_on(cluster, worker):
+    """And every writer on the worker, with its blocks elsewhere."""
+    cluster.eventually(storage_ready(), within="2m")
+    cluster.eventually(volumes_work(), within="60s")
+    cluster.canary(storage_ready("absent"))
+    cluster.canary(volumes_work("absent/file"))
+    _gather(cluster, worker)
+    homes = {name: blocks_on(cluster, writers.claim_of(name), SYSTEM) for name in writers.names()}
+    if "longhorn" in cluster.stand_ins and worker in homes.values():
+        raise Unproven(f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}")
+    cluster.canary(writers_run(away_from=worker))
+
+
+def _gather(cluster, node):
+    """Lets every writer run on one node: the others take no pods meanwhile."""
+    volumes().place(cluster)
+    others = [n.name for n in cluster.nodes() if n.name != node]
+    for other in others:
+        cluster.undo.before("patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}})
+        cluster.objects.patch("Node", other, None, {"spec": {"unschedulable": True}})
+    for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
+        if pod["spec"].get("nodeName") != node:
+            cluster.objects.delete("Pod", pod["metadata"]["name"], SYSTEM)
+    try:
+        cluster.eventually(writers_run(on=node), within="3m")
+    finally:
+        cluster.undo.replay(cluster.driver, cluster.objects)
