@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +40,7 @@ class Cluster:
         undo: where to write how to undo a fault.
         stand_ins: what stands in here for something else; a claim about one of these reaches ``model`` at most.
         arc: the test that runs, or None.
+        calm_since: wall time in seconds since when it is steady and no fault is in.
     """
 
     driver: Driver
@@ -53,6 +55,7 @@ class Cluster:
     arc: Arc | None = None
     tainted: str = ""
     power_windows: list[PowerWindow] = field(default_factory=list)
+    calm_since: float = field(default_factory=time.time)
 
     @property
     def timers(self) -> Timers:

@@ -21,6 +21,7 @@ from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import step
+from holdfast.sampling import inside
 from holdfast.tree.build import Tool
 from holdfast.tree.check import Result, check, load
 from holdfast.waiting import Broke, Unproven, eventually
@@ -127,6 +128,8 @@ class Run:
                 if wait.held is not True:
                     evidence.capture(cluster, self.folder / "evidence" / "never-steady")
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
+        inside.be_scraped(cluster.objects)
+        cluster.calm_since = time.time()
         self.journal.write("lane-ready", took_s=round(time.monotonic() - began, 1), reused=reuse, nodes=[n.name for n in cluster.nodes()])
         return cluster
 

@@ -175,6 +175,7 @@ class Faults:
 
     def _converge(self, wanted: Fault, number: int, recovery: str | float, *, quiet: bool) -> None:
         held, took, sighting = self._settle(wanted, seconds(recovery))
+        self.cluster.calm_since = time.time()
         self._arc.write("converged", fault=wanted.text, fault_id=number, ok=held, took_s=round(took, 1), budget=str(recovery), sighting=sighting)
         if held is not True:
             with suppress(Exception):

@@ -11,6 +11,7 @@ from holdfast.sampling.process import PEER_PORT
 
 NAMESPACE, NAME = "holdfast-system", "sampler"
 FOLDER = "/var/lib/holdfast/sampler"       # on each node: spec.json, and records/
+_LABELS, _PORT = {"app": "holdfast-sampler"}, "peers"
 _FILES = ("looks.py", "process.py", "records.py")
 
 
@@ -23,6 +24,17 @@ def install(objects: Objects, image: str) -> None:
     objects.apply({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta, "spec": _daemon_set(image)})
 
 
+def be_scraped(objects: Objects) -> None:
+    """Asks the tree's Prometheus to scrape the samplers, where it is one of prometheus-operator's.
+
+    Early, and for good: a running Prometheus learns of a new target minutes later (its config reloader looks every three minutes once the first
+    change has taken its file watch away: github.com/prometheus-operator/prometheus-operator/pull/7366).
+    """
+    if objects.get("CustomResourceDefinition", "podmonitors.monitoring.coreos.com"):
+        objects.apply({"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": {"name": NAME, "namespace": NAMESPACE},
+                       "spec": {"selector": {"matchLabels": _LABELS}, "podMetricsEndpoints": [{"port": _PORT}]}})
+
+
 def program() -> tuple[list[Object], list[Object]]:
     """The volumes and mounts that bring the samplers' program into a pod of their namespace, below ``/app``."""
     items = [{"key": name, "path": f"holdfast/sampling/{name}"} for name in _FILES]
@@ -30,20 +42,19 @@ def program() -> tuple[list[Object], list[Object]]:
 
 
 def _daemon_set(image: str) -> Object:
-    labels = {"app": "holdfast-sampler"}
     volumes, mounts = program()
     container = {
         "name": "sampler", "image": image, "imagePullPolicy": "IfNotPresent", "env": [{"name": "PYTHONPATH", "value": "/app"}],
         "command": ["python3", "-m", "holdfast.sampling.process", "--follow", "/node/spec.json", "--out", "/node/records"],
         # Without a share of its own it stands still whenever many pods start at once, and then proves nothing.
-        "ports": [{"name": "peers", "containerPort": PEER_PORT}], "resources": {"requests": {"cpu": "250m", "memory": "48Mi"}},
+        "ports": [{"name": _PORT, "containerPort": PEER_PORT}], "resources": {"requests": {"cpu": "250m", "memory": "48Mi"}},
         "volumeMounts": [*mounts, {"name": "node", "mountPath": "/node"}],
     }
     volumes.append({"name": "node", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}})
     # It must go on looking through whatever happens to the node, and must never be what a fault evicts.
     spec = {"serviceAccountName": NAME, "priorityClassName": "system-node-critical", "tolerations": [{"operator": "Exists"}],
             "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
-    return {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec},
+    return {"selector": {"matchLabels": _LABELS}, "template": {"metadata": {"labels": _LABELS}, "spec": spec},
             "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}
 
 

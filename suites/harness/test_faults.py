@@ -138,6 +138,14 @@ def test_the_whole_arc_is_held(bench):
     assert not bench.tainted
 
 
+def test_the_calm_begins_anew_where_a_fault_is_over(bench):
+    cluster, before = bench.cluster, bench.cluster.calm_since
+    cluster.arc.steady("steady", True, "yes")
+    with bench.faults(flux_down()):
+        assert cluster.calm_since == before
+    assert cluster.calm_since >= cluster.arc.history[-1].healed > before
+
+
 def test_what_comes_right_after_healing_is_seen_before_convergence(bench):
     arc, seen = bench.cluster.arc, []
     arc.steady("steady", True, "yes")
