@@ -4,22 +4,21 @@ import datetime
 import time
 
 from holdfast.claims import claim
-from holdfast.faults.flux import TROUBLE, controller_killed, flux_in_trouble
+from holdfast.faults.flux import TROUBLE, flux_in_trouble
 from holdfast.faults.monitoring import longterm_tier_gone
 from holdfast.objects import condition
-from holdfast.probes.flux import controller_replaced, tree_applied, uids
+from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import (
     alert_clear,
     alert_fires,
     alert_rule,
     alertmanager_has,
-    has_series,
     scrape_interval_s,
     scraped_without_gap,
 )
-from holdfast.sampling.targets import prometheus
+from holdfast.sampling.targets import ingress, prometheus, volumes
 
-HEALTH, INDEPENDENT, DUAL = ("gitops-health-monitored",), ("monitoring-core-independent",), ("flux-dual-collection",)
+HEALTH, INDEPENDENT = ("gitops-health-monitored",), ("monitoring-core-independent",)
 
 
 @claim(*INDEPENDENT)
@@ -27,28 +26,15 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     """Prometheus LT, Grafana LT and Alertmanager gone: the core tier answers every request and misses no scrape."""
     cluster.eventually(tree_applied(), within="5m")
     cluster.canary(scraped_without_gap("up", time.time() - 60, time.time() + 1000))
-    with sampler.watch(prometheus()) as seen, faults(longterm_tier_gone(), recovery="4m"):
-        seen.look_on(40)
+    with sampler.watch(ingress(), prometheus(), volumes()) as seen, faults(longterm_tier_gone(), recovery="4m"):
+        seen.look_on(2 * scrape_interval_s(cluster) + 5)
     seen.outage_at_most("0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier")
+    seen.kept(claims=INDEPENDENT)
     cluster.eventually(scraped_without_gap("up", seen.begin, seen.end), within="0s", claims=INDEPENDENT)
 
 
-@claim(*DUAL)
-def test_a_restarted_controller_is_scraped_again(cluster, faults):
-    """A killed controller's new pod is scraped within two intervals."""
-    cluster.eventually(tree_applied(), within="5m")
-    cluster.canary(has_series('up{pod="absent"} == 1'))
-    name = "source-controller"
-    old = uids(cluster, name)
-    cluster.canary(controller_replaced(name, old))
-    with faults(controller_killed(name)):
-        cluster.eventually(controller_replaced(name, old), within="60s", claims=DUAL)
-        pod = next(p["metadata"]["name"] for p in cluster.objects.list("Pod", "flux-system", labels=f"app={name}") if p["metadata"]["uid"] not in old)
-        cluster.eventually(has_series(f'up{{namespace="flux-system", pod="{pod}"}} == 1'), within=2 * scrape_interval_s(cluster), claims=DUAL)
-
-
 @claim(*HEALTH)
-def test_alerts_on_flux_tell_the_truth(cluster, faults):
+def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
     """Suspended, failing, unreachable: the tree's own alert fires for each in time, reaches Alertmanager, and clears after."""
     cluster.eventually(tree_applied(), within="5m")
     kustomization = "apps"
@@ -64,13 +50,14 @@ def test_alerts_on_flux_tell_the_truth(cluster, faults):
             limit_s = 2 * rules[name].every_s + scrape_s - faults.since_undone_s()
             cluster.eventually(alert_clear(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
 
-    with faults(flux_in_trouble(kustomization), then=clear):
+    with sampler.watch(ingress(), volumes()) as seen, faults(flux_in_trouble(kustomization), then=clear):
         began = {"FluxSuspended": time.time(), "FluxObjectNotReady": _since(cluster, "Kustomization"), "FluxSourceUnreachable": _since(cluster, "GitRepository")}
         for name, about in told:  # each one's time runs from the moment when its object was as bad as the alert says
             limit_s = began[name] + rules[name].for_s + 2 * rules[name].every_s + scrape_s - time.time()
             cluster.eventually(alert_fires(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
         for name, about in told:
             cluster.eventually(alertmanager_has(name, {"name": about}), within="60s", claims=HEALTH)
+    seen.kept(claims=HEALTH)
 
 
 def _since(cluster, kind):

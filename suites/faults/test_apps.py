@@ -6,7 +6,7 @@ from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling import inside
-from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service
+from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service, volumes
 
 ISOLATED, CORE = ("app-isolation",), ("core-always-available",)
 
@@ -18,10 +18,12 @@ def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampl
     image = cluster.objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
     before = lives(cluster)
     cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, ()))
-    targets = (ingress(), ingress_itself(), service(), dns(), pods(), api(), prometheus())
+    targets = (ingress(), ingress_itself(), service(), dns(), pods(), api(), prometheus(), volumes())
     with sampler.watch(*targets) as seen, faults(apps_misbehave(image)):
         seen.look_on(45)
         cluster.eventually(undisturbed(before, ()), within="0s", claims=ISOLATED)
     limit = budget(ISOLATED[0], "outage")
     seen.outage_at_most(limit, "ingress-itself", "dns", "pods", failed_share=0, claims=(*ISOLATED, *CORE), what="core components beside apps that misbehave")
     seen.outage_at_most(limit, "api", "prometheus", "ingress", "service", failed_share=0, claims=ISOLATED, what="the API, core Prometheus and the other app")
+    seen.outage_at_most(limit, "volume", failed_share=0, claims=ISOLATED, what="the writers' volumes")
+    seen.kept(claims=ISOLATED)

@@ -9,6 +9,7 @@ from holdfast.faults.flux import controller_killed, flux_down
 from holdfast.plugin import budget
 from holdfast.probes.flux import (
     CONTROLLERS,
+    NAMESPACE,
     controller_replaced,
     controllers_ready,
     inventory,
@@ -18,11 +19,13 @@ from holdfast.probes.flux import (
     tree_applied,
     uids,
 )
+from holdfast.probes.monitoring import has_series, scrape_interval_s
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, service, volumes
 from holdfast.waiting import eventually
 
 CONTINUE, NO_LOSS, CORE = ("flux-down-workloads-continue",), ("flux-restart-no-loss",), ("core-always-available",)
+FOUR, DUAL = ("flux-four-controllers",), ("flux-dual-collection",)
 BUT = ("flux-system",)
 
 
@@ -61,16 +64,20 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     seen.outage_at_most(budget(CORE[0], "outage"), "ingress-itself", "dns", "pods", claims=CORE, what="core components while Flux is down")
 
 
-@claim("flux-four-controllers")
+@claim(*FOUR, *DUAL)
 def test_each_controller_returns_when_it_is_killed(cluster, faults):
-    """All four are there; killed one by one, each comes back, and nothing is pruned."""
+    """All four are there; killed one by one, each comes back and is scraped again, and nothing is pruned."""
     cluster.eventually(tree_applied(), within="5m")
     cluster.eventually(controllers_ready(), within="60s")
     owned = inventory(cluster)
     cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
+    cluster.canary(has_series('up{pod="absent"} == 1'))
+    limit_s = 2 * scrape_interval_s(cluster)
     for name in CONTROLLERS:
         old = uids(cluster, name)
         cluster.canary(controller_replaced(name, old))
         with faults(controller_killed(name)):
-            cluster.eventually(controller_replaced(name, old), within=budget("flux-four-controllers", "back"))
-        cluster.eventually(inventory_is(owned), within="60s")
+            cluster.eventually(controller_replaced(name, old), within=budget(FOUR[0], "back"), claims=FOUR)
+            pod = next(p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}") if p["metadata"]["uid"] not in old)
+            cluster.eventually(has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL)
+        cluster.eventually(inventory_is(owned), within="60s", claims=FOUR)
