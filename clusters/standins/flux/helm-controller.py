@@ -15,8 +15,9 @@ CHARTS = "/charts"
 
 
 def helm(*args, timeout=600):
-    done = subprocess.run(["helm", *args], capture_output=True, text=True, timeout=timeout, check=False,
-                          env={**os.environ, "HOME": "/tmp", "HELM_CACHE_HOME": "/tmp/helm", "HELM_CONFIG_HOME": "/tmp/helm"})
+    with standin.BUSY:  # a release that was cut off stays pending, and then takes no other upgrade
+        done = subprocess.run(["helm", *args], capture_output=True, text=True, timeout=timeout, check=False,
+                              env={**os.environ, "HOME": "/tmp", "HELM_CACHE_HOME": "/tmp/helm", "HELM_CONFIG_HOME": "/tmp/helm"})
     return done.returncode, done.stdout, done.stderr.strip()
 
 

@@ -164,9 +164,17 @@ class Metrics:
 METRICS = Metrics()
 
 
+BUSY = threading.Lock()  # held by a step that must not be cut off
+
+
 def end_when_asked():
-    """The first process of a container ignores SIGTERM unless it asks for it, and would be waited for until its grace period is over."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    """The first process of a container ignores SIGTERM unless it asks for it, and would be waited for until its grace period (10s) is over."""
+
+    def end(*_):
+        BUSY.acquire(timeout=8)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def serve(port, handler):
