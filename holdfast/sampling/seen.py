@@ -154,7 +154,7 @@ class Seen:
                 and (not mode or s.mode == mode)]
 
     def outage_at_most(self, limit: str | float, *kinds: str, failed_share: float | None = None, claims: tuple[str, ...] = (),
-                       via: str = "", vantage: str = "", mode: str = "", what: str = "", since: float = 0.0, until: float = 0.0) -> None:
+                       via: str = "", vantage: str = "", mode: str = "", what: str = "") -> None:
         """Promises that no outage of these targets is longer than *limit*, nor fails a larger share of looks.
 
         Held where even the longest possible outage fits, broke where the shortest possible one doesn't; between them, where an end
@@ -163,7 +163,7 @@ class Seen:
         chosen = self.select(*kinds, via=via, vantage=vantage, mode=mode)
         arc = cast(Arc, self.cluster.arc)
         budget = f"{limit} and {failed_share:.0%} of looks" if failed_share is not None else str(limit)
-        parts = [self._judge(one, seconds(limit), failed_share, since or self.begin, until or self.end) for one in chosen]
+        parts = [self._judge(one, seconds(limit), failed_share, self.begin, self.end) for one in chosen]
         lacking = set(kinds) - {one.kind for one in chosen}
         if lacking:
             parts = [_Part(None, 0.0, f"nothing was looked at of: {', '.join(sorted(lacking))}", "-")]

@@ -20,7 +20,6 @@ from holdfast.drivers.driver import NodeShell
 from holdfast.places import CHECKOUT
 from holdfast.sampling import inside, writers
 from holdfast.sampling.bands import bands, plain
-from holdfast.sampling.looks import Target
 from holdfast.sampling.seen import STEADY_S, VOLUME, Seen
 from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
 from holdfast.waiting import CannotLook
@@ -67,7 +66,7 @@ class Sampler:
             except subprocess.TimeoutExpired:
                 outside.kill()
             try:
-                self._finish(seen, folder)
+                self._finish(seen, folder, max(p.target.timeout_s for _, p in placed))
             except Exception as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
                 cast(Arc, self.cluster.arc).write("unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}")
 
@@ -80,13 +79,13 @@ class Sampler:
                 return
             time.sleep(1)
 
-    def _finish(self, seen: Seen, folder: Path) -> None:
-        """Ends the samplers inside, and fetches what they saw once the looks under way have ended."""
+    def _finish(self, seen: Seen, folder: Path, longest_s: float) -> None:
+        """Ends the samplers inside, and fetches what they saw once the looks under way have ended: the slowest may take *longest_s*."""
         nodes = [n.name for n in self.cluster.nodes()]
         inside.stop(self._shell, nodes, self.cluster.nonce)
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
             inside.stop(self._shell, nodes, self.cluster.nonce, writers.folder(writer))
-        time.sleep(Target("", "http", "", 0).timeout_s + 0.3)
+        time.sleep(longest_s + 0.3)
         self._collect(seen, folder)
         seen.journal()
         self._bands(seen)
