@@ -117,7 +117,7 @@ class Arc:
         text = f"{sighting}. {faults} Steady before: {'yes' if self.steady_seen else 'not looked at'}. Run again: {self.rerun}"
         raise Broke(text) if held is False else Unproven(text)
 
-    def waited(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = ()) -> Wait:
+    def waited(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, soft: bool = False) -> Wait:
         """Puts a wait of the cluster's into the place that the stage gives it."""
         took = round(wait.took_s, 1)
         what = f"{mode} {wait.probe} ({'within' if mode == 'eventually' else 'during'} {limit})"
@@ -130,5 +130,5 @@ class Arc:
         else:
             good = f"{wait.probe} held after {took}s" if mode == "eventually" else f"{wait.probe} held for {took}s ({wait.looks} looks)"
             self.promise(what, wait.probe.kind, wait.held, good if wait.held else wait.sentence(mode, limit), figure=f"{took}s", budget=str(limit),
-                         claims=claims)
+                         claims=claims, soft=soft)
         return wait

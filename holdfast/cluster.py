@@ -83,17 +83,21 @@ class Cluster:
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
-    def eventually(self, what: Probe, within: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
-        """Waits until *what* holds. In a fault's test before the fault this is the steady state, afterwards a promise."""
-        return self._record(eventually(self, what, within, every_s=every_s), "eventually", within, claims)
+    def eventually(self, what: Probe, within: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5, soft: bool = False) -> Wait:
+        """Waits until *what* holds. In a fault's test before the fault this is the steady state, afterwards a promise.
+
+        Args:
+            soft: a promise that doesn't hold fails the test at its end only: what else there is to measure is measured.
+        """
+        return self._record(eventually(self, what, within, every_s=every_s), "eventually", within, claims, soft=soft)
 
     def always(self, what: Probe, during: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
         """Sees that *what* holds all the time."""
         return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
 
-    def _record(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...]) -> Wait:
+    def _record(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, soft: bool = False) -> Wait:
         if self.arc:
-            return self.arc.waited(wait, mode, limit, claims)
+            return self.arc.waited(wait, mode, limit, claims, soft=soft)
         if wait.held is not True:
             raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
         return wait

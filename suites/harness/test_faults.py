@@ -146,6 +146,20 @@ def test_the_calm_begins_anew_where_a_fault_is_over(bench):
     assert cluster.calm_since >= cluster.arc.history[-1].healed > before
 
 
+def test_a_soft_promise_lets_the_others_be_looked_at(bench):
+    cluster, arc = bench.cluster, bench.cluster.arc
+    arc.steady("steady", True, "yes")
+    arc.canary("look", True, "red")
+    with bench.faults(flux_down()):
+        cluster.eventually(Probe("look", "first()", lambda _: "not yet"), 0, soft=True)
+        cluster.eventually(Probe("look", "second()", lambda _: HOLDS), 0, soft=True)
+    with pytest.raises(Broke, match="not yet"):
+        arc.finish()
+    said = {e["probe"] + str(e["held"]) for e in read_file(bench.folder / "journal.jsonl").entries if e["event"] == "promise"}
+    assert said == {"lookFalse", "lookTrue"}
+    assert bench.verdict().verdict is Verdict.BROKE
+
+
 def test_what_comes_right_after_healing_is_seen_before_convergence(bench):
     arc, seen = bench.cluster.arc, []
     arc.steady("steady", True, "yes")
