@@ -24,7 +24,7 @@ from holdfast.progress import step
 from holdfast.sampling import inside
 from holdfast.tree.build import Tool
 from holdfast.tree.check import Result, check, load
-from holdfast.waiting import Broke, Unproven, eventually
+from holdfast.waiting import Broke, Unproven, eventually, patiently
 
 _STEADY_WITHIN = "6m"
 
@@ -128,7 +128,7 @@ class Run:
                 if wait.held is not True:
                     evidence.capture(cluster, self.folder / "evidence" / "never-steady")
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
-        inside.be_scraped(cluster.objects)
+        patiently(lambda: inside.be_scraped(cluster.objects), "letting the samplers be scraped")
         cluster.calm_since = time.time()
         self.journal.write("lane-ready", took_s=round(time.monotonic() - began, 1), reused=reuse, nodes=[n.name for n in cluster.nodes()])
         return cluster

@@ -79,5 +79,5 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
         with faults(controller_killed(name)):
             cluster.eventually(controller_replaced(name, old), within=budget(FOUR[0], "back"), claims=FOUR)
             pod = next(p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}") if p["metadata"]["uid"] not in old)
-            cluster.eventually(has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL)
+            cluster.eventually(has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL, soft=True)
         cluster.eventually(inventory_is(owned), within="60s", claims=FOUR)

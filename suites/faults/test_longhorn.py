@@ -38,6 +38,7 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faul
     _steady(cluster)
     kind, _, name = app.workload.partition("/")
     added = f"{name}-added"
+    cluster.eventually(absent(kind, added, app.namespace), within="2m")     # what a degree before it may have left
     cluster.canary(workload_ready(f"{kind}/{added}", app.namespace))
     cluster.canary(absent(kind, name, app.namespace))
     foreseen, but = predicted(run.checked.tree, place.namespace), frozenset([SYSTEM, place.namespace])
@@ -61,7 +62,7 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faul
     seen.outage_at_most(limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}")
     seen.kept(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(absent(kind, added, app.namespace), within="3m", claims=CASCADE)
-    elsewhere = f'up{{namespace!="{place.namespace}"}}'
+    elsewhere = f'up{{namespace!~"{place.namespace}|{SYSTEM}"}}'
     cluster.eventually(scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL))
 
 

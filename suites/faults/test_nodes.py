@@ -15,7 +15,7 @@ from holdfast.probes.workloads import selector, spread, stateless_run_elsewhere
 from holdfast.sampling import writers
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service, volumes
 from holdfast.sampling.writers import writers_run
-from holdfast.waiting import Unproven, always
+from holdfast.waiting import always
 
 RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-always-available",)
 DOWN = ("control-plane-down",)
@@ -24,17 +24,17 @@ FAILOVER, EXPORTERS = ("node-loss-replica-failover",), ("monitoring-exporters",)
 
 @pytest.mark.smoke
 @claim(*RESCHEDULED, *HA, *CORE, *FAILOVER, *EXPORTERS)
-def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler):
+def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler, arc):
     """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
 
-    The worker takes with it every pod with a volume, whose blocks are elsewhere: how long until each is writable again, by kind of workload.
+    The worker takes every writer with it, whose volumes' blocks are elsewhere: how long until each is writable again, by kind of workload.
     (Asked before the server is lost: a controller manager that starts anew may not notice that a volume was let go of, and then waits for 6
     minutes: github.com/kubernetes/kubernetes/issues/108221. On a kept cluster whose server was lost before, this breaks.)
     """
     worker, server, timers = cluster.node("worker").name, cluster.node("server").name, cluster.timers
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
-    _volumes_on(cluster, worker)
+    _volumes_on(cluster, worker, arc)
     cluster.canary(stateless_run_elsewhere(worker))
     cluster.canary(has_series('up{job="absent"} == 1'))
     nodes, scraped_s = len(cluster.nodes()), 2 * scrape_interval_s(cluster)
@@ -42,11 +42,11 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
 
     def scraped_again():  # right after the node is ready
-        cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS)
+        cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS, soft=True)
 
     with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", then=scraped_again):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
-        cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER)
+        cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER, soft=True)
         seen.look_on(12)   # a stable stretch: the end of each volume's outage is seen while the node is still away
     for claims in (RESCHEDULED, HA):
         seen.outage_at_most(outage, "ingress", "ingress-tls", via=server, claims=claims, what=f"the app through {server}, {worker} lost")
@@ -58,7 +58,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
         seen.outage_at_most(moved_s, "volume", vantage=f"{writers.STATEFUL}-{number}", claims=FAILOVER, what=f"the volume of a StatefulSet's pod {number}")
     seen.kept(claims=FAILOVER)
 
-    with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="4m"):
+    with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="6m"):
         seen.look_on(outage + 10)
     seen.outage_at_most(outage, "ingress", "ingress-tls", via=worker, claims=HA, what=f"the app through {worker}, then {server} lost")
     seen.outage_at_most(outage, "service", vantage=worker, claims=HA, what=f"the app's Service from {worker}, then {server} lost")
@@ -71,11 +71,14 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
     worker, server, outage = cluster.node("worker").name, cluster.node("server").name, budget(DOWN[0], "outage")
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
-    running = containers_on(cluster, worker)
+    # The stand-in's leader ends itself without the API; whether a real Longhorn manager does isn't to be seen here.
+    running = containers_on(cluster, worker, frozenset([cluster.adaptations.storage.namespace] if "longhorn" in cluster.stand_ins else []))
     run_on = containers_run(worker, running)
+    cluster.eventually(run_on, within="10s")
     cluster.canary(containers_run(worker, {**running, "0" * 64: "absent"}))
     with sampler.watch(ingress(), service(), dns()) as seen, faults(node_loss(server), recovery="6m"):
         wait = always(cluster, run_on, "30s")
+        seen.look_on(max(0.0, 30 - wait.took_s))
         arc.promise("the containers on the worker run on", run_on.kind, wait.held, f"all {len(running)} did" if wait.held else wait.last,
                     figure=f"{len(running)} containers, {wait.took_s:.0f}s", budget="30s", claims=DOWN, soft=True)
     for kind, what in (("ingress", "the app through"), ("service", "the app's Service from"), ("dns", "DNS from")):
@@ -100,7 +103,7 @@ def _spread(cluster):
     cluster.eventually(spread(app.namespace, labels), within="90s")
 
 
-def _volumes_on(cluster, worker):
+def _volumes_on(cluster, worker, arc):
     """And every writer on the worker, with its blocks elsewhere."""
     cluster.eventually(storage_ready(), within="2m")
     cluster.eventually(volumes_work(), within="60s")
@@ -109,7 +112,8 @@ def _volumes_on(cluster, worker):
     _gather(cluster, worker)
     homes = {name: blocks_on(cluster, writers.claim_of(name), SYSTEM) for name in writers.names()}
     if "longhorn" in cluster.stand_ins and worker in homes.values():
-        raise Unproven(f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}")
+        arc.promise("the volumes' blocks lie elsewhere", "blocks_on", None, f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}",
+                    claims=FAILOVER, soft=True)
     cluster.canary(writers_run(away_from=worker))
 
 
@@ -117,13 +121,13 @@ def _gather(cluster, node):
     """Lets every writer run on one node: the others take no pods meanwhile."""
     volumes().place(cluster)
     others = [n.name for n in cluster.nodes() if n.name != node]
-    for other in others:
-        cluster.undo.before("patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}})
-        cluster.objects.patch("Node", other, None, {"spec": {"unschedulable": True}})
-    for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
-        if pod["spec"].get("nodeName") != node:
-            cluster.objects.delete("Pod", pod["metadata"]["name"], SYSTEM)
     try:
+        for other in others:
+            cluster.undo.before("patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}})
+            cluster.objects.patch("Node", other, None, {"spec": {"unschedulable": True}})
+        for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
+            if pod["spec"].get("nodeName") != node:
+                cluster.objects.delete("Pod", pod["metadata"]["name"], SYSTEM)
         cluster.eventually(writers_run(on=node), within="3m")
     finally:
         cluster.undo.replay(cluster.driver, cluster.objects)
