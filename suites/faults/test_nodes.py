@@ -63,6 +63,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     seen.outage_at_most(outage, "ingress", "ingress-tls", via=worker, claims=HA, what=f"the app through {worker}, then {server} lost")
     seen.outage_at_most(outage, "service", vantage=worker, claims=HA, what=f"the app's Service from {worker}, then {server} lost")
     _core(seen, worker, f"then {server} lost")
+    seen.kept(claims=FAILOVER, what=f"the volumes, whose blocks were on {server}")
 
 
 @claim(*DOWN)
