@@ -18,6 +18,7 @@ test: lint harness smoke oracle   ## the tests of holdfast itself, then the lab 
 
 lint: $(VENV)/.ready   ## ruff and mypy
 	@$(VENV)/bin/ruff check holdfast suites clusters conftest.py
+	@$(VENV)/bin/ruff format --check -q holdfast suites clusters conftest.py
 	@$(VENV)/bin/mypy
 
 harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster

@@ -68,35 +68,85 @@ class Arc:
         if not red:
             raise Unproven(f"the canary of {probe} stayed green: {sighting}")
 
-    def promise(self, what: str, probe: str, held: bool | None, sighting: str, *, figure: Any = None, budget: Any = None,
-                claims: tuple[str, ...] = (), faults: list[str] | None = None, soft: bool = False) -> None:
+    def promise(
+        self,
+        what: str,
+        probe: str,
+        held: bool | None,
+        sighting: str,
+        *,
+        figure: Any = None,
+        budget: Any = None,
+        claims: tuple[str, ...] = (),
+        faults: list[str] | None = None,
+        soft: bool = False,
+    ) -> None:
         """A promise was looked at; it goes into the journal, whatever came out.
 
         One that didn't hold ends the test at once, or at its end where it is *soft* (what else there is to measure is measured).
         """
-        self.write("promise", what=what, probe=probe, held=held, sighting=sighting, figure=figure, budget=budget, claims=list(claims),
-                   faults=self.faults if faults is None else faults)
+        self.write(
+            "promise",
+            what=what,
+            probe=probe,
+            held=held,
+            sighting=sighting,
+            figure=figure,
+            budget=budget,
+            claims=list(claims),
+            faults=self.faults if faults is None else faults,
+        )
         if held is True:
             return
         if not soft:
             self.fail(held, sighting)
         (self.broken if held is False else self.doubts).append(sighting)
 
-    def blast(self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: tuple[str, ...]) -> None:
+    def blast(
+        self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: tuple[str, ...]
+    ) -> None:
         """What a failure of *component* hit, beside what the tree said: more than that breaks the promise, each difference is written down."""
         foreseen = frozenset(predicted)
         unforeseen = sorted(name for name, known in measured.items() if not known & foreseen)
         spared = sorted(foreseen - frozenset(n for known in measured.values() for n in known))
-        self.write("blast-radius", component=component, predicted=sorted(foreseen), measured=sorted(measured), unforeseen=unforeseen, spared=spared)
+        self.write(
+            "blast-radius",
+            component=component,
+            predicted=sorted(foreseen),
+            measured=sorted(measured),
+            unforeseen=unforeseen,
+            spared=spared,
+        )
         hits = ", ".join(sorted(measured)) or "nothing"
-        sighting = f"{component} down hits {hits}" + (f"; the tree didn't say so of {', '.join(unforeseen)}" if unforeseen else "") + \
-            (f"; spared, though the tree says so: {', '.join(spared)}" if spared else "")
-        self.promise("only what the tree names is hit", "blast", not unforeseen, sighting, figure=f"{len(measured)} workloads", claims=claims,
-                     soft=True)
+        sighting = (
+            f"{component} down hits {hits}"
+            + (f"; the tree didn't say so of {', '.join(unforeseen)}" if unforeseen else "")
+            + (f"; spared, though the tree says so: {', '.join(spared)}" if spared else "")
+        )
+        self.promise(
+            "only what the tree names is hit",
+            "blast",
+            not unforeseen,
+            sighting,
+            figure=f"{len(measured)} workloads",
+            claims=claims,
+            soft=True,
+        )
 
     def shown(self, what: str, sighting: str) -> None:
         """A static promise that the tree keeps; everything that bears on it was read."""
-        self.write("promise", what=what, probe="rules", held=True, sighting=sighting, figure=None, budget=None, claims=[], faults=[], unread=[])
+        self.write(
+            "promise",
+            what=what,
+            probe="rules",
+            held=True,
+            sighting=sighting,
+            figure=None,
+            budget=None,
+            claims=[],
+            faults=[],
+            unread=[],
+        )
 
     def faults_between(self, begin: float, end: float) -> list[str]:
         """The faults that were in at any time between two wall times."""
@@ -113,11 +163,17 @@ class Arc:
         """Ends the test with the whole sentence: what was seen, which faults were in, how to run it again."""
         faults = f"Faults in: {', '.join(self.faults)}." if self.faults else "No fault is in."
         if self.kind == "static":
-            raise Broke(f"{sighting}. Run again: {self.rerun}") if held is False else Unproven(f"{sighting}. Run again: {self.rerun}")
+            raise (
+                Broke(f"{sighting}. Run again: {self.rerun}")
+                if held is False
+                else Unproven(f"{sighting}. Run again: {self.rerun}")
+            )
         text = f"{sighting}. {faults} Steady before: {'yes' if self.steady_seen else 'not looked at'}. Run again: {self.rerun}"
         raise Broke(text) if held is False else Unproven(text)
 
-    def waited(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, soft: bool = False) -> Wait:
+    def waited(
+        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, soft: bool = False
+    ) -> Wait:
         """Puts a wait of the cluster's into the place that the stage gives it."""
         took = round(wait.took_s, 1)
         what = f"{mode} {wait.probe} ({'within' if mode == 'eventually' else 'during'} {limit})"
@@ -128,7 +184,19 @@ class Arc:
         elif self.stage is Stage.BEFORE and self.kind == "fault":
             self.steady(what, wait.held is True, f"held after {took}s" if wait.held else wait.sentence(mode, limit))
         else:
-            good = f"{wait.probe} held after {took}s" if mode == "eventually" else f"{wait.probe} held for {took}s ({wait.looks} looks)"
-            self.promise(what, wait.probe.kind, wait.held, good if wait.held else wait.sentence(mode, limit), figure=f"{took}s", budget=str(limit),
-                         claims=claims, soft=soft)
+            good = (
+                f"{wait.probe} held after {took}s"
+                if mode == "eventually"
+                else f"{wait.probe} held for {took}s ({wait.looks} looks)"
+            )
+            self.promise(
+                what,
+                wait.probe.kind,
+                wait.held,
+                good if wait.held else wait.sentence(mode, limit),
+                figure=f"{took}s",
+                budget=str(limit),
+                claims=claims,
+                soft=soft,
+            )
         return wait

@@ -42,11 +42,21 @@ def render(root: Path, folder: str) -> list[Object]:
             named = (yaml.safe_load(path.read_text()) or {}).get("resources") or []
             remote = [r for r in named if any(mark in str(r) for mark in ("://", "git@", "?ref="))]
             if remote and path.is_relative_to(copy / folder):
-                raise UsageError(f"{path.relative_to(copy)} names a remote base ({remote[0]}); a lane fetches nothing", "vendor it into the tree")
-        done = subprocess.run([str(builds.tool("kustomize")), "build", str(copy / folder)], capture_output=True, text=True, check=False,
-                              env={"PATH": "", "HOME": name})
+                raise UsageError(
+                    f"{path.relative_to(copy)} names a remote base ({remote[0]}); a lane fetches nothing",
+                    "vendor it into the tree",
+                )
+        done = subprocess.run(
+            [str(builds.tool("kustomize")), "build", str(copy / folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "", "HOME": name},
+        )
     if done.returncode:
-        raise UsageError(f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "mend the tree, then run again")
+        raise UsageError(
+            f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "mend the tree, then run again"
+        )
     return [doc for doc in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if doc]
 
 
@@ -55,18 +65,33 @@ def certificate(hosts: tuple[str, ...]) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
     now = datetime.datetime.now(datetime.UTC)
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=30))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256()))
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
 def secret(namespace: str, name: str, data: dict[str, str], kind: str = "Opaque") -> Object:
     """A Secret from plain texts."""
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "type": kind,
-            "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": namespace, "name": name},
+        "type": kind,
+        "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()},
+    }
 
 
 def namespace(name: str) -> Object:
@@ -86,7 +111,10 @@ def made_up(wanted: Secret, tree: Path, folder: Path) -> Object:
     if wanted.file:
         path = (tree / wanted.file).expanduser()
         if not path.is_file():
-            raise UsageError(f"the file {path} for the Secret {wanted.namespace}/{wanted.name} isn't there", "put it there, or give keys instead")
+            raise UsageError(
+                f"the file {path} for the Secret {wanted.namespace}/{wanted.name} isn't there",
+                "put it there, or give keys instead",
+            )
         return secret(wanted.namespace, wanted.name, {wanted.key or path.name: path.read_text()})
     return secret(wanted.namespace, wanted.name, {key: randomness.token_urlsafe(24) for key in wanted.keys})
 
@@ -95,17 +123,39 @@ def admission_policy(change: Change) -> list[Object]:
     """A policy that changes one object at every write, so that Flux sees no drift and the tree stays as it is."""
     name = f"holdfast-{change.kind.lower()}-{change.namespace}-{change.name}"
     plural = f"{change.kind.lower()}s"
-    patches = ", ".join(f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}' for pointer, value in change.set.items())
+    patches = ", ".join(
+        f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}'
+        for pointer, value in change.set.items()
+    )
     policy = {
-        "matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
-                                                "resources": [plural], "resourceNames": [change.name]}]},
-        "matchConditions": [{"name": "the-one", "expression": f'object.metadata.namespace == {json.dumps(change.namespace)}'}],
-        "failurePolicy": "Fail", "reinvocationPolicy": "IfNeeded",
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": ["*"],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": [plural],
+                    "resourceNames": [change.name],
+                }
+            ]
+        },
+        "matchConditions": [
+            {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(change.namespace)}"}
+        ],
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "IfNeeded",
         "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{patches}]"}}],
     }
     api = "admissionregistration.k8s.io/v1"
-    return [{"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy},
-            {"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}}]
+    return [
+        {"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy},
+        {
+            "apiVersion": api,
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name},
+        },
+    ]
 
 
 def corefile(text: str, address: str, hosts: tuple[str, ...]) -> str:
@@ -161,7 +211,14 @@ class Bootstrap:
     def adapt(self, nonce: str) -> None:
         """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""
         self.objects.apply(namespace(SYSTEM))
-        self.objects.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "nonce", "namespace": SYSTEM}, "data": {"nonce": nonce}})
+        self.objects.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "nonce", "namespace": SYSTEM},
+                "data": {"nonce": nonce},
+            }
+        )
         for wanted in self.adaptations.secrets:
             if not self.objects.get("Namespace", wanted.namespace):
                 self.objects.apply(namespace(wanted.namespace))
@@ -182,7 +239,10 @@ class Bootstrap:
         key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
         name = (source.body["spec"].get("secretRef") or {}).get("name")
         if not name:
-            raise UsageError(f"the tree's GitRepository has no secretRef ({source}); SSH needs one", "add spec.secretRef, as flux bootstrap does")
+            raise UsageError(
+                f"the tree's GitRepository has no secretRef ({source}); SSH needs one",
+                "add spec.secretRef, as flux bootstrap does",
+            )
         self.objects.apply(secret(source.namespace, name, key))
         self._established([o for o in early if o["kind"] == "CustomResourceDefinition"])
         for wish in late or [self.start.source.body, self.start.root.body]:
@@ -199,7 +259,10 @@ class Bootstrap:
                 except CannotLook:
                     pass
                 if time.monotonic() > limit:
-                    raise UsageError(f"the kind {wish['metadata']['name']} isn't served after {within_s:g}s", "run: holdfast down, then run again")
+                    raise UsageError(
+                        f"the kind {wish['metadata']['name']} isn't served after {within_s:g}s",
+                        "run: holdfast down, then run again",
+                    )
                 time.sleep(0.2)
 
     def request_reconciliation(self) -> None:

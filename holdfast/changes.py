@@ -21,7 +21,12 @@ def mark(start: Entry, marker: str, **more: str) -> Edit:
     def edit(folder: Path) -> None:
         entry = folder / start.folder
         data = {"marker": marker, **more}
-        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARKER, "namespace": NAMESPACE}, "data": data}
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": MARKER, "namespace": NAMESPACE},
+            "data": data,
+        }
         (entry / f"{MARKER}.yaml").write_text(yaml.safe_dump(body))
         listed = entry / "kustomization.yaml"
         if listed.exists():

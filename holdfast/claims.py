@@ -61,8 +61,17 @@ def use(path: Path) -> None:
 def _read(path: Path) -> dict[str, Claim]:
     try:
         entries = tomllib.loads(path.read_text())["claim"]
-        return {e["id"]: Claim(e["id"], e["section"], tuple(e["quotes"]), tuple(e["subjects"]), tuple(e.get("touches", ())), e.get("budgets", {}))
-                for e in entries}
+        return {
+            e["id"]: Claim(
+                e["id"],
+                e["section"],
+                tuple(e["quotes"]),
+                tuple(e["subjects"]),
+                tuple(e.get("touches", ())),
+                e.get("budgets", {}),
+            )
+            for e in entries
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the claims register {path} can't be read: {error}", "mend it, then run again") from None
 

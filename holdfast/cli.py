@@ -32,27 +32,54 @@ from holdfast.run import Run, new_name
 from holdfast.verdicts import EXIT_INTERRUPTED, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE, exit_code, lacking
 from holdfast.waiting import Broke, CannotLook, Unproven
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=(
-    "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
-    "architecture document are true. Start with: holdfast verify"))
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=(
+        "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
+        "architecture document are true. Start with: holdfast verify"
+    ),
+)
 
-LaneName = Annotated[str, typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/swift (fast node timers) or kind/true.")]
-TreePath = Annotated[Path, typer.Option("--tree", envvar="TREE", help="The GitOps tree: a Git checkout with a Flux entry.")]
-EntryName = Annotated[str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")]
+LaneName = Annotated[
+    str,
+    typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/swift (fast node timers) or kind/true."),
+]
+TreePath = Annotated[
+    Path, typer.Option("--tree", envvar="TREE", help="The GitOps tree: a Git checkout with a Flux entry.")
+]
+EntryName = Annotated[
+    str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")
+]
 _GOES_ON = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _TREE = CHECKOUT / "fixtures" / "gitops"
 
 
 @app.command()
 def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a run can end
-    lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName = "",
+    lane: LaneName = "kind/swift",
+    tree: TreePath = _TREE,
+    entry: EntryName = "",
     select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
-    claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the tests of this claim id (again for more).")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="Only the tests of this claim id (again for more).")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster for a later --reuse.")] = False,
-    reuse: Annotated[bool, typer.Option("--reuse", help="Use the kept cluster, healed first; it is kept again.")] = False,
-    require: Annotated[list[str] | None, typer.Option("--require", help="Exit 12 if this claim id (or: all) was not exercised.")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Only the lab smoke: one claim of each fault, and the observations.")] = False,
-    expect: Annotated[Path | None, typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way.")] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Use the kept cluster, healed first; it is kept again.")
+    ] = False,
+    require: Annotated[
+        list[str] | None, typer.Option("--require", help="Exit 12 if this claim id (or: all) was not exercised.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Only the lab smoke: one claim of each fault, and the observations.")
+    ] = False,
+    expect: Annotated[
+        Path | None,
+        typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way."),
+    ] = None,
 ) -> None:
     """Runs the suites on a lane and says what held, what broke, and what is unproven.
 
@@ -78,9 +105,13 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         run.journal.listener = lambda entry: live.show(console, entry)
         run.begin()
         try:
-            codes = [_pytest(run, ("static",), select, claim or [], smoke=smoke)]  # what needs no cluster comes before anything slow
+            codes = [
+                _pytest(run, ("static",), select, claim or [], smoke=smoke)
+            ]  # what needs no cluster comes before anything slow
             if codes[0] in _GOES_ON:
-                codes.append(_pytest(run, ("bootstrap", "faults"), select, claim or [], smoke=smoke, prepare=run.begin_lane))
+                codes.append(
+                    _pytest(run, ("bootstrap", "faults"), select, claim or [], smoke=smoke, prepare=run.begin_lane)
+                )
         finally:
             _end(run, keep=keep or reuse)
     if pytest.ExitCode.INTERRUPTED in codes:
@@ -88,12 +119,16 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         console.print("stopped; what is left is healed or removed by the next start", style="yellow")
         raise typer.Exit(EXIT_INTERRUPTED)
     if any(code not in (*_GOES_ON, pytest.ExitCode.USAGE_ERROR) for code in codes):
-        raise UsageError("pytest stopped by itself: not every suite was run", "mend what the lines above name, then run again")
+        raise UsageError(
+            "pytest stopped by itself: not every suite was run", "mend what the lines above name, then run again"
+        )
     if all(code == pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
         raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
     if pytest.ExitCode.USAGE_ERROR in codes:
         raise UsageError("pytest can't use this selection", "see the lines above; holdfast verify --help")
-    if len(list(read_file(folder / "journal.jsonl").of("collected"))) < sum(code != pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
+    if len(list(read_file(folder / "journal.jsonl").of("collected"))) < sum(
+        code != pytest.ExitCode.NO_TESTS_COLLECTED for code in codes
+    ):
         raise UsageError("the suites can't all be collected", "mend what the lines above name, then run again")
     _, found = reporting.make(folder, console)
     code = exit_code(found, require or [])
@@ -102,17 +137,41 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         for line in said:
             console.print(f"  not as expected: {line}", style="red", markup=False)
         code = EXIT_UNEXPECTED if said else EXIT_NOT_EXERCISED if lacking(found, require or []) else 0
-        console.print(f"exit 13: {len(said)} verdicts are not as expected" if said else f"exit {code}: every verdict is as {expect.name} expects")
+        console.print(
+            f"exit 13: {len(said)} verdicts are not as expected"
+            if said
+            else f"exit {code}: every verdict is as {expect.name} expects"
+        )
     else:
         console.print(terminal.exit_line(code))
     raise typer.Exit(code)
 
 
-def _pytest(run: Run, rooms: tuple[str, ...], select: str, wanted: list[str], *, smoke: bool, prepare: Callable[[], None] | None = None) -> int:
+def _pytest(
+    run: Run,
+    rooms: tuple[str, ...],
+    select: str,
+    wanted: list[str],
+    *,
+    smoke: bool,
+    prepare: Callable[[], None] | None = None,
+) -> int:
     suites = [str(CHECKOUT / "suites" / name) for name in rooms]
-    options = ["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "pyproject.toml"), "-v", "-s", "--tb=short", "-p", "no:cacheprovider",
-               "-W", "ignore::pytest.PytestAssertRewriteWarning",
-               "--alluredir", str(run.folder / "allure-results")]
+    options = [
+        "--rootdir",
+        str(CHECKOUT),
+        "-c",
+        str(CHECKOUT / "pyproject.toml"),
+        "-v",
+        "-s",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        "--alluredir",
+        str(run.folder / "allure-results"),
+    ]
     if select:
         options += ["-k", select]
     if smoke:
@@ -130,16 +189,25 @@ def _end(run: Run, *, keep: bool) -> None:
     try:
         run.journal.seal()
     except OSError as error:
-        console.print(f"  the journal couldn't be sealed ({error}): nothing of this run will be called held", style="red", markup=False)
+        console.print(
+            f"  the journal couldn't be sealed ({error}): nothing of this run will be called held",
+            style="red",
+            markup=False,
+        )
     try:
         state = run.lane.state()
         if keep and not run.tainted and state and state.stage == "ready":
             run.lane.keep()
-            console.print(f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}")
+            console.print(
+                f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}"
+            )
         else:
             run.lane.down(quiet=True)
     except (UsageError, DockerException, OSError) as error:  # the engine died: the run's own verdicts still count
-        console.print(f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it", style="yellow")
+        console.print(
+            f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it",
+            style="yellow",
+        )
 
 
 app.command()(checking.check)
@@ -190,7 +258,9 @@ def build() -> None:
 
 
 @app.command()
-def report(run: Annotated[Path | None, typer.Argument(help="A run's folder; the newest one without it.")] = None) -> None:
+def report(
+    run: Annotated[Path | None, typer.Argument(help="A run's folder; the newest one without it.")] = None,
+) -> None:
     """Renders the reports of a run again, from its journal alone."""
     folders = sorted(p for p in reports_dir().iterdir() if (p / "journal.jsonl").exists())
     if run is None and not folders:
@@ -213,7 +283,11 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except (DockerException, ApiException, CannotLook, Broke, Unproven, OSError) as error:
         first = str(error).partition("\n")[0][:300]
-        console.print(f"holdfast: {type(error).__name__}: {first}\n  next: holdfast down, then run again", style="red", markup=False)
+        console.print(
+            f"holdfast: {type(error).__name__}: {first}\n  next: holdfast down, then run again",
+            style="red",
+            markup=False,
+        )
         sys.exit(EXIT_USAGE)
 
 

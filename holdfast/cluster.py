@@ -83,7 +83,15 @@ class Cluster:
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
-    def eventually(self, what: Probe, within: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5, soft: bool = False) -> Wait:
+    def eventually(
+        self,
+        what: Probe,
+        within: str | float,
+        *,
+        claims: tuple[str, ...] = (),
+        every_s: float = 0.5,
+        soft: bool = False,
+    ) -> Wait:
         """Waits until *what* holds. In a fault's test before the fault this is the steady state, afterwards a promise.
 
         Args:
@@ -95,7 +103,9 @@ class Cluster:
         """Sees that *what* holds all the time."""
         return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
 
-    def _record(self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, soft: bool = False) -> Wait:
+    def _record(
+        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, soft: bool = False
+    ) -> Wait:
         if self.arc:
             return self.arc.waited(wait, mode, limit, claims, soft=soft)
         if wait.held is not True:
@@ -106,7 +116,11 @@ class Cluster:
         """The steady state of an observation: what must be so before the promise is looked at at all."""
         wait = eventually(self, what, within)
         assert self.arc, "steady() belongs into a test"
-        self.arc.steady(str(what), wait.held is True, f"held after {wait.took_s:.1f}s" if wait.held else wait.sentence("eventually", within))
+        self.arc.steady(
+            str(what),
+            wait.held is True,
+            f"held after {wait.took_s:.1f}s" if wait.held else wait.sentence("eventually", within),
+        )
 
     def canary(self, broken: Probe, within: str | float = 0) -> None:
         """Sees a probe red: *broken* is the probe of a promise, held against something broken on purpose."""

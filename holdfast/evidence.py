@@ -9,7 +9,19 @@ from pathlib import Path
 
 from holdfast.cluster import Cluster
 
-_KINDS = ("Node", "Pod", "Deployment", "DaemonSet", "Service", "EndpointSlice", "Ingress", "Kustomization", "HelmRelease", "GitRepository", "Event")
+_KINDS = (
+    "Node",
+    "Pod",
+    "Deployment",
+    "DaemonSet",
+    "Service",
+    "EndpointSlice",
+    "Ingress",
+    "Kustomization",
+    "HelmRelease",
+    "GitRepository",
+    "Event",
+)
 
 
 def capture(cluster: Cluster, folder: Path) -> list[str]:

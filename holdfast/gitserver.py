@@ -89,7 +89,10 @@ class GitServer:
     def prepare(self, tree: checkout.Checkout) -> None:
         """Puts the tree's commit into the repository, whatever an earlier run pushed there."""
         if urlsplit(self.url).scheme != "ssh":
-            raise UsageError(f"the tree's GitRepository is at {self.url}; the lane's Git server speaks SSH", "use ssh://git@HOST/PATH.git")
+            raise UsageError(
+                f"the tree's GitRepository is at {self.url}; the lane's Git server speaks SSH",
+                "use ssh://git@HOST/PATH.git",
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         tree.bare(self.bare, self.branch)
         if self.clone.exists():
@@ -109,9 +112,13 @@ class GitServer:
         (etc / "sshd_config").write_text(_SSHD)
         (etc / "start").write_text(_START)
         self.known_hosts = "".join(f"{name} {host.public}\n" for name in self.hosts)
-        container = (DockerContainer(image).with_name(self.name).with_volume_mapping(str(etc), "/etc/holdfast", "ro")
-                     .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw").with_kwargs(
-                         entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={"holdfast": network}))
+        container = (
+            DockerContainer(image)
+            .with_name(self.name)
+            .with_volume_mapping(str(etc), "/etc/holdfast", "ro")
+            .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw")
+            .with_kwargs(entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={"holdfast": network})
+        )
         container.start()
         return str(container.get_wrapped_container().id)
 

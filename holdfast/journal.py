@@ -43,8 +43,13 @@ class Journal:
     def write(self, event: str, **fields: Any) -> Entry:
         """Appends one line and returns it; ``t`` is wall time, ``at_s`` seconds since the run began."""
         with self._lock:
-            entry: Entry = {"seq": self._seq, "t": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                            "at_s": round(time.monotonic() - self._began, 3), "event": event, **fields}
+            entry: Entry = {
+                "seq": self._seq,
+                "t": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "at_s": round(time.monotonic() - self._began, 3),
+                "event": event,
+                **fields,
+            }
             text = json.dumps(entry, ensure_ascii=False, default=str)
             for secret in self._secrets:
                 text = text.replace(json.dumps(secret)[1:-1], "***")
@@ -103,7 +108,12 @@ def read(lines: list[str]) -> Record:
             break
         last = entry["hash"]
         entries.append(entry)
-    sealed = bool(entries) and not problem and entries[-1].get("event") == "seal" and entries[-1].get("lines") == len(entries) - 1
+    sealed = (
+        bool(entries)
+        and not problem
+        and entries[-1].get("event") == "seal"
+        and entries[-1].get("lines") == len(entries) - 1
+    )
     if not problem and not sealed:
         problem = "the seal is missing: the run didn't end by itself"
     return Record(tuple(entries), sealed, problem)
@@ -112,4 +122,6 @@ def read(lines: list[str]) -> Record:
 def read_file(path: Path) -> Record:
     """Reads a journal file."""
     text = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
-    return read(text.split("\n") if text else [])  # not splitlines(): it also cuts at characters that a sighting may hold
+    return read(
+        text.split("\n") if text else []
+    )  # not splitlines(): it also cuts at characters that a sighting may hold

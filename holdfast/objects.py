@@ -20,19 +20,35 @@ Object = dict[str, Any]
 MANAGER = "holdfast"
 # The kinds that suites name, where a name alone is ambiguous or a version matters.
 _VERSIONS = {
-    "Kustomization": "kustomize.toolkit.fluxcd.io/v1", "GitRepository": "source.toolkit.fluxcd.io/v1",
-    "HelmRepository": "source.toolkit.fluxcd.io/v1", "HelmRelease": "helm.toolkit.fluxcd.io/v2",
-    "Provider": "notification.toolkit.fluxcd.io/v1beta3", "Alert": "notification.toolkit.fluxcd.io/v1beta3",
-    "Deployment": "apps/v1", "DaemonSet": "apps/v1", "StatefulSet": "apps/v1", "ReplicaSet": "apps/v1",
-    "Ingress": "networking.k8s.io/v1", "EndpointSlice": "discovery.k8s.io/v1", "Lease": "coordination.k8s.io/v1",
-    "PodDisruptionBudget": "policy/v1", "ClusterRole": "rbac.authorization.k8s.io/v1", "Role": "rbac.authorization.k8s.io/v1",
-    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
-    "CustomResourceDefinition": "apiextensions.k8s.io/v1", "StorageClass": "storage.k8s.io/v1",
-    "MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
-    "VolumeAttachment": "storage.k8s.io/v1", "Volume": "longhorn.io/v1beta2", "Setting": "longhorn.io/v1beta2",
+    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
+    "GitRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
+    "Provider": "notification.toolkit.fluxcd.io/v1beta3",
+    "Alert": "notification.toolkit.fluxcd.io/v1beta3",
+    "Deployment": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "ReplicaSet": "apps/v1",
+    "Ingress": "networking.k8s.io/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "Lease": "coordination.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "CustomResourceDefinition": "apiextensions.k8s.io/v1",
+    "StorageClass": "storage.k8s.io/v1",
+    "MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "VolumeAttachment": "storage.k8s.io/v1",
+    "Volume": "longhorn.io/v1beta2",
+    "Setting": "longhorn.io/v1beta2",
     "Job": "batch/v1",
     **dict.fromkeys(("Prometheus", "Alertmanager"), "monitoring.coreos.com/v1"),
-    "SubjectAccessReview": "authorization.k8s.io/v1", "SelfSubjectRulesReview": "authorization.k8s.io/v1",
+    "SubjectAccessReview": "authorization.k8s.io/v1",
+    "SelfSubjectRulesReview": "authorization.k8s.io/v1",
 }
 
 
@@ -53,7 +69,9 @@ class Objects:
             settings = kubernetes.client.Configuration()
             kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
             settings.retries = False  # a wait of ours tries again itself, and says what it saw
-            self._client = DynamicClient(kubernetes.client.ApiClient(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery")))
+            self._client = DynamicClient(
+                kubernetes.client.ApiClient(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery"))
+            )
         return self._client
 
     @property
@@ -84,7 +102,11 @@ class Objects:
         """One object, or None where there is none (or its kind isn't known to the cluster)."""
         with self._looking():
             try:
-                found: Object = self._api(kind, version).get(name=name, namespace=namespace, _request_timeout=self._timeout_s).to_dict()
+                found: Object = (
+                    self._api(kind, version)
+                    .get(name=name, namespace=namespace, _request_timeout=self._timeout_s)
+                    .to_dict()
+                )
             except (NotFoundError, ResourceNotFoundError):
                 return None
             return found
@@ -94,7 +116,9 @@ class Objects:
         with self._looking():
             try:
                 api = self._api(kind, version)
-                found = api.get(namespace=namespace, label_selector=labels or None, _request_timeout=self._timeout_s).to_dict()
+                found = api.get(
+                    namespace=namespace, label_selector=labels or None, _request_timeout=self._timeout_s
+                ).to_dict()
             except (NotFoundError, ResourceNotFoundError):
                 return []
             return list(found["items"])
@@ -103,23 +127,42 @@ class Objects:
         """Server-side apply of one object, conflicts won."""
         meta = wanted["metadata"]
         with self._looking():
-            done: Object = self._api(wanted["kind"], wanted["apiVersion"]).patch(
-                name=meta["name"], namespace=meta.get("namespace"), body=json.dumps(wanted), content_type="application/apply-patch+yaml",
-                field_manager=MANAGER, force_conflicts=True, _request_timeout=self._timeout_s).to_dict()
+            done: Object = (
+                self._api(wanted["kind"], wanted["apiVersion"])
+                .patch(
+                    name=meta["name"],
+                    namespace=meta.get("namespace"),
+                    body=json.dumps(wanted),
+                    content_type="application/apply-patch+yaml",
+                    field_manager=MANAGER,
+                    force_conflicts=True,
+                    _request_timeout=self._timeout_s,
+                )
+                .to_dict()
+            )
             return done
 
     def create(self, wanted: Object) -> Object:
         """Creates one object (reviews, pods with a made-up name)."""
         with self._looking():
-            done: Object = self._api(wanted["kind"], wanted["apiVersion"]).create(
-                body=wanted, namespace=wanted["metadata"].get("namespace"), _request_timeout=self._timeout_s).to_dict()
+            done: Object = (
+                self._api(wanted["kind"], wanted["apiVersion"])
+                .create(body=wanted, namespace=wanted["metadata"].get("namespace"), _request_timeout=self._timeout_s)
+                .to_dict()
+            )
             return done
 
     def patch(self, kind: str, name: str, namespace: str | None, body: Object) -> None:
         """A merge patch of one object."""
         with self._looking():
-            self._api(kind).patch(name=name, namespace=namespace, body=body, content_type="application/merge-patch+json",
-                                  field_manager=MANAGER, _request_timeout=self._timeout_s)
+            self._api(kind).patch(
+                name=name,
+                namespace=namespace,
+                body=body,
+                content_type="application/merge-patch+json",
+                field_manager=MANAGER,
+                _request_timeout=self._timeout_s,
+            )
 
     def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
         """Sets the number of replicas of a Deployment or StatefulSet."""
@@ -129,7 +172,9 @@ class Objects:
         """Deletes one object, what it owns too, in the background; False where there was none."""
         with self._looking():
             try:
-                body = {"propagationPolicy": "Background"} | ({} if grace_s is None else {"gracePeriodSeconds": grace_s})
+                body = {"propagationPolicy": "Background"} | (
+                    {} if grace_s is None else {"gracePeriodSeconds": grace_s}
+                )
                 self._api(kind).delete(name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s)
             except (NotFoundError, ResourceNotFoundError):
                 return False
@@ -140,8 +185,13 @@ class Objects:
         with self._looking():
             client = self._dynamic().client
             path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
-            asked = client.param_serialize("GET", path, query_params=list(query.items()), auth_settings=["BearerToken"],
-                                           header_params={"Accept": "application/json"})
+            asked = client.param_serialize(
+                "GET",
+                path,
+                query_params=list(query.items()),
+                auth_settings=["BearerToken"],
+                header_params={"Accept": "application/json"},
+            )
             answer = client.call_api(*asked, _request_timeout=self._timeout_s)
             body = bytes(answer.read() or b"")
         if answer.status >= 500:

@@ -27,7 +27,9 @@ class Plugin:
     *prepare* is called once there is a test to run, before the first: what it raises is kept in `stopped`, and no test runs.
     """
 
-    def __init__(self, run: Run, wanted: frozenset[str] = frozenset(), prepare: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, run: Run, wanted: frozenset[str] = frozenset(), prepare: Callable[[], None] | None = None
+    ) -> None:
         self.run, self.wanted, self.prepare = run, wanted, prepare
         self.left_out: list[pytest.Item] = []
         self.stopped: BaseException | None = None
@@ -64,7 +66,13 @@ class Plugin:
         for item in session.items:
             ids = _ids(item)
             if ids:
-                levels = [{"id": i, "level": "static" if _kind(item) == "static" else register[i].level(self.run.lane.stand_ins)} for i in ids]
+                levels = [
+                    {
+                        "id": i,
+                        "level": "static" if _kind(item) == "static" else register[i].level(self.run.lane.stand_ins),
+                    }
+                    for i in ids
+                ]
                 tests.append({"test": item.nodeid, "kind": _kind(item), "claims": levels})
                 subjects |= {i: [*register[i].subjects, *register[i].touches] for i in ids}
         left_out: dict[str, list[str]] = {}
@@ -75,7 +83,9 @@ class Plugin:
         return None
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if not _ids(item):
             return report
@@ -87,7 +97,9 @@ class Plugin:
         self._end(item, call, error, report)
         return report
 
-    def _end(self, item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None, report: pytest.TestReport) -> None:
+    def _end(
+        self, item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None, report: pytest.TestReport
+    ) -> None:
         """The last line of a test in the journal, written once."""
         if item.stash.get(_ENDED, False) or (call.when == "setup" and error is None):
             return
@@ -99,7 +111,9 @@ class Plugin:
             self.run.journal.write("unproven", test=item.nodeid, reason=str(error))
         elif error is not None and not isinstance(error, Broke | Unproven):
             first = str(error).partition("\n")[0][:300]
-            self.run.journal.write("unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {first}")
+            self.run.journal.write(
+                "unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {first}"
+            )
         outcome = "completed" if error is None or soft else "stopped"
         self.run.journal.write("test-end", test=item.nodeid, outcome=outcome, reason=str(error) if error else "")
 
@@ -120,7 +134,9 @@ class Plugin:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """broke = failed, unproven = error, not exercised = skipped."""
-        if any(name == "unproven" for name, _ in getattr(report, "user_properties", ())):  # pytest asks about collection too
+        if any(
+            name == "unproven" for name, _ in getattr(report, "user_properties", ())
+        ):  # pytest asks about collection too
             return ("error", "U", "UNPROVEN") if report.when != "teardown" else None
         if report.failed and report.when == "call":
             return "failed", "B", "BROKE"
@@ -219,5 +235,7 @@ def budget(claim_id: str, name: str) -> str:
     """A budget of the register, as text."""
     found: dict[str, Any] = claims.load()[claim_id].budgets
     if name not in found:
-        raise UsageError(f"the claim {claim_id} has no budget '{name}'", "add it to suites/claims.toml, with the reason")
+        raise UsageError(
+            f"the claim {claim_id} has no budget '{name}'", "add it to suites/claims.toml, with the reason"
+        )
     return str(found[name]["value"])

@@ -67,23 +67,44 @@ class Run:
     def begin(self) -> None:
         """The journal's first line: what runs, on what."""
         lane, tree = self.lane, self.lane.checkout
-        self.journal.write("run-begin", run=self.name, holdfast=holdfast.__version__, lane=lane.name, tree=str(lane.tree.name), commit=tree.commit,
-                           own_commit=tree.own, said=list(tree.said),
-                           claims=str(lane.tree / lane.adaptations.claims) if lane.adaptations.claims else "")
+        self.journal.write(
+            "run-begin",
+            run=self.name,
+            holdfast=holdfast.__version__,
+            lane=lane.name,
+            tree=str(lane.tree.name),
+            commit=tree.commit,
+            own_commit=tree.own,
+            said=list(tree.said),
+            claims=str(lane.tree / lane.adaptations.claims) if lane.adaptations.claims else "",
+        )
 
     def begin_lane(self) -> None:
         """Before the first cluster: what of this lane is not as in production."""
         lane = self.lane
         notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
-        self.journal.write("lane-begin", kubernetes=lane.profile.kubernetes, offline=lane.offline, notes=notes, stand_ins=sorted(lane.stand_ins),
-                           reused=self.reuse)
+        self.journal.write(
+            "lane-begin",
+            kubernetes=lane.profile.kubernetes,
+            offline=lane.offline,
+            notes=notes,
+            stand_ins=sorted(lane.stand_ins),
+            reused=self.reuse,
+        )
 
     @cached_property
     def checked(self) -> Result:
         """What the tree alone shows, read once."""
         with step("reading the tree as Flux does"):
             tree = self.lane.tree
-            return check(load(tree, Tool.of((str(builds.tool("kustomize")), "build")), entry=self.lane.start.folder, cache=cache_dir() / "rendered"))
+            return check(
+                load(
+                    tree,
+                    Tool.of((str(builds.tool("kustomize")), "build")),
+                    entry=self.lane.start.folder,
+                    cache=cache_dir() / "rendered",
+                )
+            )
 
     def cluster(self) -> Cluster:
         """The steady cluster; made at the first call, and anew after one was tainted. Raises Unproven where it never became steady."""
@@ -130,7 +151,12 @@ class Run:
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
         patiently(lambda: inside.be_scraped(cluster.objects), "letting the samplers be scraped")
         cluster.calm_since = time.time()
-        self.journal.write("lane-ready", took_s=round(time.monotonic() - began, 1), reused=reuse, nodes=[n.name for n in cluster.nodes()])
+        self.journal.write(
+            "lane-ready",
+            took_s=round(time.monotonic() - began, 1),
+            reused=reuse,
+            nodes=[n.name for n in cluster.nodes()],
+        )
         return cluster
 
     def capture(self, test: str, what: str) -> None:

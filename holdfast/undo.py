@@ -22,7 +22,9 @@ def _scale(driver: Driver, objects: Objects, step: Step) -> None:
 def _apply(driver: Driver, objects: Objects, step: Step) -> None:
     """Puts an object back where it is gone; one that is there again is its owner's."""
     wanted = step["object"]
-    if not objects.get(wanted["kind"], wanted["metadata"]["name"], wanted["metadata"].get("namespace"), version=wanted["apiVersion"]):
+    if not objects.get(
+        wanted["kind"], wanted["metadata"]["name"], wanted["metadata"].get("namespace"), version=wanted["apiVersion"]
+    ):
         objects.apply(wanted)
 
 
@@ -62,8 +64,14 @@ def _restore_network(driver: Driver, objects: Objects, step: Step) -> None:
 
 
 ACTIONS: dict[str, Callable[[Driver, Objects, Step], None]] = {
-    "scale": _scale, "apply": _apply, "suspend": _suspend, "patch": _patch, "unmount": _unmount,
-    "delete": _delete, "power-on": _power_on, "unpause": _unpause,
+    "scale": _scale,
+    "apply": _apply,
+    "suspend": _suspend,
+    "patch": _patch,
+    "unmount": _unmount,
+    "delete": _delete,
+    "power-on": _power_on,
+    "unpause": _unpause,
     "restore-network": _restore_network,
 }
 
@@ -110,21 +118,30 @@ class UndoFile:
         """The steps that were not done yet, the newest first."""
         lines = self._lines()
         done = {line["done"] for line in lines if "done" in line}
-        return [line for line in reversed(lines) if "action" in line and line["id"] not in done and line["id"] >= self.floor]
+        return [
+            line for line in reversed(lines) if "action" in line and line["id"] not in done and line["id"] >= self.floor
+        ]
 
     def give_up(self) -> None:
         """Marks every open step as done: the cluster that it was for is gone."""
         for step in self.open_steps():
             self._append({"done": step["id"]})
 
-    def replay(self, driver: Driver, objects: Objects, wait: Callable[[Callable[[], None], str], None] = lambda action, _: action()) -> int:
+    def replay(
+        self,
+        driver: Driver,
+        objects: Objects,
+        wait: Callable[[Callable[[], None], str], None] = lambda action, _: action(),
+    ) -> int:
         """Does every open step, the newest first, and after a failure the others all the same; returns how many.
 
         Args:
             wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power); without it
                 each step is done once.
         """
-        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network"))  # nodes first
+        steps = sorted(
+            self.open_steps(), key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network")
+        )  # nodes first
         failed: Exception | None = None
         for step in steps:
             try:

@@ -86,7 +86,11 @@ def _first_doubt(entries: list[Entry], promises: list[Entry], kind: str) -> str:
     if kind == "static":
         unread = [p for p in promises if p.get("unread") != []]
         return f"not everything was read: {unread[0].get('unread')}" if unread else ""
-    return _doubt_in_steady(entries) or _doubt_in_canaries(entries, promises) or (_doubt_in_faults(entries, promises) if kind == "fault" else "")
+    return (
+        _doubt_in_steady(entries)
+        or _doubt_in_canaries(entries, promises)
+        or (_doubt_in_faults(entries, promises) if kind == "fault" else "")
+    )
 
 
 def _doubt_in_steady(entries: list[Entry]) -> str:
@@ -136,7 +140,9 @@ def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | N
     What comes later in the test can't take it back; what the harness failed to undo is its own failure, not the cluster's.
     """
     bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
-    unhealed = min((e["seq"] for e in entries if e["event"] == "fault-healed" and e.get("undone") is False), default=float("inf"))
+    unhealed = min(
+        (e["seq"] for e in entries if e["event"] == "fault-healed" and e.get("undone") is False), default=float("inf")
+    )
     for promise in promises:
         if promise.get("held") is not False or promise["seq"] > unhealed:
             continue
@@ -199,13 +205,19 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
                 parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
         about = collected.get("subjects", {})
         for (claim, level), of_claim in parts.items():
-            left_out = [(left, _Part(Verdict.UNPROVEN, NOT_ALL)) for left in collected.get("left_out", {}).get(claim, [])]
+            left_out = [
+                (left, _Part(Verdict.UNPROVEN, NOT_ALL)) for left in collected.get("left_out", {}).get(claim, [])
+            ]
             touching = _touching(notes, about.get(claim, [])) if level != "static" else ()  # a tree has no stand-ins
             merged = _merged(claim, level, lane, [*of_claim, *left_out], touching)
-            found.append(replace(merged, selected=_merged(claim, level, lane, of_claim, ()).verdict) if left_out else merged)
+            found.append(
+                replace(merged, selected=_merged(claim, level, lane, of_claim, ()).verdict) if left_out else merged
+            )
     found.sort(key=lambda f: (f.claim, f.level))
     missing = sorted(set(all_claims) - {f.claim for f in found})
-    return found + [Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing]
+    return found + [
+        Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing
+    ]
 
 
 def _touching(notes: list[dict[str, Any]], subjects: list[str]) -> tuple[str, ...]:
@@ -218,8 +230,16 @@ def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], n
     reason = worst.reason
     if worst.verdict in (Verdict.BROKE, Verdict.UNPROVEN):
         reason = "; ".join(dict.fromkeys(p.reason for _, p in parts if p.verdict is worst.verdict))
-    return Finding(claim, level, lane, worst.verdict, reason, tuple(t for t, _ in parts),
-                   tuple(f for _, p in parts for f in p.figures), notes)
+    return Finding(
+        claim,
+        level,
+        lane,
+        worst.verdict,
+        reason,
+        tuple(t for t, _ in parts),
+        tuple(f for _, p in parts for f in p.figures),
+        notes,
+    )
 
 
 def lacking(findings: list[Finding], required: Iterable[str]) -> set[str]:

@@ -59,7 +59,9 @@ class Probe:
     def __call__(self, cluster: Any) -> Sighting:
         seen = self.look(cluster)
         if seen is not HOLDS and not (isinstance(seen, str) and seen.strip()):
-            raise ProbeError(f"{self.text} returned {seen!r}; a probe returns HOLDS or a sentence that says what was seen")
+            raise ProbeError(
+                f"{self.text} returned {seen!r}; a probe returns HOLDS or a sentence that says what was seen"
+            )
         return seen
 
     def __str__(self) -> str:
@@ -72,7 +74,11 @@ def probe(function: Callable[Concatenate[Any, P], Sighting]) -> Callable[P, Prob
     @functools.wraps(function)
     def factory(*args: P.args, **kwargs: P.kwargs) -> Probe:
         words = [_short(a) for a in args] + [f"{k}={_short(v)}" for k, v in kwargs.items()]
-        return Probe(function.__name__, f"{function.__name__}({', '.join(words)})", lambda cluster: function(cluster, *args, **kwargs))
+        return Probe(
+            function.__name__,
+            f"{function.__name__}({', '.join(words)})",
+            lambda cluster: function(cluster, *args, **kwargs),
+        )
 
     return factory
 
@@ -82,7 +88,11 @@ def _short(value: object) -> str:
         return f"<{len(value)} entries>"
     if isinstance(value, str) and "\n" in value:
         return f"<text of {len(value)} characters>"
-    text = str(value) if hasattr(value, "__dataclass_fields__") else repr(sorted(value) if isinstance(value, frozenset) else value)
+    text = (
+        str(value)
+        if hasattr(value, "__dataclass_fields__")
+        else repr(sorted(value) if isinstance(value, frozenset) else value)
+    )
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -122,7 +132,9 @@ class Wait:
         return f"{self.probe} {must}; last seen: {last}"
 
 
-def eventually(subject: object, what: Probe, within: str | float, *, every_s: float = 0.5, clock: Clock | None = None) -> Wait:
+def eventually(
+    subject: object, what: Probe, within: str | float, *, every_s: float = 0.5, clock: Clock | None = None
+) -> Wait:
     """Looks until *what* holds, or the limit is over.
 
     A look that got no data counts as not held yet; where the very last look got none, the wait proves nothing (``held`` is None).
@@ -157,7 +169,9 @@ def patiently(action: Callable[[], None], what: str, within_s: float = 120, *, c
             clock.sleep(0.5)
 
 
-def always(subject: object, what: Probe, during: str | float, *, every_s: float = 0.5, clock: Clock | None = None) -> Wait:
+def always(
+    subject: object, what: Probe, during: str | float, *, every_s: float = 0.5, clock: Clock | None = None
+) -> Wait:
     """Looks again and again for the whole of *during*; the first look that doesn't hold ends it.
 
     Looks without data are allowed as long as half of all looks had some and the last one had.
@@ -175,5 +189,7 @@ def always(subject: object, what: Probe, during: str | float, *, every_s: float 
             blind, blind_now, last = blind + 1, True, str(why)
         if clock.now() - began >= limit:
             enough = not blind_now and blind * 2 <= looks
-            return Wait(what, True if enough else None, clock.now() - began, looks, "held" if enough else f"no data ({last})")
+            return Wait(
+                what, True if enough else None, clock.now() - began, looks, "held" if enough else f"no data ({last})"
+            )
         clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))

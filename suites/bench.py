@@ -73,7 +73,9 @@ def looks_each_second():
         for mode in ("new", "reused"):
             starts = sorted(look.start for look in looks[mode])
             ratios.append((len(starts) - 1) / (starts[-1] - starts[0]) / rate_hz)
-        print(f"  asked for {rate_hz:5.0f} looks a second a target: got {ratios[0]:.2f} × (new), {ratios[1]:.2f} × (reused)")
+        print(
+            f"  asked for {rate_hz:5.0f} looks a second a target: got {ratios[0]:.2f} × (new), {ratios[1]:.2f} × (reused)"
+        )
 
 
 def journal_lines(count=2000):
@@ -81,7 +83,10 @@ def journal_lines(count=2000):
     with tempfile.TemporaryDirectory() as name:
         journal, plain = Journal(Path(name) / "j.jsonl"), (Path(name) / "p.jsonl").open("w")
         times = {}
-        for label, write in (("journal", lambda i: journal.write("promise", test="t", held=True, number=i)), ("plain file", lambda i: plain.write(f"{i}\n"))):
+        for label, write in (
+            ("journal", lambda i: journal.write("promise", test="t", held=True, number=i)),
+            ("plain file", lambda i: plain.write(f"{i}\n")),
+        ):
             began = time.perf_counter()
             for i in range(count):
                 write(i)
@@ -90,7 +95,9 @@ def journal_lines(count=2000):
         began = time.perf_counter()
         verdicts(read_file(Path(name) / "j.jsonl"))
         reading = (time.perf_counter() - began) / count * 1e6
-    print(f"  a line written and synced: {times['journal']:.0f} µs; read, checked and judged: {reading:.0f} µs ({reading / times['journal']:.2f} ×)")
+    print(
+        f"  a line written and synced: {times['journal']:.0f} µs; read, checked and judged: {reading:.0f} µs ({reading / times['journal']:.2f} ×)"
+    )
 
 
 def tree_of(folder, kustomizations, files_each):
@@ -107,9 +114,16 @@ def tree_of(folder, kustomizations, files_each):
         source = (CHECKOUT / "fixtures/broken/service-port/twin/cluster/app.yaml").read_text().split("---\n")
         (here / "ns.yaml").write_text(source[0].replace("name: web", f"name: n{k}"))
         for f in range(files_each - 2):
-            text = source[1 + f % 2].replace("namespace: web", f"namespace: n{k}").replace("name: web", f"name: a{f // 2}").replace("app: web", f"app: a{f // 2}")
+            text = (
+                source[1 + f % 2]
+                .replace("namespace: web", f"namespace: n{k}")
+                .replace("name: web", f"name: a{f // 2}")
+                .replace("app: web", f"app: a{f // 2}")
+            )
             (here / f"{f}.yaml").write_text(text)
-        (here / "kustomization.yaml").write_text(yaml.dump({"resources": ["ns.yaml", *(f"{f}.yaml" for f in range(files_each - 2))]}))
+        (here / "kustomization.yaml").write_text(
+            yaml.dump({"resources": ["ns.yaml", *(f"{f}.yaml" for f in range(files_each - 2))]})
+        )
     (folder / "cluster/parts.yaml").write_text(yaml.dump_all(parts))
     return folder
 
@@ -127,7 +141,11 @@ def check_against_kustomize(rounds=5):
     with tempfile.TemporaryDirectory() as name:
         tree = tree_of(Path(name) / "tree", 10, 30)
         for number in range(rounds):
-            env = {**os.environ, "XDG_CACHE_HOME": f"{name}/cache{number}", "PATH": f"{Path(kustomize).parent}:{os.environ['PATH']}"}
+            env = {
+                **os.environ,
+                "XDG_CACHE_HOME": f"{name}/cache{number}",
+                "PATH": f"{Path(kustomize).parent}:{os.environ['PATH']}",
+            }
             alone = sum(timed([kustomize, "build", str(tree / f"parts/k{k}")], env)[0] for k in range(10))
             for which in ("cold", "warm"):
                 took, done = timed([str(Path(sys.executable).parent / "holdfast"), "check", str(tree)], env)
@@ -143,13 +161,21 @@ def check_grows():
     for count in (1000, 3000, 10000):
         with tempfile.TemporaryDirectory() as name:
             tree = tree_of(Path(name) / "tree", count // 100, 101)
-            env = {**os.environ, "XDG_CACHE_HOME": f"{name}/cache", "PATH": f"{Path(tool().command[0]).parent}:{os.environ['PATH']}"}
-            program = ("import resource, sys\nfrom holdfast.console import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
-                       "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)")
+            env = {
+                **os.environ,
+                "XDG_CACHE_HOME": f"{name}/cache",
+                "PATH": f"{Path(tool().command[0]).parent}:{os.environ['PATH']}",
+            }
+            program = (
+                "import resource, sys\nfrom holdfast.console import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
+                "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
+            )
             took, done = timed([sys.executable, "-c", program, str(tree)], env)
             assert done.returncode == 0, done.stderr[-500:]
             first = first or took / count
-            print(f"  {count:6} objects: {took:.2f} s, {took / count / first:.2f} × as long an object as the first, {done.stderr.split()[-1]} MB")
+            print(
+                f"  {count:6} objects: {took:.2f} s, {took / count / first:.2f} × as long an object as the first, {done.stderr.split()[-1]} MB"
+            )
 
 
 STORE = """
@@ -172,21 +198,47 @@ def store():
     image = images.image(engine.client(timeout_s=1800), Recipes(), "longhorn")
     rates = {"fs": [], "plain": []}
     with tempfile.TemporaryDirectory() as folder:
-        out = subprocess.run(["docker", "run", "--rm", "--privileged", "--network", "none", "-v", f"{folder}:/data", "--entrypoint", "sh", image, "-c", STORE],
-                             capture_output=True, text=True, check=False)
+        out = subprocess.run(
+            [
+                "docker",
+                "run",
+                "--rm",
+                "--privileged",
+                "--network",
+                "none",
+                "-v",
+                f"{folder}:/data",
+                "--entrypoint",
+                "sh",
+                image,
+                "-c",
+                STORE,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     for line in out.stdout.splitlines():
         where, rate, unit = line.split()
         rates[where].append(float(rate) * {"kB": 0.001, "MB": 1, "GB": 1000}[unit])
     assert rates["fs"], out.stderr
-    print(f"  a volume: {spread(rates['fs'])} MB/s; {spread([a / b for a, b in zip(rates['fs'], rates['plain'], strict=True)])} × a plain file")
+    print(
+        f"  a volume: {spread(rates['fs'])} MB/s; {spread([a / b for a, b in zip(rates['fs'], rates['plain'], strict=True)])} × a plain file"
+    )
 
 
 def main():
-    for title, run in (("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
-                       ("Storage stand-in: flushed writes (goal: 50 MB/s)", store),
-                       ("Rate of one sampler process", looks_each_second), ("Journal", journal_lines),
-                       ("holdfast check against kustomize: 300 files, 10 Kustomizations (goals: 1.0 × cold, 0.3 × warm)", check_against_kustomize),
-                       ("holdfast check by the number of objects (goals: linear, 10 s, 500 MB)", check_grows)):
+    for title, run in (
+        ("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
+        ("Storage stand-in: flushed writes (goal: 50 MB/s)", store),
+        ("Rate of one sampler process", looks_each_second),
+        ("Journal", journal_lines),
+        (
+            "holdfast check against kustomize: 300 files, 10 Kustomizations (goals: 1.0 × cold, 0.3 × warm)",
+            check_against_kustomize,
+        ),
+        ("holdfast check by the number of objects (goals: linear, 10 s, 500 MB)", check_grows),
+    ):
         if sys.argv[1:] and not any(word in title for word in sys.argv[1:]):
             continue
         print(title)

@@ -29,8 +29,15 @@ def serve(client, recipes):
     """The registry: in memory, in a container, on loopback."""
     remove(client)
     binary = builds.binary(recipes, "registry")
-    client.containers.run(recipes.tag("debian"), ["/registry", "registry", "serve", "--address", "0.0.0.0:5000"], name=NAME, detach=True, volumes={str(binary): {"bind": "/registry", "mode": "ro"}},
-                          ports={"5000/tcp": ("127.0.0.1", PORT)}, labels={"holdfast": NAME})
+    client.containers.run(
+        recipes.tag("debian"),
+        ["/registry", "registry", "serve", "--address", "0.0.0.0:5000"],
+        name=NAME,
+        detach=True,
+        volumes={str(binary): {"bind": "/registry", "mode": "ro"}},
+        ports={"5000/tcp": ("127.0.0.1", PORT)},
+        labels={"holdfast": NAME},
+    )
 
 
 def remove(client):
@@ -65,8 +72,11 @@ def main():
             serve(client, recipes)
             push(client, holdings(lane, recipes))
         chosen = [word for claim in CLAIMS for word in ("--claim", claim)]
-        done = subprocess.run([sys.executable, "-m", "holdfast.cli", "verify", "--lane", "kind/swift", *chosen], check=False,
-                              env={**os.environ, "HOLDFAST_REGISTRY": f"127.0.0.1:{PORT}"})
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast.cli", "verify", "--lane", "kind/swift", *chosen],
+            check=False,
+            env={**os.environ, "HOLDFAST_REGISTRY": f"127.0.0.1:{PORT}"},
+        )
         return done.returncode
     finally:
         with contextlib.suppress(DockerException):

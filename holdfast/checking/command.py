@@ -49,7 +49,10 @@ def tool() -> Tool:
         from holdfast.host import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
 
         return Tool.of((str(builds.tool("kustomize")), "build"))
-    raise UsageError("there is no kustomize: neither on PATH, nor by kubectl, nor Go to build it", "install kustomize 5 or kubectl, then run again")
+    raise UsageError(
+        "there is no kustomize: neither on PATH, nor by kubectl, nor Go to build it",
+        "install kustomize 5 or kubectl, then run again",
+    )
 
 
 def helm() -> str:
@@ -61,20 +64,50 @@ def helm() -> str:
 def _built(name: str) -> str:
     """The newest of holdfast's own builds of a tool."""
     folder = cache_dir() / "bin"
-    found = [p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-[0-9a-f]{{12}}", p.name)] if folder.is_dir() else []
+    found = (
+        [p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-[0-9a-f]{{12}}", p.name)]
+        if folder.is_dir()
+        else []
+    )
     return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
 
 
 def check(  # noqa: PLR0917  a command line
     tree: Annotated[Path, typer.Argument(help="The GitOps tree: any repository with a Flux entry.")] = Path(),
-    entry: Annotated[str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")] = "",
-    if_down: Annotated[str, typer.Option("--if-down", metavar="WHAT", help="What freezes and what stops when NAMESPACE or KIND/NAMESPACE/NAME is down.")] = "",
-    kubernetes: Annotated[str, typer.Option("--kubernetes", metavar="VERSION", help="The version whose schemas count; the newest known without it.")] = "",
-    claim: Annotated[list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")] = None,
+    entry: Annotated[
+        str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")
+    ] = "",
+    if_down: Annotated[
+        str,
+        typer.Option(
+            "--if-down",
+            metavar="WHAT",
+            help="What freezes and what stops when NAMESPACE or KIND/NAMESPACE/NAME is down.",
+        ),
+    ] = "",
+    kubernetes: Annotated[
+        str,
+        typer.Option(
+            "--kubernetes", metavar="VERSION", help="The version whose schemas count; the newest known without it."
+        ),
+    ] = "",
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
     fail_on: Annotated[Level, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Level.BREAKS_CLAIM,
-    charts: Annotated[Path | None, typer.Option("--charts", metavar="FOLDER", help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.")] = None,
-    html: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page.")] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(
+            "--charts",
+            metavar="FOLDER",
+            help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page."),
+    ] = None,
 ) -> None:
     """Reads a Flux tree as Flux reads it, and says what will break, with the file and line of every word.
 
@@ -82,16 +115,28 @@ def check(  # noqa: PLR0917  a command line
     """
     for wanted in claim or []:
         if wanted not in checking.claims() and wanted not in checking.FAMILIES:
-            raise UsageError(f"no rule is about '{wanted}'", f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}")
-    loaded = checking.load(tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered", helm=helm(), charts=charts)
+            raise UsageError(
+                f"no rule is about '{wanted}'",
+                f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
+            )
+    loaded = checking.load(
+        tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered", helm=helm(), charts=charts
+    )
     if if_down:
         seeds = seeds_of(graph_of(loaded), if_down)
         if not seeds:
-            raise UsageError(f"nothing that the tree applies is {if_down}", "name a namespace, KIND/NAME or KIND/NAMESPACE/NAME of the tree")
+            raise UsageError(
+                f"nothing that the tree applies is {if_down}",
+                "name a namespace, KIND/NAME or KIND/NAMESPACE/NAME of the tree",
+            )
         found = down(graph_of(loaded), seeds)
         if html:
             html.write_text(picture.page(loaded, found))
-        _say(json.dumps(documents.down_json(if_down, found), indent=2) if form is Format.JSON else "\n".join(text.down_lines(if_down, found)))
+        _say(
+            json.dumps(documents.down_json(if_down, found), indent=2)
+            if form is Format.JSON
+            else "\n".join(text.down_lines(if_down, found))
+        )
         return
     result = checking.check(loaded, only=claim or ())
     if html:

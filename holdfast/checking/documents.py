@@ -13,29 +13,78 @@ from holdfast.tree.repository import Place
 from holdfast.tree.roles import boot_of
 
 SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "holdfast check", "type": "object",
-    "required": ["tree", "commit", "entry", "kustomize", "not_read", "assumed", "claims", "findings", "allowed", "boot"],
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "holdfast check",
+    "type": "object",
+    "required": [
+        "tree",
+        "commit",
+        "entry",
+        "kustomize",
+        "not_read",
+        "assumed",
+        "claims",
+        "findings",
+        "allowed",
+        "boot",
+    ],
     "properties": {
-        "tree": {"type": "string"}, "commit": {"type": "string"}, "entry": {"type": "string"}, "kustomize": {"type": "string"},
+        "tree": {"type": "string"},
+        "commit": {"type": "string"},
+        "entry": {"type": "string"},
+        "kustomize": {"type": "string"},
         "not_read": {"type": "array", "items": {"type": "string"}},
         "assumed": {"type": "object", "additionalProperties": {"type": "string"}},
-        "claims": {"type": "object", "additionalProperties": {"type": "object", "required": ["verdict", "reason"], "properties": {
-            "verdict": {"enum": ["held", "broke", "unproven", "not exercised"]}, "reason": {"type": "string"}}}},
+        "claims": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["verdict", "reason"],
+                "properties": {
+                    "verdict": {"enum": ["held", "broke", "unproven", "not exercised"]},
+                    "reason": {"type": "string"},
+                },
+            },
+        },
         "findings": {"type": "array", "items": {"$ref": "#/$defs/finding"}},
         "allowed": {"type": "array", "items": {"allOf": [{"$ref": "#/$defs/finding"}], "required": ["because"]}},
         "boot": {"type": "object", "required": ["layers", "never"]},
     },
-    "$defs": {"finding": {"type": "object", "required": ["rule", "claim", "severity", "object", "files", "what", "why", "do", "hits", "latent"], "properties": {
-        "severity": {"enum": ["breaks-apply", "breaks-claim", "upgrade-hazard", "hygiene"]},
-        "files": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["path", "line"], "properties": {
-            "path": {"type": "string"}, "line": {"type": "integer", "minimum": 1}}}}}}},
+    "$defs": {
+        "finding": {
+            "type": "object",
+            "required": ["rule", "claim", "severity", "object", "files", "what", "why", "do", "hits", "latent"],
+            "properties": {
+                "severity": {"enum": ["breaks-apply", "breaks-claim", "upgrade-hazard", "hygiene"]},
+                "files": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "required": ["path", "line"],
+                        "properties": {"path": {"type": "string"}, "line": {"type": "integer", "minimum": 1}},
+                    },
+                },
+            },
+        }
+    },
 }
 
 
 def finding(one: Finding) -> dict[str, Any]:
     """One finding."""
-    return {"rule": one.rule, "claim": one.claim, "severity": str(one.severity), "object": one.object, "files": [_place(p) for p in one.places],
-            "what": one.what, "why": one.why, "do": one.do, "hits": list(one.hits), "latent": one.latent}
+    return {
+        "rule": one.rule,
+        "claim": one.claim,
+        "severity": str(one.severity),
+        "object": one.object,
+        "files": [_place(p) for p in one.places],
+        "what": one.what,
+        "why": one.why,
+        "do": one.do,
+        "hits": list(one.hits),
+        "latent": one.latent,
+    }
 
 
 def _place(place: Place) -> dict[str, Any]:
@@ -43,30 +92,53 @@ def _place(place: Place) -> dict[str, Any]:
 
 
 def _blocked(one: Blocked) -> dict[str, Any]:
-    return {"kustomizations": list(one.layers), "loop": one.loop,
-            "chain": [{"why": s.need.why, "how": s.need.how, **_place(s.need.place)} for s in one.chain]}
+    return {
+        "kustomizations": list(one.layers),
+        "loop": one.loop,
+        "chain": [{"why": s.need.why, "how": s.need.how, **_place(s.need.place)} for s in one.chain],
+    }
 
 
 def as_json(result: Result) -> dict[str, Any]:
     """All of it; see `SCHEMA`."""
     tree, boot = result.tree, boot_of(result.tree)
     return {
-        "tree": tree.repository.root.name, "commit": tree.repository.commit, "entry": tree.entry, "kustomize": tree.tool.version,
-        "not_read": result.not_read + [f"{r.manifest.id}: its chart wasn't rendered" + ("" if r.known else ", and isn't known here")
-                                       for r in releases(tree) if r.manifest.id not in tree.rendered] + [f"{la.folder}: {la.error}" for la in tree.layers.values() if la.error], "assumed": dict(sorted(result.assumed.items())),
+        "tree": tree.repository.root.name,
+        "commit": tree.repository.commit,
+        "entry": tree.entry,
+        "kustomize": tree.tool.version,
+        "not_read": result.not_read
+        + [
+            f"{r.manifest.id}: its chart wasn't rendered" + ("" if r.known else ", and isn't known here")
+            for r in releases(tree)
+            if r.manifest.id not in tree.rendered
+        ]
+        + [f"{la.folder}: {la.error}" for la in tree.layers.values() if la.error],
+        "assumed": dict(sorted(result.assumed.items())),
         "claims": {c: {"verdict": v.verdict, "reason": v.reason} for c, v in sorted(result.claims.items())},
         "findings": [finding(f) for f in result.findings],
         "allowed": [{**finding(f), "because": reason} for f, reason in result.allowed],
-        "boot": {"layers": [list(layer) for layer in boot.layers], "never": [_blocked(b) for b in boot.blocked], "never_ready": [_blocked(b) for b in boot.never_ready]},
+        "boot": {
+            "layers": [list(layer) for layer in boot.layers],
+            "never": [_blocked(b) for b in boot.blocked],
+            "never_ready": [_blocked(b) for b in boot.never_ready],
+        },
     }
 
 
 def down_json(wanted: str, found: Down) -> dict[str, Any]:
     """What follows when something is down."""
+
     def told(what: dict[str, Any]) -> dict[str, Any]:
         return {name: [{"why": s.need.why, **_place(s.need.place)} for s in steps] for name, steps in what.items()}
 
-    return {"down": wanted, "objects": list(found.seeds), "frozen": told(found.frozen), "unready": told(found.unready), "stopped": told(found.stopped)}
+    return {
+        "down": wanted,
+        "objects": list(found.seeds),
+        "frozen": told(found.frozen),
+        "unready": told(found.unready),
+        "stopped": told(found.stopped),
+    }
 
 
 def as_junit(result: Result, fail_on: int) -> str:
@@ -74,7 +146,14 @@ def as_junit(result: Result, fail_on: int) -> str:
     suite = ElementTree.Element("testsuite", name="holdfast check")
     failures = skipped = 0
     for one in result.findings:
-        case = ElementTree.SubElement(suite, "testcase", classname=one.claim, name=f"{one.rule} {one.object}", file=one.places[0].file, line=str(one.places[0].line))
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=one.claim,
+            name=f"{one.rule} {one.object}",
+            file=one.places[0].file,
+            line=str(one.places[0].line),
+        )
         text = f"{one.places[0]}: {one.what}\nwhy: {one.why}\ndo: {one.do}"
         if one.severity >= fail_on and not one.latent:
             failures += 1

@@ -11,7 +11,14 @@ from holdfast.tree.roles import boot_of, graph_of, role
 from holdfast.tree.tree import Tree
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _TOP = 180, 46, 56, 16, 60
-_FILL = {"core": "#e3f1e5", "storage": "#fdf0d9", "monitoring": "#e4ecf7", "longterm": "#e4ecf7", "apps": "#f3f3f3", "flux": "#efe6f5"}
+_FILL = {
+    "core": "#e3f1e5",
+    "storage": "#fdf0d9",
+    "monitoring": "#e4ecf7",
+    "longterm": "#e4ecf7",
+    "apps": "#f3f3f3",
+    "flux": "#efe6f5",
+}
 _STYLE = """body{font:14px system-ui,sans-serif;margin:24px;color:#222}.p{overflow-x:auto}
 text{font:12px system-ui,sans-serif}.n{font-weight:600}.s{fill:#666;font-size:11px}
 .e{fill:none;stroke:#9aa;stroke-width:1.2}.bad{stroke:#c0392b;stroke-width:2}li{margin:4px 0}code{background:#f4f4f4;padding:1px 4px}"""
@@ -29,17 +36,29 @@ def page(tree: Tree, down: Down | None) -> str:
     never = [i for b in boot.blocked for i in b.layers]
     columns = [*boot.layers, *([tuple(never)] if never else [])]
     boxes = _placed(tree, columns)
-    bad = {i for i in tree.layers if f"Kustomization/{i}" in down.frozen or f"Kustomization/{i}" in down.unready} if down else set(never)
+    bad = (
+        {i for i in tree.layers if f"Kustomization/{i}" in down.frozen or f"Kustomization/{i}" in down.unready}
+        if down
+        else set(never)
+    )
     width = max((b.x for b in boxes.values()), default=0) + _WIDTH + 30
     height = max((b.y for b in boxes.values()), default=0) + _HEIGHT + 30
-    parts = [f'<text x="{20 + i * (_WIDTH + _GAP_X)}" y="34" class="s">{"never" if never and i == len(columns) - 1 else f"layer {i + 1}"}</text>'
-             for i in range(len(columns))]
+    parts = [
+        f'<text x="{20 + i * (_WIDTH + _GAP_X)}" y="34" class="s">{"never" if never and i == len(columns) - 1 else f"layer {i + 1}"}</text>'
+        for i in range(len(columns))
+    ]
     parts += [_edge(boxes, a, b, a in bad and b in bad) for a, b in _needs(tree)]
-    seeds = {s.removeprefix("Kustomization/") for s in down.seeds} | {m.owner for m in tree.objects if m.id in down.seeds} if down else set()
+    seeds = (
+        {s.removeprefix("Kustomization/") for s in down.seeds} | {m.owner for m in tree.objects if m.id in down.seeds}
+        if down
+        else set()
+    )
     parts += [_box(tree, i, box, "down" if i in seeds else "bad" if i in bad else "") for i, box in boxes.items()]
     title = f"{tree.repository.root.name}: {'what freezes' if down else 'the order of a start from nothing'}"
-    return (f"<!doctype html><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>"
-            f'<div class="p"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}</svg></div>{_told(tree, down)}')
+    return (
+        f"<!doctype html><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>"
+        f'<div class="p"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}</svg></div>{_told(tree, down)}'
+    )
 
 
 def _placed(tree: Tree, columns: list[tuple[str, ...]]) -> dict[str, _Box]:
@@ -49,6 +68,7 @@ def _placed(tree: Tree, columns: list[tuple[str, ...]]) -> dict[str, _Box]:
     for a, b in _needs(tree):
         needs.setdefault(a, []).append(b)
     for number, column in enumerate(columns):
+
         def mean(i: str) -> float:
             ys = [boxes[n].y for n in needs.get(i, []) if n in boxes]
             return sum(ys) / len(ys) if ys else 0.0
@@ -68,7 +88,12 @@ def _needs(tree: Tree) -> list[tuple[str, str]]:
                 owner = next((la.id for la in tree.layers.values() if other.id == f"Kustomization/{la.id}"), None)
                 if owner is None:
                     owner = next((m.owner for m in tree.objects if m.id == other.id), None)
-                if owner and owner != one.id and graph.needs(state, other).how != "source" and other.sort is not Sort.EXISTS:
+                if (
+                    owner
+                    and owner != one.id
+                    and graph.needs(state, other).how != "source"
+                    and other.sort is not Sort.EXISTS
+                ):
                     found.append((one.id, owner))
     return list(dict.fromkeys(found))
 
@@ -88,10 +113,12 @@ def _box(tree: Tree, name: str, box: _Box, state: str) -> str:
     stroke = ' stroke="#c0392b" stroke-width="2.5"' if state else ' stroke="#999"'
     fill = {"down": "#e8a9a1", "bad": "#fbe4e1"}.get(state, _FILL.get(kind, "#fff"))
     short = layer.manifest.name if len(layer.manifest.name) < 27 else f"{layer.manifest.name[:25]}…"
-    return (f'<g><title>{escape(name)}: {escape(layer.folder)}</title><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
-            f'fill="{fill}"{stroke}/>'
-            f'<text class="n" x="{box.x + 10}" y="{box.y + 20}">{escape(short)}</text>'
-            f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(layer.objects)} object{"s" * (len(layer.objects) != 1)}{" · waits" if layer.waits else ""}</text></g>')
+    return (
+        f'<g><title>{escape(name)}: {escape(layer.folder)}</title><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
+        f'fill="{fill}"{stroke}/>'
+        f'<text class="n" x="{box.x + 10}" y="{box.y + 20}">{escape(short)}</text>'
+        f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(layer.objects)} object{"s" * (len(layer.objects) != 1)}{" · waits" if layer.waits else ""}</text></g>'
+    )
 
 
 def _told(tree: Tree, down: Down | None) -> str:
@@ -99,8 +126,18 @@ def _told(tree: Tree, down: Down | None) -> str:
     items = []
     if down:
         for title, what in (("frozen", down.frozen), ("reports failure", down.unready), ("stops", down.stopped)):
-            items += [f"<li>{title}: <b>{escape(n)}</b> – {escape(' → '.join(map(str, steps)))}" for n, steps in what.items()]
+            items += [
+                f"<li>{title}: <b>{escape(n)}</b> – {escape(' → '.join(map(str, steps)))}" for n, steps in what.items()
+            ]
     else:
         for blocked in boot_of(tree).blocked:
-            items.append(f"<li>never: <b>{escape(', '.join(blocked.layers))}</b> – {escape(' → '.join(map(str, blocked.chain)))}")
-    return f"<ul>{''.join(items)}</ul>" if items else "<p>Everything starts.</p>" if not down else "<p>Nothing follows.</p>"
+            items.append(
+                f"<li>never: <b>{escape(', '.join(blocked.layers))}</b> – {escape(' → '.join(map(str, blocked.chain)))}"
+            )
+    return (
+        f"<ul>{''.join(items)}</ul>"
+        if items
+        else "<p>Everything starts.</p>"
+        if not down
+        else "<p>Nothing follows.</p>"
+    )

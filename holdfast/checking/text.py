@@ -10,13 +10,24 @@ from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.releases import releases
 from holdfast.tree.roles import boot_of
 
-_COLOURS = {Severity.BREAKS_APPLY: "31;1", Severity.BREAKS_CLAIM: "31", Severity.UPGRADE_HAZARD: "33", Severity.HYGIENE: "36"}
-_VERDICTS = {"broke": "31", "unproven": "35", "held": "32", "not exercised": "90"}  # in the order in which they are listed
+_COLOURS = {
+    Severity.BREAKS_APPLY: "31;1",
+    Severity.BREAKS_CLAIM: "31",
+    Severity.UPGRADE_HAZARD: "33",
+    Severity.HYGIENE: "36",
+}
+_VERDICTS = {
+    "broke": "31",
+    "unproven": "35",
+    "held": "32",
+    "not exercised": "90",
+}  # in the order in which they are listed
 _MOST = 6
 
 
 def lines(result: Result, *, colour: bool) -> Iterator[str]:
     """The whole text; *colour* for a terminal."""
+
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
@@ -52,7 +63,9 @@ def _finding(one: Finding, paint: object) -> Iterator[str]:
     yield f"      do:  {one.do}  [{one.rule}]"
     others = [str(p) for p in one.places[1:]]
     if others:
-        yield f"      also: {', '.join(others[:_MOST])}" + (f" and {len(others) - _MOST} more" if len(others) > _MOST else "")
+        yield f"      also: {', '.join(others[:_MOST])}" + (
+            f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
+        )
     hits = [h for h in one.hits if h != one.object]
     if hits:
         yield f"      hits: {', '.join(hits[:_MOST])}" + (f" and {len(hits) - _MOST} more" if len(hits) > _MOST else "")
@@ -99,10 +112,18 @@ def _unread(result: Result) -> Iterator[str]:
     said += [f"{layer.folder} was not built: {layer.error}" for layer in tree.layers.values() if layer.error]
     judged = {r.manifest.id: r for r in releases(tree) if r.manifest.id not in tree.rendered}
     unknown, known = [i for i, r in judged.items() if not r.known], [i for i, r in judged.items() if r.known]
-    said += [f"charts that aren't known here, so what they create wasn't judged: {', '.join(unknown)}"] if unknown else []
-    said += [f"charts judged by declared facts only (--charts FOLDER renders them): {', '.join(known)}"] if known else []
+    said += (
+        [f"charts that aren't known here, so what they create wasn't judged: {', '.join(unknown)}"] if unknown else []
+    )
+    said += (
+        [f"charts judged by declared facts only (--charts FOLDER renders them): {', '.join(known)}"] if known else []
+    )
     said += [f"test data of something else, left alone: {', '.join(tree.left_alone)}"] if tree.left_alone else []
-    said += [f"symbolic links, which source-controller leaves out: {', '.join(sorted(tree.repository.links))}"] if tree.repository.links else []
+    said += (
+        [f"symbolic links, which source-controller leaves out: {', '.join(sorted(tree.repository.links))}"]
+        if tree.repository.links
+        else []
+    )
     yield "not read or not judged:" if said else "not read or not judged: nothing"
     for one in said:
         yield f"  {one}"
@@ -114,19 +135,28 @@ def _unread(result: Result) -> Iterator[str]:
 
 
 def _summary(result: Result) -> str:
-    counts = {s: sum(1 for f in result.findings if f.severity is s and not f.latent) for s in sorted(Severity, reverse=True)}
+    counts = {
+        s: sum(1 for f in result.findings if f.severity is s and not f.latent) for s in sorted(Severity, reverse=True)
+    }
     words = ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no finding"
     tree = result.tree
     latent = sum(1 for f in result.findings if f.latent)
-    return (f"{words}" + (f", {latent} latent" if latent else "") + (f", {len(result.allowed)} allowed" if result.allowed else "") +
-            f" · {len(tree.objects)} objects of {len(tree.layers)} Kustomization{'s' * (len(tree.layers) != 1)}, entry {tree.entry} · kustomize {tree.tool.version}")
+    return (
+        f"{words}"
+        + (f", {latent} latent" if latent else "")
+        + (f", {len(result.allowed)} allowed" if result.allowed else "")
+        + f" · {len(tree.objects)} objects of {len(tree.layers)} Kustomization{'s' * (len(tree.layers) != 1)}, entry {tree.entry} · kustomize {tree.tool.version}"
+    )
 
 
 def down_lines(wanted: str, found: Down) -> Iterator[str]:
     """What follows when something is down, as text."""
     yield f"with {wanted} down ({len(found.seeds)} objects):"
-    for title, what in (("frozen: no change of it is applied", found.frozen), ("reports failure, and still applies changes", found.unready),
-                        ("stops working", found.stopped)):
+    for title, what in (
+        ("frozen: no change of it is applied", found.frozen),
+        ("reports failure, and still applies changes", found.unready),
+        ("stops working", found.stopped),
+    ):
         yield f"  {title}:" if what else f"  {title}: nothing"
         for name, steps in what.items():
             yield f"    {name}"

@@ -72,7 +72,16 @@ class Kind:
         config = self.folder / "kind.yaml"
         config.write_text(yaml.safe_dump(self._config(image), sort_keys=False))
         with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.profile.kubernetes}"):
-            self._kind("create", "cluster", "--name", self.cluster, "--config", str(config), "--kubeconfig", str(self.kubeconfig))
+            self._kind(
+                "create",
+                "cluster",
+                "--name",
+                self.cluster,
+                "--config",
+                str(config),
+                "--kubeconfig",
+                str(self.kubeconfig),
+            )
             stock.trust_mirror(self.docker, self.network, [n.name for n in self.nodes()], self.write_files)
             self._wire_pod_network()
 
@@ -95,7 +104,9 @@ class Kind:
         return bool(self._containers())
 
     def _containers(self) -> list[Any]:
-        found = self.docker.containers.list(all=True, filters={"label": f"{_LABEL}={self.cluster}"}, ignore_removed=True)
+        found = self.docker.containers.list(
+            all=True, filters={"label": f"{_LABEL}={self.cluster}"}, ignore_removed=True
+        )
         return [c for c in found if str(c.name).startswith(f"{self.cluster}-")]
 
     def check_ports(self) -> None:
@@ -109,33 +120,53 @@ class Kind:
                     try:
                         probe.bind((node.loopback, port))
                     except OSError:
-                        raise UsageError(f"port {port} on {node.loopback} is in use, and the lane publishes {node.name} there",
-                                         f"see who holds it: ss -ltnp 'sport = :{port}'; a lane left over is removed by: holdfast down") from None
+                        raise UsageError(
+                            f"port {port} on {node.loopback} is in use, and the lane publishes {node.name} there",
+                            f"see who holds it: ss -ltnp 'sport = :{port}'; a lane left over is removed by: holdfast down",
+                        ) from None
 
     def _make_network(self) -> None:
         if not any(n.name == self.network for n in self.docker.networks.list(names=[self.network])):
             self.docker.networks.create(self.network, driver="bridge", labels={"holdfast": self.cluster})
 
     def _kind(self, *arguments: str) -> None:
-        environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": "docker", "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.network,
-                       "KUBECONFIG": str(self.kubeconfig)}
+        environment = {
+            **os.environ,
+            "KIND_EXPERIMENTAL_PROVIDER": "docker",
+            "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.network,
+            "KUBECONFIG": str(self.kubeconfig),
+        }
         log = self.folder / "kind.log"
         with log.open("ab") as out:
             # It must not go on making nodes for a run that was killed.
             leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
             command = [*leash, str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"]
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+            )
         if done.returncode:
-            words = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "error" in line]
-            raise UsageError(f"kind couldn't create the cluster: {words[-1][:300] if words else 'no word in its log'}", f"read {log}, then run again")
+            words = [
+                line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "error" in line
+            ]
+            raise UsageError(
+                f"kind couldn't create the cluster: {words[-1][:300] if words else 'no word in its log'}",
+                f"read {log}, then run again",
+            )
 
     def _config(self, image: str) -> dict[str, Any]:
         return {
-            "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4",
-            "networking": {"disableDefaultCNI": self._own_image, "podSubnet": self.profile.pod_cidr, "serviceSubnet": self.profile.service_cidr,
-                           "apiServerAddress": self.profile.nodes[0].loopback},
+            "kind": "Cluster",
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "networking": {
+                "disableDefaultCNI": self._own_image,
+                "podSubnet": self.profile.pod_cidr,
+                "serviceSubnet": self.profile.service_cidr,
+                "apiServerAddress": self.profile.nodes[0].loopback,
+            },
             "featureGates": {"KubeletInUserNamespace": True},
-            "containerdConfigPatches": ['[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/etc/containerd/certs.d"'],
+            "containerdConfigPatches": [
+                '[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/etc/containerd/certs.d"'
+            ],
             "kubeadmConfigPatches": [yaml.safe_dump(p) for p in self._cluster_patches()],
             "nodes": [self._node_config(node, image) for node in self.profile.nodes],
         }
@@ -145,23 +176,45 @@ class Kind:
         kubelet: dict[str, Any] = {"failCgroupV1": False}
         server: dict[str, Any] = {"kind": "ClusterConfiguration"}
         if not timers.defaults:
-            server["controllerManager"] = {"extraArgs": _arguments({
-                "node-monitor-grace-period": f"{timers.node_monitor_grace_s}s", "node-monitor-period": f"{timers.node_monitor_period_s}s"})}
-            server["apiServer"] = {"extraArgs": _arguments({
-                "default-not-ready-toleration-seconds": timers.toleration_s, "default-unreachable-toleration-seconds": timers.toleration_s})}
-            kubelet |= {"nodeLeaseDurationSeconds": timers.node_lease_s, "nodeStatusUpdateFrequency": f"{timers.node_status_update_s}s",
-                        "nodeStatusReportFrequency": f"{timers.node_status_update_s * 2}s"}
+            server["controllerManager"] = {
+                "extraArgs": _arguments(
+                    {
+                        "node-monitor-grace-period": f"{timers.node_monitor_grace_s}s",
+                        "node-monitor-period": f"{timers.node_monitor_period_s}s",
+                    }
+                )
+            }
+            server["apiServer"] = {
+                "extraArgs": _arguments(
+                    {
+                        "default-not-ready-toleration-seconds": timers.toleration_s,
+                        "default-unreachable-toleration-seconds": timers.toleration_s,
+                    }
+                )
+            }
+            kubelet |= {
+                "nodeLeaseDurationSeconds": timers.node_lease_s,
+                "nodeStatusUpdateFrequency": f"{timers.node_status_update_s}s",
+                "nodeStatusReportFrequency": f"{timers.node_status_update_s * 2}s",
+            }
         if self._own_image:
             kubelet["resolvConf"] = "/etc/resolv.pods.conf"
         return [server, {"kind": "KubeletConfiguration", **kubelet}]
 
     def _node_config(self, node: NodeSpec, image: str) -> dict[str, Any]:
         kind = "InitConfiguration" if node.role == "server" else "JoinConfiguration"
-        ports = [{"containerPort": port, "hostPort": port, "listenAddress": node.loopback} for port in self.profile.node_ports]
+        ports = [
+            {"containerPort": port, "hostPort": port, "listenAddress": node.loopback}
+            for port in self.profile.node_ports
+        ]
         # As k3s: the server takes workloads too.
         patch = {"kind": kind, "nodeRegistration": {"name": node.name, "taints": []}}
-        return {"role": "control-plane" if node.role == "server" else "worker", "image": image, "extraPortMappings": ports,
-                "kubeadmConfigPatches": [yaml.safe_dump(patch)]}
+        return {
+            "role": "control-plane" if node.role == "server" else "worker",
+            "image": image,
+            "extraPortMappings": ports,
+            "kubeadmConfigPatches": [yaml.safe_dump(patch)],
+        }
 
     def _wire_pod_network(self) -> None:
         """Writes each node's own pod range into its CNI configuration, and the other nodes' into its routes' list."""
@@ -171,9 +224,16 @@ class Kind:
         containers = {node.name: self.docker.containers.get(node.handle) for node in self.nodes()}
         for name, container in containers.items():
             peers = "".join(f"{containers[other].name} {cidr}\n" for other, cidr in ranges.items() if other != name)
-            container.put_archive("/", archive({
-                "etc/holdfast/network": f"PODS={self.profile.pod_cidr}\nSERVICES={self.profile.service_cidr}\n",
-                "etc/holdfast/peers": peers, "etc/cni/net.d/10-holdfast.conflist": _cni(ranges[name])}))
+            container.put_archive(
+                "/",
+                archive(
+                    {
+                        "etc/holdfast/network": f"PODS={self.profile.pod_cidr}\nSERVICES={self.profile.service_cidr}\n",
+                        "etc/holdfast/peers": peers,
+                        "etc/cni/net.d/10-holdfast.conflist": _cni(ranges[name]),
+                    }
+                ),
+            )
 
     def _pod_ranges(self, within_s: float = 60) -> dict[str, str]:
         objects, limit, last = Objects(self.kubeconfig), time.monotonic() + within_s, ""
@@ -186,7 +246,10 @@ class Kind:
             except CannotLook as why:
                 last = str(why)
             time.sleep(0.5)
-        raise UsageError(f"the nodes got no pod ranges within {within_s:g}s ({last})", f"read {self.folder / 'kind.log'}, then run again")
+        raise UsageError(
+            f"the nodes got no pod ranges within {within_s:g}s ({last})",
+            f"read {self.folder / 'kind.log'}, then run again",
+        )
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -238,12 +301,15 @@ class Kind:
             container.unpause()
 
     def cut_network(self, node: str, for_s: float) -> None:
-        self._run(node, f"""
+        self._run(
+            node,
+            f"""
             set -e
             iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
             iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
             for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
-            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""")
+            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""",
+        )
 
     def restore_network(self, node: str) -> None:
         self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
@@ -282,7 +348,10 @@ class Kind:
                 if full not in have and full != source:
                     done = container.exec_run(["ctr", "-n", "k8s.io", "images", "tag", "--force", source, full])
                     if done.exit_code:
-                        raise UsageError(f"{node.name} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}", "run: holdfast down")
+                        raise UsageError(
+                            f"{node.name} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}",
+                            "run: holdfast down",
+                        )
 
 
 _RESTORE = (
@@ -300,6 +369,14 @@ def _arguments(values: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _cni(pod_range: str) -> str:
-    ipam = {"type": "host-local", "ranges": [[{"subnet": pod_range}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni-ipam"}
-    plugins = [{"type": "ptp", "ipMasq": False, "ipam": ipam}, {"type": "portmap", "capabilities": {"portMappings": True}}]
+    ipam = {
+        "type": "host-local",
+        "ranges": [[{"subnet": pod_range}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": "/run/cni-ipam",
+    }
+    plugins = [
+        {"type": "ptp", "ipMasq": False, "ipam": ipam},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]
     return json.dumps({"cniVersion": "1.0.0", "name": "holdfast", "plugins": plugins}, indent=1)

@@ -76,9 +76,18 @@ def load(name: str, folder: Path = PROFILES) -> Profile:
     path = folder / f"{name}.toml"
     if not path.is_file():
         near = difflib.get_close_matches(name, names(), 1)
-        raise UsageError(f"unknown profile '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""), f"choose one of: {', '.join(names())}")
+        raise UsageError(
+            f"unknown profile '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"choose one of: {', '.join(names())}",
+        )
     table = tomllib.loads(path.read_text())
     return Profile(
-        name=name, kubernetes=table["kubernetes"], pod_cidr=table["pod_cidr"], service_cidr=table["service_cidr"],
-        node_ports=tuple(table["node_ports"]), nodes=tuple(NodeSpec(**n) for n in table["node"]), timers=Timers(**table["timers"]),
-        notes=tuple(Note(n["text"], tuple(n["touches"])) for n in table.get("note", [])))
+        name=name,
+        kubernetes=table["kubernetes"],
+        pod_cidr=table["pod_cidr"],
+        service_cidr=table["service_cidr"],
+        node_ports=tuple(table["node_ports"]),
+        nodes=tuple(NodeSpec(**n) for n in table["node"]),
+        timers=Timers(**table["timers"]),
+        notes=tuple(Note(n["text"], tuple(n["touches"])) for n in table.get("note", [])),
+    )

@@ -48,7 +48,9 @@ def fault(*needs: type) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[
         @functools.wraps(function)
         def factory(*args: P.args, **kwargs: P.kwargs) -> Fault:
             words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
-            return Fault(f"{function.__name__}({', '.join(words)})", needs, lambda cluster: function(cluster, *args, **kwargs))
+            return Fault(
+                f"{function.__name__}({', '.join(words)})", needs, lambda cluster: function(cluster, *args, **kwargs)
+            )
 
         return factory
 
@@ -85,7 +87,9 @@ class Faults:
         return cast(Arc, self.cluster.arc)
 
     @contextmanager
-    def __call__(self, wanted: Fault, *, recovery: str | float = "3m", then: Callable[[], object] | None = None) -> Iterator[None]:
+    def __call__(
+        self, wanted: Fault, *, recovery: str | float = "3m", then: Callable[[], object] | None = None
+    ) -> Iterator[None]:
         """Injects *wanted*, and heals it at the end of the block, whatever happened in it.
 
         Args:
@@ -94,7 +98,9 @@ class Faults:
         """
         missing = [need.__name__ for need in wanted.needs if not isinstance(self.cluster.driver, need)]
         if missing:
-            raise NotExercised(f"{wanted.text} needs {', '.join(missing)}, and the driver {self.cluster.driver.name} can't do that")
+            raise NotExercised(
+                f"{wanted.text} needs {', '.join(missing)}, and the driver {self.cluster.driver.name} can't do that"
+            )
         arc, number = self._arc, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()
@@ -156,8 +162,15 @@ class Faults:
             self.taint(f"{wanted.text} could not be undone: {_first_line(error)}")
         self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()
-        self._arc.write("fault-healed", fault=wanted.text, fault_id=number, ok=not why, undone=undone, sighting=why or "healed",
-                        witness=self._arc.witnessed[:])
+        self._arc.write(
+            "fault-healed",
+            fault=wanted.text,
+            fault_id=number,
+            ok=not why,
+            undone=undone,
+            sighting=why or "healed",
+            witness=self._arc.witnessed[:],
+        )
         return stop or (Unproven(f"{wanted.text} was not healed: {why}") if why else None)
 
     def _settle(self, wanted: Fault, limit_s: float) -> tuple[bool | None, float, str]:
@@ -169,14 +182,26 @@ class Faults:
             if wait.held is not True:
                 return wait.held, took, f"the cluster must converge within {limit_s:g}s {after}; last seen: {wait.last}"
             if took > limit_s:
-                return False, took, f"the cluster must converge within {limit_s:g}s {after}; a state that may last was first seen at {took:.1f}s"
+                return (
+                    False,
+                    took,
+                    f"the cluster must converge within {limit_s:g}s {after}; a state that may last was first seen at {took:.1f}s",
+                )
             if always(self.cluster, CONVERGED, STABLE_S).held is True:
                 return True, took, f"converged {took:.1f}s {after}"
 
     def _converge(self, wanted: Fault, number: int, recovery: str | float, *, quiet: bool) -> None:
         held, took, sighting = self._settle(wanted, seconds(recovery))
         self.cluster.calm_since = time.time()
-        self._arc.write("converged", fault=wanted.text, fault_id=number, ok=held, took_s=round(took, 1), budget=str(recovery), sighting=sighting)
+        self._arc.write(
+            "converged",
+            fault=wanted.text,
+            fault_id=number,
+            ok=held,
+            took_s=round(took, 1),
+            budget=str(recovery),
+            sighting=sighting,
+        )
         if held is not True:
             with suppress(Exception):
                 self.capture(f"{wanted.text} not converged")

@@ -25,7 +25,9 @@ def flux_down(cluster: Cluster) -> Iterator[None]:
     for name in CONTROLLERS:
         found = cluster.objects.get("Deployment", name, NAMESPACE)
         assert found, f"a steady cluster has the Deployment {name}"
-        cluster.undo.before("scale", kind="Deployment", name=name, namespace=NAMESPACE, replicas=found["spec"].get("replicas", 1))
+        cluster.undo.before(
+            "scale", kind="Deployment", name=name, namespace=NAMESPACE, replicas=found["spec"].get("replicas", 1)
+        )
         cluster.objects.scale("Deployment", name, NAMESPACE, 0)
     cluster.eventually(no_controller_pod(), within="90s")
     yield
@@ -51,12 +53,30 @@ TROUBLE = "holdfast-trouble"  # the name of what `flux_in_trouble` makes
 def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     """A Kustomization of the tree is suspended; another one, made for this, fails; and a source, made for this, can't be reached."""
     root, objects = cluster.start.root, cluster.objects
-    source = {"kind": cluster.start.source.kind, "name": cluster.start.source.name, "namespace": cluster.start.source.namespace}
+    source = {
+        "kind": cluster.start.source.kind,
+        "name": cluster.start.source.name,
+        "namespace": cluster.start.source.namespace,
+    }
     meta = {"name": TROUBLE, "namespace": root.namespace}
-    failing = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": meta,
-               "spec": {"interval": "1m", "retryInterval": "10s", "path": "./absent/folder", "prune": True, "sourceRef": source}}
-    unreachable = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": meta,
-                   "spec": {"interval": "1m", "url": "https://unreachable.invalid/tree.git", "ref": {"branch": "main"}}}
+    failing = {
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": meta,
+        "spec": {
+            "interval": "1m",
+            "retryInterval": "10s",
+            "path": "./absent/folder",
+            "prune": True,
+            "sourceRef": source,
+        },
+    }
+    unreachable = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": meta,
+        "spec": {"interval": "1m", "url": "https://unreachable.invalid/tree.git", "ref": {"branch": "main"}},
+    }
     for item in (failing, unreachable):
         cluster.undo.before("delete", kind=item["kind"], name=TROUBLE, namespace=root.namespace)
         objects.apply(item)

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
 from holdfast.objects import name_of, plain
-from holdfast.probes.longhorn import no_control_plane_pod, no_data_plane_pod, pods, storage_ready, volumes_fail, volumes_work, workloads
+from holdfast.probes.longhorn import (
+    no_control_plane_pod,
+    no_data_plane_pod,
+    pods,
+    storage_ready,
+    volumes_fail,
+    volumes_work,
+    workloads,
+)
 
 _NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks for it runs nowhere
 
@@ -21,14 +29,20 @@ def _hold(cluster: Cluster) -> None:
 
 def _stop_control_plane(cluster: Cluster) -> None:
     namespace = cluster.adaptations.storage.namespace
-    for item in sorted(workloads(cluster), key=lambda i: i["kind"] == "DaemonSet"):  # what deploys the others goes first
+    for item in sorted(
+        workloads(cluster), key=lambda i: i["kind"] == "DaemonSet"
+    ):  # what deploys the others goes first
         kind, name = item["kind"], item["metadata"]["name"]
         if kind == "DaemonSet":
-            there, away = ({"spec": {"template": {"spec": {"nodeSelector": {_NOWHERE: value}}}}} for value in (None, "true"))
+            there, away = (
+                {"spec": {"template": {"spec": {"nodeSelector": {_NOWHERE: value}}}}} for value in (None, "true")
+            )
             cluster.undo.before("patch", kind=kind, name=name, namespace=namespace, body=there)
             cluster.objects.patch(kind, name, namespace, away)
         else:
-            cluster.undo.before("scale", kind=kind, name=name, namespace=namespace, replicas=item["spec"].get("replicas", 1))
+            cluster.undo.before(
+                "scale", kind=kind, name=name, namespace=namespace, replicas=item["spec"].get("replicas", 1)
+            )
             cluster.objects.scale(kind, name, namespace, 0)
     for pod in pods(cluster, data_plane=False):  # or they go on working until their grace period is over
         cluster.objects.delete("Pod", pod, namespace, grace_s=0)
@@ -92,7 +106,9 @@ def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     place, start, names = cluster.adaptations.storage, cluster.start.root, _names(cluster)
 
     def hold() -> None:
-        cluster.undo.before("suspend", kind="Kustomization", name=place.kustomization, namespace=start.namespace, suspend=False)
+        cluster.undo.before(
+            "suspend", kind="Kustomization", name=place.kustomization, namespace=start.namespace, suspend=False
+        )
         cluster.objects.patch("Kustomization", place.kustomization, start.namespace, {"spec": {"suspend": True}})
         _hold(cluster)
 

@@ -19,8 +19,12 @@ def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of the long-term tier runs, Alertmanager included; its release is suspended, so that it stays away."""
     place, objects = cluster.adaptations.monitoring, cluster.objects
     for service in (place.longterm, place.alertmanager):
-        cluster.eventually(has_endpoint(service, place.namespace), within="60s")   # or the witness would hold without any fault
-    cluster.undo.before("suspend", kind="HelmRelease", name=place.longterm_release, namespace=place.namespace, suspend=False)
+        cluster.eventually(
+            has_endpoint(service, place.namespace), within="60s"
+        )  # or the witness would hold without any fault
+    cluster.undo.before(
+        "suspend", kind="HelmRelease", name=place.longterm_release, namespace=place.namespace, suspend=False
+    )
     objects.patch("HelmRelease", place.longterm_release, place.namespace, {"spec": {"suspend": True}})
     for kind in ("Prometheus", "Alertmanager", "Deployment"):
         for item in objects.list(kind, place.namespace):

@@ -15,16 +15,27 @@ from holdfast.places import cache_dir
 from holdfast.progress import step
 
 
-def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, what: str, log: Path) -> None:
+def run(
+    command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, what: str, log: Path
+) -> None:
     """Runs a build command with its output in *log*; raises UsageError with its last words where it fails."""
     with log.open("ab") as out:
-        done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                              check=False)
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            check=False,
+        )
     if done.returncode == 0:
         return
     words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
     if any("No space left" in line for line in words):
-        raise UsageError(f"{what}: the disk is full", "free some space (10 GB are needed), then run again: what is built is kept")
+        raise UsageError(
+            f"{what}: the disk is full", "free some space (10 GB are needed), then run again: what is built is kept"
+        )
     raise UsageError(f"{what} failed: {' / '.join(words)}", f"read {log}, then run again: what is built is kept")
 
 
@@ -48,7 +59,12 @@ def _modfile(module: Path, version: str) -> list[str]:
         derived.parent.mkdir(exist_ok=True)
         staging = (f"v0.{old[1].partition('.')[2]}", f"v0.{version.partition('.')[2]}")
         derived.write_text(pinned.replace(f"v{old[1]}", f"v{version}").replace(*staging))
-        run(["go", "mod", "tidy", f"-modfile={derived}"], cwd=module, what=f"pinning Kubernetes {version}", log=_log("pins"))
+        run(
+            ["go", "mod", "tidy", f"-modfile={derived}"],
+            cwd=module,
+            what=f"pinning Kubernetes {version}",
+            log=_log("pins"),
+        )
     return [f"-modfile={derived}"]
 
 
@@ -57,8 +73,12 @@ def _ldflags(name: str, version: str) -> str:
     if name == "kube":
         major, minor, _ = version.split(".")
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
-            flags += [f"-X {package}.gitVersion=v{version}", f"-X {package}.gitMajor={major}", f"-X {package}.gitMinor={minor}",
-                      f"-X {package}.gitTreeState=clean"]
+            flags += [
+                f"-X {package}.gitVersion=v{version}",
+                f"-X {package}.gitMajor={major}",
+                f"-X {package}.gitMinor={minor}",
+                f"-X {package}.gitTreeState=clean",
+            ]
     if name == "containerd":
         flags.append(f"-X github.com/containerd/containerd/v2/version.Version=v{version}")
     return " ".join(flags)
@@ -71,17 +91,36 @@ def binary(recipes: Recipes, name: str) -> Path:
     if target.exists():
         return target
     if not shutil.which("go"):
-        raise UsageError("the offline images need Go, and there is none", "install Go 1.26, or use a machine that reaches an image registry")
+        raise UsageError(
+            "the offline images need Go, and there is none",
+            "install Go 1.26, or use a machine that reaches an image registry",
+        )
     version = recipes.version(name)
     module = recipes.root / "images" / entry["module"]
     target.parent.mkdir(exist_ok=True)
     part = target.with_suffix(".part")
     with step(f"building {name} {version}".rstrip()):
-        command = ["go", "build", "-trimpath", "-buildvcs=false", *_modfile(module, version if name == "kube" else ""),
-                   "-ldflags", _ldflags(name, version), *(["-tags", entry["tags"]] if "tags" in entry else []), "-o", str(part), *entry["packages"]]
+        command = [
+            "go",
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            *_modfile(module, version if name == "kube" else ""),
+            "-ldflags",
+            _ldflags(name, version),
+            *(["-tags", entry["tags"]] if "tags" in entry else []),
+            "-o",
+            str(part),
+            *entry["packages"],
+        ]
         # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
-        run(command, cwd=module, env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}, what=f"building {name}",
-            log=_log(name))
+        run(
+            command,
+            cwd=module,
+            env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+            what=f"building {name}",
+            log=_log(name),
+        )
     part.replace(target)
     return target
 
@@ -95,7 +134,10 @@ def _debian_mirror() -> str:
             found = re.match(r"(?:URIs:|deb\s+(?:\[.*?\]\s+)?)\s*(\S+/debian/?)(\s|$)", line)
             if found and "security" not in found[1]:
                 return found[1]
-    raise UsageError("apt's sources name no Debian mirror", "set up apt for Debian 12, or use a machine that reaches an image registry")
+    raise UsageError(
+        "apt's sources name no Debian mirror",
+        "set up apt for Debian 12, or use a machine that reaches an image registry",
+    )
 
 
 def rootfs(recipes: Recipes, name: str) -> Path:
@@ -104,7 +146,10 @@ def rootfs(recipes: Recipes, name: str) -> Path:
     if target.exists():
         return target
     if os.geteuid() != 0:
-        raise UsageError("the offline images are made by debootstrap, which needs root", "run as root, or where an image registry answers")
+        raise UsageError(
+            "the offline images are made by debootstrap, which needs root",
+            "run as root, or where an image registry answers",
+        )
     if not shutil.which("debootstrap"):
         apt_install("debootstrap")
     target.parent.mkdir(exist_ok=True)
@@ -113,14 +158,30 @@ def rootfs(recipes: Recipes, name: str) -> Path:
     log = _log(f"rootfs-{name}")
     with step(f"making the Debian root file system of the {name} images"):
         packages = ",".join(recipes.table["rootfs"][name])
-        run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), _debian_mirror()],
-            what=f"debootstrap of {name}", log=log)
+        run(
+            ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), _debian_mirror()],
+            what=f"debootstrap of {name}",
+            log=log,
+        )
         # Its apt is never used, and its sources would carry this machine's mirror into an image.
         shutil.rmtree(folder / "etc/apt/sources.list.d", ignore_errors=True)
         (folder / "etc/apt/sources.list").write_text("")
         excludes = [f"--exclude=./{path}/*" for path in LEFT_OUT]
-        run(["tar", "-C", str(folder), "--one-file-system", "--exclude=./dev/*", *excludes, "-cf", str(target.with_suffix(".part")), "."],
-            what=f"packing {name}", log=log)
+        run(
+            [
+                "tar",
+                "-C",
+                str(folder),
+                "--one-file-system",
+                "--exclude=./dev/*",
+                *excludes,
+                "-cf",
+                str(target.with_suffix(".part")),
+                ".",
+            ],
+            what=f"packing {name}",
+            log=log,
+        )
     target.with_suffix(".part").replace(target)
     shutil.rmtree(folder)
     return target

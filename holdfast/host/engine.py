@@ -27,7 +27,9 @@ def client(timeout_s: int = 120) -> docker.DockerClient:
         engine = docker.from_env(timeout=timeout_s)
         engine.ping()
     except DockerException as error:
-        raise UsageError(f"the container engine doesn't answer ({_first_line(error)})", "start it, or run: make verify") from None
+        raise UsageError(
+            f"the container engine doesn't answer ({_first_line(error)})", "start it, or run: make verify"
+        ) from None
     return engine
 
 
@@ -79,15 +81,23 @@ def _may_install() -> bool:
 def _install() -> None:
     serving = kubernetes_runs_here()
     if serving:
-        raise UsageError(f"this machine runs {serving}; holdfast installs nothing on a machine that serves a cluster",
-                         "run holdfast on another machine")
+        raise UsageError(
+            f"this machine runs {serving}; holdfast installs nothing on a machine that serves a cluster",
+            "run holdfast on another machine",
+        )
     if os.geteuid() != 0:
-        raise UsageError("no container engine answers, and only root can install one",
-                         "run as root, or start an engine that you may use (DOCKER_HOST is honoured)")
+        raise UsageError(
+            "no container engine answers, and only root can install one",
+            "run as root, or start an engine that you may use (DOCKER_HOST is honoured)",
+        )
     if not shutil.which("apt-get"):
-        raise UsageError("no container engine answers, and holdfast can install one on Debian only", "install Docker, then run again")
+        raise UsageError(
+            "no container engine answers, and holdfast can install one on Debian only", "install Docker, then run again"
+        )
     if not _may_install():
-        raise UsageError("no container engine answers", "set HOLDFAST_INSTALL_ENGINE=1 to have Debian's docker.io installed")
+        raise UsageError(
+            "no container engine answers", "set HOLDFAST_INSTALL_ENGINE=1 to have Debian's docker.io installed"
+        )
     apt_install("docker.io", "iptables")
 
 
@@ -95,12 +105,17 @@ def apt_install(*packages: str) -> None:
     """Installs Debian packages by the machine's own apt settings; raises UsageError with apt's last words."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {' '.join(packages)}"):
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]):
+        for command in (
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        ):
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 words = (done.stderr or done.stdout).strip().splitlines()
-                raise UsageError(f"{' '.join(command[:2])} failed: {words[-1] if words else done.returncode}",
-                                 "mend apt, then run again")
+                raise UsageError(
+                    f"{' '.join(command[:2])} failed: {words[-1] if words else done.returncode}",
+                    "mend apt, then run again",
+                )
 
 
 def _start() -> None:
@@ -123,7 +138,9 @@ def _start() -> None:
         while not answers():
             if process.poll() is not None or time.monotonic() > limit:
                 words = log.read_text(errors="replace").strip().splitlines()
-                raise UsageError(f"dockerd doesn't start: {words[-1] if words else 'no word in its log'}", f"read {log}")
+                raise UsageError(
+                    f"dockerd doesn't start: {words[-1] if words else 'no word in its log'}", f"read {log}"
+                )
             time.sleep(0.2)
 
 
@@ -132,7 +149,9 @@ def ensure() -> None:
     if answers():
         return
     if os.environ.get("DOCKER_HOST"):
-        raise UsageError(f"the engine at DOCKER_HOST={os.environ['DOCKER_HOST']} doesn't answer", "start it, or unset DOCKER_HOST")
+        raise UsageError(
+            f"the engine at DOCKER_HOST={os.environ['DOCKER_HOST']} doesn't answer", "start it, or unset DOCKER_HOST"
+        )
     if not shutil.which("dockerd"):
         _install()
     if os.geteuid() != 0:

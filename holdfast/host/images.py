@@ -38,8 +38,10 @@ def _docker_build(client: DockerClient, context: Path, tag: str, arguments: dict
         client.images.build(path=str(context), tag=tag, rm=True, forcerm=True, buildargs=arguments, network_mode="none")
     except (BuildError, APIError) as error:
         full = "no space left" in str(error).lower()
-        raise UsageError(f"building the image {tag} failed: {error}",
-                         "free some space (10 GB are needed), then run again" if full else "mend the recipe, then run again") from None
+        raise UsageError(
+            f"building the image {tag} failed: {error}",
+            "free some space (10 GB are needed), then run again" if full else "mend the recipe, then run again",
+        ) from None
 
 
 def _link(source: Path, target: Path) -> None:
@@ -51,10 +53,31 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _install_python(lock: Path, target: Path) -> None:
-    command = ["python3", "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "--only-binary=:all:", "--python-version", "3.11",
-               "--implementation", "cp", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64", "--target", str(target),
-               "-r", str(lock)]
-    builds.run(command, what="installing the Python packages of the stand-ins", log=cache_dir() / "log" / "build-python.log")
+    command = [
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        "3.11",
+        "--implementation",
+        "cp",
+        "--platform",
+        "manylinux2014_x86_64",
+        "--platform",
+        "manylinux_2_28_x86_64",
+        "--target",
+        str(target),
+        "-r",
+        str(lock),
+    ]
+    builds.run(
+        command, what="installing the Python packages of the stand-ins", log=cache_dir() / "log" / "build-python.log"
+    )
 
 
 @contextlib.contextmanager
@@ -62,8 +85,13 @@ def _context(recipes: Recipes, recipe: Recipe) -> Iterator[Path]:
     """The build context of one image: its recipe folder and what the recipe names besides."""
     with tempfile.TemporaryDirectory(dir=cache_dir()) as name:
         context = Path(name)
-        shutil.copytree(recipes.root / recipe.recipe, context, dirs_exist_ok=True, symlinks=True,
-                        ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            recipes.root / recipe.recipe,
+            context,
+            dirs_exist_ok=True,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         for binary in recipe.binaries:
             _link(builds.binary(recipes, binary), context / binary)
         if recipe.rootfs:
@@ -93,8 +121,12 @@ def system_names(recipes: Recipes) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         kubeadm = Path(folder) / "kubeadm"
         kubeadm.symlink_to(kube)
-        words = subprocess.run([str(kubeadm), "config", "images", "list", f"--kubernetes-version=v{recipes.kubernetes}"],
-                               capture_output=True, text=True, check=True).stdout.split()
+        words = subprocess.run(
+            [str(kubeadm), "config", "images", "list", f"--kubernetes-version=v{recipes.kubernetes}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
     by_part = {part: name for name, recipe in recipes.images.items() for part in recipe.system}
     return {full: by_part[full.rpartition("/")[2].partition(":")[0]] for full in words}
 
@@ -125,14 +157,23 @@ def _preload(client: DockerClient, base: str, images: dict[str, str], tag: str) 
 
     containerd's overlay snapshots can't lie on an overlay file system, so its folder is a volume meanwhile, and becomes a layer after.
     """
-    with step(f"putting {len(images)} images into the node image"), tempfile.TemporaryDirectory(dir=cache_dir()) as name:
+    with (
+        step(f"putting {len(images)} images into the node image"),
+        tempfile.TemporaryDirectory(dir=cache_dir()) as name,
+    ):
         folder = Path(name)
         for full, local in images.items():
             client.images.get(local).tag(full)
         store = folder / "store"
         store.mkdir()
-        container = client.containers.run(base, entrypoint=["/usr/local/bin/containerd"], detach=True, privileged=True, network_mode="none",
-                                          volumes={str(store): {"bind": "/var/lib/containerd", "mode": "rw"}})
+        container = client.containers.run(
+            base,
+            entrypoint=["/usr/local/bin/containerd"],
+            detach=True,
+            privileged=True,
+            network_mode="none",
+            volumes={str(store): {"bind": "/var/lib/containerd", "mode": "rw"}},
+        )
         try:
             _wait_for_containerd(container)
             send(list(images), str(container.id), "--local", "--discard-unpacked-layers")
@@ -149,8 +190,13 @@ def _preload(client: DockerClient, base: str, images: dict[str, str], tag: str) 
 def send(tags: list[str], container: str, *options: str) -> None:
     """Sends images of the engine into the containerd of a running node container."""
     saved = subprocess.Popen(["docker", "save", *tags], stdout=subprocess.PIPE)
-    done = subprocess.run(["docker", "exec", "-i", container, "ctr", "-n", "k8s.io", "images", "import", *options, "-"], stdin=saved.stdout,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", "exec", "-i", container, "ctr", "-n", "k8s.io", "images", "import", *options, "-"],
+        stdin=saved.stdout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert saved.stdout
     saved.stdout.close()  # or a reader that ended early leaves the writer waiting for ever
     if saved.wait() or done.returncode:
@@ -168,7 +214,10 @@ def _wait_for_containerd(container: object) -> None:
 def _check_space() -> None:
     free = shutil.disk_usage(cache_dir()).free
     if free < _NEEDED_BYTES:
-        raise UsageError(f"building the offline images needs 10 GB of disk, and {free / 1e9:.1f} GB are free", "free some space, then run again")
+        raise UsageError(
+            f"building the offline images needs 10 GB of disk, and {free / 1e9:.1f} GB are free",
+            "free some space, then run again",
+        )
 
 
 def ready(recipes: Recipes) -> bool:

@@ -7,8 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_BACKING = "/run/engines/pvc-"   # where the storage stand-in's instance managers show a volume; no other program uses that path
-_LOOP_CLR_FD = 0x4C01            # loop(4)
+_BACKING = (
+    "/run/engines/pvc-"  # where the storage stand-in's instance managers show a volume; no other program uses that path
+)
+_LOOP_CLR_FD = 0x4C01  # loop(4)
 
 
 def left_over(block: Path = Path("/sys/block")) -> list[str]:

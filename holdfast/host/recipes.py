@@ -15,8 +15,17 @@ from holdfast.places import CHECKOUT
 CLUSTERS = CHECKOUT / "clusters"
 
 # Nothing at run time reads these; without them an image is half as large.
-LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/share/javascript",
-            "var/cache/apt", "var/cache/debconf", "var/lib/apt/lists")
+LEFT_OUT = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/javascript",
+    "var/cache/apt",
+    "var/cache/debconf",
+    "var/lib/apt/lists",
+)
 NODE_BINARIES = ("kube", "containerd", "ctr", "containerd-shim-runc-v2", "ptp", "host-local", "loopback", "portmap")
 
 
@@ -74,8 +83,10 @@ class Recipes:
         known: list[str] = self.table["versions"]["kubernetes"]
         wanted = self.kubernetes_wanted or known[0]
         if wanted not in known:
-            raise UsageError(f"no recipe for Kubernetes {wanted}; images.toml has {', '.join(known)}",
-                             "add it to [versions] kubernetes in clusters/images/images.toml")
+            raise UsageError(
+                f"no recipe for Kubernetes {wanted}; images.toml has {', '.join(known)}",
+                "add it to [versions] kubernetes in clusters/images/images.toml",
+            )
         return wanted
 
     @cached_property
@@ -83,7 +94,9 @@ class Recipes:
         """Recipes by name, in the order of the file (a recipe stands after the one it starts from)."""
         made = {}
         for name, entry in self.table["image"].items():
-            values: dict[str, Any] = {("source" if key == "from" else key): tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+            values: dict[str, Any] = {
+                ("source" if key == "from" else key): tuple(v) if isinstance(v, list) else v for key, v in entry.items()
+            }
             made[name] = Recipe(name=name, **values)
         return made
 
@@ -119,8 +132,13 @@ class Recipes:
 
     def hash_node(self) -> str:
         """The content hash of the node image with every image in it."""
-        return hash_of("node-1", self.root / "images" / "node", self.hash_rootfs("node"), *(self.hash_binary(b) for b in NODE_BINARIES),
-                       *(self.hash_image(i) for i in self.in_node()))
+        return hash_of(
+            "node-1",
+            self.root / "images" / "node",
+            self.hash_rootfs("node"),
+            *(self.hash_binary(b) for b in NODE_BINARIES),
+            *(self.hash_image(i) for i in self.in_node()),
+        )
 
     def in_node(self) -> list[str]:
         """The images that a node brings along: all but the one that runs beside the cluster, and the base of the others."""

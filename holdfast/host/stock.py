@@ -109,11 +109,19 @@ def trust_mirror(client: DockerClient, network: str, nodes: list[Any], write: An
     host, _, port = mirror().partition(":")
     address = f"http://{mirror()}"
     if host in ("127.0.0.1", "localhost"):
-        published = [c for c in client.containers.list() if any(p.get("HostPort") == port for ports in c.ports.values() if ports for p in ports)]
+        published = [
+            c
+            for c in client.containers.list()
+            if any(p.get("HostPort") == port for ports in c.ports.values() if ports for p in ports)
+        ]
         if not published:
-            raise UsageError(f"no container publishes {mirror()}; the nodes can't reach a registry that runs on loopback outside of one",
-                             "run the registry in a container, or name one by an address that the nodes reach")
-        inner = next(inner for inner, ports in published[0].ports.items() for p in ports or [] if p.get("HostPort") == port)
+            raise UsageError(
+                f"no container publishes {mirror()}; the nodes can't reach a registry that runs on loopback outside of one",
+                "run the registry in a container, or name one by an address that the nodes reach",
+            )
+        inner = next(
+            inner for inner, ports in published[0].ports.items() for p in ports or [] if p.get("HostPort") == port
+        )
         try:
             client.networks.get(network).connect(published[0], aliases=[_ALIAS])
         except APIError as error:

@@ -32,7 +32,8 @@ from holdfast.waiting import CannotLook, patiently
 DRIVERS = {"kind": Kind}
 # What stands in for something else on a lane without an image registry, with the words for the report.
 OFFLINE_STAND_INS = {
-    "source-controller": "source-controller is a stand-in of holdfast's own", "helm-controller": "helm-controller is a stand-in of holdfast's own",
+    "source-controller": "source-controller is a stand-in of holdfast's own",
+    "helm-controller": "helm-controller is a stand-in of holdfast's own",
     "notification-controller": "notification-controller is a stand-in that stores events and sends none",
     "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
     "longhorn": "Longhorn is a stand-in: real CSI volumes that can really fail, one copy of the blocks on one node, nothing is replicated",
@@ -42,8 +43,14 @@ OFFLINE_STAND_INS = {
 }
 _KIND_NOTES = (
     Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",)),
-    Note("behind a dead node's published port the engine refuses at once, where a real dead host would swallow packets", ("nodes",)),
-    Note("a killed node keeps the host's page cache: writes that were never synced survive it, unlike in a power cut", ("storage",)),
+    Note(
+        "behind a dead node's published port the engine refuses at once, where a real dead host would swallow packets",
+        ("nodes",),
+    ),
+    Note(
+        "a killed node keeps the host's page cache: writes that were never synced survive it, unlike in a power cut",
+        ("storage",),
+    ),
 )
 
 
@@ -53,7 +60,10 @@ def parse(name: str) -> tuple[str, str]:
     if driver not in DRIVERS or not profile:
         known = [f"{d}/{p}" for d in DRIVERS for p in profiles.names()]
         near = difflib.get_close_matches(name, known, 1, cutoff=0.4)
-        raise UsageError(f"unknown lane '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""), f"lanes are: {', '.join(known)}")
+        raise UsageError(
+            f"unknown lane '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"lanes are: {', '.join(known)}",
+        )
     return driver, profile
 
 
@@ -103,8 +113,10 @@ class Lane:
         reachable = documents.reachable(self.documents, self.start)
         missing = adapting.lacking(reachable, self.adaptations, self.start)
         if missing:
-            raise UsageError("the tree needs what nobody gave:\n    " + "\n    ".join(missing),
-                             "name it in .holdfast.toml: [[secret]] for Secrets to make up, [git] aliases for hosts; README, 'Your own tree'")
+            raise UsageError(
+                "the tree needs what nobody gave:\n    " + "\n    ".join(missing),
+                "name it in .holdfast.toml: [[secret]] for Secrets to make up, [git] aliases for hosts; README, 'Your own tree'",
+            )
         for said in self.checkout.said:
             console.print(f"  note: {said}", style="yellow")
 
@@ -112,7 +124,9 @@ class Lane:
         """The tree's own claims file, which lies in the tree."""
         path = (self.tree / self.adaptations.claims).resolve()
         if not path.is_relative_to(self.tree):
-            raise UsageError(f"the claims file {self.adaptations.claims} lies outside of the tree", "put it into the tree")
+            raise UsageError(
+                f"the claims file {self.adaptations.claims} lies outside of the tree", "put it into the tree"
+            )
         return path
 
     # -- up and down ---------------------------------------------------------------------------------------------------
@@ -126,7 +140,11 @@ class Lane:
         """The fidelity notes of this lane with this tree."""
         found = [*self.profile.notes, *(_KIND_NOTES if self.driver_name == "kind" else ())]
         found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items() if subject in self.stand_ins]
-        found += [Note(f"the image {image} is Debian's nginx", ("apps", "workloads")) for image in self.adaptations.images if self.offline]
+        found += [
+            Note(f"the image {image} is Debian's nginx", ("apps", "workloads"))
+            for image in self.adaptations.images
+            if self.offline
+        ]
         return found + [Note(text, ("adaptations",)) for text in self.adaptations.notes()]
 
     @property
@@ -147,7 +165,9 @@ class Lane:
 
     def _git(self) -> GitServer:
         url = self.start.url
-        return GitServer(self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.adaptations.aliases)
+        return GitServer(
+            self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.adaptations.aliases
+        )
 
     def up(self, run: str, undo: Path, without: str = "") -> Cluster:
         """Makes the cluster and puts the tree on it. Interrupted at any point, the next start knows what to remove.
@@ -156,8 +176,15 @@ class Lane:
             without: a stand-in whose image the nodes don't get, so that it fails from the first second (a lane with offline images only).
         """
         self.down(quiet=True)
-        state = LaneState(run=run, cluster=self.driver.cluster, nonce=secrets.token_hex(8), tree=str(self.tree), commit=self.checkout.commit,
-                          fidelity=self._fidelity(), undo=[str(undo)])
+        state = LaneState(
+            run=run,
+            cluster=self.driver.cluster,
+            nonce=secrets.token_hex(8),
+            tree=str(self.tree),
+            commit=self.checkout.commit,
+            fidelity=self._fidelity(),
+            undo=[str(undo)],
+        )
         UndoFile(undo).give_up()  # of a cluster that is gone now
         state.write(self.state_file)
         self.driver.up()
@@ -220,8 +247,17 @@ class Lane:
         """The running cluster as a test holds it."""
         state = self.state()
         assert state, "up() or reuse() came first"
-        return Cluster(self.driver, Objects(self.driver.kubeconfig), self.profile, self.start, self.adaptations, self.folder, state.nonce,
-                       UndoFile(undo), self.stand_ins)
+        return Cluster(
+            self.driver,
+            Objects(self.driver.kubeconfig),
+            self.profile,
+            self.start,
+            self.adaptations,
+            self.folder,
+            state.nonce,
+            UndoFile(undo),
+            self.stand_ins,
+        )
 
     def git(self) -> GitServer:
         """The running lane's Git server."""
@@ -241,17 +277,29 @@ class Lane:
     def _kept(self) -> LaneState:
         state = self.state()
         if not state or state.stage != "ready" or not self.driver.exists():
-            raise UsageError(f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}")
+            raise UsageError(
+                f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}"
+            )
         if Path(state.tree) != self.tree:
-            raise UsageError(f"the kept cluster of {self.name} runs another tree ({state.tree})", f"run: holdfast down --lane {self.name}")
+            raise UsageError(
+                f"the kept cluster of {self.name} runs another tree ({state.tree})",
+                f"run: holdfast down --lane {self.name}",
+            )
         if state.fidelity != self._fidelity():
-            raise UsageError(f"the kept cluster of {self.name} was made with other images, versions or adaptations than those of now",
-                             f"run: holdfast down --lane {self.name}")
+            raise UsageError(
+                f"the kept cluster of {self.name} was made with other images, versions or adaptations than those of now",
+                f"run: holdfast down --lane {self.name}",
+            )
         return state
 
     def _fidelity(self) -> list[str]:
         """What a cluster is made with, as far as verdicts depend on it."""
-        return [f"kubernetes {self.profile.kubernetes}", f"offline {self.offline}", *sorted(self.stand_ins), *(n.text for n in self.notes())]
+        return [
+            f"kubernetes {self.profile.kubernetes}",
+            f"offline {self.offline}",
+            *sorted(self.stand_ins),
+            *(n.text for n in self.notes()),
+        ]
 
     def reuse(self, run: str, undo: Path) -> Cluster:
         """Takes over the kept cluster, healed, with the tree's commit of now."""
@@ -269,7 +317,10 @@ class Lane:
 
     def _same(self, objects: Objects, uid: str) -> None:
         if self._uid(objects) != uid:
-            raise UsageError("the cluster behind the lane's kubeconfig is another one than the lane made", f"run: holdfast down --lane {self.name}")
+            raise UsageError(
+                "the cluster behind the lane's kubeconfig is another one than the lane made",
+                f"run: holdfast down --lane {self.name}",
+            )
 
     def heal(self) -> int:
         """Replays what dead runs left in this lane's undo files, and lets their samplers rest; returns how many steps."""
@@ -305,8 +356,13 @@ class Lane:
     def down(self, *, quiet: bool = False) -> bool:
         """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
         state, client = self.state(), self.driver.docker
-        mine = [c for c in client.containers.list(all=True, filters={"name": f"^/{self.driver.cluster}-"}, ignore_removed=True)
-                if c.labels.get("holdfast") == self.driver.network]
+        mine = [
+            c
+            for c in client.containers.list(
+                all=True, filters={"name": f"^/{self.driver.cluster}-"}, ignore_removed=True
+            )
+            if c.labels.get("holdfast") == self.driver.network
+        ]
         if not (state or mine or self.driver.exists()):
             return False
         if not quiet or mine or self.driver.exists():
@@ -315,7 +371,10 @@ class Lane:
             container.remove(force=True, v=True)
         self.driver.down()
         if left := loops.release():
-            console.print(f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(left)}", style="yellow")
+            console.print(
+                f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(left)}",
+                style="yellow",
+            )
         shutil.rmtree(self.folder / "git", ignore_errors=True)
         for path in self.folder.glob("*.discovery"):
             path.unlink()
@@ -331,7 +390,11 @@ class Lane:
             return
         if not state.run and state.stage == "ready":
             return
-        console.print(f"  found what {state.run or 'an earlier run'} left on {self.name} ({state.stage})", style="yellow", markup=False)
+        console.print(
+            f"  found what {state.run or 'an earlier run'} left on {self.name} ({state.stage})",
+            style="yellow",
+            markup=False,
+        )
         readable = all(Path(p).parent.exists() for p in state.undo)  # without the undo file nobody knows what is broken
         if state.kept and state.stage == "ready" and readable:
             try:
@@ -339,7 +402,9 @@ class Lane:
                 self.keep()
                 return
             except Exception as error:
-                console.print(f"  it can't be healed ({type(error).__name__}: {str(error)[:200]})", style="yellow", markup=False)
+                console.print(
+                    f"  it can't be healed ({type(error).__name__}: {str(error)[:200]})", style="yellow", markup=False
+                )
         self.down()
 
 

@@ -28,8 +28,10 @@ class LaneLock:
             self._socket.bind(self._name)
         except OSError:
             self._socket.close()
-            raise UsageError(f"another run holds this machine's lane: {self._holder()}",
-                             "wait for it, or end that process; what it leaves is healed by the next run") from None
+            raise UsageError(
+                f"another run holds this machine's lane: {self._holder()}",
+                "wait for it, or end that process; what it leaves is healed by the next run",
+            ) from None
         self.path.write_text(json.dumps({"owner": self.owner, "pid": os.getpid()}))
         return self
 
@@ -40,5 +42,7 @@ class LaneLock:
         except (OSError, ValueError, KeyError):
             return "another user's"
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._socket.close()

@@ -29,14 +29,19 @@ def hit(cluster: Cluster, but: frozenset[str], file: str = "") -> dict[str, froz
     items = [p for p in cluster.objects.list("Pod") if p["metadata"]["uid"] in bad]
     items += [i for kind in KINDS for i in cluster.objects.list(kind) if lacks(i)]
     owners = [_line(cluster, item) for item in items if item["metadata"]["namespace"] not in but]
-    return {name_of(line[-1]): frozenset(n for item in line for n in (name_of(item), _release(item)) if n) for line in owners}
+    return {
+        name_of(line[-1]): frozenset(n for item in line for n in (name_of(item), _release(item)) if n)
+        for line in owners
+    }
 
 
 def _line(cluster: Cluster, item: Object) -> list[Object]:
     """An object, its owner, that one's owner, and so on."""
     line = [item]
     while owners := line[-1]["metadata"].get("ownerReferences"):
-        found = cluster.objects.get(owners[0]["kind"], owners[0]["name"], item["metadata"]["namespace"], version=owners[0]["apiVersion"])
+        found = cluster.objects.get(
+            owners[0]["kind"], owners[0]["name"], item["metadata"]["namespace"], version=owners[0]["apiVersion"]
+        )
         if not found:
             break
         line.append(found)

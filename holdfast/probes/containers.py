@@ -10,10 +10,16 @@ def containers_on(cluster: Cluster, node: str, but: frozenset[str] = frozenset()
     """What runs on a node by the API, but in some namespaces: id of the container at the runtime -> namespace/pod."""
     found = {}
     for pod in cluster.objects.list("Pod"):
-        if pod["spec"].get("nodeName") == node and not pod["metadata"].get("deletionTimestamp") and pod["metadata"]["namespace"] not in but:
+        if (
+            pod["spec"].get("nodeName") == node
+            and not pod["metadata"].get("deletionTimestamp")
+            and pod["metadata"]["namespace"] not in but
+        ):
             for status in (pod.get("status") or {}).get("containerStatuses") or []:
                 if "running" in status["state"]:
-                    found[status["containerID"].rpartition("/")[2]] = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+                    found[status["containerID"].rpartition("/")[2]] = (
+                        f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+                    )
     return found
 
 

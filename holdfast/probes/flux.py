@@ -15,7 +15,9 @@ MARKER = "holdfast-marker"
 def _ready(item: Object) -> str:
     """Why an object of Flux's isn't ready, or an empty string."""
     found = condition(item, "Ready")
-    if found.get("status") == "True" and (item["status"].get("observedGeneration") in (None, item["metadata"]["generation"])):
+    if found.get("status") == "True" and (
+        item["status"].get("observedGeneration") in (None, item["metadata"]["generation"])
+    ):
         return ""
     return f"{name_of(item)} is not ready: {str(found.get('message') or 'no status yet')[:160]}"
 
@@ -97,7 +99,11 @@ def controllers_ready(cluster: Cluster, *names: str) -> Sighting:
 @probe
 def no_controller_pod(cluster: Cluster) -> Sighting:
     """No pod of any controller exists any more, seen at the pods and not at what was scaled."""
-    left = [p["metadata"]["name"] for name in CONTROLLERS for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")]
+    left = [
+        p["metadata"]["name"]
+        for name in CONTROLLERS
+        for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")
+    ]
     return f"still there: {', '.join(left)}" if left else HOLDS
 
 
@@ -109,7 +115,11 @@ def uids(cluster: Cluster, name: str) -> frozenset[str]:
 @probe
 def pod_gone(cluster: Cluster, name: str, old: frozenset[str]) -> Sighting:
     """None of the *old* pods (UIDs) of a controller exists any more."""
-    left = [p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}") if p["metadata"]["uid"] in old]
+    left = [
+        p["metadata"]["name"]
+        for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")
+        if p["metadata"]["uid"] in old
+    ]
     return f"still there: {', '.join(left)}" if left else HOLDS
 
 
@@ -155,8 +165,11 @@ def suspended(cluster: Cluster, name: str, namespace: str) -> Sighting:
 
 def inventory(cluster: Cluster) -> frozenset[str]:
     """Every object that Flux's Kustomizations say they own."""
-    return frozenset(f"{item['metadata']['name']}:{entry['id']}" for item in cluster.objects.list("Kustomization")
-                     for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or [])
+    return frozenset(
+        f"{item['metadata']['name']}:{entry['id']}"
+        for item in cluster.objects.list("Kustomization")
+        for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or []
+    )
 
 
 def _parts(entry: str) -> tuple[str, str, str, str]:

@@ -18,7 +18,10 @@ from holdfast.waiting import HOLDS, Sighting, probe
 def _served(address: str, port: int, host: str) -> bytes:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is compared with the Ingress's own instead
-    with socket.create_connection((address, port), timeout=3) as raw, context.wrap_socket(raw, server_hostname=host) as wrapped:
+    with (
+        socket.create_connection((address, port), timeout=3) as raw,
+        context.wrap_socket(raw, server_hostname=host) as wrapped,
+    ):
         return wrapped.getpeercert(binary_form=True) or b""
 
 
@@ -37,7 +40,9 @@ def serves_certificate(cluster: Cluster, node: str, host: str, pem: str) -> Sigh
 
 def _get(cluster: Cluster, node: str, host: str) -> tuple[int, str]:
     """(status, nonce) of a plain HTTP request through a node."""
-    with socket.create_connection((cluster.node(node).loopback, cluster.profile.node_ports[0]), timeout=3) as connection:
+    with socket.create_connection(
+        (cluster.node(node).loopback, cluster.profile.node_ports[0]), timeout=3
+    ) as connection:
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         connection.settimeout(3)
         data = b""

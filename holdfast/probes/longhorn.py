@@ -9,7 +9,7 @@ from holdfast.objects import Object, condition, name_of
 from holdfast.probes.workloads import lacks, said_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
-DATA_PLANE = "longhorn.io/component=instance-manager"   # Longhorn's own label for the pods that serve blocks
+DATA_PLANE = "longhorn.io/component=instance-manager"  # Longhorn's own label for the pods that serve blocks
 KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 # A flushed write beside the app's own files, taken away again; the words of what went wrong, or nothing.
 _FILE = ".holdfast-look"
@@ -18,7 +18,11 @@ _WRITE = "f='{path}/{file}'; timeout 5 sh -c \"echo look > '$f' && sync '$f' && 
 
 def workloads(cluster: Cluster, namespace: str = "") -> list[Object]:
     """The workloads of the storage system's namespace (or of another one)."""
-    return [item for kind in KINDS for item in cluster.objects.list(kind, namespace or cluster.adaptations.storage.namespace)]
+    return [
+        item
+        for kind in KINDS
+        for item in cluster.objects.list(kind, namespace or cluster.adaptations.storage.namespace)
+    ]
 
 
 def pods(cluster: Cluster, *, data_plane: bool) -> list[str]:
@@ -27,7 +31,9 @@ def pods(cluster: Cluster, *, data_plane: bool) -> list[str]:
     serving = {p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace, labels=DATA_PLANE)}
     if data_plane:
         return sorted(serving)
-    return sorted(p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace) if p["metadata"]["name"] not in serving)
+    return sorted(
+        p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace) if p["metadata"]["name"] not in serving
+    )
 
 
 @probe
@@ -74,7 +80,11 @@ class Mount:
 def mounts(cluster: Cluster) -> list[Mount]:
     """What kubelet has mounted into pods, read on the nodes themselves."""
     driver = cluster.adaptations.storage.driver
-    own = {v["metadata"]["name"] for v in cluster.objects.list("PersistentVolume") if (v["spec"].get("csi") or {}).get("driver") == driver}
+    own = {
+        v["metadata"]["name"]
+        for v in cluster.objects.list("PersistentVolume")
+        if (v["spec"].get("csi") or {}).get("driver") == driver
+    }
     found = []
     for node in cluster.nodes():
         for line in cluster.host(node.name).check_output("cat /proc/mounts").splitlines():
@@ -123,7 +133,11 @@ def claim_says(cluster: Cluster, name: str, namespace: str, word: str) -> Sighti
     said = said_of(cluster, "PersistentVolumeClaim", name, namespace)
     if not found or (found.get("status") or {}).get("phase") == "Bound":
         return f"{namespace}/{name} is {'bound' if found else 'not there'}"
-    return HOLDS if any(word in one for one in said) else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+    return (
+        HOLDS
+        if any(word in one for one in said)
+        else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+    )
 
 
 @probe
@@ -134,14 +148,22 @@ def is_on_volume(cluster: Cluster, pod: str, namespace: str, file: str, text: st
     if not mount:
         return f"{namespace}/{pod} has no volume mounted"
     read = cluster.host(mount.node).run(f"cat '{mount.path}/{file}'")
-    return HOLDS if read.stdout.strip() == text else f"{file} on the volume of {pod} says '{(read.stdout or read.stderr).strip()[:80]}'"
+    return (
+        HOLDS
+        if read.stdout.strip() == text
+        else f"{file} on the volume of {pod} says '{(read.stdout or read.stderr).strip()[:80]}'"
+    )
 
 
 @probe
 def storage_never_ready(cluster: Cluster) -> Sighting:
     """The storage system's workloads are there, and no container of them has ever started."""
     namespace = cluster.adaptations.storage.namespace
-    found = [s for p in cluster.objects.list("Pod", namespace) for s in (p.get("status") or {}).get("containerStatuses") or []]
+    found = [
+        s
+        for p in cluster.objects.list("Pod", namespace)
+        for s in (p.get("status") or {}).get("containerStatuses") or []
+    ]
     started = [s["name"] for s in found if s.get("started") or s.get("lastState")]
     if not found:
         return f"there is no container in {namespace} yet"
@@ -159,5 +181,9 @@ def claim_bound(cluster: Cluster, name: str, namespace: str) -> Sighting:
 def blocks_on(cluster: Cluster, claim: str, namespace: str) -> str:
     """The node that keeps the blocks of a claim's volume, as the stand-in says; empty where nobody says so."""
     found = cluster.objects.get("PersistentVolumeClaim", claim, namespace)
-    volume = cluster.objects.get("Volume", found["spec"].get("volumeName", ""), cluster.adaptations.storage.namespace) if found else None
+    volume = (
+        cluster.objects.get("Volume", found["spec"].get("volumeName", ""), cluster.adaptations.storage.namespace)
+        if found
+        else None
+    )
     return str((volume["metadata"].get("annotations") or {}).get("stand-in.holdfast/blocks-on", "")) if volume else ""

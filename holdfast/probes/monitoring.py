@@ -42,7 +42,10 @@ def _json(answer: tuple[int, bytes], who: str) -> Any:
 
 
 def _samples(found: Any) -> list[Sample]:
-    return [Sample(r["metric"], tuple((float(t), float(v)) for t, v in (r.get("values") or [r["value"]]))) for r in found["data"]["result"]]
+    return [
+        Sample(r["metric"], tuple((float(t), float(v)) for t, v in (r.get("values") or [r["value"]])))
+        for r in found["data"]["result"]
+    ]
 
 
 def query(cluster: Cluster, expression: str) -> list[Sample]:
@@ -58,10 +61,16 @@ def through_grafana(cluster: Cluster, expression: str) -> list[Sample]:
     if not secret or not service:
         raise CannotLook(f"there is no Secret {place.namespace}/{place.grafana_secret}, or no Service {place.grafana}")
     words = b":".join(base64.b64decode(secret["data"][key]) for key in ("admin-user", "admin-password"))
-    request = (f"GET {path}?query={quote(expression)} HTTP/1.0\\r\\nHost: {place.grafana}\\r\\n"
-               f"Authorization: Basic {base64.b64encode(words).decode()}\\r\\n\\r\\n")
+    request = (
+        f"GET {path}?query={quote(expression)} HTTP/1.0\\r\\nHost: {place.grafana}\\r\\n"
+        f"Authorization: Basic {base64.b64encode(words).decode()}\\r\\n\\r\\n"
+    )
     address = f"TCP:{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
-    answer = cluster.host(cluster.nodes()[0].name).run(f"printf '{request.replace('%', '%%')}' | timeout 10 socat -t 10 - {address}").stdout
+    answer = (
+        cluster.host(cluster.nodes()[0].name)
+        .run(f"printf '{request.replace('%', '%%')}' | timeout 10 socat -t 10 - {address}")
+        .stdout
+    )
     head, _, body = answer.partition("\r\n\r\n")
     return _samples(_json((int((head.split() or ["", "0"])[1]), body.encode()), place.grafana))
 
@@ -132,7 +141,9 @@ def alerts(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 def _is(alert: dict[str, Any], name: str, labels: dict[str, str]) -> bool:
-    return bool(alert["labels"].get("alertname") == name and all(alert["labels"].get(k) == v for k, v in labels.items()))
+    return bool(
+        alert["labels"].get("alertname") == name and all(alert["labels"].get(k) == v for k, v in labels.items())
+    )
 
 
 @probe
@@ -153,8 +164,14 @@ def alert_clear(cluster: Cluster, name: str, labels: dict[str, str]) -> Sighting
 def alertmanager_has(cluster: Cluster, name: str, labels: dict[str, str]) -> Sighting:
     """Alertmanager was told of an alert."""
     place = cluster.adaptations.monitoring
-    found = _json(cluster.objects.through(place.alertmanager, place.namespace, _PORT, "api/v2/alerts"), place.alertmanager)
-    return HOLDS if any(_is(a, name, labels) for a in found) else f"Alertmanager has {len(found)} alerts, none of them {name} {labels}"
+    found = _json(
+        cluster.objects.through(place.alertmanager, place.namespace, _PORT, "api/v2/alerts"), place.alertmanager
+    )
+    return (
+        HOLDS
+        if any(_is(a, name, labels) for a in found)
+        else f"Alertmanager has {len(found)} alerts, none of them {name} {labels}"
+    )
 
 
 @dataclass(frozen=True)
@@ -183,7 +200,11 @@ def fired(cluster: Cluster, begin: float) -> list[dict[str, str]]:
 def no_alert_fired(cluster: Cluster, begin: float, but: tuple[str, ...] = ()) -> Sighting:
     """No alert fired since *begin*, but those about objects with one of these names."""
     found = [a for a in fired(cluster, begin) if a.get("name") not in but]
-    return f"{found[0]['alertname']} fired: { {k: v for k, v in found[0].items() if k in ('name', 'controller', 'volume')} }" if found else HOLDS
+    return (
+        f"{found[0]['alertname']} fired: { {k: v for k, v in found[0].items() if k in ('name', 'controller', 'volume')} }"
+        if found
+        else HOLDS
+    )
 
 
 def endpoints(cluster: Cluster, service: str, namespace: str) -> int:

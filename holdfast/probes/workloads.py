@@ -36,27 +36,42 @@ def selector(cluster: Cluster, workload: str, namespace: str) -> str:
     """The label selector of a workload, as text."""
     kind, _, name = workload.partition("/")
     found = cluster.objects.get(kind, name, namespace)
-    return ",".join(f"{k}={v}" for k, v in found["spec"]["selector"]["matchLabels"].items()) if found else "holdfast=absent"
+    return (
+        ",".join(f"{k}={v}" for k, v in found["spec"]["selector"]["matchLabels"].items())
+        if found
+        else "holdfast=absent"
+    )
 
 
 def pods(cluster: Cluster, namespace: str, labels: str) -> list[Object]:
     """Pods that aren't on their way out."""
-    return [p for p in cluster.objects.list("Pod", namespace, labels=labels) if not p["metadata"].get("deletionTimestamp")]
+    return [
+        p for p in cluster.objects.list("Pod", namespace, labels=labels) if not p["metadata"].get("deletionTimestamp")
+    ]
 
 
 @probe
 def spread(cluster: Cluster, namespace: str, labels: str) -> Sighting:
     """Ready pods of a selector run on every node."""
-    ready = {p["spec"].get("nodeName") for p in pods(cluster, namespace, labels) if condition(p, "Ready").get("status") == "True"}
+    ready = {
+        p["spec"].get("nodeName")
+        for p in pods(cluster, namespace, labels)
+        if condition(p, "Ready").get("status") == "True"
+    }
     missing = [n.name for n in cluster.nodes() if n.name not in ready]
     return f"no ready pod ({labels}) on {', '.join(missing)}" if missing else HOLDS
 
 
 def lives(cluster: Cluster, *but: str) -> dict[str, tuple[str, int]]:
     """(UID, restarts of all containers) of every pod outside of the namespaces *but*, by namespace/name."""
-    return {f"{p['metadata']['namespace']}/{p['metadata']['name']}":
-            (p["metadata"]["uid"], sum(c.get("restartCount", 0) for c in (p.get("status") or {}).get("containerStatuses") or []))
-            for p in cluster.objects.list("Pod") if p["metadata"]["namespace"] not in but}
+    return {
+        f"{p['metadata']['namespace']}/{p['metadata']['name']}": (
+            p["metadata"]["uid"],
+            sum(c.get("restartCount", 0) for c in (p.get("status") or {}).get("containerStatuses") or []),
+        )
+        for p in cluster.objects.list("Pod")
+        if p["metadata"]["namespace"] not in but
+    }
 
 
 @probe
@@ -89,7 +104,11 @@ def has_replicas(cluster: Cluster, workload: str, namespace: str, count: int) ->
     """A workload, written ``Kind/name``, asks for so many replicas."""
     kind, _, name = workload.partition("/")
     found = cluster.objects.get(kind, name, namespace)
-    return HOLDS if found and found["spec"].get("replicas") == count else f"{workload} asks for {found and found['spec'].get('replicas')} replicas"
+    return (
+        HOLDS
+        if found and found["spec"].get("replicas") == count
+        else f"{workload} asks for {found and found['spec'].get('replicas')} replicas"
+    )
 
 
 @probe
@@ -110,9 +129,13 @@ def misbehaves(cluster: Cluster, app: str, namespace: str, how: str) -> Sighting
     found = cluster.objects.list("Pod", namespace, labels=f"app={app}")
     statuses = [(p, s) for p in found for s in (p.get("status") or {}).get("containerStatuses") or []]
     if how:
-        ends = [s["lastState"]["terminated"]["reason"] for _, s in statuses if (s.get("lastState") or {}).get("terminated")]
+        ends = [
+            s["lastState"]["terminated"]["reason"] for _, s in statuses if (s.get("lastState") or {}).get("terminated")
+        ]
         return HOLDS if how in ends else f"{app} ended so far: {', '.join(ends) or 'never'}"
-    sizes = [len(cluster.objects.log(p["metadata"]["name"], namespace, tail=8000)) for p, s in statuses if s.get("started")]
+    sizes = [
+        len(cluster.objects.log(p["metadata"]["name"], namespace, tail=8000)) for p, s in statuses if s.get("started")
+    ]
     return HOLDS if any(size > 500_000 for size in sizes) else f"{app} has logged {max(sizes, default=0)} bytes"
 
 
@@ -134,10 +157,17 @@ def pod_waits(cluster: Cluster, name: str, namespace: str, word: str) -> Sightin
     said = said_of(cluster, "Pod", name, namespace)
     if not found or condition(found, "Ready").get("status") == "True":
         return f"{namespace}/{name} is {'ready' if found else 'not there'}"
-    return HOLDS if any(word in one for one in said) else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+    return (
+        HOLDS
+        if any(word in one for one in said)
+        else f"the events about {namespace}/{name} say: {'; '.join(said)[-160:] or 'nothing'}"
+    )
 
 
 def said_of(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]:
     """The messages of the events about an object."""
-    return [str(e.get("message", "")) for e in cluster.objects.list("Event", namespace)
-            if (e.get("involvedObject") or {}).get("kind") == kind and e["involvedObject"].get("name") == name]
+    return [
+        str(e.get("message", ""))
+        for e in cluster.objects.list("Event", namespace)
+        if (e.get("involvedObject") or {}).get("kind") == kind and e["involvedObject"].get("name") == name
+    ]

@@ -33,7 +33,9 @@ class Expected:
 def load(path: Path) -> list[Expected]:
     """Reads the file. Raises UsageError with what is wrong in it."""
     try:
-        return [Expected(**{**e, "verdict": Verdict(e["verdict"])}) for e in tomllib.loads(path.read_text())["expected"]]
+        return [
+            Expected(**{**e, "verdict": Verdict(e["verdict"])}) for e in tomllib.loads(path.read_text())["expected"]
+        ]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} can't be read: {error}", "mend it, then run again") from None
 
@@ -51,10 +53,14 @@ def differences(findings: Iterable[Finding], expected: Iterable[Expected], lane:
             said.append(f"{claim}: {one.verdict} at {one.level}, and nothing is expected of it ({one.reason})")
         elif smoke and wish.smoke == PARTLY and wish.verdict is not Verdict.BROKE:
             if (one.verdict, one.selected, one.level) != (Verdict.UNPROVEN, wish.verdict, wish.level):
-                said.append(f"{claim}: in the smoke its tests must come to {wish.verdict} at {wish.level}, got {one.selected or one.verdict} at "
-                            f"{one.level} ({one.reason})")
+                said.append(
+                    f"{claim}: in the smoke its tests must come to {wish.verdict} at {wish.level}, got {one.selected or one.verdict} at "
+                    f"{one.level} ({one.reason})"
+                )
         elif (one.verdict, one.level) != (wish.verdict, wish.level):
-            said.append(f"{claim}: expected {wish.verdict} at {wish.level}, got {one.verdict} at {one.level} ({one.reason})")
+            said.append(
+                f"{claim}: expected {wish.verdict} at {wish.level}, got {one.verdict} at {one.level} ({one.reason})"
+            )
     return said
 
 

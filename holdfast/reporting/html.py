@@ -38,22 +38,58 @@ def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
         return float(round(_LABEL + (min(max(moment, begin), end) - begin) * scale, 1))
 
     rows = []
-    for number, one in enumerate(sorted(series, key=lambda e: (e["watch"], e["vantage"] != "outside", e["target"], e["vantage"]))):
-        bars = [{"x": x(i[0]), "w": max(1.0, round(x(i[1]) - x(i[0]), 1)), "colour": "#9bd3b3" if i[2] == "ok" else "#c0392b",
-                 "title": f"{i[2]}: {i[3]} looks, {i[0] - begin:.1f}s–{i[1] - begin:.1f}s"} for i in one["intervals"]]
+    for number, one in enumerate(
+        sorted(series, key=lambda e: (e["watch"], e["vantage"] != "outside", e["target"], e["vantage"]))
+    ):
+        bars = [
+            {
+                "x": x(i[0]),
+                "w": max(1.0, round(x(i[1]) - x(i[0]), 1)),
+                "colour": "#9bd3b3" if i[2] == "ok" else "#c0392b",
+                "title": f"{i[2]}: {i[3]} looks, {i[0] - begin:.1f}s–{i[1] - begin:.1f}s",
+            }
+            for i in one["intervals"]
+        ]
         place = "" if one["vantage"] == "outside" else f" from {one['vantage']}"
-        rows.append({"y": 44 + number * _ROW, "label": f"{one['target']}{place}", "bars": bars, "failed": one["failed"], "looks": one["looks"]})
+        rows.append(
+            {
+                "y": 44 + number * _ROW,
+                "label": f"{one['target']}{place}",
+                "bars": bars,
+                "failed": one["failed"],
+                "looks": one["looks"],
+            }
+        )
     for band in (band for e in entries if e["event"] == "bands" for band in e["bands"]):
-        bars = [{"x": x(a), "w": max(2.0, round(x(b) - x(a), 1)), "colour": _BAND.get(word, "#e8a33d"),
-                 "title": f"{word}: {a - begin:.1f}s–{b - begin:.1f}s"} for a, b, word in band["stretches"]]
+        bars = [
+            {
+                "x": x(a),
+                "w": max(2.0, round(x(b) - x(a), 1)),
+                "colour": _BAND.get(word, "#e8a33d"),
+                "title": f"{word}: {a - begin:.1f}s–{b - begin:.1f}s",
+            }
+            for a, b, word in band["stretches"]
+        ]
         rows.append({"y": 44 + len(rows) * _ROW, "label": band["name"], "bars": bars, "failed": "", "looks": ""})
-    lines = [{"x": x(moment), "name": name, "title": f"{fault} {name} at {moment - begin:.1f}s", "kind": name} for name, moment, fault in marks]
+    lines = [
+        {"x": x(moment), "name": name, "title": f"{fault} {name} at {moment - begin:.1f}s", "kind": name}
+        for name, moment, fault in marks
+    ]
     for level, line in enumerate(lines):
         line["y"] = 12 + 11 * (level % 3)
     ticks = [{"x": x(begin + s), "text": f"{s:g}s"} for s in _ticks(end - begin)]
     hit = [e for e in entries if e["event"] == "blast-radius"]
-    return {"test": test, "hit": hit, "faults": list(dict.fromkeys(m[2] for m in marks)), "rows": rows, "marks": lines, "ticks": ticks,
-            "width": _WIDTH, "row": _ROW, "height": 64 + len(rows) * _ROW}
+    return {
+        "test": test,
+        "hit": hit,
+        "faults": list(dict.fromkeys(m[2] for m in marks)),
+        "rows": rows,
+        "marks": lines,
+        "ticks": ticks,
+        "width": _WIDTH,
+        "row": _ROW,
+        "height": 64 + len(rows) * _ROW,
+    }
 
 
 def _ticks(length: float) -> list[float]:
@@ -63,17 +99,32 @@ def _ticks(length: float) -> list[float]:
 
 def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim], evidence: list[str]) -> str:
     """The report as one HTML text."""
-    found = sorted(findings, key=lambda f: ([Verdict.BROKE, Verdict.UNPROVEN, Verdict.HELD, Verdict.NOT_EXERCISED].index(f.verdict), f.claim))
+    found = sorted(
+        findings,
+        key=lambda f: (
+            [Verdict.BROKE, Verdict.UNPROVEN, Verdict.HELD, Verdict.NOT_EXERCISED].index(f.verdict),
+            f.claim,
+        ),
+    )
     by_test: dict[str, list[Entry]] = {}
     for entry in record.entries:
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
     timelines = [t for test, entries in by_test.items() if (t := _timeline(test, entries))]
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("report.html.j2").render(
-        begin=header(record), findings=found, claims=claims, timelines=timelines, problem=record.problem, evidence=evidence,
+        begin=header(record),
+        findings=found,
+        claims=claims,
+        timelines=timelines,
+        problem=record.problem,
+        evidence=evidence,
         counts={v.value: sum(f.verdict is v for f in found) for v in Verdict},
-        ready=next(record.of("lane-ready"), None), last=record.entries[-1] if record.entries else None)
+        ready=next(record.of("lane-ready"), None),
+        last=record.entries[-1] if record.entries else None,
+    )
 
 
 def write(path: Path, record: Record, findings: Iterable[Finding], claims: dict[str, Claim]) -> None:

@@ -15,13 +15,21 @@ def write(path: Path, findings: Iterable[Finding], run: str) -> None:
     """One test case a claim."""
     found = list(findings)
     counts = {tag: str(sum(f.verdict is verdict for f in found)) for verdict, tag in _TAGS.items()}
-    suite = ElementTree.Element("testsuite", name=f"holdfast {run}", tests=str(len(found)), failures=counts["failure"], errors=counts["error"],
-                        skipped=counts["skipped"])
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"holdfast {run}",
+        tests=str(len(found)),
+        failures=counts["failure"],
+        errors=counts["error"],
+        skipped=counts["skipped"],
+    )
     for one in found:
         case = ElementTree.SubElement(suite, "testcase", classname=f"{one.lane}.{one.level or 'none'}", name=one.claim)
         if one.verdict in _TAGS:
             ElementTree.SubElement(case, _TAGS[one.verdict], message=_printable(one.reason))
-        ElementTree.SubElement(case, "system-out").text = _printable("\n".join([one.reason, *(f"note: {n}" for n in one.notes)]))
+        ElementTree.SubElement(case, "system-out").text = _printable(
+            "\n".join([one.reason, *(f"note: {n}" for n in one.notes)])
+        )
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 

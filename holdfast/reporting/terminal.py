@@ -22,8 +22,11 @@ from holdfast.verdicts import (
 _AT_ONCE = re.compile(r"0\.\ds")  # a wait that held at the first look measures nothing
 STYLES = {Verdict.HELD: "green", Verdict.BROKE: "bold red", Verdict.UNPROVEN: "yellow", Verdict.NOT_EXERCISED: "dim"}
 MEANING = {
-    EXIT_HELD: "every selected claim held", EXIT_BROKE: "a claim broke", EXIT_UNPROVEN: "nothing broke, and a claim is unproven",
-    EXIT_NOT_EXERCISED: "a required claim was not exercised", EXIT_UNEXPECTED: "a verdict is not the expected one",
+    EXIT_HELD: "every selected claim held",
+    EXIT_BROKE: "a claim broke",
+    EXIT_UNPROVEN: "nothing broke, and a claim is unproven",
+    EXIT_NOT_EXERCISED: "a required claim was not exercised",
+    EXIT_UNEXPECTED: "a verdict is not the expected one",
 }
 
 
@@ -31,7 +34,12 @@ def show(console: Console, findings: Iterable[Finding], record: Record) -> None:
     """Prints the table of what was selected, the worst first, and counts the rest."""
     found = list(findings)
     table = Table(title="Verdicts", title_justify="left", expand=False, show_lines=False)
-    for name, options in (("verdict", {"no_wrap": True}), ("claim", {"no_wrap": True}), ("level", {"no_wrap": True}), ("why", {"overflow": "fold"})):
+    for name, options in (
+        ("verdict", {"no_wrap": True}),
+        ("claim", {"no_wrap": True}),
+        ("level", {"no_wrap": True}),
+        ("why", {"overflow": "fold"}),
+    ):
         table.add_column(name, **options)
     order = [Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED, Verdict.HELD]
     for one in sorted((f for f in found if f.tests), key=lambda f: (order.index(f.verdict), f.claim)):
@@ -40,14 +48,21 @@ def show(console: Console, findings: Iterable[Finding], record: Record) -> None:
     console.print(table)
     rest = sum(not f.tests for f in found)
     if rest:
-        console.print(f"  {rest} more claims have no test in this run: not exercised (listed in the report)", style="dim")
+        console.print(
+            f"  {rest} more claims have no test in this run: not exercised (listed in the report)", style="dim"
+        )
     _outages(console, found)
     if record.problem:
         console.print(f"  the journal is not whole: {record.problem}", style="yellow")
 
 
 def _outages(console: Console, findings: list[Finding]) -> None:
-    rows = [(f.claim, g) for f in findings for g in f.figures if g.get("figure") not in (None, "-") and not _AT_ONCE.fullmatch(str(g["figure"]))]
+    rows = [
+        (f.claim, g)
+        for f in findings
+        for g in f.figures
+        if g.get("figure") not in (None, "-") and not _AT_ONCE.fullmatch(str(g["figure"]))
+    ]
     if not rows:
         return
     table = Table(title="Figures", title_justify="left", expand=False)

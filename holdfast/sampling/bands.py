@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.cluster import Cluster
 from holdfast.probes.monitoring import query
 
-ROBUSTNESS = {0: "unknown", 1: "healthy", 2: "degraded", 3: "faulted"}   # Longhorn's metric longhorn_volume_robustness
+ROBUSTNESS = {0: "unknown", 1: "healthy", 2: "degraded", 3: "faulted"}  # Longhorn's metric longhorn_volume_robustness
 _WORST = [3, 2, 0, 1]
 _APART_S = 45.0  # samples further apart than this are no stretch: nobody looked
 
@@ -41,9 +41,15 @@ def bands(cluster: Cluster, begin: float, end: float) -> list[Band]:
         for at, value in series.values:
             known = worst.get(round(at), int(value))
             worst[round(at)] = min(known, int(value), key=_WORST.index)
-    found = [Band("volumes, the worst robustness", stretches((at, ROBUSTNESS[value]) for at, value in worst.items()))] if worst else []
+    found = (
+        [Band("volumes, the worst robustness", stretches((at, ROBUSTNESS[value]) for at, value in worst.items()))]
+        if worst
+        else []
+    )
     alerts: dict[str, list[tuple[float, str]]] = {}
-    own = {c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True}  # what the lane itself suspends is always alerted on
+    own = {
+        c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True
+    }  # what the lane itself suspends is always alerted on
     for series in query(cluster, f'ALERTS{{alertstate="firing"}}{span}'):
         if series.labels.get("name") in own:
             continue

@@ -112,9 +112,16 @@ def _outage(group: list[Look], ordered: list[Look], stable_s: float) -> Outage:
     for look in group:
         words[look.result] = words.get(look.result, 0) + 1
     # A look that succeeded late may have started before others that failed: its end is when the target was surely good again.
-    return Outage(good_before[-1].start if good_before else None, first.start, max(look.end for look in group),
-                  min(look.end for look in good_after) if good_after and over else None, len(inside), len(group),
-                  tuple(sorted(words.items(), key=lambda w: -w[1])), (min(look.end for look in group), last.start))
+    return Outage(
+        good_before[-1].start if good_before else None,
+        first.start,
+        max(look.end for look in group),
+        min(look.end for look in good_after) if good_after and over else None,
+        len(inside),
+        len(group),
+        tuple(sorted(words.items(), key=lambda w: -w[1])),
+        (min(look.end for look in group), last.start),
+    )
 
 
 def gaps(looks: Iterable[Look], begin: float, end: float, longest_s: float) -> list[tuple[float, float]]:

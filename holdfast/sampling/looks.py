@@ -81,8 +81,13 @@ def word(error: BaseException) -> str:
 
 # The order matters: most of these are OSErrors too.
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (TimeoutError, "timeout"), (ConnectionRefusedError, "refused"), (ConnectionResetError, "reset"), (BrokenPipeError, "reset"),
-    (ssl.SSLError, "tls"), (asyncio.IncompleteReadError, "closed"), (OSError, "unreachable"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "refused"),
+    (ConnectionResetError, "reset"),
+    (BrokenPipeError, "reset"),
+    (ssl.SSLError, "tls"),
+    (asyncio.IncompleteReadError, "closed"),
+    (OSError, "unreachable"),
 )
 
 
@@ -107,14 +112,22 @@ async def connect(target: Target) -> Connection:
     """Opens a connection, resolving the host by the target's resolver where it names one."""
     host = await resolve(target.resolver, target.host) if target.resolver else target.host
     context = target.tls()
-    reader, writer = await asyncio.open_connection(host, target.port, ssl=context, server_hostname=(target.ask or host) if context else None)
+    reader, writer = await asyncio.open_connection(
+        host, target.port, ssl=context, server_hostname=(target.ask or host) if context else None
+    )
     return Connection(reader, writer)
 
 
 async def request(connection: Connection, target: Target) -> None:
     """One GET on an open connection; raises where the answer isn't the target's own, with the status that is expected."""
-    lines = [f"GET {target.path} HTTP/1.1", f"Host: {target.ask or target.host}", "User-Agent: holdfast-sampler",
-             f"Connection: {'keep-alive' if target.mode == 'reused' else 'close'}", "", ""]
+    lines = [
+        f"GET {target.path} HTTP/1.1",
+        f"Host: {target.ask or target.host}",
+        "User-Agent: holdfast-sampler",
+        f"Connection: {'keep-alive' if target.mode == 'reused' else 'close'}",
+        "",
+        "",
+    ]
     connection.writer.write("\r\n".join(lines).encode())
     status = await connection.reader.readline()
     parts = status.split()
@@ -162,7 +175,9 @@ class _Answers(asyncio.DatagramProtocol):
 
 async def open_dns(resolver: str) -> tuple[asyncio.DatagramTransport, _Answers]:
     """A UDP socket to a resolver."""
-    return await asyncio.get_running_loop().create_datagram_endpoint(_Answers, remote_addr=(resolver, 53), family=socket.AF_INET)
+    return await asyncio.get_running_loop().create_datagram_endpoint(
+        _Answers, remote_addr=(resolver, 53), family=socket.AF_INET
+    )
 
 
 async def ask(transport: asyncio.DatagramTransport, answers: _Answers, name: str) -> str:

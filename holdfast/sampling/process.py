@@ -82,7 +82,13 @@ class Watch:
         targets = [Target(**t) for t in specification["targets"]]
         targets.append(Target(CONTROL, "http", "127.0.0.1", control_port))
         self.lookers = [Looker(t) for t in targets]
-        self.out.write("# " + json.dumps({**specification, "targets": [*specification["targets"], {"name": CONTROL}], "pid": os.getpid()}) + "\n")
+        self.out.write(
+            "# "
+            + json.dumps(
+                {**specification, "targets": [*specification["targets"], {"name": CONTROL}], "pid": os.getpid()}
+            )
+            + "\n"
+        )
         self.out.flush()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -163,7 +169,9 @@ def main() -> None:
     """Parses the command line and runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--control", action="store_true", help="serve the control target")
-    parser.add_argument("--follow", type=Path, help="a file with the specification, followed for ever; also answers other samplers")
+    parser.add_argument(
+        "--follow", type=Path, help="a file with the specification, followed for ever; also answers other samplers"
+    )
     parser.add_argument("--spec", type=Path, help="a specification, looked at until the process is ended")
     parser.add_argument("--out", type=Path, help="the record (with --spec), or a folder for records (with --follow)")
     options = parser.parse_args()

@@ -50,12 +50,16 @@ class Writer:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.number: int | None = None  # the last one that was tried: a number is never used again, whatever became of it
+        self.number: int | None = (
+            None  # the last one that was tried: a number is never used again, whatever became of it
+        )
 
     def append(self) -> Record:
         """Writes the next record and flushes it; raises OSError where either fails."""
         if self.number is None:
-            self.number = max((number for number, _ in parse(self.path.read_bytes())), default=0) if self._begin() else 0
+            self.number = (
+                max((number for number, _ in parse(self.path.read_bytes())), default=0) if self._begin() else 0
+            )
         self.number += 1
         record = (self.number, time.time_ns())
         text = line(record)

@@ -88,7 +88,10 @@ class Seen:
 
     def __init__(self, cluster: Cluster, placed: list[tuple[str, Placed]], watch: str) -> None:
         self.cluster, self.watch = cluster, watch
-        self.series = [Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary, p.target.rate_hz) for kind, p in placed]
+        self.series = [
+            Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary, p.target.rate_hz)
+            for kind, p in placed
+        ]
         self.fetched: dict[str, float] = {}  # when the records of a vantage point were read last
         self.stalls: dict[str, list[tuple[float, float]]] = {}
         self.control: dict[str, int] = {}
@@ -112,8 +115,12 @@ class Seen:
                 elif index < len(names) and names[index] == CONTROL:
                     # The control target only fails where the sampler, its control or the machine stood still.
                     self.control[vantage] = self.control.get(vantage, 0) + len(of_target)
-                    self.stalls[vantage] += [(look.start - _LONGEST_GAP_S, look.end + _LONGEST_GAP_S) for look in of_target if not look.ok]
-                    self.stalls[vantage] += [(look.start, look.end) for look in of_target if look.ok and look.end - look.start > 1]
+                    self.stalls[vantage] += [
+                        (look.start - _LONGEST_GAP_S, look.end + _LONGEST_GAP_S) for look in of_target if not look.ok
+                    ]
+                    self.stalls[vantage] += [
+                        (look.start, look.end) for look in of_target if look.ok and look.end - look.start > 1
+                    ]
         for one in own.values():
             one.looks.sort()
             if one.kind == VOLUME and not one.canary:
@@ -124,7 +131,9 @@ class Seen:
     def not_steady(self) -> str:
         """Why the targets aren't all steadily green and the canaries red yet; empty once they are."""
         for one in self.series:
-            now = self.fetched.get(one.vantage, 0.0)  # reading them all takes a while: what was read first isn't older for that
+            now = self.fetched.get(
+                one.vantage, 0.0
+            )  # reading them all takes a while: what was read first isn't older for that
             recent = [look for look in one.looks if now - look.start < STEADY_S + 1]
             if one.canary:
                 if [look for look in one.looks if look.ok]:
@@ -150,11 +159,25 @@ class Seen:
     def select(self, *kinds: str, via: str = "", vantage: str = "", mode: str = "") -> list[Series]:
         """The series of some kinds, without canaries: only those looking through or from a node, or in one mode."""
         found = [s for s in self.series if not s.canary and (not kinds or s.kind in kinds)]
-        return [s for s in found if (not via or s.vantage != OUTSIDE or f"via {via}" in s.target) and (not vantage or s.vantage == vantage)
-                and (not mode or s.mode == mode)]
+        return [
+            s
+            for s in found
+            if (not via or s.vantage != OUTSIDE or f"via {via}" in s.target)
+            and (not vantage or s.vantage == vantage)
+            and (not mode or s.mode == mode)
+        ]
 
-    def outage_at_most(self, limit: str | float, *kinds: str, failed_share: float | None = None, claims: tuple[str, ...] = (),
-                       via: str = "", vantage: str = "", mode: str = "", what: str = "") -> None:
+    def outage_at_most(
+        self,
+        limit: str | float,
+        *kinds: str,
+        failed_share: float | None = None,
+        claims: tuple[str, ...] = (),
+        via: str = "",
+        vantage: str = "",
+        mode: str = "",
+        what: str = "",
+    ) -> None:
         """Promises that no outage of these targets is longer than *limit*, nor fails a larger share of looks.
 
         Held where even the longest possible outage fits, broke where the shortest possible one doesn't; between them, where an end
@@ -172,10 +195,24 @@ class Seen:
             held = False
         elif any(p.held is None for p in parts):
             held = None
-        worst = max(parts, key=lambda p: (p.held is held, p.length_s), default=_Part(None, 0.0, "no target was looked at", "-"))
-        name = what or f"{', '.join(kinds) or 'all targets'}{f' via {via}' if via else ''}{f' from {vantage}' if vantage else ''}"
-        arc.promise(f"outage of {name} at most {limit}", "sampler", held, f"{name}: {worst.sighting}", figure=worst.figure, budget=budget,
-                    claims=claims, faults=arc.faults_between(self.begin, self.end), soft=True)
+        worst = max(
+            parts, key=lambda p: (p.held is held, p.length_s), default=_Part(None, 0.0, "no target was looked at", "-")
+        )
+        name = (
+            what
+            or f"{', '.join(kinds) or 'all targets'}{f' via {via}' if via else ''}{f' from {vantage}' if vantage else ''}"
+        )
+        arc.promise(
+            f"outage of {name} at most {limit}",
+            "sampler",
+            held,
+            f"{name}: {worst.sighting}",
+            figure=worst.figure,
+            budget=budget,
+            claims=claims,
+            faults=arc.faults_between(self.begin, self.end),
+            soft=True,
+        )
 
     def _judge(self, one: Series, limit_s: float, share: float | None, begin: float, end: float) -> _Part:
         looks = [look for look in one.looks if begin <= look.start <= end]
@@ -190,8 +227,10 @@ class Seen:
         worst = max(found, key=lambda o: (o.at_least_s, o.failed))
         words = ", ".join(f"{n} {w}" for w, n in worst.words)
         upper = "not seen to be over" if worst.at_most_s is None else f"{worst.at_most_s:.1f}s"
-        sighting = (f"{one}: {worst.failed} of {worst.looks} looks failed ({words}), out for {worst.at_least_s:.1f}s to {upper}, "
-                    f"{worst.first - self.begin:.1f}s into the watch" + (f"; {len(found)} outages" if len(found) > 1 else ""))
+        sighting = (
+            f"{one}: {worst.failed} of {worst.looks} looks failed ({words}), out for {worst.at_least_s:.1f}s to {upper}, "
+            f"{worst.first - self.begin:.1f}s into the watch" + (f"; {len(found)} outages" if len(found) > 1 else "")
+        )
         figure = f"{worst.at_least_s:.1f}–{upper} ({worst.share:.0%})"
         hole = self._hole(one, begin, end)
         # What stood still may have made a look fail: a promise is broken only by the looks apart from every stall.
@@ -199,7 +238,9 @@ class Seen:
         sure = outages(look for look in looks if not any(a <= look.end and look.start <= b for a, b in stalls))
         if any(o.at_least_s > limit_s or limit_s == 0 or (share is not None and o.share > share) for o in sure):
             return _Part(False, worst.at_least_s, sighting, figure)
-        fits = all(o.at_most_s is not None and o.at_most_s <= limit_s and (share is None or o.share <= share) for o in found)
+        fits = all(
+            o.at_most_s is not None and o.at_most_s <= limit_s and (share is None or o.share <= share) for o in found
+        )
         if hole or not fits or limit_s == 0:
             doubt = hole or ("the sampler stood still meanwhile" if limit_s == 0 else "")
             return _Part(None, worst.at_least_s, f"{sighting}; {doubt}" if doubt else sighting, figure)
@@ -210,7 +251,10 @@ class Seen:
         if not self.control.get(one.vantage):
             return "the sampler's own control target was never looked at"
         lost = [(w.off, w.on + 60 if w.on else end) for w in self.cluster.power_windows if w.node == one.vantage]
-        for a, b in [*gaps(one.looks, begin, end, _LONGEST_GAP_S), *((s, e) for s, e in self.stalls.get(one.vantage, []) if e - s > _LONGEST_GAP_S)]:
+        for a, b in [
+            *gaps(one.looks, begin, end, _LONGEST_GAP_S),
+            *((s, e) for s, e in self.stalls.get(one.vantage, []) if e - s > _LONGEST_GAP_S),
+        ]:
             if not any(off - 3 <= a and b <= on for off, on in lost):
                 return f"the sampler has a gap of {b - a:.1f}s, {a - self.begin:.1f}s into the watch"
         return ""
@@ -229,28 +273,53 @@ class Seen:
             said = self.acknowledged.get(writer, [])
             total += len(said)
             if writer not in homes or not said:
-                doubts.append(f"{writer} isn't ready" if writer not in homes else f"{writer} was never acknowledged a record")
+                doubts.append(
+                    f"{writer} isn't ready" if writer not in homes else f"{writer} was never acknowledged a record"
+                )
                 continue
             node, uid = homes[writer]
-            data = cast(NodeShell, self.cluster.driver).shell(node).run(f"cat {writers.file_on_node(objects, writer, uid)}")
+            data = (
+                cast(NodeShell, self.cluster.driver)
+                .shell(node)
+                .run(f"cat {writers.file_on_node(objects, writer, uid)}")
+            )
             why = records.fault_in(said, data.stdout_bytes) if data.rc == 0 else ""
             broken += [f"{writer}: {why}"] if why else []
             doubts += [f"the volume of {writer} can't be read: {data.stderr.strip()[:120]}"] if data.rc else []
         held = False if broken else None if doubts else True
         sighting = "; ".join(broken or doubts) or f"all {total} acknowledged records are there, in order, none twice"
         name = what or "the volumes"
-        arc.promise(f"every acknowledged record is on {name}", "records", held, f"{name}: {sighting}", figure=f"{total} records", claims=claims,
-                    faults=arc.faults_between(self.begin, self.end), soft=True)
+        arc.promise(
+            f"every acknowledged record is on {name}",
+            "records",
+            held,
+            f"{name}: {sighting}",
+            figure=f"{total} records",
+            claims=claims,
+            faults=arc.faults_between(self.begin, self.end),
+            soft=True,
+        )
 
     def journal(self) -> None:
         """Writes what was seen of every target, as intervals."""
         arc = cast(Arc, self.cluster.arc)
         for one in self.series:
             found = outages(one.looks)
-            arc.write("sampled", watch=self.watch, vantage=one.vantage, target=one.target, kind=one.kind, mode=one.mode, canary=one.canary,
-                      begin=self.begin, end=self.end, looks=len(one.looks), failed=sum(not look.ok for look in one.looks),
-                      outages=[_plain(o) for o in found] if not one.canary else [],
-                      intervals=[[round(i.start, 3), round(i.end, 3), i.result, i.looks] for i in intervals(one.looks)][:300])
+            arc.write(
+                "sampled",
+                watch=self.watch,
+                vantage=one.vantage,
+                target=one.target,
+                kind=one.kind,
+                mode=one.mode,
+                canary=one.canary,
+                begin=self.begin,
+                end=self.end,
+                looks=len(one.looks),
+                failed=sum(not look.ok for look in one.looks),
+                outages=[_plain(o) for o in found] if not one.canary else [],
+                intervals=[[round(i.start, 3), round(i.end, 3), i.result, i.looks] for i in intervals(one.looks)][:300],
+            )
 
 
 @dataclass(frozen=True)
@@ -262,4 +331,8 @@ class _Part:
 
 
 def _plain(outage: Outage) -> dict[str, Any]:
-    return {**asdict(outage), "at_least_s": round(outage.at_least_s, 3), "at_most_s": outage.at_most_s and round(outage.at_most_s, 3)}
+    return {
+        **asdict(outage),
+        "at_least_s": round(outage.at_least_s, 3),
+        "at_most_s": outage.at_most_s and round(outage.at_most_s, 3),
+    }

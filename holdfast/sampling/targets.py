@@ -104,7 +104,11 @@ def service() -> Wanted:
         host = f"{app.service}.{app.namespace}.svc.cluster.local"
         target = Target("", "http", host, app.port, ask=host, resolver=resolver)
         broken = replace(target, host=f"absent.{app.namespace}.svc.cluster.local")
-        return [p for node in cluster.nodes() for p in _both(node.name, f"service {app.service}.{app.namespace}", target, broken)]
+        return [
+            p
+            for node in cluster.nodes()
+            for p in _both(node.name, f"service {app.service}.{app.namespace}", target, broken)
+        ]
 
     return Wanted("service", place)
 
@@ -162,7 +166,12 @@ def volumes() -> Wanted:
         placed = []
         for name in writers.names():
             target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5, rate_hz=5)
-            placed += [Placed(name, target), Placed(name, replace(target, name="canary of a volume", path="/absent/records", canary=True, rate_hz=2))]
+            placed += [
+                Placed(name, target),
+                Placed(
+                    name, replace(target, name="canary of a volume", path="/absent/records", canary=True, rate_hz=2)
+                ),
+            ]
         return placed
 
     return Wanted("volume", place)

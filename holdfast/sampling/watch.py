@@ -54,7 +54,9 @@ class Sampler:
         try:
             self._start_inside(watch, placed)
             self._steady(seen, folder)
-            seen.begin = time.time() - 1  # the last steady second: what fails at once has a last good look before it all the same
+            seen.begin = (
+                time.time() - 1
+            )  # the last steady second: what fails at once has a last good look before it all the same
             yield seen
             self._to_the_end(seen, folder)
             seen.end = time.time()
@@ -67,8 +69,12 @@ class Sampler:
                 outside.kill()
             try:
                 self._finish(seen, folder, max(p.target.timeout_s for _, p in placed))
-            except Exception as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
-                cast(Arc, self.cluster.arc).write("unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}")
+            except (
+                Exception
+            ) as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
+                cast(Arc, self.cluster.arc).write(
+                    "unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}"
+                )
 
     def _to_the_end(self, seen: Seen, folder: Path) -> None:
         """Looks on while an outage isn't seen to be over: what is cut off by the end of a watch was not measured."""
@@ -106,8 +112,21 @@ class Sampler:
     def _start_outside(self, watch: str, folder: Path, targets: list[Any]) -> subprocess.Popen[bytes]:
         (folder / "outside.json").write_text(self._specification(watch, targets))
         with (folder / "outside.log").open("wb") as log:
-            return subprocess.Popen([sys.executable, "-m", "holdfast.sampling.process", "--spec", str(folder / "outside.json"), "--out",
-                                     str(folder / "outside.txt")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=CHECKOUT)
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "holdfast.sampling.process",
+                    "--spec",
+                    str(folder / "outside.json"),
+                    "--out",
+                    str(folder / "outside.txt"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=CHECKOUT,
+            )
 
     @property
     def _shell(self) -> NodeShell:
@@ -131,7 +150,10 @@ class Sampler:
         for node in nodes:
             seen.take(node, self._fetch(folder, seen.watch, node, inside.FOLDER, node))
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
-            seen.take(writer, [t for n in nodes for t in self._fetch(folder, seen.watch, n, writers.folder(writer), f"{writer}-{n}")])
+            seen.take(
+                writer,
+                [t for n in nodes for t in self._fetch(folder, seen.watch, n, writers.folder(writer), f"{writer}-{n}")],
+            )
 
     def _fetch(self, folder: Path, watch: str, node: str, source: str, name: str) -> list[str]:
         """The records of one watch below a folder of a node; a copy of each stays in the run's folder."""
@@ -151,7 +173,15 @@ class Sampler:
                 break
         if "canary" in why:
             arc.canary("sampler", False, why)
-        arc.steady(f"all {len([s for s in seen.series if not s.canary])} sampled targets green", not why, why or f"green for {STEADY_S:g}s")
+        arc.steady(
+            f"all {len([s for s in seen.series if not s.canary])} sampled targets green",
+            not why,
+            why or f"green for {STEADY_S:g}s",
+        )
         red = [s for s in seen.series if s.canary]
         words = sorted({look.result for s in red for look in s.looks})
-        arc.canary("sampler", bool(red), f"{len(red)} broken targets were red ({', '.join(words)})" if red else "no canary was placed")
+        arc.canary(
+            "sampler",
+            bool(red),
+            f"{len(red)} broken targets were red ({', '.join(words)})" if red else "no canary was placed",
+        )

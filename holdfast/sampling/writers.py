@@ -10,8 +10,8 @@ from holdfast.objects import Object, Objects, condition
 from holdfast.sampling.inside import NAME, NAMESPACE, program
 from holdfast.waiting import HOLDS, Sighting, probe
 
-FOLDER = "/var/lib/holdfast/writers"       # on each node: WRITER/spec.json and WRITER/records/, so that a writer may move
-COUNT = 5                                  # all but the last by a StatefulSet, the last by a Deployment
+FOLDER = "/var/lib/holdfast/writers"  # on each node: WRITER/spec.json and WRITER/records/, so that a writer may move
+COUNT = 5  # all but the last by a StatefulSet, the last by a Deployment
 DEPLOYMENT, STATEFUL = "writer-deployment", "writer"
 FILE = "/data/records"
 LABELS = {"app": "holdfast-writer"}
@@ -38,16 +38,35 @@ def install(objects: Objects, storage_class: str) -> None:
     sampler = objects.get("DaemonSet", NAME, NAMESPACE)
     assert sampler, "a lane has its samplers"
     image = sampler["spec"]["template"]["spec"]["containers"][0]["image"]
-    claim = {"accessModes": ["ReadWriteOnce"], "storageClassName": storage_class, "resources": {"requests": {"storage": _SIZE}}}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": _SIZE}},
+    }
     meta = {"namespace": NAMESPACE, "labels": LABELS}
-    stateful = {"serviceName": STATEFUL, "replicas": COUNT - 1, "podManagementPolicy": "Parallel",
-                "selector": {"matchLabels": {**LABELS, "by": "stateful-set"}}, "template": _pod("stateful-set", image, None),
-                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}
-    single = {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {**LABELS, "by": "deployment"}},
-              "template": _pod("deployment", image, DEPLOYMENT)}
-    objects.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {**meta, "name": DEPLOYMENT}, "spec": claim})
-    objects.apply({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {**meta, "name": STATEFUL}, "spec": stateful})
-    objects.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**meta, "name": DEPLOYMENT}, "spec": single})
+    stateful = {
+        "serviceName": STATEFUL,
+        "replicas": COUNT - 1,
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": {**LABELS, "by": "stateful-set"}},
+        "template": _pod("stateful-set", image, None),
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }
+    single = {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": {**LABELS, "by": "deployment"}},
+        "template": _pod("deployment", image, DEPLOYMENT),
+    }
+    objects.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {**meta, "name": DEPLOYMENT}, "spec": claim}
+    )
+    objects.apply(
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {**meta, "name": STATEFUL}, "spec": stateful}
+    )
+    objects.apply(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**meta, "name": DEPLOYMENT}, "spec": single}
+    )
 
 
 def _pod(by: str, image: str, writer: str | None) -> Object:
@@ -58,15 +77,38 @@ def _pod(by: str, image: str, writer: str | None) -> Object:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": writer}})
     mounts += [{"name": "node", "mountPath": "/node"}, {"name": "data", "mountPath": str(PurePosixPath(FILE).parent)}]
     container = {
-        "name": "writer", "image": image, "imagePullPolicy": "IfNotPresent",
+        "name": "writer",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
         "env": [{"name": "WRITER", **own}, {"name": "PYTHONPATH", "value": "/app"}],
-        "command": ["python3", "-m", "holdfast.sampling.process", "--follow", "/node/$(WRITER)/spec.json", "--out", "/node/$(WRITER)/records"],
-        "volumeMounts": mounts, "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
+        "command": [
+            "python3",
+            "-m",
+            "holdfast.sampling.process",
+            "--follow",
+            "/node/$(WRITER)/spec.json",
+            "--out",
+            "/node/$(WRITER)/records",
+        ],
+        "volumeMounts": mounts,
+        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
     }
-    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": LABELS}}
-    return {"metadata": {"labels": {**LABELS, "by": by}},
-            "spec": {"serviceAccountName": NAME, "terminationGracePeriodSeconds": 1, "topologySpreadConstraints": [spread],
-                     "containers": [container], "volumes": volumes}}
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": LABELS},
+    }
+    return {
+        "metadata": {"labels": {**LABELS, "by": by}},
+        "spec": {
+            "serviceAccountName": NAME,
+            "terminationGracePeriodSeconds": 1,
+            "topologySpreadConstraints": [spread],
+            "containers": [container],
+            "volumes": volumes,
+        },
+    }
 
 
 def homes(objects: Objects) -> dict[str, tuple[str, str]]:

@@ -16,9 +16,24 @@ from holdfast.errors import UsageError
 from holdfast.tree.documents import Document, Entry
 
 FILE = ".holdfast.toml"
-_SECTIONS = {"flux": dict, "git": dict, "secret": list, "suspend": list, "patch": list, "images": dict, "ingress": dict,
-             "storage": dict, "monitoring": dict,
-             "app": list, "stated": dict, "claims": str, "runbook": str, "roles": dict, "check": dict, "allow": list}
+_SECTIONS = {
+    "flux": dict,
+    "git": dict,
+    "secret": list,
+    "suspend": list,
+    "patch": list,
+    "images": dict,
+    "ingress": dict,
+    "storage": dict,
+    "monitoring": dict,
+    "app": list,
+    "stated": dict,
+    "claims": str,
+    "runbook": str,
+    "roles": dict,
+    "check": dict,
+    "allow": list,
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,10 @@ class Adaptations:
 
     def notes(self) -> list[str]:
         """Each adaptation in words, for the fidelity notes."""
-        said = [f"{c.kind}/{c.namespace}/{c.name} is changed in the lane ({', '.join(c.set)}): {c.reason}" for c in self.changes]
+        said = [
+            f"{c.kind}/{c.namespace}/{c.name} is changed in the lane ({', '.join(c.set)}): {c.reason}"
+            for c in self.changes
+        ]
         said += [f"the Git host {host} is the lane's own server" for host in self.aliases]
         said += [f"the Secret {s.namespace}/{s.name} is made up" for s in self.secrets]
         return said
@@ -129,7 +147,9 @@ def load(tree: Path) -> Adaptations:
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise UsageError(f"{path}: {error}", "mend the file, then run again") from None
             except (TypeError, AttributeError, KeyError) as error:
-                raise UsageError(f"{path}: {str(error).replace('__init__() got an', 'an')}", "see the example in fixtures/gitops") from None
+                raise UsageError(
+                    f"{path}: {str(error).replace('__init__() got an', 'an')}", "see the example in fixtures/gitops"
+                ) from None
     return Adaptations()
 
 
@@ -137,21 +157,33 @@ def _read(table: dict[str, Any], path: Path) -> Adaptations:
     for section, value in table.items():
         if section not in _SECTIONS:
             near = difflib.get_close_matches(section, _SECTIONS, 1)
-            raise UsageError(f"{path}: unknown section '{section}'" + (f"; did you mean '{near[0]}'?" if near else ""),
-                             f"sections are: {', '.join(_SECTIONS)}")
+            raise UsageError(
+                f"{path}: unknown section '{section}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+                f"sections are: {', '.join(_SECTIONS)}",
+            )
         if not isinstance(value, _SECTIONS[section]):
-            raise UsageError(f"{path}: '{section}' is written the wrong way", f"write it as [[{section}]]" if _SECTIONS[section] is list else
-                             f"write it as [{section}]")
+            raise UsageError(
+                f"{path}: '{section}' is written the wrong way",
+                f"write it as [[{section}]]" if _SECTIONS[section] is list else f"write it as [{section}]",
+            )
     suspended = [Change(set={"/spec/suspend": True}, **s) for s in table.get("suspend", [])]
     return Adaptations(
-        entry=str(table.get("flux", {}).get("entry", "")), aliases=tuple(table.get("git", {}).get("aliases", [])),
+        entry=str(table.get("flux", {}).get("entry", "")),
+        aliases=tuple(table.get("git", {}).get("aliases", [])),
         secrets=tuple(_secret(s) for s in table.get("secret", [])),
-        changes=(*suspended, *(Change(**p) for p in table.get("patch", []))), images=table.get("images", {}),
-        ingress=Ingress(**table.get("ingress", {})), storage=Storage(**table.get("storage", {})),
+        changes=(*suspended, *(Change(**p) for p in table.get("patch", []))),
+        images=table.get("images", {}),
+        ingress=Ingress(**table.get("ingress", {})),
+        storage=Storage(**table.get("storage", {})),
         monitoring=Monitoring(**table.get("monitoring", {})),
-        apps=tuple(App(**a) for a in table.get("app", [])), stated=table.get("stated", {}),
-        claims=table.get("claims", ""), runbook=table.get("runbook", ""), roles=table.get("roles", {}),
-        promises=_promises(table.get("check", {}).get("promises", [])), allowed=_allowed(table.get("allow", []), path))
+        apps=tuple(App(**a) for a in table.get("app", [])),
+        stated=table.get("stated", {}),
+        claims=table.get("claims", ""),
+        runbook=table.get("runbook", ""),
+        roles=table.get("roles", {}),
+        promises=_promises(table.get("check", {}).get("promises", [])),
+        allowed=_allowed(table.get("allow", []), path),
+    )
 
 
 def _promises(said: Any) -> tuple[str, ...]:
@@ -163,8 +195,12 @@ def _allowed(entries: list[dict[str, Any]], path: Path) -> dict[str, str]:
     found = {}
     for entry in entries:
         if not entry.get("rule") or not str(entry.get("because", "")).strip():
-            raise UsageError(f"{path}: an [[allow]] needs 'rule' and 'because' (the reason)", "say why it is allowed, or take it out")
-        found[f"{entry['rule']} {entry['object']}" if entry.get("object") else str(entry["rule"])] = str(entry["because"])
+            raise UsageError(
+                f"{path}: an [[allow]] needs 'rule' and 'because' (the reason)", "say why it is allowed, or take it out"
+            )
+        found[f"{entry['rule']} {entry['object']}" if entry.get("object") else str(entry["rule"])] = str(
+            entry["because"]
+        )
     return found
 
 
@@ -175,8 +211,11 @@ def _secret(entry: dict[str, Any]) -> Secret:
 
 def git_hosts(documents: list[Document]) -> dict[str, Document]:
     """The hosts that the tree's Git sources point at."""
-    return {urlsplit(str(d.body["spec"]["url"])).hostname or "": d for d in documents
-            if d.kind == "GitRepository" and (d.body.get("spec") or {}).get("url")}
+    return {
+        urlsplit(str(d.body["spec"]["url"])).hostname or "": d
+        for d in documents
+        if d.kind == "GitRepository" and (d.body.get("spec") or {}).get("url")
+    }
 
 
 def _references(value: Any, namespace: str) -> list[str]:
@@ -202,7 +241,9 @@ def _references(value: Any, namespace: str) -> list[str]:
 
 def lacking(documents: list[Document], adaptations: Adaptations, start: Entry) -> list[str]:
     """What the tree needs and nobody gave, in words: Secrets that aren't in Git, Git hosts that the lane can't reach."""
-    have = {(d.namespace, d.name) for d in documents if d.kind == "Secret"} | {(s.namespace, s.name) for s in adaptations.secrets}
+    have = {(d.namespace, d.name) for d in documents if d.kind == "Secret"} | {
+        (s.namespace, s.name) for s in adaptations.secrets
+    }
     sync = start.source.body["spec"].get("secretRef") or {}
     have.add((start.source.namespace, str(sync.get("name"))))  # the sync's own key is always made for the run
     suspended = {(c.kind, c.namespace, c.name) for c in adaptations.changes if c.set.get("/spec/suspend") is True}
@@ -214,5 +255,9 @@ def lacking(documents: list[Document], adaptations: Adaptations, start: Entry) -
             if (doc.namespace, name) not in have:
                 have.add((doc.namespace, name))
                 said.append(f"the Secret {doc.namespace}/{name}, needed by {doc.kind}/{doc.name} ({doc})")
-    said += [f"the Git host {host} ({doc})" for host, doc in git_hosts(documents).items() if host and host not in adaptations.aliases]
+    said += [
+        f"the Git host {host} ({doc})"
+        for host, doc in git_hosts(documents).items()
+        if host and host not in adaptations.aliases
+    ]
     return said

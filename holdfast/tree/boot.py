@@ -108,8 +108,11 @@ def boot(graph: Graph) -> Boot:
     for i in ids:
         if i not in blocked:
             found.setdefault(depth.get(applied[i], 0), []).append(i)
-    return Boot(tuple(tuple(found[d]) for d in sorted(found)), _by_cause(graph, never, blocked, Sort.APPLIED),
-                _by_cause(graph, never, unready, Sort.READY))
+    return Boot(
+        tuple(tuple(found[d]) for d in sorted(found)),
+        _by_cause(graph, never, blocked, Sort.APPLIED),
+        _by_cause(graph, never, unready, Sort.READY),
+    )
 
 
 def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tuple[Blocked, ...]:
@@ -125,7 +128,7 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tu
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:
         path, loop = _chain(bad, loops, State(f"Kustomization/{one}", sort))
-        cause = frozenset(path[path.index(path[-1]):]) if loop else path[-1]
+        cause = frozenset(path[path.index(path[-1]) :]) if loop else path[-1]
         if cause in found:
             found[cause][0].append(one)
             if len(path) < len(found[cause][1]):
@@ -175,8 +178,15 @@ def _round(bad: Any, state: State) -> list[State]:
     return []
 
 
-_UNTOLD = frozenset({"its definitions come first", "it is ready once all of it is applied", "it must be there itself", "it must be there",
-                     "it is ready once it is installed"})
+_UNTOLD = frozenset(
+    {
+        "its definitions come first",
+        "it is ready once all of it is applied",
+        "it must be there itself",
+        "it must be there",
+        "it is ready once it is installed",
+    }
+)
 
 
 def _steps(graph: Graph, path: list[State]) -> tuple[Step, ...]:
@@ -190,9 +200,15 @@ def seeds_of(graph: Graph, wanted: str) -> list[Manifest]:
     """What NAMESPACE, KIND/NAME or KIND/NAMESPACE/NAME stands for; empty where the tree has nothing of it."""
     objects = graph.tree.objects
     if "/" not in wanted:  # what runs there, not what Flux merely keeps there
-        made = [m for m in objects if (m.namespace == wanted and not m.group.startswith(("kustomize.toolkit", "source.toolkit"))) or
-                (m.kind == "Namespace" and m.name == wanted)]
-        return made + [r.manifest for r in graph.releases.values() if r.target_namespace == wanted and r.manifest not in made]
+        made = [
+            m
+            for m in objects
+            if (m.namespace == wanted and not m.group.startswith(("kustomize.toolkit", "source.toolkit")))
+            or (m.kind == "Namespace" and m.name == wanted)
+        ]
+        return made + [
+            r.manifest for r in graph.releases.values() if r.target_namespace == wanted and r.manifest not in made
+        ]
     parts = wanted.split("/")
     kind, name = parts[0].lower(), parts[-1]
     namespace = parts[1] if len(parts) == 3 else None
@@ -207,12 +223,15 @@ def down(graph: Graph, seeds: list[Manifest]) -> Down:
     """
     taken = {m.id for m in seeds}
     # What has no health of its own is down when it is missing.
-    broken = {State(i, s) for i in taken for s in (Sort.READY, Sort.EXISTS)} | \
-        {State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization") or m.id in graph.releases}
+    broken = {State(i, s) for i in taken for s in (Sort.READY, Sort.EXISTS)} | {
+        State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization") or m.id in graph.releases
+    }
     root = graph.tree.root
     ref = mapping(root.spec.get("sourceRef")) if root else {}
     if root and f"{ref.get('kind')}/{root.manifest.namespace}/{ref.get('name')}" in taken:
-        broken |= {State(f"Kustomization/{i}", Sort.APPLIED) for i, layer in graph.tree.layers.items() if not layer.not_read}
+        broken |= {
+            State(f"Kustomization/{i}", Sort.APPLIED) for i, layer in graph.tree.layers.items() if not layer.not_read
+        }
     lost = _reached(graph, broken, skip="boot")[0] - _reached(graph, (), skip="boot")[0]
     why = _reasons(graph, lost, broken)
     frozen, unready, stopped = {}, {}, {}

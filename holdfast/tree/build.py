@@ -90,7 +90,9 @@ class Builder:
         packed: the files that the source packs.
     """
 
-    def __init__(self, repository: Repository, sources: Sources, tool: Tool, packed: frozenset[str], cache: Path | None = None) -> None:
+    def __init__(
+        self, repository: Repository, sources: Sources, tool: Tool, packed: frozenset[str], cache: Path | None = None
+    ) -> None:
         self.repository, self.sources, self.tool, self.packed, self.cache = repository, sources, tool, packed, cache
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._hashes: dict[str, str] = {}
@@ -139,7 +141,11 @@ class Builder:
             return built
         text = self._run(built, content)
         if not built.error:
-            rendered = self._parsers.submit(_rendered, text, request.folder).result() if self._parsers else _rendered(text, request.folder)
+            rendered = (
+                self._parsers.submit(_rendered, text, request.folder).result()
+                if self._parsers
+                else _rendered(text, request.folder)
+            )
             built.objects = json.loads(rendered)
             if kept is not None:
                 _keep(kept, rendered)
@@ -150,7 +156,9 @@ class Builder:
         folder, closure = built.request.folder, built.closure
         if folder not in self.repository.folders:
             near = posixpath.dirname(folder) or "."
-            built.error = f"there is no folder {folder} in the repository" + ("" if near in self.repository.folders else f", nor {near}")
+            built.error = f"there is no folder {folder} in the repository" + (
+                "" if near in self.repository.folders else f", nor {near}"
+            )
             return True
         for reference in closure.barred:
             built.place = reference.place
@@ -159,7 +167,11 @@ class Builder:
             else:
                 built.error = _words(reference)
         for name in sorted(closure.files - closure.opaque):  # kustomize would write every alias out
-            if name in self.repository.known and "&" in self.repository.text(name) and "*" in self.repository.text(name):
+            if (
+                name in self.repository.known
+                and "&" in self.repository.text(name)
+                and "*" in self.repository.text(name)
+            ):
                 self.sources.documents(name)
                 if name in self.sources.troubles:
                     built.error, built.place = self.sources.troubles[name].what, self.sources.troubles[name].place
@@ -182,7 +194,11 @@ class Builder:
             if spec.get(ours):
                 body[theirs] = spec[ours]
         # Flux' own type has no path in a patch: what stands there would be read by kustomize.
-        patches = [{k: v for k, v in p.items() if k in ("patch", "target", "options")} for p in sequence(spec.get("patches")) if isinstance(p, dict)]
+        patches = [
+            {k: v for k, v in p.items() if k in ("patch", "target", "options")}
+            for p in sequence(spec.get("patches"))
+            if isinstance(p, dict)
+        ]
         components = [c for c in sequence(spec.get("components")) if self._there(request, c)]
         for part, added in (("patches", patches), ("components", components)):
             if added:
@@ -214,8 +230,11 @@ class Builder:
             raise UnbuildableError(self.sources.troubles[name].what, self.sources.troubles[name].place)
         for line, body in self.sources.bodies(name):
             if not body.get("kind") or not (get(body, "metadata", "name") or str(body["kind"]).endswith("List")):
-                raise UnbuildableError("it is no Kubernetes object (no kind, or no metadata.name), and without a kustomization.yaml Flux takes every "
-                                       "YAML file of the folder for one", Place(name, line))
+                raise UnbuildableError(
+                    "it is no Kubernetes object (no kind, or no metadata.name), and without a kustomization.yaml Flux takes every "
+                    "YAML file of the folder for one",
+                    Place(name, line),
+                )
 
     def _run(self, built: Built, content: str) -> str:
         """kustomize's output, from a copy that holds the files of this build and nothing else."""
@@ -228,11 +247,26 @@ class Builder:
             file = kustomization_of(self.sources, built.request.folder)
             (copy / file if file else folder / "kustomization.yaml").write_text(content)
             # The Flux build loads files from anywhere in the artifact; where nothing needs that, kustomize's own restriction is a second wall.
-            wide = any(not f.startswith(f"{posixpath.dirname(k)}/") for k in built.closure.kustomizations for f in built.closure.files)
+            wide = any(
+                not f.startswith(f"{posixpath.dirname(k)}/")
+                for k in built.closure.kustomizations
+                for f in built.closure.files
+            )
             try:
-                done = subprocess.run([*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
-                                      capture_output=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, cwd=copy,
-                                      env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
+                done = subprocess.run(
+                    [*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
+                    capture_output=True,
+                    check=False,
+                    timeout=_TIMEOUT_S,
+                    stdin=subprocess.DEVNULL,
+                    cwd=copy,
+                    env={
+                        "PATH": "",
+                        "HOME": name,
+                        "HTTP_PROXY": "http://127.0.0.1:9",
+                        "HTTPS_PROXY": "http://127.0.0.1:9",
+                    },
+                )
             except subprocess.TimeoutExpired:
                 built.error = f"kustomize didn't end within {_TIMEOUT_S}s"
                 return ""
@@ -255,7 +289,10 @@ class Builder:
         built.error = last if len(last) < 400 else f"{last[:120]} … {last[-260:]}"
         if built.closure.missing:
             first = built.closure.missing[0]
-            built.place, built.error = first.place, f"'{first.field}' names {first.target}, which isn't in the repository"
+            built.place, built.error = (
+                first.place,
+                f"'{first.field}' names {first.target}, which isn't in the repository",
+            )
             return
         for name in sorted(built.closure.files, key=lambda f: -last.rfind(posixpath.basename(f))):
             self.sources.documents(name)

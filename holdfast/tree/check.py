@@ -10,7 +10,21 @@ from pathlib import Path
 
 from holdfast.tree import adaptations, repository, rules, schema
 from holdfast.tree.build import Tool
-from holdfast.tree.findings import RULES, Absent, Doubt, Finding, Hit, Outside, Rule, Severity, Shown, allow, allowances, found_by, together
+from holdfast.tree.findings import (
+    RULES,
+    Absent,
+    Doubt,
+    Finding,
+    Hit,
+    Outside,
+    Rule,
+    Severity,
+    Shown,
+    allow,
+    allowances,
+    found_by,
+    together,
+)
 from holdfast.tree.helm import render
 from holdfast.tree.repository import Place
 from holdfast.tree.roles import graph_of
@@ -60,8 +74,16 @@ def claims() -> list[str]:
     return sorted({r.claim for r in RULES.values()} - FAMILIES)
 
 
-def load(root: Path, tool: Tool, *, entry: str = "", kubernetes: str = "", cache: Path | None = None, helm: str = "",
-         charts: Path | None = None) -> Tree:
+def load(
+    root: Path,
+    tool: Tool,
+    *,
+    entry: str = "",
+    kubernetes: str = "",
+    cache: Path | None = None,
+    helm: str = "",
+    charts: Path | None = None,
+) -> Tree:
     """Reads the tree at *root*, and by *helm* the charts in it and in the folder *charts*. Raises UsageError where it can't be read at all."""
     schema.load(kubernetes)
     found = repository.read(root)
@@ -85,7 +107,9 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
         except Exception as error:  # a tree can hold anything: one rule that trips must not hide what the others see
             if strict:
                 raise
-            broken_rules.append(f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})")
+            broken_rules.append(
+                f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})"
+            )
             found = [Doubt(broken_rules[-1])]
         gaps = [la for la in tree.layers.values() if la.error or la.not_read]
         unread = tree.opened + [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in gaps]
@@ -113,18 +137,35 @@ def _absent(tree: Tree, one: Rule, absent: Absent) -> Finding:
     root = tree.root
     place = tree.place(root.manifest) if root and root.manifest.file else Place(root.folder if root else ".")
     name = f"Kustomization/{root.id}" if root else "the tree"
-    return Finding(one.id, one.claim, Severity.BREAKS_CLAIM, name, (place,), absent.reason, one.why, absent.do or one.do, (name,))
+    return Finding(
+        one.id, one.claim, Severity.BREAKS_CLAIM, name, (place,), absent.reason, one.why, absent.do or one.do, (name,)
+    )
 
 
 def _without_reason(place: Place, name: str) -> Finding:
     known = name in RULES
     what = f"'holdfast: allow {name}' gives no reason" if known else f"'holdfast: allow {name}' names no rule"
-    return Finding("check.allow", "apply", Severity.BREAKS_CLAIM, str(place), (place,), what, "in a year nobody knows whether it still holds",
-                   f"write: # holdfast: allow {name if known else 'RULE'} because REASON", (str(place),))
+    return Finding(
+        "check.allow",
+        "apply",
+        Severity.BREAKS_CLAIM,
+        str(place),
+        (place,),
+        what,
+        "in a year nobody knows whether it still holds",
+        f"write: # holdfast: allow {name if known else 'RULE'} because REASON",
+        (str(place),),
+    )
 
 
-def _verdict(tree: Tree, claim: str, said: list[Hit | Doubt | Shown | Absent | Outside], findings: list[Finding]) -> Verdict:
-    broken = [f for f in together([f for f in findings if f.claim == claim]) if f.severity >= Severity.BREAKS_CLAIM and not f.latent]
+def _verdict(
+    tree: Tree, claim: str, said: list[Hit | Doubt | Shown | Absent | Outside], findings: list[Finding]
+) -> Verdict:
+    broken = [
+        f
+        for f in together([f for f in findings if f.claim == claim])
+        if f.severity >= Severity.BREAKS_CLAIM and not f.latent
+    ]
     if broken:
         return Verdict("broke", "; ".join(f"{f.what} ({f.places[0]})" for f in broken))
     kinds = {kind: [s for s in said if isinstance(s, kind)] for kind in (Outside, Absent, Doubt, Shown)}
@@ -137,10 +178,12 @@ def _verdict(tree: Tree, claim: str, said: list[Hit | Doubt | Shown | Absent | O
     doubts += tree.opened + [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread]
     if doubts:
         return Verdict("unproven", "; ".join(doubts))
-    return Verdict("held", "; ".join(dict.fromkeys(s.text for s in kinds[Shown] if isinstance(s, Shown))) or "the rules found nothing against it")
+    return Verdict(
+        "held",
+        "; ".join(dict.fromkeys(s.text for s in kinds[Shown] if isinstance(s, Shown)))
+        or "the rules found nothing against it",
+    )
 
 
 def _first(said: Sequence[object]) -> str:
     return str(getattr(said[0], "reason", ""))
-
-

@@ -11,19 +11,37 @@ from pathlib import Path
 from holdfast.errors import UsageError
 
 # A commit that holdfast makes itself is the same for the same content.
-_MADE = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
-         for what, value in (("NAME", "holdfast"), ("EMAIL", "holdfast@localhost"), ("DATE", "2000-01-01T00:00:00Z"))}
+_MADE = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "holdfast"), ("EMAIL", "holdfast@localhost"), ("DATE", "2000-01-01T00:00:00Z"))
+}
 
 
 def git(*arguments: str, folder: Path, env: dict[str, str] | None = None, check: bool = True) -> str:
     """Runs git in *folder* without the user's or the machine's settings getting in; returns its output without the line's end."""
     # A tree's own .git/config is untrusted: what it may name as a remote is neither fetched nor run. The lane's own pushes are to files.
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "file", "GIT_NO_LAZY_FETCH": "1",
-                   **(env or {})}
-    done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", *arguments],
-                          cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ALLOW_PROTOCOL": "file",
+        "GIT_NO_LAZY_FETCH": "1",
+        **(env or {}),
+    }
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if check and done.returncode:
-        raise UsageError(f"git {arguments[0]} in {folder} failed: {done.stderr.strip()[-300:]}", "mend the checkout, then run again")
+        raise UsageError(
+            f"git {arguments[0]} in {folder} failed: {done.stderr.strip()[-300:]}", "mend the checkout, then run again"
+        )
     return done.stdout.rstrip("\n") if done.returncode == 0 else ""
 
 
@@ -59,7 +77,10 @@ def read(path: Path) -> Checkout:
         raise UsageError(f"there is no folder {path}", "name the GitOps tree: TREE=path (make) or --tree path")
     top_text = git("rev-parse", "--show-toplevel", folder=path, check=False)
     if not top_text:
-        raise UsageError(f"{path} is no Git checkout, and Flux pulls commits", f"run: git init {path} && git -C {path} add . && git -C {path} commit")
+        raise UsageError(
+            f"{path} is no Git checkout, and Flux pulls commits",
+            f"run: git init {path} && git -C {path} add . && git -C {path} commit",
+        )
     top, folder = Path(top_text).resolve(), path.resolve()
     inside = folder.relative_to(top).as_posix()
     head = git("rev-parse", "--verify", "-q", "HEAD", folder=path, check=False)
@@ -80,7 +101,15 @@ def _commit_of(path: Path, inside: str, parent: str) -> str:
         env = {**_MADE, "GIT_INDEX_FILE": str(Path(folder) / "index")}
         git("add", "--all", "--", ".", folder=path, env=env)
         tree = git("write-tree", *([] if inside == "." else [f"--prefix={inside}/"]), folder=path, env=env)
-        return git("commit-tree", tree, *(["-p", parent] if parent else []), "-m", "the tree as it lies in the folder", folder=path, env=env)
+        return git(
+            "commit-tree",
+            tree,
+            *(["-p", parent] if parent else []),
+            "-m",
+            "the tree as it lies in the folder",
+            folder=path,
+            env=env,
+        )
 
 
 def clone(bare: Path, target: Path, branch: str) -> None:

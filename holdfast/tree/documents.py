@@ -48,13 +48,21 @@ def read(root: Path, folder: str = ".") -> list[Document]:
     found: list[Document] = []
     for path in sorted((root / folder).rglob("*")):
         parts = path.relative_to(root).parts
-        if path.suffix in (".yaml", ".yml") and not any(p.startswith(".git") for p in parts) and path.is_file() and not _linked(root, path):
+        if (
+            path.suffix in (".yaml", ".yml")
+            and not any(p.startswith(".git") for p in parts)
+            and path.is_file()
+            and not _linked(root, path)
+        ):
             found += _documents(root, path)
     return found
 
 
 def _linked(root: Path, path: Path) -> bool:
-    return any((root / Path(*path.relative_to(root).parts[: i + 1])).is_symlink() for i in range(len(path.relative_to(root).parts)))
+    return any(
+        (root / Path(*path.relative_to(root).parts[: i + 1])).is_symlink()
+        for i in range(len(path.relative_to(root).parts))
+    )
 
 
 def _documents(root: Path, path: Path) -> Iterator[Document]:
@@ -70,7 +78,10 @@ def _documents(root: Path, path: Path) -> Iterator[Document]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        raise UsageError(f"{name}:{line}: the YAML is broken: {getattr(error, 'problem', '') or error}", "mend the file, then run again") from None
+        raise UsageError(
+            f"{name}:{line}: the YAML is broken: {getattr(error, 'problem', '') or error}",
+            "mend the file, then run again",
+        ) from None
     finally:
         loader.dispose()
 
@@ -119,12 +130,17 @@ def entry(documents: list[Document], wanted: str = "") -> Entry:
         found = [e for e in found if e.folder == _clean(wanted)]
     # The outermost wins where one entry lies within another's file (a Kustomization that applies itself and others).
     if not found:
-        raise UsageError("the tree has no Flux entry" + (f" at {wanted}" if wanted else "") +
-                         ": no Kustomization whose path holds its own file, with a GitRepository beside it",
-                         "run 'flux bootstrap' on the tree, or name its folder: --entry clusters/NAME")
+        raise UsageError(
+            "the tree has no Flux entry"
+            + (f" at {wanted}" if wanted else "")
+            + ": no Kustomization whose path holds its own file, with a GitRepository beside it",
+            "run 'flux bootstrap' on the tree, or name its folder: --entry clusters/NAME",
+        )
     if len({e.folder for e in found}) > 1:
-        raise UsageError(f"the tree has more than one Flux entry: {', '.join(sorted(f'{e.folder} ({e.root})' for e in found))}",
-                         "name one: --entry FOLDER, or [flux] entry in .holdfast.toml")
+        raise UsageError(
+            f"the tree has more than one Flux entry: {', '.join(sorted(f'{e.folder} ({e.root})' for e in found))}",
+            "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
+        )
     return found[0]
 
 
@@ -139,6 +155,9 @@ def reachable(documents: list[Document], start: Entry) -> list[Document]:
         seen.add(folder)
         below = [d for d in documents if folder == "." or d.file.startswith(f"{folder}/")]
         found += [d for d in below if d not in found]
-        folders += [_clean(str((d.body.get("spec") or {}).get("path", "."))) for d in below
-                    if d.api.startswith(_KUSTOMIZE) and d.kind == "Kustomization"]
+        folders += [
+            _clean(str((d.body.get("spec") or {}).get("path", ".")))
+            for d in below
+            if d.api.startswith(_KUSTOMIZE) and d.kind == "Kustomization"
+        ]
     return found

@@ -17,10 +17,19 @@ def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
     """The Flux objects of every file, applied or not, with their files. Files that can't be parsed are passed over here."""
     found = []
     for name in sources.repository.files:
-        if name.endswith((".yaml", ".yml")) and "toolkit.fluxcd.io/" in (text := sources.repository.text(name)) and \
-                re.search(r"^kind: [\"']?(?:Kustomization|GitRepository|OCIRepository|FluxInstance)\b", text, re.MULTILINE):
-            found += [(name, body) for _, body in sources.bodies(name) if ".fluxcd." in str(body.get("apiVersion")) or
-                      str(body.get("apiVersion", "")).startswith("fluxcd.controlplane.io/")]
+        if (
+            name.endswith((".yaml", ".yml"))
+            and "toolkit.fluxcd.io/" in (text := sources.repository.text(name))
+            and re.search(
+                r"^kind: [\"']?(?:Kustomization|GitRepository|OCIRepository|FluxInstance)\b", text, re.MULTILINE
+            )
+        ):
+            found += [
+                (name, body)
+                for _, body in sources.bodies(name)
+                if ".fluxcd." in str(body.get("apiVersion"))
+                or str(body.get("apiVersion", "")).startswith("fluxcd.controlplane.io/")
+            ]
     return found
 
 
@@ -37,12 +46,16 @@ def path_of(body: Body) -> str:
 def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) -> tuple[Layer, str]:
     """The Kustomization that syncs the cluster, and how it was found. Raises UsageError where there is none, or several and none was *wanted*."""
     kustomizations = [(f, b) for f, b in flux if is_kustomization(b)]
-    own = [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == "flux-system"] or \
-        [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == get(e[1], "metadata", "name")]
+    own = [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == "flux-system"] or [
+        e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == get(e[1], "metadata", "name")
+    ]
     found: dict[str, list[tuple[str, Body]]] = {}
     for file, body in own or kustomizations:  # a path within some other repository can look as if it held its own file
         folder = path_of(body)
-        external = str(get(body, "spec", "sourceRef", "kind")) != "GitRepository" and get(body, "spec", "sourceRef", "name") != "flux-system"
+        external = (
+            str(get(body, "spec", "sourceRef", "kind")) != "GitRepository"
+            and get(body, "spec", "sourceRef", "name") != "flux-system"
+        )
         if (folder == "." or file.startswith(f"{folder}/")) and not external:
             found.setdefault(folder, []).append((file, body))
     for file, body in flux:
@@ -56,8 +69,10 @@ def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) 
         folder, entries = next(iter(tops.items()))
         return layer_of(*_outermost(entries)), f"{folder}, synced by {_outermost(entries)[0]}"
     if len(tops) > 1:
-        raise UsageError(f"the tree has {len(tops)} Flux entries: {', '.join(f'{f} ({e[0][0]})' for f, e in sorted(tops.items()))}",
-                         "name one: --entry FOLDER, or [flux] entry in .holdfast.toml")
+        raise UsageError(
+            f"the tree has {len(tops)} Flux entries: {', '.join(f'{f} ({e[0][0]})' for f, e in sorted(tops.items()))}",
+            "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
+        )
     return _without_sync(kustomizations, flux)
 
 
@@ -69,16 +84,28 @@ def _of_instance(body: Body) -> Body:
     sync = mapping(get(body, "spec", "sync"))
     name = str(sync.get("name") or get(body, "metadata", "namespace") or "flux-system")
     namespace = str(get(body, "metadata", "namespace") or "flux-system")
-    return {"apiVersion": f"{KUSTOMIZE}/v1", "kind": "Kustomization", "metadata": {"name": name, "namespace": namespace},
-            "spec": {"path": sync.get("path"), "prune": True, "interval": sync.get("interval", "1m"),
-                     "sourceRef": {"kind": sync.get("kind", "GitRepository"), "name": name}}}
+    return {
+        "apiVersion": f"{KUSTOMIZE}/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "path": sync.get("path"),
+            "prune": True,
+            "interval": sync.get("interval", "1m"),
+            "sourceRef": {"kind": sync.get("kind", "GitRepository"), "name": name},
+        },
+    }
 
 
-def _named(repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str) -> tuple[Layer, str]:
+def _named(
+    repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str
+) -> tuple[Layer, str]:
     if wanted in found:
         return layer_of(*_outermost(found[wanted])), f"{wanted}, as named"
     if wanted not in repository.folders:
-        raise UsageError(f"there is no folder {wanted} in the tree", f"entries that were found: {', '.join(sorted(found)) or 'none'}")
+        raise UsageError(
+            f"there is no folder {wanted} in the tree", f"entries that were found: {', '.join(sorted(found)) or 'none'}"
+        )
     return made(wanted, flux), f"{wanted}, as named (no Kustomization in the tree syncs it)"
 
 
@@ -89,21 +116,36 @@ def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, 
     tops = sorted(f for f in folders if not any(f == a or f.startswith(f"{a}/") for a in applied if a != "."))
     tops = [f for f in tops if not any(f.startswith(f"{t}/") for t in tops)]
     if len(tops) == 1:
-        return made(tops[0], flux), f"{tops[0]}: its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
+        return made(
+            tops[0], flux
+        ), f"{tops[0]}: its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
     if len(tops) > 1:
-        raise UsageError(f"the tree has no Kustomization that syncs it, and {len(tops)} folders that could be its entry: {', '.join(tops)}",
-                         "name one: --entry FOLDER, or [flux] entry in .holdfast.toml")
-    raise UsageError("the tree has no Flux entry: no Flux Kustomization was found in it", "name the folder that is applied: --entry FOLDER")
+        raise UsageError(
+            f"the tree has no Kustomization that syncs it, and {len(tops)} folders that could be its entry: {', '.join(tops)}",
+            "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
+        )
+    raise UsageError(
+        "the tree has no Flux entry: no Flux Kustomization was found in it",
+        "name the folder that is applied: --entry FOLDER",
+    )
 
 
 def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Layer:
     """A Kustomization for an entry that the tree itself doesn't sync; its source is the one that most name and that the tree doesn't define."""
     defined = {(b.get("kind"), get(b, "metadata", "name")) for _, b in flux or () if not is_kustomization(b)}
     refs = [mapping(get(b, "spec", "sourceRef")) for _, b in flux or () if is_kustomization(b)]
-    named = Counter((str(r.get("kind") or "GitRepository"), str(r.get("name"))) for r in refs if (r.get("kind"), r.get("name")) not in defined)
+    named = Counter(
+        (str(r.get("kind") or "GitRepository"), str(r.get("name")))
+        for r in refs
+        if (r.get("kind"), r.get("name")) not in defined
+    )
     kind, name = named.most_common(1)[0][0] if named else ("GitRepository", "flux-system")
-    body = {"apiVersion": f"{KUSTOMIZE}/v1", "kind": "Kustomization", "metadata": {"name": "flux-system", "namespace": "flux-system"},
-            "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}}}
+    body = {
+        "apiVersion": f"{KUSTOMIZE}/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": "flux-system", "namespace": "flux-system"},
+        "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}},
+    }
     return Layer(Manifest(body, owner=""), folder)
 
 
@@ -115,7 +157,9 @@ def layer_of(file: str, body: Body) -> Layer:
 def source_rules(flux: list[tuple[str, Body]], root: Layer) -> str | None:
     """The ignore rules of the source that the entry reads."""
     name = get(root.spec, "sourceRef", "name")
-    for _, body in sorted(flux, key=lambda e: not e[0].startswith(f"{root.folder}/")):  # another cluster of the repository may have one of that name
+    for _, body in sorted(
+        flux, key=lambda e: not e[0].startswith(f"{root.folder}/")
+    ):  # another cluster of the repository may have one of that name
         if body.get("kind") in ("GitRepository", "OCIRepository") and get(body, "metadata", "name") == name:
             rules = get(body, "spec", "ignore")
             return rules if isinstance(rules, str) else None

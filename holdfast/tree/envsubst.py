@@ -47,8 +47,10 @@ class _Reader:
         """Plain text up to what *takes* refuses, or up to a variable."""
         out = []
         while not self.done and not self.opens():
-            here, following = self.whole[self.at], self.whole[self.at + 1:self.at + 2]
-            if (here == "$" and "$" in escapes and following == "$") or (here == "\\" and "\\" in escapes and following in ("/", "\\")):
+            here, following = self.whole[self.at], self.whole[self.at + 1 : self.at + 2]
+            if (here == "$" and "$" in escapes and following == "$") or (
+                here == "\\" and "\\" in escapes and following in ("/", "\\")
+            ):
                 out.append(following)
                 self.at += 2
             elif takes(here):
@@ -77,8 +79,8 @@ class _Reader:
         while not self.done and (self.whole[self.at].isalnum() or self.whole[self.at] == "_"):
             self.at += 1
         if begin == self.at:
-            raise SubstitutionError(f"'${{{self.whole[begin:begin + 20]}' names no variable")
-        return self.whole[begin:self.at]
+            raise SubstitutionError(f"'${{{self.whole[begin : begin + 20]}' names no variable")
+        return self.whole[begin : self.at]
 
     def variable(self) -> str:
         """The value of the ``${…}`` that begins here."""
@@ -115,7 +117,11 @@ class _Reader:
             first = [self.parameter(lambda c: c != "/", escapes="$\\")]
             if not self.text(lambda c: c == "/"):
                 raise SubstitutionError("a replacement has no second '/'")
-            return first if self.whole.startswith("}", self.at) else [*first, self.parameter(lambda c: c != "}", escapes="$\\")]
+            return (
+                first
+                if self.whole.startswith("}", self.at)
+                else [*first, self.parameter(lambda c: c != "}", escapes="$\\")]
+            )
         return [self.parameter(lambda c: c != "}")] if operator[:1] in ("#", "%") and operator else []
 
 
@@ -169,7 +175,7 @@ def _cut(value: str, operator: str, pattern: str) -> str:
     shape = _glob(pattern)
     sizes = range(1, len(value) + 1) if len(operator) == 1 else range(len(value), 0, -1)
     for size in sizes:
-        part = value[:size] if operator[0] == "#" else value[len(value) - size:]
+        part = value[:size] if operator[0] == "#" else value[len(value) - size :]
         if shape and shape.fullmatch(part):
             return value[size:] if operator[0] == "#" else value[: len(value) - size]
     return value
@@ -184,7 +190,7 @@ def _glob(pattern: str) -> re.Pattern[str] | None:
         if sign == "[":
             if end < 0:
                 return None
-            out.append("[" + pattern[at + 1:end].replace("\\", "\\\\") + "]")
+            out.append("[" + pattern[at + 1 : end].replace("\\", "\\\\") + "]")
             at = end
         else:
             out.append({"*": ".*", "?": "."}.get(sign, re.escape(sign)))

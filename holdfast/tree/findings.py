@@ -119,7 +119,9 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
-def rule(name: str, claim: str, severity: Severity, *, why: str, do: str, promise: bool = False) -> Callable[[Judge], Judge]:
+def rule(
+    name: str, claim: str, severity: Severity, *, why: str, do: str, promise: bool = False
+) -> Callable[[Judge], Judge]:
     """Registers a function as a rule of a *claim* (or a family); *why* and *do* are said where a hit brings none of its own."""
 
     def register(function: Judge) -> Judge:
@@ -138,8 +140,18 @@ def hit(tree: Tree, manifest: Manifest, what: str, *path: str | int, **more: obj
 
 def found_by(one: Rule, said: Hit) -> Finding:
     """The finding that a hit makes with its rule's words."""
-    return Finding(one.id, one.claim, said.severity or one.severity, said.object, said.places, said.what, said.why or one.why, said.do or one.do,
-                   said.hits or (said.object,), said.latent)
+    return Finding(
+        one.id,
+        one.claim,
+        said.severity or one.severity,
+        said.object,
+        said.places,
+        said.what,
+        said.why or one.why,
+        said.do or one.do,
+        said.hits or (said.object,),
+        said.latent,
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,9 @@ def allowances(repository: Repository) -> list[Allowance]:
         ends = [i for i, line in enumerate(lines, 1) if line.startswith("---")] + [len(lines) + 1]
         for number, line in enumerate(lines, 1):
             if said := _ALLOW.search(line):
-                found.append(Allowance(said[1], (said[2] or "").strip(), Place(name, number), _end(lines, ends, number)))
+                found.append(
+                    Allowance(said[1], (said[2] or "").strip(), Place(name, number), _end(lines, ends, number))
+                )
     return found
 
 
@@ -170,21 +184,30 @@ def _end(lines: list[str], ends: list[int], number: int) -> int:
     """The last line that an allowance covers: its document, or one field's where it stands beside it."""
     if not lines[number - 1].lstrip().startswith("#"):
         return number
-    following = next((i for i in range(number, len(lines)) if lines[i].strip() and not lines[i].lstrip().startswith("#")), None)
+    following = next(
+        (i for i in range(number, len(lines)) if lines[i].strip() and not lines[i].lstrip().startswith("#")), None
+    )
     if following is not None and lines[following][:1] in (" ", "-") and not lines[following].startswith("---"):
         return following + 1  # inside an object: the next line
     later = [e for e in ends if e > number + 1]
     return later[0] if later else number
 
 
-def allow(findings: list[Finding], stated: list[Allowance], by_file: dict[str, str]) -> tuple[list[Finding], list[tuple[Finding, str]]]:
+def allow(
+    findings: list[Finding], stated: list[Allowance], by_file: dict[str, str]
+) -> tuple[list[Finding], list[tuple[Finding, str]]]:
     """Splits findings into those that count and those that are allowed, each with its reason. *by_file*: rule (or ``rule object``) → reason."""
     counting, allowed = [], []
     for one in findings:
         reason = by_file.get(f"{one.rule} {one.object}") or by_file.get(one.rule) or ""
         for line in stated:
             place = one.places[0]
-            if line.rule == one.rule and line.reason and line.place.file == place.file and line.place.line <= place.line <= line.until:
+            if (
+                line.rule == one.rule
+                and line.reason
+                and line.place.file == place.file
+                and line.place.line <= place.line <= line.until
+            ):
                 reason = line.reason
         if reason:
             allowed.append((one, reason))
@@ -199,6 +222,13 @@ def together(findings: list[Finding]) -> list[Finding]:
     for one in findings:
         key = one.rule, one.places[0], one.what if one.object not in one.what else one.object, one.latent
         known = merged.get(key)
-        merged[key] = one if known is None else replace(known, hits=tuple(dict.fromkeys([*known.hits, *one.hits])),
-                                                        places=tuple(dict.fromkeys([*known.places, *one.places])))
+        merged[key] = (
+            one
+            if known is None
+            else replace(
+                known,
+                hits=tuple(dict.fromkeys([*known.hits, *one.hits])),
+                places=tuple(dict.fromkeys([*known.places, *one.places])),
+            )
+        )
     return sorted(merged.values(), key=lambda f: (f.latent, -f.severity, f.claim, f.rule, f.places[0], f.object))

@@ -38,15 +38,21 @@ def render(tree: Tree, helm: str, charts: Path | None) -> None:
             tree.not_read.append(f"{release.manifest.id}: its chart {found} wasn't rendered, since there is no helm")
             continue
         if inside and (lacking := _to_fetch(tree, inside)):
-            tree.not_read.append(f"{release.manifest.id}: its chart {found} needs {', '.join(lacking)}, which would have to be fetched")
+            tree.not_read.append(
+                f"{release.manifest.id}: its chart {found} needs {', '.join(lacking)}, which would have to be fetched"
+            )
             continue
         if release.unread:
-            tree.not_read.append(f"{release.manifest.id}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree")
+            tree.not_read.append(
+                f"{release.manifest.id}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree"
+            )
         _rendered(tree, release, helm, found, inside=bool(inside))
     tree.refresh()
     for manifest in tree.charted:
         if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io"):
-            tree.not_read.append(f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed")
+            tree.not_read.append(
+                f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed"
+            )
             tree.opened.append(tree.not_read[-1])
 
 
@@ -55,7 +61,9 @@ def _to_fetch(tree: Tree, folder: str) -> list[str]:
     body = next((b for _, b in tree.sources.bodies(f"{folder}/Chart.yaml")), {})
     named = [str(mapping(d).get("name")) for d in sequence(body.get("dependencies"))]
     there = tree.repository.below(f"{folder}/charts")
-    return [n for n in named if not any(f.startswith((f"{folder}/charts/{n}/", f"{folder}/charts/{n}-")) for f in there)]
+    return [
+        n for n in named if not any(f.startswith((f"{folder}/charts/{n}/", f"{folder}/charts/{n}-")) for f in there)
+    ]
 
 
 def _in_tree(tree: Tree, release: Release) -> str:
@@ -71,9 +79,20 @@ def _in_tree(tree: Tree, release: Release) -> str:
 def _in_folder(charts: Path | None, release: Release) -> str:
     if charts is None or not release.chart or "/" in release.chart:
         return ""
-    exact = [charts / release.chart, charts / f"{release.chart}-{release.version}", charts / f"{release.chart}-{release.version}.tgz"]
+    exact = [
+        charts / release.chart,
+        charts / f"{release.chart}-{release.version}",
+        charts / f"{release.chart}-{release.version}.tgz",
+    ]
     some = sorted([*charts.glob(f"{release.chart}-[0-9]*.tgz"), *charts.glob(f"{release.chart}-[0-9]*/")])
-    return next((str(p.resolve()) for p in [*exact, *some[::-1]] if (p.suffix == ".tgz" and p.is_file()) or (p / "Chart.yaml").is_file()), "")
+    return next(
+        (
+            str(p.resolve())
+            for p in [*exact, *some[::-1]]
+            if (p.suffix == ".tgz" and p.is_file()) or (p / "Chart.yaml").is_file()
+        ),
+        "",
+    )
 
 
 def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bool) -> None:
@@ -90,14 +109,35 @@ def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bo
             source = Path(chart)
         (folder / "values.yaml").write_text(json.dumps(release.values, default=str))
         skips = get(own.spec, "install", "crds") == "Skip" or get(own.spec, "install", "skipCRDs") is True
-        named = [posixpath.normpath(str(v).lstrip("/")) for v in sequence(get(own.spec, "chart", "spec", "valuesFiles")) if inside]
+        named = [
+            posixpath.normpath(str(v).lstrip("/"))
+            for v in sequence(get(own.spec, "chart", "spec", "valuesFiles"))
+            if inside
+        ]
         more = [str(source / posixpath.relpath(v, chart)) for v in named if v.startswith(f"{chart}/")]
-        command = [helm, "template", release.name[:53], str(source), "--namespace", release.target_namespace,
-                   *(part for file in more for part in ("--values", file)), "--values", str(folder / "values.yaml"),
-                   *([] if skips else ["--include-crds"])]
+        command = [
+            helm,
+            "template",
+            release.name[:53],
+            str(source),
+            "--namespace",
+            release.target_namespace,
+            *(part for file in more for part in ("--values", file)),
+            "--values",
+            str(folder / "values.yaml"),
+            *([] if skips else ["--include-crds"]),
+        ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, cwd=folder,
-                                  env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_TIMEOUT_S,
+                stdin=subprocess.DEVNULL,
+                cwd=folder,
+                env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"},
+            )
         except subprocess.TimeoutExpired:
             tree.not_read.append(f"{own.id}: helm didn't end within {_TIMEOUT_S}s")
             return
@@ -115,7 +155,9 @@ def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manife
         try:
             body = load_text(part)
         except (yaml.YAMLError, ValueError) as error:
-            tree.chart_errors.append((release.manifest, f"the chart renders what is no YAML: {str(error).partition(chr(10))[0]}"))
+            tree.chart_errors.append(
+                (release.manifest, f"the chart renders what is no YAML: {str(error).partition(chr(10))[0]}")
+            )
             continue
         if not isinstance(body, dict) or "helm.sh/hook" in mapping(get(body, "metadata", "annotations")):
             continue

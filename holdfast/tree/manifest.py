@@ -13,15 +13,59 @@ Body = dict[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
-_OF_THE_CLUSTER = frozenset({
-    "Namespace", "Node", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "StorageClass", "IngressClass",
-    "PriorityClass", "RuntimeClass", "CSIDriver", "APIService", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "GatewayClass",
-    "VolumeSnapshotClass", "ClusterIssuer", "FlowSchema", "PriorityLevelConfiguration", "CertificateSigningRequest", "DeviceClass",
-    "ClusterSecretStore", "ClusterExternalSecret", "ClusterGenerator", "ClusterPushSecret", "ClusterPolicy", "ClusterCleanupPolicy",
-    "CiliumLoadBalancerIPPool", "CiliumL2AnnouncementPolicy", "CiliumClusterwideNetworkPolicy", "CiliumBGPClusterConfig", "CiliumBGPPeerConfig",
-    "CiliumBGPAdvertisement", "CiliumNodeConfig", "ClusterImageCatalog", "VolumeSnapshotContent", "VolumeAttributesClass", "ServiceCIDR", "IPAddress",
-    "ProxyClass", "Connector", "ClusterTrustBundle", "NodeFeatureRule", "ResourceFlavor", "ClusterQueue"})
+_OF_THE_CLUSTER = frozenset(
+    {
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "StorageClass",
+        "IngressClass",
+        "PriorityClass",
+        "RuntimeClass",
+        "CSIDriver",
+        "APIService",
+        "ValidatingWebhookConfiguration",
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyBinding",
+        "GatewayClass",
+        "VolumeSnapshotClass",
+        "ClusterIssuer",
+        "FlowSchema",
+        "PriorityLevelConfiguration",
+        "CertificateSigningRequest",
+        "DeviceClass",
+        "ClusterSecretStore",
+        "ClusterExternalSecret",
+        "ClusterGenerator",
+        "ClusterPushSecret",
+        "ClusterPolicy",
+        "ClusterCleanupPolicy",
+        "CiliumLoadBalancerIPPool",
+        "CiliumL2AnnouncementPolicy",
+        "CiliumClusterwideNetworkPolicy",
+        "CiliumBGPClusterConfig",
+        "CiliumBGPPeerConfig",
+        "CiliumBGPAdvertisement",
+        "CiliumNodeConfig",
+        "ClusterImageCatalog",
+        "VolumeSnapshotContent",
+        "VolumeAttributesClass",
+        "ServiceCIDR",
+        "IPAddress",
+        "ProxyClass",
+        "Connector",
+        "ClusterTrustBundle",
+        "NodeFeatureRule",
+        "ResourceFlavor",
+        "ClusterQueue",
+    }
+)
 
 
 @dataclass(eq=False)
@@ -167,5 +211,9 @@ def matches(selector: Any, labels: Body) -> bool:
 
 def _expression(expression: Body, labels: Body) -> bool:
     key, values = str(expression.get("key")), sequence(expression.get("values"))
-    return {"In": labels.get(key) in values, "NotIn": labels.get(key) not in values, "Exists": key in labels,
-            "DoesNotExist": key not in labels}.get(str(expression.get("operator")), True)
+    return {
+        "In": labels.get(key) in values,
+        "NotIn": labels.get(key) not in values,
+        "Exists": key in labels,
+        "DoesNotExist": key not in labels,
+    }.get(str(expression.get("operator")), True)

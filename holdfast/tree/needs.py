@@ -13,12 +13,12 @@ from holdfast.tree.repository import Place
 class Sort(StrEnum):
     """What a state says of its object."""
 
-    DEFINED = "defined"    # a Kustomization's namespaces and definitions are applied
-    APPLIED = "applied"    # all that a Kustomization renders is applied
+    DEFINED = "defined"  # a Kustomization's namespaces and definitions are applied
+    APPLIED = "applied"  # all that a Kustomization renders is applied
     EXISTS = "exists"
     READY = "ready"
-    ANY = "any"            # one of several is enough
-    LACKING = "lacking"    # nothing in the tree gives it
+    ANY = "any"  # one of several is enough
+    LACKING = "lacking"  # nothing in the tree gives it
 
 
 Spot = Place | Callable[[], Place]

@@ -19,7 +19,9 @@ _FOLDERS = ("resources", "bases", "components")
 _LISTS = (*_FOLDERS, "crds", "configurations", "generators", "transformers", "validators", "patchesStrategicMerge")
 _WITH_PATH = ("patches", "patchesJson6902", "replacements")
 _RUN = ("generators", "transformers", "validators")  # whose own files can name further files
-_REMOTE = re.compile(r"^(?:https?|git|ssh|file)::?//|^git@|^(?:github\.com|gitlab\.com|bitbucket\.org)[/:]|[?&](?:ref|version)=|\.git(?:[/?]|$)")
+_REMOTE = re.compile(
+    r"^(?:https?|git|ssh|file)::?//|^git@|^(?:github\.com|gitlab\.com|bitbucket\.org)[/:]|[?&](?:ref|version)=|\.git(?:[/?]|$)"
+)
 
 
 class Kind(StrEnum):
@@ -46,7 +48,14 @@ class Reference:
 
 def kustomization_of(sources: Sources, folder: str) -> str:
     """The kustomization file of a folder, or an empty text."""
-    return next((path for name in FILES if (path := posixpath.normpath(posixpath.join(folder, name))) in sources.repository.known), "")
+    return next(
+        (
+            path
+            for name in FILES
+            if (path := posixpath.normpath(posixpath.join(folder, name))) in sources.repository.known
+        ),
+        "",
+    )
 
 
 def read(sources: Sources, file: str) -> dict[str, Any]:
@@ -87,7 +96,7 @@ class Closure:
 
     def _visit(self, folder: str, above: tuple[str, ...]) -> None:
         if folder in above:
-            self.loop = [*above[above.index(folder):], folder]
+            self.loop = [*above[above.index(folder) :], folder]
             return
         if folder in self.folders:
             return
@@ -124,13 +133,21 @@ class Closure:
 def manifests_below(sources: Sources, folder: str) -> list[str]:
     """What a generated kustomization lists: manifests, and in place of a folder with a kustomization that file. Relative to the tree."""
     below = sources.repository.below(folder)
-    owned = sorted({posixpath.dirname(f) for f in below if posixpath.basename(f) in FILES and (posixpath.dirname(f) or ".") != folder})
+    owned = sorted(
+        {
+            posixpath.dirname(f)
+            for f in below
+            if posixpath.basename(f) in FILES and (posixpath.dirname(f) or ".") != folder
+        }
+    )
     tops: list[str] = []
     for one in owned:
         if not any(one.startswith(f"{t}/") for t in tops):
             tops.append(one)
     found = [kustomization_of(sources, t) for t in tops]
-    return sorted([*found, *(f for f in below if f.endswith((".yaml", ".yml")) and not any(f.startswith(f"{t}/") for t in tops))])
+    return sorted(
+        [*found, *(f for f in below if f.endswith((".yaml", ".yml")) and not any(f.startswith(f"{t}/") for t in tops))]
+    )
 
 
 def references(sources: Sources, folder: str, body: dict[str, Any], fallback: Place) -> Iterator[Reference]:
@@ -160,7 +177,9 @@ def _texts(original: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int
         yield "openapi", body["openapi"]["path"], ("openapi", "path")
     for field in ("helmCharts", "helmGlobals", "helmChartInflationGenerator"):
         if body.get(field.lower()):
-            yield from ((field, text, (field,)) for text in _all_texts(body[field.lower()]) if text.startswith(("/", "..")))
+            yield from (
+                (field, text, (field,)) for text in _all_texts(body[field.lower()]) if text.startswith(("/", ".."))
+            )
 
 
 def _of_generator(field: str, index: int, entry: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
@@ -207,7 +226,10 @@ def _within_plugin(sources: Sources, folder: str, field: str, text: str, place: 
         for one in _all_texts(body):
             for part in {one, one.partition("=")[2]}:
                 found = resolve(sources, folder, field, part, place) if part and len(part) < 1000 else None
-                if found and (found.kind is Kind.FILE or (found.kind in (Kind.OUTSIDE, Kind.LINK, Kind.REMOTE) and _like_a_path(part))):
+                if found and (
+                    found.kind is Kind.FILE
+                    or (found.kind in (Kind.OUTSIDE, Kind.LINK, Kind.REMOTE) and _like_a_path(part))
+                ):
                     yield found
 
 

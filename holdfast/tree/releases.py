@@ -21,7 +21,9 @@ from holdfast.tree.tree import HELM, Tree, tree_object
 def known_charts() -> dict[str, Body]:
     """The facts of every known chart, by its name."""
     folder = resources.files("holdfast.tree") / "charts"
-    return {f.name.removesuffix(".toml"): tomllib.loads(f.read_text()) for f in folder.iterdir() if f.name.endswith(".toml")}
+    return {
+        f.name.removesuffix(".toml"): tomllib.loads(f.read_text()) for f in folder.iterdir() if f.name.endswith(".toml")
+    }
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Release:
     def name(self) -> str:
         """The name of the release in Helm."""
         target = self.manifest.spec.get("targetNamespace")
-        return str(self.manifest.spec.get("releaseName") or (f"{target}-{self.manifest.name}" if target else self.manifest.name))
+        return str(
+            self.manifest.spec.get("releaseName")
+            or (f"{target}-{self.manifest.name}" if target else self.manifest.name)
+        )
 
     @property
     def role(self) -> str:
@@ -78,7 +83,11 @@ class Release:
             if not (said if said is not None else before if before is not None else facts.get("crds_default", True)):
                 return []
         install = mapping(self.manifest.spec.get("install"))
-        if facts and not facts.get("crds_in_templates") and (install.get("crds") == "Skip" or install.get("skipCRDs") is True):
+        if (
+            facts
+            and not facts.get("crds_in_templates")
+            and (install.get("crds") == "Skip" or install.get("skipCRDs") is True)
+        ):
             return []
         return [str(g) for g in facts.get("groups", [])]
 
@@ -90,16 +99,27 @@ class Release:
     def parts(self, name: str) -> Iterator[Body]:
         """The declared facts of one sort (``volume``, ``service`` …) that the values leave switched on."""
         for fact in self.facts.get(name, []):
-            if self.value(fact.get("enabled", ""), fact.get("default", True) if name == "webhook" else True) is not False:
+            if (
+                self.value(fact.get("enabled", ""), fact.get("default", True) if name == "webhook" else True)
+                is not False
+            ):
                 yield fact
 
     def volumes(self) -> Iterator[Volume]:
         """The volumes that the values ask for: declared ones, and in a chart that isn't known what looks like one."""
         for fact in self.parts("volume"):
             if "template" in fact and (template := mapping(self.value(fact["template"]))):
-                yield Volume(fact["what"], str(get(template, "spec", "storageClassName") or ""), ("spec", "values", *fact["template"].split(".")))
+                yield Volume(
+                    fact["what"],
+                    str(get(template, "spec", "storageClassName") or ""),
+                    ("spec", "values", *fact["template"].split(".")),
+                )
             elif "flag" in fact and self.value(fact["flag"], fact.get("flag_default", False)) is True:
-                yield Volume(fact["what"], str(self.value(fact.get("class", ""), "")), ("spec", "values", *fact["flag"].split(".")))
+                yield Volume(
+                    fact["what"],
+                    str(self.value(fact.get("class", ""), "")),
+                    ("spec", "values", *fact["flag"].split(".")),
+                )
         if not self.known:
             yield from _volumes_in(self.values, ("spec", "values"))
 
@@ -136,10 +156,18 @@ def _release(tree: Tree, manifest: Manifest) -> Release:
     version = str(get(manifest.spec, "chart", "spec", "version") or "")
     reference = mapping(manifest.spec.get("chartRef"))
     if reference:
-        source = tree.by_key.get((str(reference.get("kind")), str(reference.get("namespace") or manifest.namespace), str(reference.get("name"))))
+        source = tree.by_key.get(
+            (
+                str(reference.get("kind")),
+                str(reference.get("namespace") or manifest.namespace),
+                str(reference.get("name")),
+            )
+        )
         if source is not None:
             chart = str(source.spec.get("chart") or source.spec.get("url") or "").rstrip("/").rpartition("/")[2]
-            version = str(source.spec.get("version") or get(source.spec, "ref", "tag") or get(source.spec, "ref", "semver") or "")
+            version = str(
+                source.spec.get("version") or get(source.spec, "ref", "tag") or get(source.spec, "ref", "semver") or ""
+            )
     name = chart.rstrip("/").rpartition("/")[2]
     values: Body = {}
     unread = []

@@ -15,9 +15,28 @@ from holdfast.errors import UsageError
 
 # Source: fluxcd/pkg/sourceignore; the second list counts only where there is no pattern of one's own, the first always.
 _ALWAYS_LEFT_OUT = (".git/", ".gitignore", ".gitmodules", ".gitattributes")
-_LEFT_OUT = ("*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip", ".github/", ".circleci/", ".travis.yml", ".gitlab-ci.yml",
-             "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml", "codeship-steps.yml", "**/.goreleaser.yml", "**/.sops.yaml",
-             "**/.flux.yaml")
+_LEFT_OUT = (
+    "*.jpg",
+    "*.jpeg",
+    "*.gif",
+    "*.png",
+    "*.wmv",
+    "*.flv",
+    "*.tar.gz",
+    "*.zip",
+    ".github/",
+    ".circleci/",
+    ".travis.yml",
+    ".gitlab-ci.yml",
+    "appveyor.yml",
+    ".drone.yml",
+    "cloudbuild.yaml",
+    "codeship-services.yml",
+    "codeship-steps.yml",
+    "**/.goreleaser.yml",
+    "**/.sops.yaml",
+    "**/.flux.yaml",
+)
 MAX_BYTES = 4 * 1024 * 1024  # a larger manifest reaches no API server (etcd takes 1.5 MiB)
 _TEST_DATA = frozenset({"test", "tests", "testdata", "fixtures", "examples", "node_modules", "vendor"})
 _WORKING_NAMES = frozenset({".git", ".venv", "node_modules"})
@@ -139,10 +158,22 @@ def read(root: Path) -> Repository:
 
 def _git(root: Path, *arguments: str) -> bytes | None:
     # The tree's own .git/config is untrusted: no hook, no monitor, and nothing is fetched, by whatever program it names.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+    environment = {
+        **os.environ,
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
     try:
-        done = subprocess.run(["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments], cwd=root,
-                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

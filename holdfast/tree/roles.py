@@ -11,9 +11,19 @@ from holdfast.tree.needs import Sort, State
 from holdfast.tree.releases import releases
 from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
 
-CORE, STORAGE, MONITORING, LONGTERM, APPS, FLUX, OTHER = "core", "storage", "monitoring", "longterm", "apps", "flux", "other"
+CORE, STORAGE, MONITORING, LONGTERM, APPS, FLUX, OTHER = (
+    "core",
+    "storage",
+    "monitoring",
+    "longterm",
+    "apps",
+    "flux",
+    "other",
+)
 _LONGTERM = re.compile(r"long-?term|(?:^|[-/])lt(?:$|[-/])|archive|thanos|mimir", re.IGNORECASE)
-_FLUX_KINDS = frozenset({"Kustomization", "HelmRelease", "GitRepository", "HelmRepository", "OCIRepository", "HelmChart", "Bucket"})
+_FLUX_KINDS = frozenset(
+    {"Kustomization", "HelmRelease", "GitRepository", "HelmRepository", "OCIRepository", "HelmChart", "Bucket"}
+)
 
 
 def graph_of(tree: Tree) -> Graph:
@@ -66,7 +76,11 @@ def storage_states(tree: Tree) -> set[State]:
     """What it means to need storage: the readiness of what provides it, and the Kustomizations that hold it."""
     found = {State(r.manifest.id, Sort.READY) for r in releases(tree) if r.role == STORAGE}
     found |= {State(m.id, Sort.EXISTS) for m in tree.of("StorageClass")}
-    found |= {State(m.id, Sort.EXISTS) for m in tree.of("PersistentVolumeClaim") if m.spec.get("storageClassName") not in GIVEN_CLASSES}
+    found |= {
+        State(m.id, Sort.EXISTS)
+        for m in tree.of("PersistentVolumeClaim")
+        if m.spec.get("storageClassName") not in GIVEN_CLASSES
+    }
     for layer in layers(tree, STORAGE):
         found |= {State(f"Kustomization/{layer.id}", s) for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)}
     return found
@@ -74,8 +88,12 @@ def storage_states(tree: Tree) -> set[State]:
 
 def states_of(layer: Layer) -> list[State]:
     """The states of a Kustomization and of everything that it applies."""
-    return [State(f"Kustomization/{layer.id}", s) for s in (Sort.READY, Sort.APPLIED)] + \
-        [State(m.id, s) for m in layer.objects if not m.is_(KUSTOMIZE, "Kustomization") for s in (Sort.READY, Sort.EXISTS)]
+    return [State(f"Kustomization/{layer.id}", s) for s in (Sort.READY, Sort.APPLIED)] + [
+        State(m.id, s)
+        for m in layer.objects
+        if not m.is_(KUSTOMIZE, "Kustomization")
+        for s in (Sort.READY, Sort.EXISTS)
+    ]
 
 
 def stateless(manifest: Manifest) -> bool:

@@ -22,9 +22,22 @@ from holdfast.tree.sources import Step
 _FREE = {"x": 1}  # takes anything
 _ENUM = re.compile(r"^ - `\"(.*?)\"`", re.MULTILINE)
 _QUANTITY = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "object": (dict,),
-                                       "array": (list,)}
-_NAMES = {"string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false", "object": "a mapping", "array": "a list"}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+_NAMES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+}
 _KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number", dict: "a mapping", list: "a list"}
 
 
@@ -48,7 +61,11 @@ class Schemas:
 def versions() -> list[str]:
     """The Kubernetes versions that there are schemas for."""
     folder = resources.files("holdfast.tree") / "schemas"
-    return sorted(f.name.removeprefix("kubernetes-").removesuffix(".json.gz") for f in folder.iterdir() if f.name.endswith(".json.gz"))
+    return sorted(
+        f.name.removeprefix("kubernetes-").removesuffix(".json.gz")
+        for f in folder.iterdir()
+        if f.name.endswith(".json.gz")
+    )
 
 
 @functools.cache
@@ -57,8 +74,13 @@ def load(version: str = "") -> Schemas:
     have = versions()
     wanted = ".".join(version.lstrip("v").split(".")[:2]) if version else have[-1]
     if wanted not in have:
-        raise UsageError(f"there are no schemas of Kubernetes {version}", f"there are: {', '.join(have)}; others are made by: make schemas")
-    data = json.loads(gzip.decompress((resources.files("holdfast.tree") / "schemas" / f"kubernetes-{wanted}.json.gz").read_bytes()))
+        raise UsageError(
+            f"there are no schemas of Kubernetes {version}",
+            f"there are: {', '.join(have)}; others are made by: make schemas",
+        )
+    data = json.loads(
+        gzip.decompress((resources.files("holdfast.tree") / "schemas" / f"kubernetes-{wanted}.json.gz").read_bytes())
+    )
     return Schemas(data["version"], data["kinds"], data["definitions"])
 
 
@@ -87,7 +109,9 @@ def _compacted(schema: Body) -> Any:
         out["a"] = _compacted(schema["additionalProperties"])
     if isinstance(schema.get("items"), dict):
         out["i"] = _compacted(schema["items"])
-    given = {k for k, v in schema.get("properties", {}).items() if isinstance(v, dict) and "default" in v}  # filled in before it is looked at
+    given = {
+        k for k, v in schema.get("properties", {}).items() if isinstance(v, dict) and "default" in v
+    }  # filled in before it is looked at
     if required := [r for r in schema.get("required", []) if r not in given]:
         out["r"] = required
     if schema.get("enum"):
@@ -111,7 +135,9 @@ def of_crds(crds: list[Manifest]) -> dict[str, Any]:
         for version in sequence(crd.spec.get("versions")):
             schema = get(version, "schema", "openAPIV3Schema")
             if mapping(version).get("served") is not False:
-                found[f"{group}/{mapping(version).get('name')}/{kind}"] = _compacted(schema) if isinstance(schema, dict) else _FREE
+                found[f"{group}/{mapping(version).get('name')}/{kind}"] = (
+                    _compacted(schema) if isinstance(schema, dict) else _FREE
+                )
     return found
 
 
@@ -142,7 +168,9 @@ def _check(value: Any, schema: Any, definitions: dict[str, Any], path: tuple[Ste
         if isinstance(value, bool) or not isinstance(value, int | float | str) or not _QUANTITY.fullmatch(str(value)):
             yield Fault(path, f"{_dotted(path)} must be a quantity such as 100m or 1Gi, and is {_named(value)}")
         return
-    if wanted in _TYPES and (not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")):
+    if wanted in _TYPES and (
+        not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")
+    ):
         if not (wanted == "integer" and isinstance(value, float) and value.is_integer()):
             yield Fault(path, f"{_dotted(path)} must be {_article(wanted)}, and is {_named(value)}")
         return

@@ -21,10 +21,16 @@ class Loader(yaml.CSafeLoader):
 
 Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
-        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"), ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]), ("merge", r"<<", "<"),
-        ("int", r"[-+]?(?:0b[01]+|0o?[0-7]+|0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
-        ("float", r"[-+]?(?:\d[\d_]*\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-         "-+0123456789.")):
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+    ("int", r"[-+]?(?:0b[01]+|0o?[0-7]+|0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\d[\d_]*\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+):
     Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
@@ -34,20 +40,35 @@ def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
 
 
 def _number(loader: Loader, node: yaml.ScalarNode) -> float:
-    return float(str(loader.construct_scalar(node)).replace("_", "").replace(".inf", "inf").replace(".nan", "nan").replace(".Inf", "inf")
-                 .replace(".INF", "inf").replace(".NaN", "nan").replace(".NAN", "nan"))
+    return float(
+        str(loader.construct_scalar(node))
+        .replace("_", "")
+        .replace(".inf", "inf")
+        .replace(".nan", "nan")
+        .replace(".Inf", "inf")
+        .replace(".INF", "inf")
+        .replace(".NaN", "nan")
+        .replace(".NAN", "nan")
+    )
 
 
 def _untagged(loader: Loader, node: yaml.Node) -> Any:
     """The value below a tag that nobody here knows."""
     if isinstance(node, yaml.ScalarNode):
         return loader.construct_scalar(node)
-    return loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else \
-        loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
+    return (
+        loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.MappingNode)
+        else loader.construct_sequence(node, deep=True)
+        if isinstance(node, yaml.SequenceNode)
+        else None
+    )
 
 
 def _refused(node: yaml.Node) -> Any:
-    raise yaml.constructor.ConstructorError(None, None, f"{str(node.value)[:40]!r} isn't what its tag {node.tag} says", node.start_mark)
+    raise yaml.constructor.ConstructorError(
+        None, None, f"{str(node.value)[:40]!r} isn't what its tag {node.tag} says", node.start_mark
+    )
 
 
 def _truth(loader: Loader, node: yaml.ScalarNode) -> bool:
@@ -129,7 +150,11 @@ class Sources:
         if named:
             return next((n for n in named if scalar(n, "metadata", "namespace") == namespace), named[0])
         near = [n for n in candidates if (own := scalar(n, "metadata", "name")) and own in name]
-        return max(near, key=lambda n: len(scalar(n, "metadata", "name")), default=candidates[0] if len(candidates) == 1 else None)
+        return max(
+            near,
+            key=lambda n: len(scalar(n, "metadata", "name")),
+            default=candidates[0] if len(candidates) == 1 else None,
+        )
 
     def _objects(self, file: str, kind: str) -> Iterator[yaml.Node]:
         for source in self.documents(file):
@@ -186,7 +211,9 @@ def expanded(node: yaml.Node, sizes: dict[int, int]) -> int:
     elif isinstance(node, yaml.SequenceNode):
         size += sum(expanded(v, sizes) for v in node.value)
     if size > _MOST_NODES:
-        raise yaml.constructor.ConstructorError(None, None, "its aliases expand to more than a million nodes", node.start_mark)
+        raise yaml.constructor.ConstructorError(
+            None, None, "its aliases expand to more than a million nodes", node.start_mark
+        )
     sizes[id(node)] = size
     return size
 

@@ -13,7 +13,9 @@ from holdfast.tree.manifest import Body, Key, Manifest, get, sequence
 from holdfast.tree.repository import Place, Repository
 from holdfast.tree.sources import Sources, Step
 
-KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification"))
+KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
+    f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification")
+)
 
 
 _WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret", "ClusterSecret", "ResourceSet"})
@@ -56,7 +58,11 @@ class Layer:
     def depends_on(self) -> list[str]:
         """The ids of the Kustomizations that it waits for."""
         here = self.id.partition("/")[0]
-        return [f"{d.get('namespace') or here}/{d.get('name')}" for d in sequence(self.spec.get("dependsOn")) if isinstance(d, dict)]
+        return [
+            f"{d.get('namespace') or here}/{d.get('name')}"
+            for d in sequence(self.spec.get("dependsOn"))
+            if isinstance(d, dict)
+        ]
 
 
 @dataclass
@@ -102,7 +108,17 @@ class Tree:
 
     def refresh(self) -> None:
         """Forgets what was worked out before more objects came."""
-        for name in ("objects", "by_key", "by_kind", "_workloads", "_workloads_by_namespace", "custom_namespaces", "_releases", "_graph", "_boot"):
+        for name in (
+            "objects",
+            "by_key",
+            "by_kind",
+            "_workloads",
+            "_workloads_by_namespace",
+            "custom_namespaces",
+            "_releases",
+            "_graph",
+            "_boot",
+        ):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -150,11 +166,18 @@ class Tree:
     @cached_property
     def custom_namespaces(self) -> frozenset[str]:
         """The namespaces with a custom resource that an operator may make pods of."""
-        foreign = [m for m in self.objects if "." in m.group and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))]
+        foreign = [
+            m
+            for m in self.objects
+            if "." in m.group and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))
+        ]
         if any(m.kind in _WRITE_EVERYWHERE for m in foreign):
             return frozenset(m.namespace for m in self.objects)
-        return frozenset(m.namespace for m in foreign if m.namespace) | \
-            frozenset(m.namespace for m in self.objects if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager"))
+        return frozenset(m.namespace for m in foreign if m.namespace) | frozenset(
+            m.namespace
+            for m in self.objects
+            if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager")
+        )
 
     def layer_of(self, manifest: Manifest) -> Layer | None:
         if manifest.owner.startswith("HelmRelease/"):
@@ -194,8 +217,16 @@ class Tree:
 
     def _changed(self, manifest: Manifest, path: tuple[Step, ...], namespace: str) -> bool:
         """Whether a scalar of the base was set to another value on the way."""
-        rendered, before = get(manifest.body, *path), self.sources.value(manifest.file, manifest.kind, manifest.name, path, namespace)
-        return before is not None and isinstance(rendered, str | int) and not isinstance(rendered, bool) and str(rendered) != before
+        rendered, before = (
+            get(manifest.body, *path),
+            self.sources.value(manifest.file, manifest.kind, manifest.name, path, namespace),
+        )
+        return (
+            before is not None
+            and isinstance(rendered, str | int)
+            and not isinstance(rendered, bool)
+            and str(rendered) != before
+        )
 
     def all_layers(self) -> Iterable[Layer]:
         yield from self.layers.values()

@@ -60,9 +60,14 @@ class _Dumper(yaml.CSafeDumper):
     """Writes as kustomize does: a text of several lines as a block, and in quotes what any YAML would take for something else."""
 
 
-_Dumper.yaml_implicit_resolvers = {k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *Loader.yaml_implicit_resolvers.get(k, [])]
-                                   for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}}
-_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None))
+_Dumper.yaml_implicit_resolvers = {
+    k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *Loader.yaml_implicit_resolvers.get(k, [])]
+    for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+}
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 class WithUnknown(dict[str, str]):

@@ -22,7 +22,9 @@ from holdfast.tree.tree import KUSTOMIZE, Layer, Tree, clean, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
 
 
-def read(repository: Repository, tool: Tool, adaptations: Adaptations, *, entry: str = "", cache: Path | None = None) -> Tree:
+def read(
+    repository: Repository, tool: Tool, adaptations: Adaptations, *, entry: str = "", cache: Path | None = None
+) -> Tree:
     """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
     sources = Sources(repository)
     tree = Tree(repository, sources, adaptations, tool)
@@ -51,8 +53,9 @@ def _walk(tree: Tree, builder: Builder, root: Layer) -> None:
             _take(tree, layer, one)
         # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
         known = list(tree.layers.values())
-        frontier = [new for layer in known for new in _next(tree, root, layer, last=False)] or \
-            [new for layer in known for new in _next(tree, root, layer, last=True)]
+        frontier = [new for layer in known for new in _next(tree, root, layer, last=False)] or [
+            new for layer in known for new in _next(tree, root, layer, last=True)
+        ]
     substitute_all(tree, list(tree.layers.values()))
 
 
@@ -97,10 +100,16 @@ def _other_source(tree: Tree, root: Layer, layer: Layer, manifest: Manifest) -> 
     ref = mapping(manifest.spec.get("sourceRef"))
     home = str(root.manifest.meta.get("namespace") or "flux-system")
     own = (mine.get("kind", "GitRepository"), mine.get("namespace") or home, mine.get("name"))
-    its = (ref.get("kind", "GitRepository"), ref.get("namespace") or manifest.meta.get("namespace") or home, ref.get("name"))
+    its = (
+        ref.get("kind", "GitRepository"),
+        ref.get("namespace") or manifest.meta.get("namespace") or home,
+        ref.get("name"),
+    )
     if own == its or (not root.manifest.file and its[2] == own[2]):
         return ""
-    if not root.manifest.file and not any(m.kind == its[0] and m.name == its[2] for la in tree.layers.values() for m in la.objects):
+    if not root.manifest.file and not any(
+        m.kind == its[0] and m.name == its[2] for la in tree.layers.values() for m in la.objects
+    ):
         return ""  # nothing in the tree says that this source is another repository
     twins = [m for m in layer.objects if m.kind == "GitRepository" and m.name == its[2]]
     origin = [m for m in layer.objects if m.kind == "GitRepository" and m.name == own[2]]
@@ -113,7 +122,9 @@ def _take(tree: Tree, layer: Layer, built: Built) -> None:
     """What a build came to, as the layer's objects."""
     layer.built, layer.error = built, built.error
     if built.not_read:
-        layer.not_read = f"Kustomization {layer.id}: {built.not_read}" if not layer.latent else f"{layer.folder}: {built.not_read}"
+        layer.not_read = (
+            f"Kustomization {layer.id}: {built.not_read}" if not layer.latent else f"{layer.folder}: {built.not_read}"
+        )
         tree.not_read.append(layer.not_read)
     labels, notes = (mapping(get(layer.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
     files = _touching(built.closure)
@@ -137,11 +148,15 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
         if layer.built:
             used |= {*layer.built.closure.files, *layer.built.closure.kustomizations}
             folders |= set(layer.built.closure.folders)
-    roots = sorted({posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used})
+    roots = sorted(
+        {posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used}
+    )
     aside = [r for r in roots if is_test_data(f"{r}/x")]
     tree.left_alone = _tops(aside)
     elsewhere = _other_entries(tree, flux)
-    tree.not_read += [f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries]
+    tree.not_read += [
+        f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries
+    ]
     roots = [r for r in roots if r not in aside and not elsewhere.has(f"{r}/x")]
     spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
     closures = {r: Closure(tree.sources, r) for r in roots}
@@ -149,17 +164,30 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
     layers = []
     for root in (r for r in roots if r not in inner):
         file, body = spec.get(root, ("", {}))
-        kind = get(closures[root].sources.bodies(closures[root].kustomizations[0]), 0, 1, "kind") if closures[root].kustomizations else None
+        kind = (
+            get(closures[root].sources.bodies(closures[root].kustomizations[0]), 0, 1, "kind")
+            if closures[root].kustomizations
+            else None
+        )
         if kind != "Component":
             layer = layer_of(file, body) if body else made(root)
             layer.latent, layer.folder = True, root
             layers.append(layer)
-    for layer, one in zip(layers, builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in layers]), strict=True):
+    for layer, one in zip(
+        layers, builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in layers]), strict=True
+    ):
         _take(tree, layer, one)
         used |= {*one.closure.files, *one.closure.kustomizations}
     tree.latent = layers
-    tree.unreachable = [f for f in tree.repository.files if f.endswith((".yaml", ".yml")) and f not in used and not is_test_data(f)
-                        and not elsewhere.has(f) and _is_manifest(tree, f)]
+    tree.unreachable = [
+        f
+        for f in tree.repository.files
+        if f.endswith((".yaml", ".yml"))
+        and f not in used
+        and not is_test_data(f)
+        and not elsewhere.has(f)
+        and _is_manifest(tree, f)
+    ]
 
 
 @dataclass(frozen=True)
@@ -176,9 +204,17 @@ class _Elsewhere:
 def _other_entries(tree: Tree, flux: list[tuple[str, Body]]) -> _Elsewhere:
     mine = {layer.folder for layer in tree.layers.values()}
     paths = [(f, path_of(b)) for f, b in flux if is_kustomization(b)]
-    entries = sorted({p for f, p in paths if p not in mine and f.startswith(f"{p}/") and not any(p.startswith(f"{m}/") for m in mine)})
+    entries = sorted(
+        {
+            p
+            for f, p in paths
+            if p not in mine and f.startswith(f"{p}/") and not any(p.startswith(f"{m}/") for m in mine)
+        }
+    )
     folders: set[str] = set(entries)
-    while more := {p for f, p in paths if p not in folders and p != "." and any(f.startswith(f"{folder}/") for folder in folders)}:
+    while more := {
+        p for f, p in paths if p not in folders and p != "." and any(f.startswith(f"{folder}/") for folder in folders)
+    }:
         folders |= more
     return _Elsewhere(tuple(entries), frozenset(folders - mine))
 

@@ -47,8 +47,12 @@ def test_nothing_listens_that_is_not_stated(cluster):
         cluster.canary(listens_only_on(node, stated), within="5s")
     finally:
         host.run(f"kill {number}")
-    open_port = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "canary", "namespace": SYSTEM},
-                 "spec": {"type": "NodePort", "selector": {"app": "none"}, "ports": [{"port": 80, "nodePort": 31777}]}}
+    open_port = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "canary", "namespace": SYSTEM},
+        "spec": {"type": "NodePort", "selector": {"app": "none"}, "ports": [{"port": 80, "nodePort": 31777}]},
+    }
     cluster.objects.apply(open_port)
     try:
         cluster.canary(exposes_only(stated))
@@ -66,9 +70,17 @@ def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
     admins = frozenset(cluster.adaptations.stated.get("cluster_admin", []))
     objects, image = cluster.objects, _an_image(cluster)
     objects.apply(namespace("holdfast-canary"))
-    objects.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "holdfast-canary"}})
-    objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "canary", "namespace": "holdfast-canary"},
-                   "spec": {"containers": [{"name": "canary", "image": image, "imagePullPolicy": "IfNotPresent"}]}})
+    objects.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "holdfast-canary"}}
+    )
+    objects.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "canary", "namespace": "holdfast-canary"},
+            "spec": {"containers": [{"name": "canary", "image": image, "imagePullPolicy": "IfNotPresent"}]},
+        }
+    )
     try:
         cluster.canary(dedicated_accounts())
     finally:
@@ -82,7 +94,11 @@ def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
     app = cluster.app
     pod = objects.list("Pod", app.namespace)[0]
     for account in (f"{app.namespace}/{pod['spec']['serviceAccountName']}", "flux-system/source-controller"):
-        for verb, resource in (("create", "pods"), ("delete", "nodes"), ("create", "rbac.authorization.k8s.io/clusterrolebindings")):
+        for verb, resource in (
+            ("create", "pods"),
+            ("delete", "nodes"),
+            ("create", "rbac.authorization.k8s.io/clusterrolebindings"),
+        ):
             cluster.eventually(may(account, verb, resource, wanted=False), within="5s")
 
 

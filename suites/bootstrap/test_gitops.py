@@ -72,8 +72,19 @@ def test_pushes_are_applied_in_time(cluster, git, arc):
                 applied.setdefault(number, time.monotonic())
         time.sleep(0.2)
     took = [applied[n] - pushed[n] for n in applied]
-    figure = f"median {statistics.median(took):.1f}s, worst {max(took):.1f}s of {len(took)} pushes" if took else "none applied"
-    arc.promise("10 pushes are applied", "marked", len(took) == 10 and max(took) <= limit_s, figure, figure=figure, budget=f"{limit_s:g}s each")
+    figure = (
+        f"median {statistics.median(took):.1f}s, worst {max(took):.1f}s of {len(took)} pushes"
+        if took
+        else "none applied"
+    )
+    arc.promise(
+        "10 pushes are applied",
+        "marked",
+        len(took) == 10 and max(took) <= limit_s,
+        figure,
+        figure=figure,
+        budget=f"{limit_s:g}s each",
+    )
 
 
 @claim("flow-gitops")
@@ -100,7 +111,14 @@ def test_a_push_flows_through_every_step(cluster, git, arc):
     arc.write("flow", push=push.commit, steps={name: round(s, 2) for name, s in at.items()})
     figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
     held = list(at) == ["fetched", "applied", "reported"]
-    arc.promise("a push is fetched, applied and reported, in this order", "marked", held, figure, figure=figure, budget=f"{limit_s:g}s")
+    arc.promise(
+        "a push is fetched, applied and reported, in this order",
+        "marked",
+        held,
+        figure,
+        figure=figure,
+        budget=f"{limit_s:g}s",
+    )
 
 
 @claim("git-over-ssh")
@@ -112,8 +130,17 @@ def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, arc):
     assert start.url.startswith("ssh://")
     known_hosts = __import__("base64").b64decode(good["data"]["known_hosts"]).decode()
     wrong = secret(SYSTEM, "wrong-key", {"identity": Key.make().private, "known_hosts": known_hosts})
-    source = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {"name": "wrong-key", "namespace": SYSTEM},
-              "spec": {"interval": "1m", "url": start.url, "ref": {"branch": start.branch}, "secretRef": {"name": "wrong-key"}}}
+    source = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": {"name": "wrong-key", "namespace": SYSTEM},
+        "spec": {
+            "interval": "1m",
+            "url": start.url,
+            "ref": {"branch": start.branch},
+            "secretRef": {"name": "wrong-key"},
+        },
+    }
     objects.apply(wrong)
     objects.apply(source)
     try:

@@ -15,7 +15,10 @@ from holdfast.sampling.process import run_number
 from holdfast.tree.rules.monitoring import metrics_of
 
 FLUX = 'namespace="flux-system"'
-BY_POD, BY_SERVICE = 'job=~".+/.+"', 'job!~".+/.+"'      # a PodMonitor's job is NAMESPACE/NAME, a ServiceMonitor's the Service
+BY_POD, BY_SERVICE = (
+    'job=~".+/.+"',
+    'job!~".+/.+"',
+)  # a PodMonitor's job is NAMESPACE/NAME, a ServiceMonitor's the Service
 
 
 @pytest.mark.smoke
@@ -27,7 +30,9 @@ def test_every_flux_controller_is_scraped_in_both_ways(cluster):
     cluster.canary(has_no_series("up"))
     for name in CONTROLLERS:
         cluster.eventually(has_series(f'up{{{FLUX}, {BY_POD}, pod=~"{name}-.+"}} == 1'), within="90s")
-        cluster.eventually(has_series(f'{{__name__=~"(controller_runtime|process)_.+", {FLUX}, pod=~"{name}-.+"}}'), within="60s")
+        cluster.eventually(
+            has_series(f'{{__name__=~"(controller_runtime|process)_.+", {FLUX}, pod=~"{name}-.+"}}'), within="60s"
+        )
     cluster.eventually(has_series(f"up{{{FLUX}, {BY_SERVICE}}} == 1", at_least=2), within="60s")
     cluster.eventually(has_series(f"gotk_reconcile_duration_seconds_count{{{FLUX}}}"), within="60s")
     cluster.eventually(has_no_series(f"count by (pod, job) (up{{{FLUX}}}) > 1"), within="0s")
@@ -40,7 +45,9 @@ def test_longhorn_is_scraped(cluster):
     place = cluster.adaptations.storage
     cluster.steady(tree_applied(), within="5m")
     cluster.canary(has_series('up{namespace="absent"} == 1'))
-    cluster.eventually(has_series(f'up{{namespace="{place.namespace}"}} == 1', at_least=len(cluster.nodes())), within="90s")
+    cluster.eventually(
+        has_series(f'up{{namespace="{place.namespace}"}} == 1', at_least=len(cluster.nodes())), within="90s"
+    )
     cluster.eventually(has_series("longhorn_volume_robustness"), within="60s")
 
 
@@ -53,7 +60,9 @@ def test_nodes_and_objects_are_exported(cluster):
     cluster.canary(has_series("node_boot_time_seconds", at_least=nodes + 1))
     cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within="90s")
     cluster.eventually(has_series("node_boot_time_seconds", at_least=nodes), within="60s")
-    cluster.eventually(has_series('kube_node_status_condition{condition="Ready", status="true"} == 1', at_least=nodes), within="60s")
+    cluster.eventually(
+        has_series('kube_node_status_condition{condition="Ready", status="true"} == 1', at_least=nodes), within="60s"
+    )
 
 
 @pytest.mark.smoke
@@ -77,7 +86,12 @@ def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, arc
 def _read_by(tree):
     """The metrics that the tree's rules and dashboards read."""
     texts = [r["expr"] for m in tree.of("PrometheusRule") for g in m.spec["groups"] for r in g["rules"]]
-    for board in (text for m in tree.of("ConfigMap") if "grafana_dashboard" in (m.meta.get("labels") or {}) for text in m.body["data"].values()):
+    for board in (
+        text
+        for m in tree.of("ConfigMap")
+        if "grafana_dashboard" in (m.meta.get("labels") or {})
+        for text in m.body["data"].values()
+    ):
         texts += [target["expr"] for panel in json.loads(board)["panels"] for target in panel.get("targets", [])]
     return {name for text in texts for name in metrics_of(text)[0]}
 
@@ -92,6 +106,8 @@ def test_a_known_value_is_read_through_grafana(cluster):
     cluster.canary(is_read_in_grafana("up", -1))
     inside.stop(cluster.driver, names, number)
     try:
-        cluster.eventually(is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow"))
+        cluster.eventually(
+            is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow")
+        )
     finally:
         inside.stop(cluster.driver, names, cluster.nonce)

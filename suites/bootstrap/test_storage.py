@@ -20,7 +20,9 @@ from holdfast.sampling import inside
 def volume(cluster):
     """Makes claims and pods of volumes, and takes all of them away; their names are this test's alone."""
     token, claims, objects, place = secrets.token_hex(3), [], cluster.objects, cluster.adaptations.storage
-    image = objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
+    image = objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0][
+        "image"
+    ]
 
     class Volume:
         def name(self, word):
@@ -30,19 +32,45 @@ def volume(cluster):
             name = self.name(word)
             claims.append(name)
             cluster.undo.before("delete", kind="PersistentVolumeClaim", name=name, namespace=SYSTEM)
-            objects.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": SYSTEM},
-                           "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": place.storage_class, "resources": {"requests": {"storage": size}}}})
+            objects.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": name, "namespace": SYSTEM},
+                    "spec": {
+                        "accessModes": ["ReadWriteOnce"],
+                        "storageClassName": place.storage_class,
+                        "resources": {"requests": {"storage": size}},
+                    },
+                }
+            )
             return name
 
         def mount(self, word, node, claim_name, command="true"):
             name = self.name(word)
             cluster.undo.before("delete", kind="Pod", name=name, namespace=SYSTEM)
-            container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", f"{command}; touch /tmp/done; exec sleep 3600"],
-                         "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/done"]}, "periodSeconds": 1},
-                         "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-            objects.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": SYSTEM},
-                           "spec": {"nodeSelector": {"kubernetes.io/hostname": node}, "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
-                                    "containers": [container], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}]}})
+            container = {
+                "name": "main",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["sh", "-c", f"{command}; touch /tmp/done; exec sleep 3600"],
+                "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/done"]}, "periodSeconds": 1},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }
+            objects.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": name, "namespace": SYSTEM},
+                    "spec": {
+                        "nodeSelector": {"kubernetes.io/hostname": node},
+                        "terminationGracePeriodSeconds": 1,
+                        "automountServiceAccountToken": False,
+                        "containers": [container],
+                        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+                    },
+                }
+            )
             return name
 
         def leave(self, name):
@@ -51,8 +79,13 @@ def volume(cluster):
     yield Volume()
     for name in claims:
         claimed = objects.get("PersistentVolumeClaim", name, SYSTEM)
-        if claimed and claimed["spec"].get("volumeName"):   # a class may keep what its claim has left
-            objects.patch("PersistentVolume", claimed["spec"]["volumeName"], None, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+        if claimed and claimed["spec"].get("volumeName"):  # a class may keep what its claim has left
+            objects.patch(
+                "PersistentVolume",
+                claimed["spec"]["volumeName"],
+                None,
+                {"spec": {"persistentVolumeReclaimPolicy": "Delete"}},
+            )
     cluster.undo.replay(cluster.driver, objects)
 
 
@@ -74,8 +107,14 @@ def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, arc):
                 at.setdefault(step, time.monotonic() - began)
     arc.write("flow", push=asked, steps={name: round(s, 2) for name, s in at.items()})
     figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
-    arc.promise("a claim is provisioned, bound, attached and mounted, in this order", "pod_ready", list(at) == ["provisioned", "bound", "attached", "mounted"],
-                figure, figure=figure, budget=f"{limit_s:g}s")
+    arc.promise(
+        "a claim is provisioned, bound, attached and mounted, in this order",
+        "pod_ready",
+        list(at) == ["provisioned", "bound", "attached", "mounted"],
+        figure,
+        figure=figure,
+        budget=f"{limit_s:g}s",
+    )
     cluster.eventually(is_on_volume(pod, SYSTEM, "data", "what was written"), within="10s")
     for word, node, within in (("again", first, "60s"), ("elsewhere", second, "90s")):
         volume.leave(pod)
@@ -89,10 +128,17 @@ def _steps(cluster, claim_name, pod):
     name = f"pvc-{asked['metadata']['uid']}" if asked else "none"
     yield "provisioned", cluster.objects.get("PersistentVolume", name) is not None
     yield "bound", (asked.get("status") or {}).get("phase") == "Bound"
-    attachments = [a for a in cluster.objects.list("VolumeAttachment") if a["spec"]["source"].get("persistentVolumeName") == name]
+    attachments = [
+        a for a in cluster.objects.list("VolumeAttachment") if a["spec"]["source"].get("persistentVolumeName") == name
+    ]
     yield "attached", any((a.get("status") or {}).get("attached") for a in attachments)
     found = cluster.objects.get("Pod", pod, SYSTEM) or {}
-    yield "mounted", any(c["type"] == "Ready" and c["status"] == "True" for c in (found.get("status") or {}).get("conditions") or [])
+    yield (
+        "mounted",
+        any(
+            c["type"] == "Ready" and c["status"] == "True" for c in (found.get("status") or {}).get("conditions") or []
+        ),
+    )
 
 
 @claim("longhorn-csi")
@@ -108,7 +154,9 @@ def test_what_cannot_be_is_said(cluster, volume):
     asked = volume.ask("volume")
     fill = "(dd if=/dev/zero of=/data/fill bs=1M && exit 1); rm /data/fill && echo kept > /data/data && sync /data/data"
     one = volume.mount("one", first, asked, fill)
-    cluster.eventually(pod_ready(one, SYSTEM), within="90s")          # it met 'No space left', took the file away, and writes again
+    cluster.eventually(
+        pod_ready(one, SYSTEM), within="90s"
+    )  # it met 'No space left', took the file away, and writes again
     cluster.eventually(is_on_volume(one, SYSTEM, "data", "kept"), within="10s")
     two = volume.mount("two", second, asked)
     cluster.eventually(pod_waits(two, SYSTEM, "Multi-Attach"), within="60s")
@@ -128,13 +176,18 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
     cluster.canary(claim_bound("absent", SYSTEM))
     asked = volume.ask("small-disk")
     cluster.eventually(claim_bound(asked, SYSTEM), within="60s")
-    name, home = cluster.objects.get("PersistentVolumeClaim", asked, SYSTEM)["spec"]["volumeName"], blocks_on(cluster, asked, SYSTEM)
+    name, home = (
+        cluster.objects.get("PersistentVolumeClaim", asked, SYSTEM)["spec"]["volumeName"],
+        blocks_on(cluster, asked, SYSTEM),
+    )
     host, disk = cluster.host(home), f"/var/lib/longhorn/replicas/{name}"
     cluster.undo.before("unmount", node=home, path=disk)
-    host.check_output(f"mkdir -p {disk} && mount -t tmpfs -o size=24m tmpfs {disk}")   # this volume's disk, a third of its size
+    host.check_output(
+        f"mkdir -p {disk} && mount -t tmpfs -o size=24m tmpfs {disk}"
+    )  # this volume's disk, a third of its size
     fill = "dd if=/dev/zero of=/data/fill bs=1M count=48 conv=fsync && exit 1"
     full = volume.mount("full", home, asked, f"echo kept > /data/data && sync /data/data; {fill}")
-    cluster.eventually(pod_ready(full, SYSTEM), within="90s")        # it was told so: the write failed
+    cluster.eventually(pod_ready(full, SYSTEM), within="90s")  # it was told so: the write failed
     volume.leave(full)
     host.check_output(f"mount -o remount,size=200m {disk}")
     again = volume.mount("again", home, asked, "echo more > /data/more && sync /data/more")

@@ -18,16 +18,28 @@ def test_no_alert_fires_while_no_fault_is_in(cluster, arc):
     They begin soon after the cluster became steady, or the last fault was over: what Prometheus has kept of them counts, the rest is waited for.
     """
     cluster.steady(tree_applied(), within="5m")
-    cleared_s = scrape_interval_s(cluster) + 2 * alert_rule(cluster, "FluxSuspended").every_s      # what fired before may take so long to clear
-    begin, quiet_s, up = cluster.calm_since + cleared_s, seconds(budget("gitops-health-monitored", "quiet")), f'up{{namespace!="{SYSTEM}"}}'
+    cleared_s = (
+        scrape_interval_s(cluster) + 2 * alert_rule(cluster, "FluxSuspended").every_s
+    )  # what fired before may take so long to clear
+    begin, quiet_s, up = (
+        cluster.calm_since + cleared_s,
+        seconds(budget("gitops-health-monitored", "quiet")),
+        f'up{{namespace!="{SYSTEM}"}}',
+    )
     own = tuple(c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True)
     cluster.canary(has_series("absent"))
-    cluster.canary(no_alert_fired(begin), within="2m")   # what the lane suspends is alerted on: the probe sees that
+    cluster.canary(no_alert_fired(begin), within="2m")  # what the lane suspends is alerted on: the probe sees that
     cluster.canary(scraped_without_gap(up, begin, time.time() + 1000))
     cluster.eventually(has_series("ALERTS"), within="30s")
     wait = always(cluster, no_alert_fired(begin, own), max(0.0, begin + quiet_s - time.time()), every_s=15)
     took = f"{time.time() - begin:.0f}s"
     if wait.held:  # and all the time there was something to alert on
         cluster.steady(scraped_without_gap(up, begin, time.time()), within="0s")
-    arc.promise("no alert fires without a fault", "no_alert_fired", wait.held, f"none fired in {took}" if wait.held else wait.last, figure=took,
-                budget=f"{quiet_s:g}s")
+    arc.promise(
+        "no alert fires without a fault",
+        "no_alert_fired",
+        wait.held,
+        f"none fired in {took}" if wait.held else wait.last,
+        figure=took,
+        budget=f"{quiet_s:g}s",
+    )

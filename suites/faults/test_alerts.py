@@ -30,7 +30,9 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     cluster.canary(scraped_without_gap(others, time.time() - 60, time.time() + 1000))
     with sampler.watch(ingress(), prometheus(), volumes()) as seen, faults(longterm_tier_gone(), recovery="4m"):
         seen.look_on(2 * scrape_interval_s(cluster) + 5)
-    seen.outage_at_most("0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier")
+    seen.outage_at_most(
+        "0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier"
+    )
     seen.kept(claims=INDEPENDENT)
     cluster.eventually(scraped_without_gap(others, seen.begin, seen.end), within="0s", claims=INDEPENDENT)
 
@@ -46,14 +48,19 @@ def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
     for name, about in told:
         cluster.canary(alert_fires(name, {"name": about}))
     cluster.canary(alertmanager_has("absent", {}))
-    cluster.canary(alert_clear("FluxSuspended", {}), within="2m")      # of what the lane itself suspends
+    cluster.canary(alert_clear("FluxSuspended", {}), within="2m")  # of what the lane itself suspends
+
     def clear():
         for name, about in told:
             limit_s = 2 * rules[name].every_s + scrape_s - faults.since_undone_s()
             cluster.eventually(alert_clear(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
 
     with sampler.watch(ingress(), volumes()) as seen, faults(flux_in_trouble(kustomization), then=clear):
-        began = {"FluxSuspended": time.time(), "FluxObjectNotReady": _since(cluster, "Kustomization"), "FluxSourceUnreachable": _since(cluster, "GitRepository")}
+        began = {
+            "FluxSuspended": time.time(),
+            "FluxObjectNotReady": _since(cluster, "Kustomization"),
+            "FluxSourceUnreachable": _since(cluster, "GitRepository"),
+        }
         for name, about in told:  # each one's time runs from the moment when its object was as bad as the alert says
             limit_s = began[name] + rules[name].for_s + 2 * rules[name].every_s + scrape_s - time.time()
             cluster.eventually(alert_fires(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)

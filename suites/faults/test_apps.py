@@ -15,7 +15,9 @@ ISOLATED, CORE = ("app-isolation",), ("core-always-available",)
 def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampler):
     """One app crash-loops, one eats memory, one floods its log: infrastructure and the other app lose no request, no pod restarts."""
     cluster.eventually(tree_applied(), within="5m")
-    image = cluster.objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
+    image = cluster.objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][
+        0
+    ]["image"]
     before = lives(cluster)
     cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, ()))
     targets = (ingress(), ingress_itself(), service(), dns(), pods(), api(), prometheus(), volumes())
@@ -23,7 +25,24 @@ def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampl
         seen.look_on(45)
         cluster.eventually(undisturbed(before, ()), within="0s", claims=ISOLATED)
     limit = budget(ISOLATED[0], "outage")
-    seen.outage_at_most(limit, "ingress-itself", "dns", "pods", failed_share=0, claims=(*ISOLATED, *CORE), what="core components beside apps that misbehave")
-    seen.outage_at_most(limit, "api", "prometheus", "ingress", "service", failed_share=0, claims=ISOLATED, what="the API, core Prometheus and the other app")
+    seen.outage_at_most(
+        limit,
+        "ingress-itself",
+        "dns",
+        "pods",
+        failed_share=0,
+        claims=(*ISOLATED, *CORE),
+        what="core components beside apps that misbehave",
+    )
+    seen.outage_at_most(
+        limit,
+        "api",
+        "prometheus",
+        "ingress",
+        "service",
+        failed_share=0,
+        claims=ISOLATED,
+        what="the API, core Prometheus and the other app",
+    )
     seen.outage_at_most(limit, "volume", failed_share=0, claims=ISOLATED, what="the writers' volumes")
     seen.kept(claims=ISOLATED)

@@ -42,14 +42,29 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     cluster.canary(marked("during"))
     cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, BUT))
     cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
-    with sampler.watch(ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), volumes()) as seen:
+    with sampler.watch(
+        ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), volumes()
+    ) as seen:
+
         def arrives():
             limit_s = seconds(budget(NO_LOSS[0], "applied"))
             wait = eventually(cluster, marked("during"), max(0, limit_s - faults.since_undone_s()))
             took_s = faults.since_undone_s()
             held = wait.held and took_s <= limit_s
-            said = f"the pending commit was applied {took_s:.1f}s after Flux was scaled up again" if wait.held else wait.sentence("eventually", limit_s)
-            arc.promise("the pending commit is applied", "marked", held, said, figure=f"{took_s:.1f}s", budget=f"{limit_s:g}s", claims=NO_LOSS)
+            said = (
+                f"the pending commit was applied {took_s:.1f}s after Flux was scaled up again"
+                if wait.held
+                else wait.sentence("eventually", limit_s)
+            )
+            arc.promise(
+                "the pending commit is applied",
+                "marked",
+                held,
+                said,
+                figure=f"{took_s:.1f}s",
+                budget=f"{limit_s:g}s",
+                claims=NO_LOSS,
+            )
 
         with faults(flux_down(), then=arrives):
             git.push(mark(cluster.start, "during"), "a commit that must not arrive while Flux is down")
@@ -57,11 +72,20 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
             cluster.eventually(undisturbed(before, BUT), within="0s", claims=CONTINUE)
         cluster.eventually(inventory_is(owned), within="60s", claims=NO_LOSS)
     outage = budget(CONTINUE[0], "outage")
-    seen.outage_at_most(outage, "ingress", "ingress-tls", "service", failed_share=0, claims=CONTINUE, what="the app, outside and inside")
+    seen.outage_at_most(
+        outage, "ingress", "ingress-tls", "service", failed_share=0, claims=CONTINUE, what="the app, outside and inside"
+    )
     seen.outage_at_most(outage, "dns", "pods", failed_share=0, claims=CONTINUE, what="DNS and pod to pod")
     seen.outage_at_most(outage, "volume", failed_share=0, claims=CONTINUE, what="writers with a volume each")
     seen.kept(claims=NO_LOSS, what="the writers' volumes")
-    seen.outage_at_most(budget(CORE[0], "outage"), "ingress-itself", "dns", "pods", claims=CORE, what="core components while Flux is down")
+    seen.outage_at_most(
+        budget(CORE[0], "outage"),
+        "ingress-itself",
+        "dns",
+        "pods",
+        claims=CORE,
+        what="core components while Flux is down",
+    )
 
 
 @claim(*FOUR, *DUAL)
@@ -78,6 +102,12 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
         cluster.canary(controller_replaced(name, old))
         with faults(controller_killed(name)):
             cluster.eventually(controller_replaced(name, old), within=budget(FOUR[0], "back"), claims=FOUR)
-            pod = next(p["metadata"]["name"] for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}") if p["metadata"]["uid"] not in old)
-            cluster.eventually(has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL, soft=True)
+            pod = next(
+                p["metadata"]["name"]
+                for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")
+                if p["metadata"]["uid"] not in old
+            )
+            cluster.eventually(
+                has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL, soft=True
+            )
         cluster.eventually(inventory_is(owned), within="60s", claims=FOUR)

@@ -38,7 +38,12 @@ def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
     place = cluster.adaptations.ingress
     with faults(ingress_deleted(hold=False)):
         now = datetime.datetime.now(datetime.UTC).isoformat()
-        cluster.objects.patch("HelmRelease", place.release, place.namespace, {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}})
+        cluster.objects.patch(
+            "HelmRelease",
+            place.release,
+            place.namespace,
+            {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}},
+        )
         _answers_within(cluster, budget(QUICK[0], "answer"))
 
 
@@ -60,7 +65,10 @@ def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
     poll = cluster.start.source.body["spec"]["interval"]
     value = f"{60 + datetime.datetime.now(datetime.UTC).second}"
     with faults(ingress_deleted(hold=False)):
-        git.push(set_values("HelmRelease", place.release, ("spec", "values", "controller", "config", "keep-alive"), value), "redeploy the ingress")
+        git.push(
+            set_values("HelmRelease", place.release, ("spec", "values", "controller", "config", "keep-alive"), value),
+            "redeploy the ingress",
+        )
         _answers_within(cluster, seconds(poll) + seconds(budget(QUICK[0], "answer")))
 
 

@@ -9,7 +9,12 @@ from holdfast.bootstrap import SYSTEM
 from holdfast.changes import add_copy, remove
 from holdfast.claims import claim
 from holdfast.durations import seconds
-from holdfast.faults.longhorn import longhorn_control_plane_down, longhorn_data_plane_down, longhorn_gone, longhorn_workloads_deleted
+from holdfast.faults.longhorn import (
+    longhorn_control_plane_down,
+    longhorn_data_plane_down,
+    longhorn_gone,
+    longhorn_workloads_deleted,
+)
 from holdfast.objects import name_of
 from holdfast.plugin import budget
 from holdfast.probes.blast import hit, predicted
@@ -27,43 +32,72 @@ NO_FILE = "absent/file"
 
 
 @claim(*CONTINUE, *CASCADE, *CORE, *EPHEMERAL)
-@pytest.mark.parametrize("degree", [
-    pytest.param(longhorn_control_plane_down, id="control-plane"),
-    pytest.param(longhorn_data_plane_down, id="data-plane", marks=pytest.mark.smoke),
-    pytest.param(longhorn_gone, id="everything"),
-])
+@pytest.mark.parametrize(
+    "degree",
+    [
+        pytest.param(longhorn_control_plane_down, id="control-plane"),
+        pytest.param(longhorn_data_plane_down, id="data-plane", marks=pytest.mark.smoke),
+        pytest.param(longhorn_gone, id="everything"),
+    ],
+)
 def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faults, sampler, git, run, arc, degree):
     """Core and stateless apps lose no request, a commit still brings one more app up, and no acknowledged record is lost."""
     app, place = cluster.app, cluster.adaptations.storage
     _steady(cluster)
     kind, _, name = app.workload.partition("/")
     added = f"{name}-added"
-    cluster.eventually(absent(kind, added, app.namespace), within="2m")     # what a degree before it may have left
+    cluster.eventually(absent(kind, added, app.namespace), within="2m")  # what a degree before it may have left
     cluster.canary(workload_ready(f"{kind}/{added}", app.namespace))
     cluster.canary(absent(kind, name, app.namespace))
     foreseen, but = predicted(run.checked.tree, place.namespace), frozenset([SYSTEM, place.namespace])
     cluster.eventually(workloads_ready(), within="2m")
     broken = hit(cluster, but, NO_FILE)
-    arc.canary("blast", bool(broken), f"with volumes that can't be written it names {', '.join(sorted(broken))}" if broken else "it named nothing")
+    arc.canary(
+        "blast",
+        bool(broken),
+        f"with volumes that can't be written it names {', '.join(sorted(broken))}" if broken else "it named nothing",
+    )
     cluster.canary(scraped_without_gap("up", time.time() - 60, time.time() + 1000))
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), prometheus(), volumes())
     with sampler.watch(*targets) as seen, faults(degree(), recovery="4m"):
         git.push(add_copy(kind, name, added), "one more stateless app while storage is down")
         try:
-            cluster.eventually(workload_ready(f"{kind}/{added}", app.namespace), within=budget(CASCADE[0], "applied"), claims=CASCADE)
+            cluster.eventually(
+                workload_ready(f"{kind}/{added}", app.namespace), within=budget(CASCADE[0], "applied"), claims=CASCADE
+            )
             seen.look_on(10)
             arc.blast(place.namespace, foreseen, hit(cluster, but), CONTINUE)
         finally:
             git.push(remove(kind, added), "without it again")
     limit, when = budget(CONTINUE[0], "outage"), f"storage down ({arc.history[-1].text})"
-    seen.outage_at_most(limit, "ingress", "ingress-tls", "service", failed_share=0, claims=(*CONTINUE, *CASCADE), what=f"the stateless app, {when}")
+    seen.outage_at_most(
+        limit,
+        "ingress",
+        "ingress-tls",
+        "service",
+        failed_share=0,
+        claims=(*CONTINUE, *CASCADE),
+        what=f"the stateless app, {when}",
+    )
     seen.outage_at_most(limit, "api", failed_share=0, claims=CONTINUE, what=f"the API, {when}")
-    seen.outage_at_most(limit, "ingress-itself", "dns", "pods", failed_share=0, claims=(*CONTINUE, *CORE), what=f"core components, {when}")
-    seen.outage_at_most(limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}")
+    seen.outage_at_most(
+        limit,
+        "ingress-itself",
+        "dns",
+        "pods",
+        failed_share=0,
+        claims=(*CONTINUE, *CORE),
+        what=f"core components, {when}",
+    )
+    seen.outage_at_most(
+        limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}"
+    )
     seen.kept(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(absent(kind, added, app.namespace), within="3m", claims=CASCADE)
     elsewhere = f'up{{namespace!~"{place.namespace}|{SYSTEM}"}}'
-    cluster.eventually(scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL))
+    cluster.eventually(
+        scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL)
+    )
 
 
 @claim(*REDEPLOY, *BY_FLUX, *CORE)
@@ -73,15 +107,30 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, arc):
     names = frozenset(name_of(item) for item in workloads(cluster))
     targets = (ingress(), ingress_itself(), service(), dns(), pods(), volumes())
     with sampler.watch(*targets) as seen, faults(longhorn_workloads_deleted(), recovery="5m"):
+
         def left_s(claims):
             """Of a budget that began when the workloads were deleted."""
             return max(0.0, round(seconds(budget(claims[0], "back")) - (time.time() - arc.history[-1].injected), 1))
 
         cluster.eventually(storage_ready(names=names), within=left_s(BY_FLUX), claims=BY_FLUX)
         cluster.eventually(volumes_work(), within=left_s(REDEPLOY), claims=REDEPLOY)
-    seen.outage_at_most(budget(REDEPLOY[0], "outage"), "ingress-itself", "dns", "pods", failed_share=0, claims=(*REDEPLOY, *CORE),
-                        what="core components while storage is redeployed")
-    seen.outage_at_most(budget(REDEPLOY[0], "outage"), "ingress", "service", failed_share=0, claims=REDEPLOY, what="the stateless app meanwhile")
+    seen.outage_at_most(
+        budget(REDEPLOY[0], "outage"),
+        "ingress-itself",
+        "dns",
+        "pods",
+        failed_share=0,
+        claims=(*REDEPLOY, *CORE),
+        what="core components while storage is redeployed",
+    )
+    seen.outage_at_most(
+        budget(REDEPLOY[0], "outage"),
+        "ingress",
+        "service",
+        failed_share=0,
+        claims=REDEPLOY,
+        what="the stateless app meanwhile",
+    )
     seen.outage_at_most(budget(REDEPLOY[0], "back"), "volume", claims=REDEPLOY, what="the writers' volumes")
     seen.kept(claims=(*REDEPLOY, *BY_FLUX))
     _uninstall_is_refused(cluster)
@@ -93,13 +142,17 @@ def _uninstall_is_refused(cluster):
     job = hook(cluster, place.release, place.namespace, "pre-delete")
     setting = cluster.objects.get("Setting", "deleting-confirmation-flag", place.namespace)
     if not job or not setting or setting["value"] != "false":
-        raise Unproven("the release has no pre-delete hook, or its deleting-confirmation-flag isn't false: running it would destroy data")
+        raise Unproven(
+            "the release has no pre-delete hook, or its deleting-confirmation-flag isn't false: running it would destroy data"
+        )
     job["metadata"] = {"name": name, "namespace": place.namespace}
     cluster.canary(job_failed(name, place.namespace, "deleting-confirmation-flag"))
     cluster.undo.before("delete", kind="Job", name=name, namespace=place.namespace)
     cluster.objects.apply(job)
     try:
-        cluster.eventually(job_failed(name, place.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY)
+        cluster.eventually(
+            job_failed(name, place.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY
+        )
     finally:
         cluster.undo.replay(cluster.driver, cluster.objects)
 

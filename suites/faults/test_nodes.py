@@ -42,26 +42,44 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
 
     def scraped_again():  # right after the node is ready
-        cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS, soft=True)
+        cluster.eventually(
+            has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS, soft=True
+        )
 
     with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", then=scraped_again):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
         cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER, soft=True)
-        seen.look_on(12)   # a stable stretch: the end of each volume's outage is seen while the node is still away
+        seen.look_on(12)  # a stable stretch: the end of each volume's outage is seen while the node is still away
     for claims in (RESCHEDULED, HA):
-        seen.outage_at_most(outage, "ingress", "ingress-tls", via=server, claims=claims, what=f"the app through {server}, {worker} lost")
-        seen.outage_at_most(outage, "service", vantage=server, claims=claims, what=f"the app's Service from {server}, {worker} lost")
+        seen.outage_at_most(
+            outage, "ingress", "ingress-tls", via=server, claims=claims, what=f"the app through {server}, {worker} lost"
+        )
+        seen.outage_at_most(
+            outage, "service", vantage=server, claims=claims, what=f"the app's Service from {server}, {worker} lost"
+        )
     _core(seen, server, f"{worker} lost")
     seen.outage_at_most(budget(CORE[0], "outage"), "api", claims=CORE, what=f"the API, {worker} lost")
-    seen.outage_at_most(moved_s, "volume", vantage=writers.DEPLOYMENT, claims=FAILOVER, what="the volume of a Deployment's pod")
+    seen.outage_at_most(
+        moved_s, "volume", vantage=writers.DEPLOYMENT, claims=FAILOVER, what="the volume of a Deployment's pod"
+    )
     for number in range(writers.COUNT - 1):
-        seen.outage_at_most(moved_s, "volume", vantage=f"{writers.STATEFUL}-{number}", claims=FAILOVER, what=f"the volume of a StatefulSet's pod {number}")
+        seen.outage_at_most(
+            moved_s,
+            "volume",
+            vantage=f"{writers.STATEFUL}-{number}",
+            claims=FAILOVER,
+            what=f"the volume of a StatefulSet's pod {number}",
+        )
     seen.kept(claims=FAILOVER)
 
     with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="6m"):
         seen.look_on(outage + 10)
-    seen.outage_at_most(outage, "ingress", "ingress-tls", via=worker, claims=HA, what=f"the app through {worker}, then {server} lost")
-    seen.outage_at_most(outage, "service", vantage=worker, claims=HA, what=f"the app's Service from {worker}, then {server} lost")
+    seen.outage_at_most(
+        outage, "ingress", "ingress-tls", via=worker, claims=HA, what=f"the app through {worker}, then {server} lost"
+    )
+    seen.outage_at_most(
+        outage, "service", vantage=worker, claims=HA, what=f"the app's Service from {worker}, then {server} lost"
+    )
     _core(seen, worker, f"then {server} lost")
     seen.kept(claims=FAILOVER, what=f"the volumes, whose blocks were on {server}")
 
@@ -73,15 +91,25 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
     # The stand-in's leader ends itself without the API; whether a real Longhorn manager does isn't to be seen here.
-    running = containers_on(cluster, worker, frozenset([cluster.adaptations.storage.namespace] if "longhorn" in cluster.stand_ins else []))
+    running = containers_on(
+        cluster, worker, frozenset([cluster.adaptations.storage.namespace] if "longhorn" in cluster.stand_ins else [])
+    )
     run_on = containers_run(worker, running)
     cluster.eventually(run_on, within="10s")
     cluster.canary(containers_run(worker, {**running, "0" * 64: "absent"}))
     with sampler.watch(ingress(), service(), dns()) as seen, faults(node_loss(server), recovery="6m"):
         wait = always(cluster, run_on, "30s")
         seen.look_on(max(0.0, 30 - wait.took_s))
-        arc.promise("the containers on the worker run on", run_on.kind, wait.held, f"all {len(running)} did" if wait.held else wait.last,
-                    figure=f"{len(running)} containers, {wait.took_s:.0f}s", budget="30s", claims=DOWN, soft=True)
+        arc.promise(
+            "the containers on the worker run on",
+            run_on.kind,
+            wait.held,
+            f"all {len(running)} did" if wait.held else wait.last,
+            figure=f"{len(running)} containers, {wait.took_s:.0f}s",
+            budget="30s",
+            claims=DOWN,
+            soft=True,
+        )
     for kind, what in (("ingress", "the app through"), ("service", "the app's Service from"), ("dns", "DNS from")):
         place = {"via": worker} if kind == "ingress" else {"vantage": worker}
         seen.outage_at_most(outage, kind, failed_share=0, claims=DOWN, what=f"{what} {worker}, {server} lost", **place)
@@ -89,7 +117,9 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
 
 def _core(seen, survivor, when):
     limit = budget(CORE[0], "outage")
-    seen.outage_at_most(limit, "ingress-itself", via=survivor, claims=CORE, what=f"the ingress itself through {survivor}, {when}")
+    seen.outage_at_most(
+        limit, "ingress-itself", via=survivor, claims=CORE, what=f"the ingress itself through {survivor}, {when}"
+    )
     seen.outage_at_most(limit, "dns", vantage=survivor, claims=CORE, what=f"DNS from {survivor}, {when}")
 
 
@@ -113,8 +143,14 @@ def _volumes_on(cluster, worker, arc):
     _gather(cluster, worker)
     homes = {name: blocks_on(cluster, writers.claim_of(name), SYSTEM) for name in writers.names()}
     if "longhorn" in cluster.stand_ins and worker in homes.values():
-        arc.promise("the volumes' blocks lie elsewhere", "blocks_on", None, f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}",
-                    claims=FAILOVER, soft=True)
+        arc.promise(
+            "the volumes' blocks lie elsewhere",
+            "blocks_on",
+            None,
+            f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}",
+            claims=FAILOVER,
+            soft=True,
+        )
     cluster.canary(writers_run(away_from=worker))
 
 
@@ -124,7 +160,9 @@ def _gather(cluster, node):
     others = [n.name for n in cluster.nodes() if n.name != node]
     try:
         for other in others:
-            cluster.undo.before("patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}})
+            cluster.undo.before(
+                "patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}}
+            )
             cluster.objects.patch("Node", other, None, {"spec": {"unschedulable": True}})
         for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
             if pod["spec"].get("nodeName") != node:

@@ -36,5 +36,12 @@ def test_core_and_stateless_apps_start_without_storage(run, arc):
     for node in cluster.nodes():
         cluster.eventually(answers(node.name, app.host), within=left_s(), claims=(*CORE, *APPS))
     took = f"{time.monotonic() - began:.1f}s after Flux was put on the cluster"
-    cluster.steady(storage_never_ready(), within="60s")     # it was without storage all the time
-    arc.promise("core and the stateless app are ready", "workload_ready", True, f"ready {took}, without storage", figure=took, budget=f"{limit_s:g}s")
+    cluster.steady(storage_never_ready(), within="60s")  # it was without storage all the time
+    arc.promise(
+        "core and the stateless app are ready",
+        "workload_ready",
+        True,
+        f"ready {took}, without storage",
+        figure=took,
+        budget=f"{limit_s:g}s",
+    )

@@ -29,7 +29,10 @@ def test_a_copy_has_pods_of_its_own_and_leaves_all_else_as_it_was(tree):
     assert after == before
     labels = added["spec"]["template"]["metadata"]["labels"]
     assert added["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    selectors = [before["Service", "web"]["spec"]["selector"], before["Deployment", "web"]["spec"]["selector"]["matchLabels"]]
+    selectors = [
+        before["Service", "web"]["spec"]["selector"],
+        before["Deployment", "web"]["spec"]["selector"]["matchLabels"],
+    ]
     assert not [wanted for wanted in selectors if wanted.items() <= labels.items()], "nobody else may count its pods"
     assert added["spec"]["template"]["spec"] == before["Deployment", "web"]["spec"]["template"]["spec"]
 

@@ -36,7 +36,9 @@ def test_the_defect_is_found_by_its_rule_at_its_line(name, kustomize):
     result = looked_at(BROKEN / name / "defect", kustomize)
     found = {(f.rule, f.places[0].file, f.places[0].line) for f in result.findings}
     assert (case["rule"], case["file"], case["line"]) in found, told(result)
-    assert {f.rule for f in result.findings if not f.latent} <= {case["rule"]}, told(result)  # one defect, one finding (what it leaves unread may be latent)
+    assert {f.rule for f in result.findings if not f.latent} <= {case["rule"]}, told(
+        result
+    )  # one defect, one finding (what it leaves unread may be latent)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -57,7 +59,9 @@ def test_the_reference_tree_has_no_finding_but_its_stated_exceptions(kustomize):
 
 def test_an_allowed_finding_still_breaks_its_claim(kustomize):
     result = looked_at(CHECKOUT / "fixtures" / "gitops", kustomize)
-    assert {f.claim for f, _ in result.allowed if f.severity >= Severity.BREAKS_CLAIM} <= {c for c, v in result.claims.items() if v.verdict == "broke"}
+    assert {f.claim for f, _ in result.allowed if f.severity >= Severity.BREAKS_CLAIM} <= {
+        c for c, v in result.claims.items() if v.verdict == "broke"
+    }
 
 
 def test_every_rule_is_about_a_claim_of_the_register_or_a_family():
@@ -78,15 +82,25 @@ def test_the_json_is_what_its_schema_says(kustomize):
     assert any("boot.loop" in line for line in text.lines(result, colour=False))
 
 
-@pytest.mark.parametrize(("relabelling", "gone"), [
-    ({"action": "keep", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, False), ({"action": "keep", "sourceLabels": ["__name__"], "regex": "go_.*"}, True),
-    ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, True), ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk"}, False),
-    ({"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;.*"}, True),
-    ({"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;0.5"}, False),          # some of its series stay
-    ({"action": "keep", "sourceLabels": ["namespace"], "regex": "apps"}, None), ({"action": "drop", "sourceLabels": ["namespace"]}, False),
-    ({"targetLabel": "cluster", "replacement": "home"}, False), ({"targetLabel": "__name__", "replacement": "x"}, None),
-    ({"action": "drop", "sourceLabels": ["__name__"], "regex": "("}, None),
-])
+@pytest.mark.parametrize(
+    ("relabelling", "gone"),
+    [
+        ({"action": "keep", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, False),
+        ({"action": "keep", "sourceLabels": ["__name__"], "regex": "go_.*"}, True),
+        ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk_.*"}, True),
+        ({"action": "drop", "sourceLabels": ["__name__"], "regex": "gotk"}, False),
+        ({"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;.*"}, True),
+        (
+            {"action": "drop", "sourceLabels": ["__name__", "le"], "regex": "gotk_.*;0.5"},
+            False,
+        ),  # some of its series stay
+        ({"action": "keep", "sourceLabels": ["namespace"], "regex": "apps"}, None),
+        ({"action": "drop", "sourceLabels": ["namespace"]}, False),
+        ({"targetLabel": "cluster", "replacement": "home"}, False),
+        ({"targetLabel": "__name__", "replacement": "x"}, None),
+        ({"action": "drop", "sourceLabels": ["__name__"], "regex": "("}, None),
+    ],
+)
 def test_what_a_relabelling_drops_is_worked_out_by_name(relabelling, gone):
     assert cardinality.drops(relabelling, "gotk_reconcile_duration_seconds_sum") is gone
 
@@ -95,8 +109,13 @@ def test_what_charts_relabel_leaves_doubt(kustomize, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(CHECKOUT / "fixtures" / "gitops", tree)
     stack = tree / "monitoring/core/prometheus.yaml"
-    stack.write_text(stack.read_text().replace("    alertmanager:\n", "    kubelet:\n      serviceMonitor:\n        metricRelabelings:\n"
-                                               "          - {action: drop, sourceLabels: [__name__], regex: x}\n    alertmanager:\n"))
+    stack.write_text(
+        stack.read_text().replace(
+            "    alertmanager:\n",
+            "    kubelet:\n      serviceMonitor:\n        metricRelabelings:\n"
+            "          - {action: drop, sourceLabels: [__name__], regex: x}\n    alertmanager:\n",
+        )
+    )
     assert looked_at(CHECKOUT / "fixtures" / "gitops", kustomize).claims["monitoring-cardinality"].verdict == "held"
     found = looked_at(tree, kustomize).claims["monitoring-cardinality"]
     assert found.verdict == "unproven"

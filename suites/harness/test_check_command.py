@@ -14,20 +14,29 @@ BROKEN = CHECKOUT / "fixtures" / "broken"
 
 
 def check(*arguments):
-    done = subprocess.run([sys.executable, "-m", "holdfast.console", "check", *map(str, arguments)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.console", "check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["/absent"], ["there is no folder /absent", "next:"]),
-    ([BROKEN / "image" / "twin", "--claim", "no-such"], ["no rule is about 'no-such'", "secrets-not-in-git"]),
-    ([BROKEN / "image" / "twin", "--if-down", "nowhere"], ["nothing that the tree applies is nowhere"]),
-    ([BROKEN / "image" / "twin", "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
-    ([BROKEN / "image" / "twin", "--entry", "clusters/x"], ["there is no folder clusters/x"]),
-    ([BROKEN / "image" / "twin", "--colour"], ["--help"]),
-    ([CHECKOUT / "holdfast"], ["no Flux entry", "--entry"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["/absent"], ["there is no folder /absent", "next:"]),
+        ([BROKEN / "image" / "twin", "--claim", "no-such"], ["no rule is about 'no-such'", "secrets-not-in-git"]),
+        ([BROKEN / "image" / "twin", "--if-down", "nowhere"], ["nothing that the tree applies is nowhere"]),
+        ([BROKEN / "image" / "twin", "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
+        ([BROKEN / "image" / "twin", "--entry", "clusters/x"], ["there is no folder clusters/x"]),
+        ([BROKEN / "image" / "twin", "--colour"], ["--help"]),
+        ([CHECKOUT / "holdfast"], ["no Flux entry", "--entry"]),
+    ],
+)
 def test_wrong_use_is_one_message_and_exit_64(arguments, words):
     code, out, err = check(*arguments)
     assert code == 64, out
@@ -35,8 +44,16 @@ def test_wrong_use_is_one_message_and_exit_64(arguments, words):
         assert part in err
 
 
-@pytest.mark.parametrize(("name", "level", "code"), [
-    ("image", "breaks-claim", 0), ("image", "upgrade-hazard", 1), ("unknown-field", "breaks-apply", 1), ("probe-port", "breaks-apply", 0), ("no-prune", "hygiene", 1)])
+@pytest.mark.parametrize(
+    ("name", "level", "code"),
+    [
+        ("image", "breaks-claim", 0),
+        ("image", "upgrade-hazard", 1),
+        ("unknown-field", "breaks-apply", 1),
+        ("probe-port", "breaks-apply", 0),
+        ("no-prune", "hygiene", 1),
+    ],
+)
 def test_the_exit_code_follows_the_severity(name, level, code):
     assert check(BROKEN / name / "defect", "--fail-on", level)[0] == code
 
@@ -73,7 +90,17 @@ def test_what_another_cluster_applies_is_neither_latent_nor_unreachable(tmp_path
 def test_a_submodule_is_said_to_be_unread(tmp_path):
     root, other = written(tmp_path / "tree", {}), written(tmp_path / "other", {})
     for folder in (other, root):
-        git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
+        git = [
+            "git",
+            "-C",
+            str(folder),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "protocol.file.allow=always",
+        ]
         subprocess.run([*git, "init", "-q"], check=True)
         if folder == root:
             subprocess.run([*git, "submodule", "--quiet", "add", str(other), "vendored"], check=True)
@@ -84,10 +111,20 @@ def test_a_submodule_is_said_to_be_unread(tmp_path):
 
 
 def test_what_is_down_freezes_what_waits_for_it(tmp_path):
-    code, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "longhorn-system", "--picture", tmp_path / "p.html", "--format", "json")
+    code, out, _ = check(
+        CHECKOUT / "fixtures" / "gitops",
+        "--if-down",
+        "longhorn-system",
+        "--picture",
+        tmp_path / "p.html",
+        "--format",
+        "json",
+    )
     said = json.loads(out)
     assert code == 0
-    assert {"Kustomization/flux-system/apps-stateful", "Kustomization/flux-system/monitoring-longterm"} <= set(said["frozen"])
+    assert {"Kustomization/flux-system/apps-stateful", "Kustomization/flux-system/monitoring-longterm"} <= set(
+        said["frozen"]
+    )
     assert "Kustomization/flux-system/apps" not in said["frozen"]
     assert set(said["stopped"]) == {"Deployment/notes/notes"}
     assert said["frozen"]["Kustomization/flux-system/apps-stateful"][0]["path"] == "clusters/home/apps.yaml"
@@ -106,12 +143,19 @@ def test_a_loop_is_drawn_and_told(tmp_path):
 DEPLOYMENT = (BROKEN / "never-evicted" / "defect" / "cluster" / "app.yaml").read_text()
 
 
-@pytest.mark.parametrize(("line", "code", "words"), [
-    ("# holdfast: allow resilience.never-evicted because it reads the node's own disk", 0, "because it reads the node's own disk"),
-    ("# holdfast: allow resilience.never-evicted", 1, "gives no reason"),
-    ("# holdfast: allow resilience.never because of a slip", 1, "names no rule"),
-    ("# holdfast: allow resilience.budget because it is another rule", 1, "tolerates the loss"),
-])
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        (
+            "# holdfast: allow resilience.never-evicted because it reads the node's own disk",
+            0,
+            "because it reads the node's own disk",
+        ),
+        ("# holdfast: allow resilience.never-evicted", 1, "gives no reason"),
+        ("# holdfast: allow resilience.never because of a slip", 1, "names no rule"),
+        ("# holdfast: allow resilience.budget because it is another rule", 1, "tolerates the loss"),
+    ],
+)
 def test_an_allowance_needs_its_rule_and_a_reason(tmp_path, line, code, words):
     first, second = DEPLOYMENT.split("---\n")
     root = written(tmp_path, {"cluster/app.yaml": f"{first}---\n{line}\n{second}"})
@@ -123,7 +167,12 @@ def test_an_allowance_needs_its_rule_and_a_reason(tmp_path, line, code, words):
 def test_an_allowance_covers_its_own_object_only(tmp_path):
     first, second = DEPLOYMENT.split("---\n")
     other = second.replace("name: web\n  namespace", "name: other\n  namespace").replace("app: web", "app: other")
-    root = written(tmp_path, {"cluster/app.yaml": f"{first}---\n# holdfast: allow resilience.never-evicted because of the disk\n{second}---\n{other}"})
+    root = written(
+        tmp_path,
+        {
+            "cluster/app.yaml": f"{first}---\n# holdfast: allow resilience.never-evicted because of the disk\n{second}---\n{other}"
+        },
+    )
     code, out, _ = check(root)
     assert code == 1
     assert "Deployment/web/other tolerates" in out.split("allowed, with a reason")[0]
@@ -142,11 +191,15 @@ def test_what_is_not_read_is_said_and_makes_claims_unproven(tmp_path):
 
 def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
     broken = "resources: [absent.yaml]\n"
-    code, out, _ = check(written(tmp_path, {"old/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json")
+    code, out, _ = check(
+        written(tmp_path, {"old/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json"
+    )
     said = json.loads(out)
     assert code == 0
     assert all(f["latent"] for f in said["findings"])
-    assert any(f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"])
+    assert any(
+        f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"]
+    )
     assert not any("tests/" in f["files"][0]["path"] for f in said["findings"])
 
 
@@ -154,8 +207,12 @@ def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
 
 
 def source(name, kind="GitRepository"):
-    return {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "flux-system"},
-            "spec": {"interval": "10m", "url": f"https://example.org/{name}"}}
+    return {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "flux-system"},
+        "spec": {"interval": "10m", "url": f"https://example.org/{name}"},
+    }
 
 
 def of(name, path, source_name="flux-system", **spec):
@@ -174,7 +231,12 @@ def said(root, *arguments):
 
 
 def test_a_path_within_another_repository_is_no_entry(tmp_path):
-    files = {"cluster/podinfo.yaml": yaml.dump_all([source("podinfo"), of("podinfo", "./", "podinfo"), of("apps", "./apps")]), "apps/ns.yaml": NAMESPACE}
+    files = {
+        "cluster/podinfo.yaml": yaml.dump_all(
+            [source("podinfo"), of("podinfo", "./", "podinfo"), of("apps", "./apps")]
+        ),
+        "apps/ns.yaml": NAMESPACE,
+    }
     code, found = said(written(tmp_path, files))
     assert code == 0
     assert found["entry"].startswith("cluster,")
@@ -182,8 +244,11 @@ def test_a_path_within_another_repository_is_no_entry(tmp_path):
 
 
 def test_a_tree_that_something_else_syncs_knows_its_own_source(tmp_path):
-    files = {"kubernetes/flux/ks.yaml": yaml.dump(of("apps", "./kubernetes/apps")),
-             "kubernetes/apps/crds.yaml": yaml.dump_all([source("crds"), of("crds", "./config/crd", "crds")]), "kubernetes/apps/ns.yaml": NAMESPACE}
+    files = {
+        "kubernetes/flux/ks.yaml": yaml.dump(of("apps", "./kubernetes/apps")),
+        "kubernetes/apps/crds.yaml": yaml.dump_all([source("crds"), of("crds", "./config/crd", "crds")]),
+        "kubernetes/apps/ns.yaml": NAMESPACE,
+    }
     root = written(tmp_path, files)
     (root / "cluster" / "flux.yaml").unlink()
     code, found = said(root)
@@ -192,14 +257,21 @@ def test_a_tree_that_something_else_syncs_knows_its_own_source(tmp_path):
 
 
 def test_what_an_unread_part_may_bring_is_taken_to_exist(tmp_path):
-    files = {"cluster/k.yaml": yaml.dump_all([source("infra"), of("infra", "./", "infra"), of("apps", "./apps", dependsOn=[{"name": "infra"}])]), "apps/w.yaml": yaml.dump(ROUTE)}
+    files = {
+        "cluster/k.yaml": yaml.dump_all(
+            [source("infra"), of("infra", "./", "infra"), of("apps", "./apps", dependsOn=[{"name": "infra"}])]
+        ),
+        "apps/w.yaml": yaml.dump(ROUTE),
+    }
     code, found = said(written(tmp_path, files))
     assert code == 0, found["findings"]
     assert {"the kind Widget (example.org)", "Namespace/elsewhere"} <= set(found["assumed"])
 
 
 def test_without_an_unread_part_the_same_is_missing(tmp_path):
-    code, found = said(written(tmp_path, {"cluster/k.yaml": yaml.dump(of("apps", "./apps")), "apps/w.yaml": yaml.dump(ROUTE)}))
+    code, found = said(
+        written(tmp_path, {"cluster/k.yaml": yaml.dump(of("apps", "./apps")), "apps/w.yaml": yaml.dump(ROUTE)})
+    )
     assert code == 1
     assert {f["rule"] for f in found["findings"]} == {"apply.missing-kind", "apply.missing-namespace"}
 
@@ -208,17 +280,33 @@ def test_without_an_unread_part_the_same_is_missing(tmp_path):
 def test_a_variable_from_outside_the_tree_is_marked_and_not_judged(tmp_path, inline):
     spec = {"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "cluster-secrets"}], "substitute": inline}}
     claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: '${NS}'}\nspec: {accessModes: [ReadWriteOnce], storageClassName: '${CLASS}'}\n"
-    code, found = said(written(tmp_path, {"cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **spec), of("more", "./${CLUSTER}/x")]), "apps/p.yaml": claim}))
+    code, found = said(
+        written(
+            tmp_path,
+            {
+                "cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **spec), of("more", "./${CLUSTER}/x")]),
+                "apps/p.yaml": claim,
+            },
+        )
+    )
     assert "Secret/flux-system/cluster-secrets" in found["assumed"]
-    assert [(f["rule"], f["object"]) for f in found["findings"]] == [("apply.build", "Kustomization/flux-system/more")], "no variables are put in there"
+    assert [(f["rule"], f["object"]) for f in found["findings"]] == [
+        ("apply.build", "Kustomization/flux-system/more")
+    ], "no variables are put in there"
     assert code == 1
 
 
 def test_a_path_that_a_later_config_map_fills_in_is_built(tmp_path):
     late = {"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "settings"}]}}
-    settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: flux-system}\ndata: {CLUSTER: home}\n"
-    files = {"cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **late), of("conf", "./conf")]), "conf/s.yaml": settings,
-             "apps/k.yaml": yaml.dump(of("home", "./parts/${CLUSTER}")), "parts/home/ns.yaml": NAMESPACE}
+    settings = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: flux-system}\ndata: {CLUSTER: home}\n"
+    )
+    files = {
+        "cluster/k.yaml": yaml.dump_all([of("apps", "./apps", **late), of("conf", "./conf")]),
+        "conf/s.yaml": settings,
+        "apps/k.yaml": yaml.dump(of("home", "./parts/${CLUSTER}")),
+        "parts/home/ns.yaml": NAMESPACE,
+    }
     code, found = said(written(tmp_path, files))
     assert code == 0, found["findings"]
     assert found["not_read"] == []
@@ -226,15 +314,20 @@ def test_a_path_that_a_later_config_map_fills_in_is_built(tmp_path):
 
 
 def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path):
-    files = {".holdfast.toml": "[check]\npromises = ['longhorn-backup']\n", "cluster/k.yaml": yaml.dump(of("infra", "./infra")),
-             "infra/kustomization.yaml": "resources: ['https://example.org/longhorn.yaml']\n"}
+    files = {
+        ".holdfast.toml": "[check]\npromises = ['longhorn-backup']\n",
+        "cluster/k.yaml": yaml.dump(of("infra", "./infra")),
+        "infra/kustomization.yaml": "resources: ['https://example.org/longhorn.yaml']\n",
+    }
     code, found = said(written(tmp_path, files))
     assert code == 0, found["findings"]
     assert found["claims"]["longhorn-backup"]["verdict"] == "unproven"
 
 
 def test_a_source_that_is_down_freezes_everything(tmp_path):
-    _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json")
+    _, out, _ = check(
+        CHECKOUT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json"
+    )
     assert len([n for n in json.loads(out)["frozen"] if n.startswith("Kustomization/")]) == 9
     _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "flux-system", "--format", "json")
     found = json.loads(out)
@@ -243,45 +336,94 @@ def test_a_source_that_is_down_freezes_everything(tmp_path):
 
 
 def test_a_volume_of_the_trees_own_needs_no_class(tmp_path):
-    pair = ("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: nfs}\nspec: {storageClassName: manual, capacity: {storage: 1Gi}, accessModes: [ReadWriteMany], nfs: {server: a, path: /}}\n"
-            "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: default}\nspec: {storageClassName: manual, accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}\n")
+    pair = (
+        "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: nfs}\nspec: {storageClassName: manual, capacity: {storage: 1Gi}, accessModes: [ReadWriteMany], nfs: {server: a, path: /}}\n"
+        "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: default}\nspec: {storageClassName: manual, accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}\n"
+    )
     code, found = said(written(tmp_path, {"cluster/v.yaml": pair}))
     assert code == 0, found["findings"]
 
 
-@pytest.mark.parametrize("selector", [{}, {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["web"]}]}])
+@pytest.mark.parametrize(
+    "selector",
+    [{}, {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["web"]}]}],
+)
 @pytest.mark.parametrize("kind", ["webhook", "api"])
 def test_what_stands_before_a_kind_freezes_what_is_of_it(tmp_path, kind, selector):
     service = {"name": "guard", "namespace": "web"}
-    guard = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "guard"}, "webhooks": [
-        {"name": "a.b.c", "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": {"service": service},
-         "namespaceSelector": selector, "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]}]}
-    api = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.example.org"},
-           "spec": {"group": "example.org", "version": "v1", "service": service, "groupPriorityMinimum": 1, "versionPriority": 1}}
-    pods = (BROKEN / "service-port" / "twin" / "cluster" / "app.yaml").read_text().replace("name: web\n  namespace: web\n  labels", "name: guard\n  namespace: web\n  labels")
+    guard = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "guard"},
+        "webhooks": [
+            {
+                "name": "a.b.c",
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {"service": service},
+                "namespaceSelector": selector,
+                "rules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ],
+            }
+        ],
+    }
+    api = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1.example.org"},
+        "spec": {
+            "group": "example.org",
+            "version": "v1",
+            "service": service,
+            "groupPriorityMinimum": 1,
+            "versionPriority": 1,
+        },
+    }
+    pods = (
+        (BROKEN / "service-port" / "twin" / "cluster" / "app.yaml")
+        .read_text()
+        .replace("name: web\n  namespace: web\n  labels", "name: guard\n  namespace: web\n  labels")
+    )
     config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\n"
     widget = yaml.dump({**ROUTE, "metadata": {"name": "w", "namespace": "default"}})
     crd = (BROKEN / "missing-kind" / "twin" / "cluster" / "zz-crd.yaml").read_text()
-    files = {"cluster/k.yaml": yaml.dump_all([of("guard", "./guard"), of("apps", "./apps"), of("none", "./none")]), "guard/web.yaml": pods,
-             "guard/hook.yaml": yaml.dump(guard if kind == "webhook" else api), "apps/c.yaml": config if kind == "webhook" else widget, "cluster/crd.yaml": crd,
-             "none/ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n"}
+    files = {
+        "cluster/k.yaml": yaml.dump_all([of("guard", "./guard"), of("apps", "./apps"), of("none", "./none")]),
+        "guard/web.yaml": pods,
+        "guard/hook.yaml": yaml.dump(guard if kind == "webhook" else api),
+        "apps/c.yaml": config if kind == "webhook" else widget,
+        "cluster/crd.yaml": crd,
+        "none/ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n",
+    }
     _, out, _ = check(written(tmp_path, files), "--if-down", "Deployment/web/web", "--format", "json")
     assert set(json.loads(out)["frozen"]) == {"Kustomization/flux-system/apps"}
 
 
 def test_what_is_suspended_starts_nothing(tmp_path):
-    files = {"cluster/k.yaml": yaml.dump_all([of("a", "./a", suspend=True), of("b", "./b")]), "a/ns.yaml": NAMESPACE,
-             "b/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: web}\n"}
+    files = {
+        "cluster/k.yaml": yaml.dump_all([of("a", "./a", suspend=True), of("b", "./b")]),
+        "a/ns.yaml": NAMESPACE,
+        "b/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: web}\n",
+    }
     code, found = said(written(tmp_path, files))
     assert code == 1
     assert {i for layer in found["boot"]["layers"] for i in layer} == {"flux-system/flux-system"}
-    assert any(f["rule"] == "apply.suspended-dependency" and "Kustomization/flux-system/b" in f["hits"] for f in found["findings"])
+    assert any(
+        f["rule"] == "apply.suspended-dependency" and "Kustomization/flux-system/b" in f["hits"]
+        for f in found["findings"]
+    )
 
 
 def test_of_two_objects_of_one_name_the_right_one_is_pointed_at(tmp_path):
     first, second = DEPLOYMENT.split("---\n")
-    other = second.replace("namespace: web", "namespace: other").replace("  - operator: Exists", "  - key: x\n          operator: Exists")
-    root = written(tmp_path, {"cluster/a.yaml": "---\n".join([first, first.replace("name: web", "name: other"), other, second])})
+    other = second.replace("namespace: web", "namespace: other").replace(
+        "  - operator: Exists", "  - key: x\n          operator: Exists"
+    )
+    root = written(
+        tmp_path, {"cluster/a.yaml": "---\n".join([first, first.replace("name: web", "name: other"), other, second])}
+    )
     _, found = said(root)
     lines = (root / "cluster" / "a.yaml").read_text().splitlines()
     places = [f["files"][0]["line"] for f in found["findings"] if f["rule"] == "resilience.never-evicted"]
@@ -289,7 +431,12 @@ def test_of_two_objects_of_one_name_the_right_one_is_pointed_at(tmp_path):
 
 
 def test_a_value_that_a_patch_sets_is_looked_for_there(tmp_path):
-    files = {"cluster/k.yaml": yaml.dump(of("apps", "./apps")), "apps/web.yaml": (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text(),
-             "apps/kustomization.yaml": "resources: [web.yaml]\nimages:\n  - name: registry.example.org:5000/web\n    newTag: latest\n"}
+    files = {
+        "cluster/k.yaml": yaml.dump(of("apps", "./apps")),
+        "apps/web.yaml": (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text(),
+        "apps/kustomization.yaml": "resources: [web.yaml]\nimages:\n  - name: registry.example.org:5000/web\n    newTag: latest\n",
+    }
     _, found = said(written(tmp_path, files))
-    assert [(f["rule"], f["files"][0]) for f in found["findings"]] == [("security.image", {"path": "apps/kustomization.yaml", "line": 4})]
+    assert [(f["rule"], f["files"][0]) for f in found["findings"]] == [
+        ("security.image", {"path": "apps/kustomization.yaml", "line": 4})
+    ]

@@ -21,7 +21,7 @@ def test_every_quote_stands_in_the_document_word_for_word(one):
     for quote in one.quotes:
         assert quote in DOCUMENT
         # A quote ends where the document's line, table cell or sentence ends: nothing hard is left off.
-        after = DOCUMENT[DOCUMENT.index(quote) + len(quote):]
+        after = DOCUMENT[DOCUMENT.index(quote) + len(quote) :]
         assert re.match(r"[\s│*\".,<]|$", after), f"the quote '{quote}' stops in the middle: …{after[:30]!r}"
 
 
@@ -39,8 +39,10 @@ def test_a_stand_in_for_the_subject_lowers_the_level():
 
 def test_a_trees_own_claims_go_over_ours(tmp_path):
     own = tmp_path / "claims.toml"
-    own.write_text('[[claim]]\nid="ingress-tls"\nsection="Mine"\nquotes=["TLS ends at the door"]\nsubjects=[]\nbudgets.x={value="1s", why="because I say so"}\n'
-                   '[[claim]]\nid="mine"\nsection="Mine"\nquotes=["q"]\nsubjects=["web"]\n')
+    own.write_text(
+        '[[claim]]\nid="ingress-tls"\nsection="Mine"\nquotes=["TLS ends at the door"]\nsubjects=[]\nbudgets.x={value="1s", why="because I say so"}\n'
+        '[[claim]]\nid="mine"\nsection="Mine"\nquotes=["q"]\nsubjects=["web"]\n'
+    )
     found = claims.load(own)
     assert found["ingress-tls"].section == "Mine"
     assert found["mine"].level(frozenset({"web"})) == "model"
@@ -51,10 +53,14 @@ def test_a_trees_own_claims_go_over_ours(tmp_path):
 
 
 def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
-    pytester.makepyfile("from holdfast.claims import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n")
+    pytester.makepyfile(
+        "from holdfast.claims import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n"
+    )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*unknown claim 'flux-down-workload-continue'; did you mean 'flux-down-workloads-continue'?*"])
+    result.stderr.fnmatch_lines(
+        ["*unknown claim 'flux-down-workload-continue'; did you mean 'flux-down-workloads-continue'?*"]
+    )
 
 
 def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
@@ -81,10 +87,16 @@ def finding(verdict, level="lab", *, claim="c"):
     return Finding(claim, level, "kind/swift", verdict, "so", ("t",))
 
 
-@pytest.mark.parametrize(("found", "words"), [
-    ([finding(Verdict.BROKE)], []), ([finding(Verdict.HELD)], ["expected broke at lab, got held"]), ([finding(Verdict.BROKE, "model")], ["got broke at model"]),
-    ([], ["no test for it ran"]), ([finding(Verdict.BROKE), finding(Verdict.HELD, claim="d")], ["nothing is expected of it"]),
-])
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([finding(Verdict.BROKE)], []),
+        ([finding(Verdict.HELD)], ["expected broke at lab, got held"]),
+        ([finding(Verdict.BROKE, "model")], ["got broke at model"]),
+        ([], ["no test for it ran"]),
+        ([finding(Verdict.BROKE), finding(Verdict.HELD, claim="d")], ["nothing is expected of it"]),
+    ],
+)
 def test_differences_are_found_in_both_directions(found, words):
     said = expecting.differences(found, [WANTED], "kind/swift", smoke=False)
     assert len(said) == len(words)
@@ -104,9 +116,17 @@ def test_a_wrong_file_is_said(tmp_path):
         expecting.load(tmp_path / "e.toml")
 
 
-@pytest.mark.parametrize(("verdict", "selected", "fine"), [(Verdict.UNPROVEN, Verdict.HELD, True), (Verdict.UNPROVEN, Verdict.UNPROVEN, False),
-                                                           (Verdict.UNPROVEN, Verdict.NOT_EXERCISED, False), (Verdict.UNPROVEN, None, False),
-                                                           (Verdict.HELD, None, False), (Verdict.BROKE, Verdict.BROKE, False)])
+@pytest.mark.parametrize(
+    ("verdict", "selected", "fine"),
+    [
+        (Verdict.UNPROVEN, Verdict.HELD, True),
+        (Verdict.UNPROVEN, Verdict.UNPROVEN, False),
+        (Verdict.UNPROVEN, Verdict.NOT_EXERCISED, False),
+        (Verdict.UNPROVEN, None, False),
+        (Verdict.HELD, None, False),
+        (Verdict.BROKE, Verdict.BROKE, False),
+    ],
+)
 def test_a_claim_that_the_smoke_shows_in_part_is_held_by_what_ran(verdict, selected, fine):
     part = expecting.Expected("c", "lab", "kind/swift", Verdict.HELD, "x", smoke="partly")
     found = Finding("c", "lab", "kind/swift", verdict, NOT_ALL, ("t",), selected=selected)

@@ -15,28 +15,43 @@ from holdfast.places import CHECKOUT
 @pytest.fixture
 def elsewhere(tmp_path):
     """An environment with folders of its own, and with an engine that can't be reached."""
-    return {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOLDFAST_REPORTS": str(tmp_path / "out"), "DOCKER_HOST": "tcp://127.0.0.1:1",
-            "COLUMNS": "200"}
+    return {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "HOLDFAST_REPORTS": str(tmp_path / "out"),
+        "DOCKER_HOST": "tcp://127.0.0.1:1",
+        "COLUMNS": "200",
+    }
 
 
 def holdfast(*arguments, env):
-    return subprocess.run([sys.executable, "-m", "holdfast.cli", *arguments], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-                          cwd=CHECKOUT)
+    return subprocess.run(
+        [sys.executable, "-m", "holdfast.cli", *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        cwd=CHECKOUT,
+    )
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--tree", "/absent"], ["there is no folder /absent", "next:"]),
-    (["--tree", "/"], ["is no Git checkout", "git init"]),
-    (["--lane", "kind/swfit"], ["unknown profile 'swfit'; did you mean 'swift'?"]),
-    (["--lane", "knd/swift"], ["unknown lane 'knd/swift'; did you mean 'kind/swift'?", "kind/true"]),
-    (["--lane", "k3d/true"], ["unknown lane 'k3d/true'"]),
-    (["--lane", "kind/fast"], ["unknown profile 'fast'", "swift, true"]),
-    (["--claim", "flux-down"], ["unknown claim 'flux-down'", "suites/claims.toml"]),
-    (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
-    (["--entry", "clusters/office"], ["no Flux entry at clusters/office"]),
-    (["--expect", "/absent.toml"], ["/absent.toml can't be read"]),
-    ([], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tree", "/absent"], ["there is no folder /absent", "next:"]),
+        (["--tree", "/"], ["is no Git checkout", "git init"]),
+        (["--lane", "kind/swfit"], ["unknown profile 'swfit'; did you mean 'swift'?"]),
+        (["--lane", "knd/swift"], ["unknown lane 'knd/swift'; did you mean 'kind/swift'?", "kind/true"]),
+        (["--lane", "k3d/true"], ["unknown lane 'k3d/true'"]),
+        (["--lane", "kind/fast"], ["unknown profile 'fast'", "swift, true"]),
+        (["--claim", "flux-down"], ["unknown claim 'flux-down'", "suites/claims.toml"]),
+        (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
+        (["--entry", "clusters/office"], ["no Flux entry at clusters/office"]),
+        (["--expect", "/absent.toml"], ["/absent.toml can't be read"]),
+        ([], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
+    ],
+)
 def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
     done = holdfast("verify", *arguments, env=elsewhere)
     said = done.stdout + done.stderr
@@ -44,7 +59,7 @@ def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
     assert "Traceback" not in said
     for part in words:
         assert part in said
-    assert not list(__import__("pathlib").Path(elsewhere["HOLDFAST_REPORTS"]).glob("*"))    # nothing is left behind
+    assert not list(__import__("pathlib").Path(elsewhere["HOLDFAST_REPORTS"]).glob("*"))  # nothing is left behind
 
 
 def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
@@ -70,7 +85,11 @@ def test_a_secret_that_nobody_gave_is_named_before_anything_is_built(elsewhere, 
 
 
 def test_a_second_run_is_told_who_holds_the_lane(tmp_path):
-    with LaneLock("run-1", tmp_path / "lock"), pytest.raises(UsageError, match=f"run-1 .process {os.getpid()}"), LaneLock("run-2", tmp_path / "lock"):
+    with (
+        LaneLock("run-1", tmp_path / "lock"),
+        pytest.raises(UsageError, match=f"run-1 .process {os.getpid()}"),
+        LaneLock("run-2", tmp_path / "lock"),
+    ):
         pass
 
 

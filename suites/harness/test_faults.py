@@ -22,9 +22,14 @@ from holdfast.verdicts import Verdict, verdicts
 from holdfast.waiting import HOLDS, Broke, Probe, Unproven
 from suites.harness import toy
 
-FAULTS = {"flux_down": flux_down(), "ingress_deleted": ingress_deleted(), "node_loss": node_loss("k3s2"),
-          "longhorn_control_plane_down": longhorn_control_plane_down(), "longhorn_data_plane_down": longhorn_data_plane_down(),
-          "longhorn_gone": longhorn_gone()}
+FAULTS = {
+    "flux_down": flux_down(),
+    "ingress_deleted": ingress_deleted(),
+    "node_loss": node_loss("k3s2"),
+    "longhorn_control_plane_down": longhorn_control_plane_down(),
+    "longhorn_data_plane_down": longhorn_data_plane_down(),
+    "longhorn_gone": longhorn_gone(),
+}
 
 
 def whole_fault(folder, wanted, kill_at, *, after):
@@ -35,7 +40,7 @@ def whole_fault(folder, wanted, kill_at, *, after):
             world = toy.World(folder / "world.json", kill_at, after=after)
             running = wanted.run(toy.cluster(world, folder / "undo.jsonl"))
             next(running)
-            world.change(lambda state: None)      # the fault is in
+            world.change(lambda state: None)  # the fault is in
             next(running, None)
             os._exit(0)
         except BaseException:
@@ -105,12 +110,18 @@ class Bench:
         self.cluster = toy.cluster(self.world, folder / "undo.jsonl")
         self.journal = Journal(folder / "journal.jsonl")
         self.journal.write("run-begin", lane="toy", notes=[])
-        self.journal.write("collected", tests=[{"test": "t", "kind": "fault", "claims": [{"id": "c", "level": "lab"}]}], subjects={})
+        self.journal.write(
+            "collected", tests=[{"test": "t", "kind": "fault", "claims": [{"id": "c", "level": "lab"}]}], subjects={}
+        )
         self.cluster.arc = Arc(self.journal, "t", "fault", "holdfast verify -k t")
         self.cluster.arc.write("test-begin")
         self.captured, self.tainted, self.folder = [], [], folder
         self.faults = Faults(self.cluster, self.captured.append, self.tainted.append)
-        monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: HOLDS if converges else "a pod is missing"))
+        monkeypatch.setattr(
+            faulting,
+            "CONVERGED",
+            Probe("converged", "converged()", lambda _: HOLDS if converges else "a pod is missing"),
+        )
         monkeypatch.setattr(faulting, "STABLE_S", stable_s)
 
     def state(self):
@@ -155,7 +166,11 @@ def test_a_soft_promise_lets_the_others_be_looked_at(bench):
         cluster.eventually(Probe("look", "second()", lambda _: HOLDS), 0, soft=True)
     with pytest.raises(Broke, match="not yet"):
         arc.finish()
-    said = {e["probe"] + str(e["held"]) for e in read_file(bench.folder / "journal.jsonl").entries if e["event"] == "promise"}
+    said = {
+        e["probe"] + str(e["held"])
+        for e in read_file(bench.folder / "journal.jsonl").entries
+        if e["event"] == "promise"
+    }
     assert said == {"lookFalse", "lookTrue"}
     assert bench.verdict().verdict is Verdict.BROKE
 
@@ -182,7 +197,9 @@ def test_a_promise_broken_right_after_healing_still_lets_the_cluster_converge(be
     assert bench.verdict().verdict is Verdict.BROKE
 
 
-@pytest.mark.parametrize("error", [Broke("seen broken"), Unproven("no data"), KeyboardInterrupt(), ValueError("a defect")])
+@pytest.mark.parametrize(
+    "error", [Broke("seen broken"), Unproven("no data"), KeyboardInterrupt(), ValueError("a defect")]
+)
 def test_healing_runs_whatever_happens(bench, error):
     def goes_wrong():
         with bench.faults(node_loss("k3s2")):
@@ -278,7 +295,13 @@ def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
     with pytest.raises(Broke) as caught, bench.faults(flux_down()):
         bench.cluster.eventually(Probe("look", "look('x')", lambda _: "3 of 600 refused"), within="0s")
     text = str(caught.value)
-    for part in ("look('x') must hold within 0s", "3 of 600 refused", "Faults in: flux_down()", "Steady before: yes", "Run again: holdfast verify -k t"):
+    for part in (
+        "look('x') must hold within 0s",
+        "3 of 600 refused",
+        "Faults in: flux_down()",
+        "Steady before: yes",
+        "Run again: holdfast verify -k t",
+    ):
         assert part in text
 
 
@@ -329,8 +352,14 @@ def test_a_line_that_was_cut_swallows_no_later_one(tmp_path):
     assert [s["node"] for s in undo.open_steps()] == ["k3s2"]
 
 
-@pytest.mark.parametrize(("measured", "held"), [({}, True), ({"Prometheus/m/lt": frozenset({"StatefulSet/m/lt", "HelmRelease/m/lt"})}, True),
-                                                ({"Deployment/apps/web": frozenset({"Deployment/apps/web"})}, False)])
+@pytest.mark.parametrize(
+    ("measured", "held"),
+    [
+        ({}, True),
+        ({"Prometheus/m/lt": frozenset({"StatefulSet/m/lt", "HelmRelease/m/lt"})}, True),
+        ({"Deployment/apps/web": frozenset({"Deployment/apps/web"})}, False),
+    ],
+)
 def test_more_than_the_tree_foretells_breaks_the_promise(tmp_path, measured, held):
     journal = Journal(tmp_path / "j.jsonl")
     arc = Arc(journal, "t::x", "fault")
@@ -346,7 +375,10 @@ def test_storage_is_not_ready_while_one_of_its_workloads_is_missing(tmp_path):
     path, _ = toy.fresh(tmp_path)
     cluster = toy.cluster(toy.World(path), tmp_path / "undo.jsonl")
     names = frozenset(name_of(item) for item in workloads(cluster))
-    assert names == {"Deployment/longhorn-system/longhorn-driver-deployer", "DaemonSet/longhorn-system/longhorn-manager"}
+    assert names == {
+        "Deployment/longhorn-system/longhorn-driver-deployer",
+        "DaemonSet/longhorn-system/longhorn-manager",
+    }
     assert storage_ready(names=names)(cluster) is HOLDS
     cluster.objects.delete("Deployment", "longhorn-driver-deployer", toy.STORAGE)
     assert "longhorn-driver-deployer is not there" in storage_ready(names=names)(cluster)
@@ -360,8 +392,15 @@ def test_what_is_hit_is_named_by_its_release_too(tmp_path):
     cluster.objects.scale("Deployment", "helm-controller", "flux-system", 0)
     state = toy.World(path).read()
     item = state["objects"]["Deployment/flux-system/helm-controller"]
-    item["spec"]["replicas"], item["metadata"]["annotations"] = 1, {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"}
+    item["spec"]["replicas"], item["metadata"]["annotations"] = (
+        1,
+        {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "n"},
+    )
     toy.World(path).change(lambda s: s["objects"].update(state["objects"]))
     found = hit(cluster, frozenset())
-    assert found == {"Deployment/flux-system/helm-controller": frozenset({"Deployment/flux-system/helm-controller", "HelmRelease/n/r"})}
+    assert found == {
+        "Deployment/flux-system/helm-controller": frozenset(
+            {"Deployment/flux-system/helm-controller", "HelmRelease/n/r"}
+        )
+    }
     assert hit(cluster, frozenset(["flux-system"])) == {}

@@ -9,8 +9,24 @@ import pytest
 from holdfast.places import CHECKOUT
 
 # Each room may import the rooms named here, and nothing else of holdfast's (design: "Imports run one way").
-ROOMS = ["errors places progress durations", "waiting journal", "arc verdicts claims", "host objects", "drivers tree", "checking", "undo", "cluster", "gitserver bootstrap", "probes",
-         "changes faults sampling", "lane evidence reporting", "run", "plugin", "cli", "console"]
+ROOMS = [
+    "errors places progress durations",
+    "waiting journal",
+    "arc verdicts claims",
+    "host objects",
+    "drivers tree",
+    "checking",
+    "undo",
+    "cluster",
+    "gitserver bootstrap",
+    "probes",
+    "changes faults sampling",
+    "lane evidence reporting",
+    "run",
+    "plugin",
+    "cli",
+    "console",
+]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names.split()}
 
 
@@ -62,7 +78,9 @@ def test_what_runs_in_pods_needs_the_standard_library_only():
 
 
 def tracked():
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     return [CHECKOUT / n for n in names if n and (CHECKOUT / n).is_file() and not (CHECKOUT / n).is_symlink()]
 
 

@@ -21,10 +21,14 @@ from holdfast.verdicts import (
 TEST, CLAIM = "suites/faults/test_x.py::test_x", "flux-down-workloads-continue"
 
 FAULT = [
-    ("test-begin", {}), ("steady", {"ok": True}), ("canary", {"probe": "sampler", "red": True}),
-    ("fault-inject", {"fault": "flux_down()", "fault_id": 1}), ("fault-bit", {"fault": "flux_down()", "fault_id": 1}),
+    ("test-begin", {}),
+    ("steady", {"ok": True}),
+    ("canary", {"probe": "sampler", "red": True}),
+    ("fault-inject", {"fault": "flux_down()", "fault_id": 1}),
+    ("fault-bit", {"fault": "flux_down()", "fault_id": 1}),
     ("promise", {"probe": "sampler", "held": True, "faults": ["flux_down()"]}),
-    ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True}), ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
+    ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
+    ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
     ("test-end", {"outcome": "completed"}),
 ]
 OBSERVATION = [FAULT[0], FAULT[1], FAULT[2], ("promise", {"probe": "sampler", "held": True}), FAULT[-1]]
@@ -36,9 +40,17 @@ def written(tmp_path, script, kind="fault", *, seal=True, tests=1):
     path = tmp_path / "journal.jsonl"
     path.unlink(missing_ok=True)
     journal = Journal(path)
-    journal.write("run-begin", lane="kind/swift", notes=[{"text": "everywhere", "touches": ["*"]}, {"text": "elsewhere", "touches": ["tailscale"]}])
+    journal.write(
+        "run-begin",
+        lane="kind/swift",
+        notes=[{"text": "everywhere", "touches": ["*"]}, {"text": "elsewhere", "touches": ["tailscale"]}],
+    )
     names = [f"{TEST}{i or ''}" for i in range(tests)]
-    journal.write("collected", tests=[{"test": n, "kind": kind, "claims": [{"id": CLAIM, "level": "lab"}]} for n in names], subjects={CLAIM: ["workloads"]})
+    journal.write(
+        "collected",
+        tests=[{"test": n, "kind": kind, "claims": [{"id": CLAIM, "level": "lab"}]} for n in names],
+        subjects={CLAIM: ["workloads"]},
+    )
     for name in names:
         for event, fields in script:
             journal.write(event, test=name, **fields)
@@ -61,15 +73,21 @@ def test_all_that_the_kind_asks_for_is_held(tmp_path, kind, script):
 @pytest.mark.parametrize(("kind", "left_out"), [(k, i) for k, r in NEEDED.items() for i in r])
 def test_whatever_is_missing_it_is_not_held(tmp_path, kind, left_out):
     script = FAULT if kind == "fault" else OBSERVATION
-    found = verdict(written(tmp_path, [*script[:left_out], *script[left_out + 1:]], kind))
+    found = verdict(written(tmp_path, [*script[:left_out], *script[left_out + 1 :]], kind))
     assert found.verdict is Verdict.UNPROVEN
     assert found.reason
 
 
-RED = [("steady", {"ok": False}), ("canary", {"probe": "sampler", "red": False}), ("promise", {"probe": "sampler", "held": None}),
-       ("promise", {"probe": "never red", "held": True}), ("unproven", {"reason": "a doubt"}),
-       ("fault-inject", {"fault": "another()", "fault_id": 2}), ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False}),
-       ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": None})]
+RED = [
+    ("steady", {"ok": False}),
+    ("canary", {"probe": "sampler", "red": False}),
+    ("promise", {"probe": "sampler", "held": None}),
+    ("promise", {"probe": "never red", "held": True}),
+    ("unproven", {"reason": "a doubt"}),
+    ("fault-inject", {"fault": "another()", "fault_id": 2}),
+    ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False}),
+    ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": None}),
+]
 
 
 @pytest.mark.parametrize("doubt", RED, ids=lambda d: f"{d[0]}-{list(d[1].values())}")
@@ -79,7 +97,11 @@ def test_every_doubt_makes_it_unproven(tmp_path, doubt, place):
 
 
 def test_a_promise_seen_broken_breaks(tmp_path):
-    script = [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]}), *FAULT[5:]]
+    script = [
+        *FAULT[:5],
+        ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]}),
+        *FAULT[5:],
+    ]
     found = verdict(written(tmp_path, script))
     assert (found.verdict, found.reason) == (Verdict.BROKE, "3 of 600 refused")
 
@@ -90,7 +112,11 @@ def test_a_promise_broken_before_the_fault_bit_proves_nothing(tmp_path):
 
 
 def test_no_recovery_within_the_budget_breaks(tmp_path):
-    script = [*FAULT[:7], ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"}), FAULT[-1]]
+    script = [
+        *FAULT[:7],
+        ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"}),
+        FAULT[-1],
+    ]
     assert verdict(written(tmp_path, script)).verdict is Verdict.BROKE
 
 
@@ -108,7 +134,9 @@ def test_one_broken_test_breaks_the_claim_of_two(tmp_path):
 
 
 def test_a_skipped_test_is_not_exercised_with_its_reason(tmp_path):
-    found = verdict(written(tmp_path, [FAULT[0], ("not-exercised", {"reason": "the driver can't cut power"}), FAULT[-1]]))
+    found = verdict(
+        written(tmp_path, [FAULT[0], ("not-exercised", {"reason": "the driver can't cut power"}), FAULT[-1]])
+    )
     assert (found.verdict, found.reason) == (Verdict.NOT_EXERCISED, "the driver can't cut power")
 
 
@@ -118,10 +146,19 @@ def test_a_claim_without_a_test_is_listed(tmp_path):
 
 
 EVENTS = st.sampled_from([e for e, _ in FAULT])
-FIELDS = st.fixed_dictionaries({}, optional={
-    "ok": st.sampled_from([True, False, None]), "red": st.booleans(), "held": st.sampled_from([True, False, None]), "probe": st.sampled_from(["sampler", "other"]),
-    "faults": st.lists(st.just("flux_down()"), max_size=1), "fault_id": st.integers(1, 2), "outcome": st.sampled_from(["completed", "stopped"]),
-    "claims": st.lists(st.sampled_from([CLAIM, "another"]), max_size=1)})
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "ok": st.sampled_from([True, False, None]),
+        "red": st.booleans(),
+        "held": st.sampled_from([True, False, None]),
+        "probe": st.sampled_from(["sampler", "other"]),
+        "faults": st.lists(st.just("flux_down()"), max_size=1),
+        "fault_id": st.integers(1, 2),
+        "outcome": st.sampled_from(["completed", "stopped"]),
+        "claims": st.lists(st.sampled_from([CLAIM, "another"]), max_size=1),
+    },
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -141,7 +178,7 @@ def test_held_implies_everything_that_was_asked_for(tmp_path_factory, script, ki
         assert any(e == "fault-inject" for e, _ in script)
         for i, (event, fields) in enumerate(script):
             if event == "fault-inject":
-                later = [(e, f) for e, f in script[i + 1:] if f.get("fault_id") == fields.get("fault_id")]
+                later = [(e, f) for e, f in script[i + 1 :] if f.get("fault_id") == fields.get("fault_id")]
                 assert {"fault-bit", "fault-healed", "converged"} <= {e for e, _ in later}
                 assert all(f.get("ok") is True for e, f in later if e == "converged")
 
@@ -176,13 +213,19 @@ def test_dropping_cutting_or_reordering_lines_never_makes_it_held(tmp_path_facto
 def test_a_sound_journal_that_was_damaged_is_not_held(tmp_path_factory, data):
     lines = written(tmp_path_factory.mktemp("j"), FAULT).read_text().splitlines()
     at = data.draw(st.integers(0, len(lines) - 1))
-    assert verdicts(read(lines[:at] + lines[at + 1:])) == [] or all(f.verdict is not Verdict.HELD for f in verdicts(read(lines[:at] + lines[at + 1:])))
+    assert verdicts(read(lines[:at] + lines[at + 1 :])) == [] or all(
+        f.verdict is not Verdict.HELD for f in verdicts(read(lines[:at] + lines[at + 1 :]))
+    )
 
 
 @pytest.mark.parametrize("changed", ["held", "ok", "red"])
 def test_a_line_that_was_edited_ends_the_trust(tmp_path, changed):
     path = written(tmp_path, BAD if changed == "held" else FAULT)
-    text = path.read_text().replace(f'"{changed}": false', f'"{changed}": true') if changed == "held" else path.read_text().replace(f'"{changed}": true', f'"{changed}": false', 1)
+    text = (
+        path.read_text().replace(f'"{changed}": false', f'"{changed}": true')
+        if changed == "held"
+        else path.read_text().replace(f'"{changed}": true', f'"{changed}": false', 1)
+    )
     record = read(text.splitlines())
     assert not record.sealed
     assert "doesn't continue" in record.problem
@@ -202,23 +245,30 @@ def finding(verdict_, claim=CLAIM, *, selected=True):
     return Finding(claim, "lab", "kind/swift", verdict_, "x", ("t",) if selected else ())
 
 
-@pytest.mark.parametrize(("found", "required", "code"), [
-    ([finding(Verdict.HELD)], [], EXIT_HELD),
-    ([finding(Verdict.HELD), finding(Verdict.BROKE), finding(Verdict.UNPROVEN)], [], EXIT_BROKE),
-    ([finding(Verdict.HELD), finding(Verdict.UNPROVEN)], [], EXIT_UNPROVEN),
-    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], [], EXIT_HELD),
-    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["x"], EXIT_NOT_EXERCISED),
-    ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["all"], EXIT_NOT_EXERCISED),
-    ([finding(Verdict.NOT_EXERCISED)], [], EXIT_UNPROVEN),
-    ([], [], EXIT_UNPROVEN),
-])
+@pytest.mark.parametrize(
+    ("found", "required", "code"),
+    [
+        ([finding(Verdict.HELD)], [], EXIT_HELD),
+        ([finding(Verdict.HELD), finding(Verdict.BROKE), finding(Verdict.UNPROVEN)], [], EXIT_BROKE),
+        ([finding(Verdict.HELD), finding(Verdict.UNPROVEN)], [], EXIT_UNPROVEN),
+        ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], [], EXIT_HELD),
+        ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["x"], EXIT_NOT_EXERCISED),
+        ([finding(Verdict.HELD), finding(Verdict.NOT_EXERCISED, "x", selected=False)], ["all"], EXIT_NOT_EXERCISED),
+        ([finding(Verdict.NOT_EXERCISED)], [], EXIT_UNPROVEN),
+        ([], [], EXIT_UNPROVEN),
+    ],
+)
 def test_exit_codes(found, required, code):
     assert exit_code(found, required) == code
 
 
 def test_a_broken_promise_is_not_taken_back_by_what_comes_later(tmp_path):
     broken = ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]})
-    for later in [("steady", {"ok": False, "sighting": "not steady again"}), ("not-exercised", {"reason": "no such capability"}), ("unproven", {"reason": "x"})]:
+    for later in [
+        ("steady", {"ok": False, "sighting": "not steady again"}),
+        ("not-exercised", {"reason": "no such capability"}),
+        ("unproven", {"reason": "x"}),
+    ]:
         assert verdict(written(tmp_path, [*FAULT[:5], broken, *FAULT[6:8], later, FAULT[-1]])).verdict is Verdict.BROKE
 
 
@@ -229,13 +279,32 @@ def test_what_the_harness_failed_to_heal_is_not_the_clusters_fault(tmp_path):
 
 
 def test_a_sighting_with_any_character_keeps_the_journal_whole(tmp_path):
-    path = written(tmp_path, [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "sighting": "a\u2028b\u2029c\u0085d\x1ce", "faults": ["x"]}), *FAULT[6:]])
+    path = written(
+        tmp_path,
+        [
+            *FAULT[:5],
+            (
+                "promise",
+                {"probe": "sampler", "held": False, "sighting": "a\u2028b\u2029c\u0085d\x1ce", "faults": ["x"]},
+            ),
+            *FAULT[6:],
+        ],
+    )
     assert read_file(path).sealed
     assert verdict(path).verdict is Verdict.BROKE
 
 
 def test_a_cluster_that_does_not_recover_though_the_fault_was_undone_broke(tmp_path):
-    slow = ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False, "undone": True, "sighting": "node_ready must hold within 5m"})
+    slow = (
+        "fault-healed",
+        {
+            "fault": "flux_down()",
+            "fault_id": 1,
+            "ok": False,
+            "undone": True,
+            "sighting": "node_ready must hold within 5m",
+        },
+    )
     late = ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": False, "sighting": "not after 3m"})
     assert verdict(written(tmp_path, [*FAULT[:6], slow, late, FAULT[-1]])).verdict is Verdict.BROKE
 
@@ -244,17 +313,29 @@ def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.write("run-begin", lane="kind/swift", notes=[])
-    journal.write("collected", tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}], subjects={}, left_out={CLAIM: ["another"]})
+    journal.write(
+        "collected",
+        tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}],
+        subjects={},
+        left_out={CLAIM: ["another"]},
+    )
     for event, fields in FAULT:
         journal.write(event, test=TEST, **fields)
     journal.seal()
-    assert (verdict(path).verdict, verdict(path).reason) == (Verdict.UNPROVEN, "not all of its tests were selected in this run")
+    assert (verdict(path).verdict, verdict(path).reason) == (
+        Verdict.UNPROVEN,
+        "not all of its tests were selected in this run",
+    )
 
 
 # -- what the tree shows, and what a cluster shows ------------------------------------------------------------------------
 
 
-STATIC = [("test-begin", {}), ("promise", {"probe": "rules", "held": True, "sighting": "fine", "unread": []}), ("test-end", {"outcome": "completed"})]
+STATIC = [
+    ("test-begin", {}),
+    ("promise", {"probe": "rules", "held": True, "sighting": "fine", "unread": []}),
+    ("test-end", {"outcome": "completed"}),
+]
 
 
 def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
@@ -262,12 +343,22 @@ def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.write("run-begin", lane="kind/swift")
-    journal.write("collected", tests=[{"test": "static", "kind": "static", "claims": [{"id": CLAIM, "level": "static"}]}], subjects={}, left_out={})
+    journal.write(
+        "collected",
+        tests=[{"test": "static", "kind": "static", "claims": [{"id": CLAIM, "level": "static"}]}],
+        subjects={},
+        left_out={},
+    )
     for event, fields in static:
         journal.write(event, test="static", **fields)
     if lab is not None:
         journal.write("lane-begin", notes=[{"text": "everywhere", "touches": ["*"]}])
-        journal.write("collected", tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}], subjects={}, left_out=left_out or {})
+        journal.write(
+            "collected",
+            tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}],
+            subjects={},
+            left_out=left_out or {},
+        )
         for event, fields in lab:
             journal.write(event, test=TEST, **fields)
     journal.seal()
@@ -275,7 +366,9 @@ def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
 
 
 def test_a_claim_has_a_verdict_on_each_level_and_they_never_merge(tmp_path):
-    found = both(tmp_path, lab=[*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["x"]}), *FAULT[6:]])
+    found = both(
+        tmp_path, lab=[*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["x"]}), *FAULT[6:]]
+    )
     assert {level: f.verdict for level, f in found.items()} == {"static": Verdict.HELD, "lab": Verdict.BROKE}
     assert found["static"].notes == (), "a tree has no stand-ins"
     assert found["lab"].notes == ("everywhere",)
@@ -286,11 +379,17 @@ def test_what_one_collection_leaves_out_is_no_doubt_in_the_other(tmp_path):
     assert {level: f.verdict for level, f in found.items()} == {"static": Verdict.HELD, "lab": Verdict.UNPROVEN}
 
 
-@pytest.mark.parametrize("static", [
-    STATIC[1:], STATIC[:1], STATIC[:2], [STATIC[0], STATIC[2]],
-    [STATIC[0], ("promise", {"probe": "rules", "held": True}), STATIC[2]],
-    [STATIC[0], ("promise", {"probe": "rules", "held": True, "unread": ["a chart"]}), STATIC[2]],
-])
+@pytest.mark.parametrize(
+    "static",
+    [
+        STATIC[1:],
+        STATIC[:1],
+        STATIC[:2],
+        [STATIC[0], STATIC[2]],
+        [STATIC[0], ("promise", {"probe": "rules", "held": True}), STATIC[2]],
+        [STATIC[0], ("promise", {"probe": "rules", "held": True, "unread": ["a chart"]}), STATIC[2]],
+    ],
+)
 def test_a_static_verdict_lacks_nothing_either(tmp_path, static):
     assert both(tmp_path, static=static, lab=None)["static"].verdict is Verdict.UNPROVEN
 

@@ -18,21 +18,67 @@ TEST = "suites/faults/test_flux.py::test_x"
 def run(tmp_path):
     """The folder of a run with one fault, one target that failed for a while, and text that could break a page."""
     journal = Journal(tmp_path / "journal.jsonl")
-    begin = journal.write("run-begin", run="r", lane="kind/swift", tree="gitops", commit="abc", own_commit=True, said=[], kubernetes="1.36.3", offline=True,
-                          notes=[{"text": "a <b>note</b>", "touches": ["*"]}], holdfast="0")
+    begin = journal.write(
+        "run-begin",
+        run="r",
+        lane="kind/swift",
+        tree="gitops",
+        commit="abc",
+        own_commit=True,
+        said=[],
+        kubernetes="1.36.3",
+        offline=True,
+        notes=[{"text": "a <b>note</b>", "touches": ["*"]}],
+        holdfast="0",
+    )
     at = __import__("datetime").datetime.fromisoformat(begin["t"]).timestamp()
     ids = [{"id": "flux-down-workloads-continue", "level": "lab"}]
-    journal.write("collected", tests=[{"test": TEST, "kind": "fault", "claims": ids}], subjects={"flux-down-workloads-continue": ["workloads"]})
+    journal.write(
+        "collected",
+        tests=[{"test": TEST, "kind": "fault", "claims": ids}],
+        subjects={"flux-down-workloads-continue": ["workloads"]},
+    )
     for event, fields in [
-        ("test-begin", {}), ("steady", {"what": "w", "ok": True, "sighting": "s"}), ("canary", {"probe": "sampler", "red": True}),
-        ("fault-inject", {"fault": "flux_down()", "fault_id": 1}), ("fault-bit", {"fault": "flux_down()", "fault_id": 1, "witness": ["no pod after 1s"]}),
+        ("test-begin", {}),
+        ("steady", {"what": "w", "ok": True, "sighting": "s"}),
+        ("canary", {"probe": "sampler", "red": True}),
+        ("fault-inject", {"fault": "flux_down()", "fault_id": 1}),
+        ("fault-bit", {"fault": "flux_down()", "fault_id": 1, "witness": ["no pod after 1s"]}),
         ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True, "sighting": "healed"}),
         ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True, "sighting": "converged"}),
-        ("sampled", {"watch": "w", "vantage": "outside", "target": "http://x via k3s1 (new)", "kind": "ingress", "mode": "new", "canary": False, "begin": at,
-                     "end": at + 60, "looks": 600, "failed": 3, "outages": [],
-                     "intervals": [[at, at + 20, "ok", 200], [at + 20, at + 20.3, "refused", 3], [at + 20.3, at + 60, "ok", 397]]}),
-        ("promise", {"what": "p", "probe": "sampler", "held": False, "sighting": "3 of 600 <script>alert(1)</script>", "figure": "0.3s", "budget": "0s",
-                     "faults": ["flux_down()"]}),
+        (
+            "sampled",
+            {
+                "watch": "w",
+                "vantage": "outside",
+                "target": "http://x via k3s1 (new)",
+                "kind": "ingress",
+                "mode": "new",
+                "canary": False,
+                "begin": at,
+                "end": at + 60,
+                "looks": 600,
+                "failed": 3,
+                "outages": [],
+                "intervals": [
+                    [at, at + 20, "ok", 200],
+                    [at + 20, at + 20.3, "refused", 3],
+                    [at + 20.3, at + 60, "ok", 397],
+                ],
+            },
+        ),
+        (
+            "promise",
+            {
+                "what": "p",
+                "probe": "sampler",
+                "held": False,
+                "sighting": "3 of 600 <script>alert(1)</script>",
+                "figure": "0.3s",
+                "budget": "0s",
+                "faults": ["flux_down()"],
+            },
+        ),
         ("test-end", {"outcome": "completed"}),
     ]:
         journal.write(event, test=TEST, **fields)
@@ -80,7 +126,16 @@ def test_the_table_shows_the_reason_and_an_unsealed_journal_is_said(run):
     assert "not whole" in (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("code", "words"), [(0, "every selected claim held"), (10, "broke"), (11, "unproven"), (12, "not exercised"), (64, "could not be used")])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "every selected claim held"),
+        (10, "broke"),
+        (11, "unproven"),
+        (12, "not exercised"),
+        (64, "could not be used"),
+    ],
+)
 def test_exit_codes_are_explained(code, words):
     assert words in terminal.exit_line(code)
 
@@ -88,7 +143,13 @@ def test_exit_codes_are_explained(code, words):
 def test_each_step_of_an_arc_has_its_line(run):
     lines = [live.line(e)[0] for e in read_file(run / "journal.jsonl").entries]
     said = "\n".join(filter(None, lines))
-    for part in ("injecting flux_down()", "flux_down() bit: no pod after 1s", "flux_down() healed", "converged", "broke: 3 of 600"):
+    for part in (
+        "injecting flux_down()",
+        "flux_down() bit: no pod after 1s",
+        "flux_down() healed",
+        "converged",
+        "broke: 3 of 600",
+    ):
         assert part in said
 
 

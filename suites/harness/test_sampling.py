@@ -54,7 +54,9 @@ class Serving:
                     return
                 if self.hang:
                     await asyncio.sleep(60)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(self.body), self.header) + self.body)
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(self.body), self.header) + self.body
+                )
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -64,15 +66,28 @@ class Serving:
 
 def sampled(tmp_path, port, script, *, rate_hz=20.0, timeout_s=0.5, **more):
     """Runs the real sampler process while *script* (a coroutine of the server) goes on; looks by target name."""
-    targets = [{"name": mode, "kind": "http", "host": "127.0.0.1", "port": port, "mode": mode, "rate_hz": rate_hz, "timeout_s": timeout_s, **more}
-               for mode in ("new", "reused")]
+    targets = [
+        {
+            "name": mode,
+            "kind": "http",
+            "host": "127.0.0.1",
+            "port": port,
+            "mode": mode,
+            "rate_hz": rate_hz,
+            "timeout_s": timeout_s,
+            **more,
+        }
+        for mode in ("new", "reused")
+    ]
     (tmp_path / "spec.json").write_text(json.dumps({"watch": "w", "nonce": "", "targets": targets}))
     return targets, tmp_path / "out.txt"
 
 
 async def run_sampler(tmp_path, targets_out, script):
     _, out = targets_out
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "holdfast.sampling.process", "--spec", str(tmp_path / "spec.json"), "--out", str(out))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "holdfast.sampling.process", "--spec", str(tmp_path / "spec.json"), "--out", str(out)
+    )
     try:
         while not out.exists() or out.read_text().count("\n") < 20:
             await asyncio.sleep(0.05)
@@ -126,11 +141,18 @@ def test_a_slow_answer_delays_no_other_look(tmp_path):
     for mode in ("new", "reused"):
         starts = [look.start for look in looks[mode]]
         steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
-        assert sorted(steps)[len(steps) // 2] == pytest.approx(0.05, abs=0.02), mode   # the rate stays what it was
+        assert sorted(steps)[len(steps) // 2] == pytest.approx(0.05, abs=0.02), mode  # the rate stays what it was
         assert any(look.result == "timeout" for look in looks[mode]), mode
 
 
-@pytest.mark.parametrize(("header", "wanted", "word"), [(b"X-Holdfast-Nonce: mine\r\n", "mine", "ok"), (b"X-Holdfast-Nonce: other\r\n", "mine", "nonce"), (b"", "mine", "nonce")])
+@pytest.mark.parametrize(
+    ("header", "wanted", "word"),
+    [
+        (b"X-Holdfast-Nonce: mine\r\n", "mine", "ok"),
+        (b"X-Holdfast-Nonce: other\r\n", "mine", "nonce"),
+        (b"", "mine", "nonce"),
+    ],
+)
 def test_an_answer_without_the_nonce_is_somebody_elses(header, wanted, word):
     async def go():
         server = Serving()
@@ -165,7 +187,7 @@ def test_a_reused_connection_that_has_to_reconnect_is_a_failed_look():
 
     before, after = asyncio.run(go())
     assert before == ["ok", "ok", "ok"]
-    assert after == ["closed", "ok", "ok"]      # exactly one look is lost with the connection, then it is counted anew
+    assert after == ["closed", "ok", "ok"]  # exactly one look is lost with the connection, then it is counted anew
 
 
 def test_what_is_not_there_is_refused():
@@ -177,8 +199,10 @@ def test_what_is_not_there_is_refused():
 
 def test_the_sampler_ends_with_the_process_that_started_it(tmp_path):
     sampled(tmp_path, 1, None)
-    script = (f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-m', 'holdfast.sampling.process', '--spec', '{tmp_path}/spec.json',"
-              f" '--out', '{tmp_path}/out.txt']); print(p.pid, flush=True); time.sleep(1.5)")
+    script = (
+        f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-m', 'holdfast.sampling.process', '--spec', '{tmp_path}/spec.json',"
+        f" '--out', '{tmp_path}/out.txt']); print(p.pid, flush=True); time.sleep(1.5)"
+    )
     child = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
     for _ in range(100):
         if not alive(child):
@@ -198,16 +222,29 @@ def alive(pid):
 
 
 def series(text, step=0.1, begin=100.0):
-    return [Look(begin + i * step, begin + i * step + 0.02, "ok" if c == "." else {"x": "refused", "t": "timeout"}[c]) for i, c in enumerate(text)]
+    return [
+        Look(begin + i * step, begin + i * step + 0.02, "ok" if c == "." else {"x": "refused", "t": "timeout"}[c])
+        for i, c in enumerate(text)
+    ]
 
 
 def test_intervals_are_ordered_and_split_where_the_error_changes():
-    assert [(i.result, i.looks) for i in intervals(reversed(series("...xxtt..")))] == [("ok", 3), ("refused", 2), ("timeout", 2), ("ok", 2)]
+    assert [(i.result, i.looks) for i in intervals(reversed(series("...xxtt..")))] == [
+        ("ok", 3),
+        ("refused", 2),
+        ("timeout", 2),
+        ("ok", 2),
+    ]
 
 
 def test_flapping_is_one_outage_and_a_stable_stretch_ends_it():
-    assert [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 99 + "x" + "." * 5))] == [(3, 5), (1, 1)] or \
-        [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 120 + "x" + "." * 5))] == [(3, 5), (1, 1)]
+    assert [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 99 + "x" + "." * 5))] == [
+        (3, 5),
+        (1, 1),
+    ] or [(o.failed, o.looks) for o in outages(series("." * 5 + "x.x.x" + "." * 120 + "x" + "." * 5))] == [
+        (3, 5),
+        (1, 1),
+    ]
 
 
 def test_an_outage_that_is_not_over_has_no_upper_bound():
@@ -222,7 +259,12 @@ def test_a_good_look_alone_does_not_end_an_outage():
 
 
 def test_the_stable_stretch_begins_where_the_last_look_failed():
-    slow = [Look(100, 100.02, "ok"), Look(101, 103, "timeout"), Look(112, 114, "timeout"), *series("." * 130, begin=114.1)]
+    slow = [
+        Look(100, 100.02, "ok"),
+        Look(101, 103, "timeout"),
+        Look(112, 114, "timeout"),
+        *series("." * 130, begin=114.1),
+    ]
     assert [o.failed for o in outages(slow)] == [2]
 
 
@@ -254,12 +296,14 @@ def test_a_stretch_without_looks_is_a_gap():
     looks = [look for look in series("." * 60) if not 102 < look.start < 104.5]
     ((a, b),) = gaps(looks, 100, 106, 1.5)
     assert b - a == pytest.approx(2.5, abs=0.2)
-    assert gaps(looks[:5], 100, 106, 1.5)[-1][1] == 106   # an end that nobody looked at is one too
+    assert gaps(looks[:5], 100, 106, 1.5)[-1][1] == 106  # an end that nobody looked at is one too
 
 
 @given(st.integers(0, 400))
 def test_a_record_that_was_cut_loses_its_last_line_only(cut):
-    text = "# " + json.dumps({"targets": [{"name": "a"}]}) + "\n" + "".join(f"0 {100 + i:.6f} 2.0 ok\n" for i in range(20))
+    text = (
+        "# " + json.dumps({"targets": [{"name": "a"}]}) + "\n" + "".join(f"0 {100 + i:.6f} 2.0 ok\n" for i in range(20))
+    )
     whole = parse(text)[1][0]
     found = parse(text[: max(len(text) - cut, text.index("\n") + 1)])[1].get(0, [])
     assert found[: len(found) - 1] == whole[: max(0, len(found) - 1)]
@@ -307,12 +351,18 @@ def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), s
 GOOD = "." * 600
 
 
-@pytest.mark.parametrize(("text", "limit", "held"), [
-    (GOOD, "0s", True), ("." * 100 + "x" + "." * 499, "0s", False), ("." * 100 + "x" * 50 + "." * 450, "20s", True), ("." * 100 + "x" * 300 + "." * 200, "20s", False),
-    ("." * 560 + "x" * 40, "20s", None),                                   # not seen to be over
-    ("." * 100 + "x" * 50 + "." * 430 + "x" * 20, "20s", None),           # the second one isn't, though the first is longer
-    ("." * 100, "20s", None),                                             # nobody looked at the rest
-])
+@pytest.mark.parametrize(
+    ("text", "limit", "held"),
+    [
+        (GOOD, "0s", True),
+        ("." * 100 + "x" + "." * 499, "0s", False),
+        ("." * 100 + "x" * 50 + "." * 450, "20s", True),
+        ("." * 100 + "x" * 300 + "." * 200, "20s", False),
+        ("." * 560 + "x" * 40, "20s", None),  # not seen to be over
+        ("." * 100 + "x" * 50 + "." * 430 + "x" * 20, "20s", None),  # the second one isn't, though the first is longer
+        ("." * 100, "20s", None),  # nobody looked at the rest
+    ],
+)
 def test_what_a_watch_says(text, limit, held):
     assert judged(series(text), limit=limit)[0] is held
 
@@ -340,17 +390,35 @@ def test_the_share_of_every_outage_counts():
 
 
 def test_a_control_look_that_failed_is_a_hole():
-    seen = Seen(SimpleNamespace(arc=Says(), power_windows=[]), [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
-    lines = "".join(f"0 {100 + i / 10:.6f} 2.0 ok\n1 {100 + i / 10:.6f} 1.0 {'refused' if i == 300 else 'ok'}\n" for i in range(600))
+    seen = Seen(
+        SimpleNamespace(arc=Says(), power_windows=[]),
+        [("ingress", Placed("outside", Target("t", "http", "h", 1)))],
+        "w",
+    )
+    lines = "".join(
+        f"0 {100 + i / 10:.6f} 2.0 ok\n1 {100 + i / 10:.6f} 1.0 {'refused' if i == 300 else 'ok'}\n" for i in range(600)
+    )
     seen.begin, seen.end = 100.0, 160.0
     seen.take("outside", ["# " + json.dumps({"targets": [{"name": "t"}, {"name": "control"}]}) + "\n" + lines])
     assert "gap" in seen._hole(seen.series[0], 100.0, 160.0)
 
 
-@pytest.mark.parametrize(("text", "going_on"), [("." * 300, False), ("." * 50 + "x" * 30 + "." * 150, False), ("." * 50 + "x" * 30 + "." * 50, True),
-                                                ("." * 50 + "x" * 30 + "." * 150 + "x" + "." * 40, True), ("x" * 300, True)])
+@pytest.mark.parametrize(
+    ("text", "going_on"),
+    [
+        ("." * 300, False),
+        ("." * 50 + "x" * 30 + "." * 150, False),
+        ("." * 50 + "x" * 30 + "." * 50, True),
+        ("." * 50 + "x" * 30 + "." * 150 + "x" + "." * 40, True),
+        ("x" * 300, True),
+    ],
+)
 def test_a_watch_goes_on_while_an_outage_is_not_over(text, going_on):
-    seen = Seen(SimpleNamespace(arc=Says(), power_windows=[]), [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
+    seen = Seen(
+        SimpleNamespace(arc=Says(), power_windows=[]),
+        [("ingress", Placed("outside", Target("t", "http", "h", 1)))],
+        "w",
+    )
     seen.series[0].looks = series(text)
     assert bool(seen.going_on()) is going_on
 
@@ -367,11 +435,11 @@ def test_what_happened_to_a_record_is_found(numbers, data):
     text = [records.line(record) for record in kept]
     assert records.fault_in(kept, b"".join(text)) == ""
     at = data.draw(st.integers(0, len(kept) - 1))
-    assert f"number {kept[at][0]}" in records.fault_in(kept, b"".join(text[:at] + text[at + 1:]))
+    assert f"number {kept[at][0]}" in records.fault_in(kept, b"".join(text[:at] + text[at + 1 :]))
     assert "twice" in records.fault_in(kept, b"".join([*text, text[at]]))
     garbled = bytearray(text[at])
     garbled[1] ^= 1
-    assert "lost" in records.fault_in(kept, b"".join([*text[:at], bytes(garbled), *text[at + 1:]]))
+    assert "lost" in records.fault_in(kept, b"".join([*text[:at], bytes(garbled), *text[at + 1 :]]))
     if len(kept) > 1:
         assert "out of order" in records.fault_in(kept, b"".join(reversed(text)))
 
@@ -381,7 +449,9 @@ def test_a_record_that_was_cut_is_no_fault_unless_it_was_acknowledged(numbers, c
     kept = [(number, number * 7) for number in numbers]
     data = b"".join(map(records.line, kept))[: -1 - cut or None]
     there = records.parse(data)
-    assert records.fault_in(there, data + records.line((10**7, 1))) == ""   # the next writer's record stands whole after it
+    assert (
+        records.fault_in(there, data + records.line((10**7, 1))) == ""
+    )  # the next writer's record stands whole after it
     assert (records.fault_in(kept, data) == "") == (there == kept)
 
 
@@ -411,7 +481,10 @@ def test_a_look_at_a_volume_says_which_record_was_acknowledged(tmp_path):
     assert asyncio.run(looks(tmp_path / "absent" / "records")) == ["enoent", "enoent"]
 
 
-@pytest.mark.parametrize(("text", "absent"), [(GOOD, 0), ("." * 300 + " " * 10 + "." * 290, 0), ("." * 300 + " " * 100 + "." * 200, 9), ("." * 300, 30)])
+@pytest.mark.parametrize(
+    ("text", "absent"),
+    [(GOOD, 0), ("." * 300 + " " * 10 + "." * 290, 0), ("." * 300 + " " * 100 + "." * 200, 9), ("." * 300, 30)],
+)
 def test_a_writer_that_does_not_run_has_an_outage(text, absent):
     looks = [look for look, sign in zip(series(text.replace(" ", ".")), text, strict=True) if sign == "."]
     filled = with_absences(looks, 160.0)
@@ -420,14 +493,21 @@ def test_a_writer_that_does_not_run_has_an_outage(text, absent):
     assert len(outages(filled)) == (1 if absent else 0)
 
 
-@pytest.mark.parametrize(("spoil", "held"), [(lambda data: data, True), (lambda data: data[:-30], False), (lambda data: None, None)])
+@pytest.mark.parametrize(
+    ("spoil", "held"), [(lambda data: data, True), (lambda data: data[:-30], False), (lambda data: None, None)]
+)
 def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
     arc, said = Says(), [(number, number) for number in range(1, 6)]
     arc.canary = lambda probe, red, sighting: None if red else pytest.fail("the canary was green")
     data = spoil(b"".join(map(records.line, said)))
-    shell = SimpleNamespace(run=lambda command: SimpleNamespace(rc=1 if data is None else 0, stdout_bytes=data, stderr="gone"))
-    seen = Seen(SimpleNamespace(arc=arc, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)),
-                [("volume", Placed("writer-0", Target("v", "volume", "", 0)))], "w")
+    shell = SimpleNamespace(
+        run=lambda command: SimpleNamespace(rc=1 if data is None else 0, stdout_bytes=data, stderr="gone")
+    )
+    seen = Seen(
+        SimpleNamespace(arc=arc, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)),
+        [("volume", Placed("writer-0", Target("v", "volume", "", 0)))],
+        "w",
+    )
     seen.acknowledged["writer-0"] = said
     monkeypatch.setattr(writers, "homes", lambda objects: {"writer-0": ("k3s1", "uid")})
     monkeypatch.setattr(writers, "file_on_node", lambda objects, writer, uid: "/data")
@@ -436,14 +516,26 @@ def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
 
 
 def test_bands_are_stretches_of_one_word_and_break_where_nobody_looked():
-    samples = [(at, "healthy") for at in range(0, 90, 15)] + [(90.0, "faulted"), (105.0, "faulted")] + [(300.0, "healthy")]
+    samples = (
+        [(at, "healthy") for at in range(0, 90, 15)] + [(90.0, "faulted"), (105.0, "faulted")] + [(300.0, "healthy")]
+    )
     assert stretches(reversed(samples)) == ((0, 75, "healthy"), (90.0, 105.0, "faulted"), (300.0, 300.0, "healthy"))
 
 
 def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
-    volumes = [Sample({"volume": "a"}, ((10.0, 1), (25.0, 1), (40.0, 1))), Sample({"volume": "b"}, ((10.0, 1), (25.0, 3), (40.0, 0)))]
-    alarms = [Sample({"alertname": "LonghornVolumeFaulted"}, ((25.0, 1), (40.0, 1))), Sample({"alertname": "FluxSuspended", "name": "vpn"}, ((25.0, 1),))]
-    cluster = SimpleNamespace(adaptations=SimpleNamespace(changes=[Change("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]))
+    volumes = [
+        Sample({"volume": "a"}, ((10.0, 1), (25.0, 1), (40.0, 1))),
+        Sample({"volume": "b"}, ((10.0, 1), (25.0, 3), (40.0, 0))),
+    ]
+    alarms = [
+        Sample({"alertname": "LonghornVolumeFaulted"}, ((25.0, 1), (40.0, 1))),
+        Sample({"alertname": "FluxSuspended", "name": "vpn"}, ((25.0, 1),)),
+    ]
+    cluster = SimpleNamespace(
+        adaptations=SimpleNamespace(
+            changes=[Change("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]
+        )
+    )
     monkeypatch.setattr(banding, "query", lambda cluster, text: alarms if text.startswith("ALERTS") else volumes)
     robust, alert = banding.bands(cluster, 0.0, 50.0)
     assert [word for _, _, word in robust.stretches] == ["healthy", "faulted", "unknown"]
@@ -463,4 +555,4 @@ def test_a_gap_in_what_was_scraped_is_found_in_what_stayed(monkeypatch):
 
     assert found([steady, new], [steady, gone, new])[0] == 15
     assert found([steady, gap], [steady, gap]) == (40, "{'instance': 'b'}")
-    assert found([new], [new])[0] == 70          # it started anew meanwhile: what it knew is lost
+    assert found([new], [new])[0] == 70  # it started anew meanwhile: what it knew is lost

@@ -24,7 +24,13 @@ spec: {{path: ./{path}, sourceRef: {{kind: GitRepository, name: flux-system}}}}
 
 
 def git(folder, *arguments):
-    return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -58,9 +64,9 @@ def test_uncommitted_changes_are_taken_as_they_are_and_said(tree, tmp_path):
     assert "1 files" in found.said[0]
     assert git(tree, "show", f"{found.commit}:new.yaml") == "kind: X"
     assert git(tree, "rev-parse", f"{found.commit}^") == git(tree, "rev-parse", "HEAD")
-    assert git(tree, "status", "--porcelain") == before      # the user's index stays as it was
+    assert git(tree, "status", "--porcelain") == before  # the user's index stays as it was
     found.bare(tmp_path / "bare.git", "main")
-    assert checkout.read(tree).commit == found.commit        # the same content, the same commit
+    assert checkout.read(tree).commit == found.commit  # the same content, the same commit
 
 
 def test_a_folder_of_a_larger_repository_is_a_tree_of_its_own(tree, tmp_path):
@@ -69,7 +75,9 @@ def test_a_folder_of_a_larger_repository_is_a_tree_of_its_own(tree, tmp_path):
     assert "larger repository" in found.said[0]
 
 
-@pytest.mark.parametrize(("make", "words"), [(lambda p: p / "absent", "there is no folder"), (lambda p: p, "is no Git checkout")])
+@pytest.mark.parametrize(
+    ("make", "words"), [(lambda p: p / "absent", "there is no folder"), (lambda p: p, "is no Git checkout")]
+)
 def test_what_is_no_checkout_is_said(tmp_path, make, words):
     with pytest.raises(UsageError, match=words) as caught:
         checkout.read(make(tmp_path))
@@ -112,9 +120,14 @@ def test_only_what_the_entry_reaches_counts(tree):
     (tree / "old").mkdir()
     (tree / "old/web.yaml").write_text("kind: Old\nmetadata: {name: web}\n")
     (tree / "clusters/home/apps.yaml").write_text(
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps}\n")
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps}\n"
+    )
     everything = documents.read(tree)
-    assert {d.kind for d in documents.reachable(everything, documents.entry(everything))} == {"GitRepository", "Kustomization", "Deployment"}
+    assert {d.kind for d in documents.reachable(everything, documents.entry(everything))} == {
+        "GitRepository",
+        "Kustomization",
+        "Deployment",
+    }
 
 
 NEEDS = """apiVersion: apps/v1
@@ -133,9 +146,15 @@ def test_what_nobody_gave_is_named_before_anything_is_built(tree):
     (tree / "clusters/home/web.yaml").write_text(NEEDS)
     everything = documents.read(tree)
     said = adapting.lacking(everything, adapting.Adaptations(), documents.entry(everything))
-    assert [s.split(",")[0].split(" (")[0] for s in said] == ["the Secret apps/needed", "the Secret apps/mounted", "the Git host github.com"]
+    assert [s.split(",")[0].split(" (")[0] for s in said] == [
+        "the Secret apps/needed",
+        "the Secret apps/mounted",
+        "the Git host github.com",
+    ]
     assert all("clusters/home" in s for s in said)
-    given = adapting.Adaptations(aliases=("github.com",), secrets=(adapting.Secret("apps", "needed"), adapting.Secret("apps", "mounted")))
+    given = adapting.Adaptations(
+        aliases=("github.com",), secrets=(adapting.Secret("apps", "needed"), adapting.Secret("apps", "mounted"))
+    )
     assert adapting.lacking(everything, given, documents.entry(everything)) == []
 
 
@@ -146,10 +165,16 @@ def test_the_reference_tree_lacks_nothing():
     assert adapting.lacking(documents.reachable(everything, entry), found, entry) == []
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("[gti]\n", "unknown section 'gti'; did you mean 'git'"), ("[secret]\nname='a'\n", r"write it as \[\[secret\]\]"), ("a = \n", "holdfast.toml"),
-    ("[[app]]\nname='a'\ncolour='red'\n", "unexpected keyword argument 'colour'"), ("[[suspend]]\nkind='K'\n", "missing"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[gti]\n", "unknown section 'gti'; did you mean 'git'"),
+        ("[secret]\nname='a'\n", r"write it as \[\[secret\]\]"),
+        ("a = \n", "holdfast.toml"),
+        ("[[app]]\nname='a'\ncolour='red'\n", "unexpected keyword argument 'colour'"),
+        ("[[suspend]]\nkind='K'\n", "missing"),
+    ],
+)
 def test_a_wrong_file_is_said(tree, text, words):
     (tree / ".holdfast.toml").write_text(text)
     with pytest.raises(UsageError) as caught:

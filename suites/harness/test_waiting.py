@@ -41,7 +41,13 @@ def test_always_ends_at_the_first_look_that_does_not_hold(time_):
 
 
 def test_always_with_mostly_no_data_proves_nothing(time_):
-    wait = always(None, scripted(HOLDS, CannotLook("x"), CannotLook("x"), CannotLook("x"), HOLDS), "4s", every_s=1, clock=time_.clock)
+    wait = always(
+        None,
+        scripted(HOLDS, CannotLook("x"), CannotLook("x"), CannotLook("x"), HOLDS),
+        "4s",
+        every_s=1,
+        clock=time_.clock,
+    )
     assert wait.held is None
 
 
@@ -79,7 +85,13 @@ def test_a_wrong_duration_is_said(text):
 @given(st.lists(st.sampled_from(["red", "blind", "holds"]), min_size=1, max_size=12))
 def test_always_is_held_only_where_every_look_with_data_held(script):
     looks = {"red": "red", "blind": CannotLook("blind"), "holds": HOLDS}
-    wait = always(None, scripted(*(looks[s] for s in script)), f"{len(script) - 1}s" if len(script) > 1 else "0s", every_s=1, clock=FakeTime().clock)
+    wait = always(
+        None,
+        scripted(*(looks[s] for s in script)),
+        f"{len(script) - 1}s" if len(script) > 1 else "0s",
+        every_s=1,
+        clock=FakeTime().clock,
+    )
     if wait.held is True:
         assert "red" not in script
         assert "holds" in script

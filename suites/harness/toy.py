@@ -48,7 +48,11 @@ class Objects:
         state = self.world.read()
         if kind == "Node":
             ready = "True" if state["nodes"].get(name) == "on" else "Unknown"
-            return {"kind": "Node", "metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+            return {
+                "kind": "Node",
+                "metadata": {"name": name},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            }
         return state["objects"].get(f"{kind}/{namespace}/{name}")
 
     def list(self, kind, namespace=None, labels="", **_):
@@ -58,25 +62,52 @@ class Objects:
         if namespace == STORAGE:
             return self._storage_pods(labels)
         label = labels.partition("=")[2]
-        return [{"kind": "Pod", "metadata": {"name": f"{o['metadata']['name']}-x", "namespace": o["metadata"]["namespace"], "uid": o["metadata"]["name"]},
-                 "spec": {"nodeName": "k3s1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-                for o in found if o["metadata"]["namespace"] == namespace and (not label or o["metadata"]["name"] == label) and o["spec"].get("replicas", 1)]
+        return [
+            {
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{o['metadata']['name']}-x",
+                    "namespace": o["metadata"]["namespace"],
+                    "uid": o["metadata"]["name"],
+                },
+                "spec": {"nodeName": "k3s1"},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            }
+            for o in found
+            if o["metadata"]["namespace"] == namespace
+            and (not label or o["metadata"]["name"] == label)
+            and o["spec"].get("replicas", 1)
+        ]
 
     def _storage_pods(self, labels):
         """Pods of the control plane while their workloads ask for any; those that serve blocks, which a manager brings back."""
         state = self.world.read()
-        running = [o for o in state["objects"].values() if o["metadata"]["namespace"] == STORAGE and o["kind"] in ("Deployment", "DaemonSet")
-                   and o["spec"].get("replicas", 1) and not o["spec"]["template"]["spec"]["nodeSelector"]]
+        running = [
+            o
+            for o in state["objects"].values()
+            if o["metadata"]["namespace"] == STORAGE
+            and o["kind"] in ("Deployment", "DaemonSet")
+            and o["spec"].get("replicas", 1)
+            and not o["spec"]["template"]["spec"]["nodeSelector"]
+        ]
         serving = [o for o in state["objects"].values() if o["kind"] == "Pod"]
         if any(o["metadata"]["name"] == "longhorn-manager" for o in running):
             serving = [instance_manager(node) for node in ("k3s1", "k3s2")]
-        others = [{"kind": "Pod", "metadata": {"name": f"{o['metadata']['name']}-x", "namespace": STORAGE}} for o in running]
+        others = [
+            {"kind": "Pod", "metadata": {"name": f"{o['metadata']['name']}-x", "namespace": STORAGE}} for o in running
+        ]
         return serving if labels else [*others, *serving]
 
     def apply(self, wanted):
         meta = wanted["metadata"]
-        wanted = {**wanted, "metadata": {**meta, "generation": 0}, "status": {"readyReplicas": wanted.get("spec", {}).get("replicas", 1)}}
-        self.world.change(lambda s: s["objects"].__setitem__(f"{wanted['kind']}/{meta.get('namespace')}/{meta['name']}", wanted))
+        wanted = {
+            **wanted,
+            "metadata": {**meta, "generation": 0},
+            "status": {"readyReplicas": wanted.get("spec", {}).get("replicas", 1)},
+        }
+        self.world.change(
+            lambda s: s["objects"].__setitem__(f"{wanted['kind']}/{meta.get('namespace')}/{meta['name']}", wanted)
+        )
 
     def scale(self, kind, name, namespace, replicas):
         def edit(state):
@@ -110,8 +141,13 @@ def merge(item, body):
 
 
 def instance_manager(node):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"instance-manager-{node}", "namespace": STORAGE, "uid": node}, "spec": {},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"instance-manager-{node}", "namespace": STORAGE, "uid": node},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
 class Shell:
@@ -162,26 +198,58 @@ class Driver:
 
 def workload(kind, name, namespace, **spec):
     labels = {"app": name}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace, "generation": 0},
-            "spec": {"selector": {"matchLabels": labels}, "template": {"spec": {"nodeSelector": {}}}, **spec}, "status": {"readyReplicas": spec.get("replicas", 1)}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "generation": 0},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"spec": {"nodeSelector": {}}}, **spec},
+        "status": {"readyReplicas": spec.get("replicas", 1)},
+    }
 
 
 def fresh(folder: Path):
     """A new world in *folder*, and its first state."""
-    objects = [workload("Deployment", f"{n}-controller", "flux-system", replicas=1) for n in ("source", "kustomize", "helm", "notification")]
-    objects += [workload("DaemonSet", "ingress-nginx-controller", "ingress-nginx"),
-                {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "ingress-nginx", "namespace": "ingress-nginx"},
-                 "spec": {"suspend": False}}]
-    objects += [workload("Deployment", "longhorn-driver-deployer", STORAGE, replicas=1), workload("DaemonSet", "longhorn-manager", STORAGE),
-                instance_manager("k3s1"), instance_manager("k3s2"),
-                {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "longhorn", "namespace": STORAGE},
-                 "spec": {"suspend": False}},
-                {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "storage", "namespace": "flux-system"},
-                 "spec": {"suspend": False}},
-                {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pvc-1", "namespace": None},
-                 "spec": {"csi": {"driver": "driver.longhorn.io"}}}]
-    state = {"nodes": {"k3s1": "on", "k3s2": "on"},
-             "objects": {f"{o['kind']}/{o['metadata']['namespace']}/{o['metadata']['name']}": o for o in objects}}
+    objects = [
+        workload("Deployment", f"{n}-controller", "flux-system", replicas=1)
+        for n in ("source", "kustomize", "helm", "notification")
+    ]
+    objects += [
+        workload("DaemonSet", "ingress-nginx-controller", "ingress-nginx"),
+        {
+            "apiVersion": "helm.toolkit.fluxcd.io/v2",
+            "kind": "HelmRelease",
+            "metadata": {"name": "ingress-nginx", "namespace": "ingress-nginx"},
+            "spec": {"suspend": False},
+        },
+    ]
+    objects += [
+        workload("Deployment", "longhorn-driver-deployer", STORAGE, replicas=1),
+        workload("DaemonSet", "longhorn-manager", STORAGE),
+        instance_manager("k3s1"),
+        instance_manager("k3s2"),
+        {
+            "apiVersion": "helm.toolkit.fluxcd.io/v2",
+            "kind": "HelmRelease",
+            "metadata": {"name": "longhorn", "namespace": STORAGE},
+            "spec": {"suspend": False},
+        },
+        {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": "storage", "namespace": "flux-system"},
+            "spec": {"suspend": False},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "pvc-1", "namespace": None},
+            "spec": {"csi": {"driver": "driver.longhorn.io"}},
+        },
+    ]
+    state = {
+        "nodes": {"k3s1": "on", "k3s2": "on"},
+        "objects": {f"{o['kind']}/{o['metadata']['namespace']}/{o['metadata']['name']}": o for o in objects},
+    }
     path = folder / "world.json"
     path.write_text(json.dumps(state, sort_keys=True))
     return path, state
@@ -189,7 +257,11 @@ def fresh(folder: Path):
 
 def settled(state):
     """A state without what the API server makes up itself."""
-    plain = {k: {x: y for x, y in o.items() if x not in ("status", "apiVersion")} for k, o in state["objects"].items() if o["kind"] != "Pod"}
+    plain = {
+        k: {x: y for x, y in o.items() if x not in ("status", "apiVersion")}
+        for k, o in state["objects"].items()
+        if o["kind"] != "Pod"
+    }
     for item in plain.values():
         item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "generation"}
     return {"nodes": state["nodes"], "objects": plain}
@@ -197,9 +269,21 @@ def settled(state):
 
 def cluster(world, undo: Path):
     """The facade over a world."""
-    document = Document("clusters/home/flux-system/gotk-sync.yaml", 1, {"kind": "GitRepository", "metadata": {"name": "flux-system", "namespace": "flux-system"}})
+    document = Document(
+        "clusters/home/flux-system/gotk-sync.yaml",
+        1,
+        {"kind": "GitRepository", "metadata": {"name": "flux-system", "namespace": "flux-system"}},
+    )
     adaptations = Adaptations(apps=(App("web", "apps", "Deployment/web", "web", 80, host="web.example"),))
-    made = Cluster(Driver(world), Objects(world), profile.load("swift"), Entry("clusters/home", "clusters/home/flux-system", document, document), adaptations,
-                   undo.parent, "nonce", UndoFile(undo))
+    made = Cluster(
+        Driver(world),
+        Objects(world),
+        profile.load("swift"),
+        Entry("clusters/home", "clusters/home/flux-system", document, document),
+        adaptations,
+        undo.parent,
+        "nonce",
+        UndoFile(undo),
+    )
     object.__setattr__(made.profile, "node_ports", (1, 1))  # nothing listens there
     return made

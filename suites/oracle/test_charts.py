@@ -13,11 +13,25 @@ from holdfast.places import CHECKOUT
 from holdfast.tree import check as checking
 from suites.harness.test_check_properties import written
 
-RELEASE = {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "app", "namespace": "n"}, "spec": {
-    "interval": "1h", "chart": {"spec": {"chart": "./charts/app", "sourceRef": {"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"}}}}}
+RELEASE = {
+    "apiVersion": "helm.toolkit.fluxcd.io/v2",
+    "kind": "HelmRelease",
+    "metadata": {"name": "app", "namespace": "n"},
+    "spec": {
+        "interval": "1h",
+        "chart": {
+            "spec": {
+                "chart": "./charts/app",
+                "sourceRef": {"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"},
+            }
+        },
+    },
+}
 SPACES = "".join(f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {n}\n---\n" for n in "nt")
-TEMPLATE = ("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  FIELD: 1\n  selector: {matchLabels: {app: a}}\n  template:\n"
-            "    metadata: {labels: {app: a}}\n    spec:\n      automountServiceAccountToken: false\n      containers:\n        - name: c\n          image: x:{{ required \"a tag must be set\" .Values.tag }}\n")
+TEMPLATE = (
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  FIELD: 1\n  selector: {matchLabels: {app: a}}\n  template:\n"
+    '    metadata: {labels: {app: a}}\n    spec:\n      automountServiceAccountToken: false\n      containers:\n        - name: c\n          image: x:{{ required "a tag must be set" .Values.tag }}\n'
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,18 +42,32 @@ def program():
 def look(tmp_path, program, spec, **files):
     release = json.loads(json.dumps(RELEASE))
     release["spec"] |= spec
-    root = written(tmp_path, {"cluster/r.yaml": SPACES + yaml.dump(release), "charts/app/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n",
-                              "charts/app/templates/d.yaml": TEMPLATE.replace("FIELD", "replicas"), **files})
+    root = written(
+        tmp_path,
+        {
+            "cluster/r.yaml": SPACES + yaml.dump(release),
+            "charts/app/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n",
+            "charts/app/templates/d.yaml": TEMPLATE.replace("FIELD", "replicas"),
+            **files,
+        },
+    )
     return checking.check(checking.load(root, tool(), helm=program), strict=True)
 
 
 def test_a_charts_objects_are_judged(tmp_path, program):
     result = look(tmp_path, program, {"values": {"tag": "latest"}})
-    assert [(f.rule, f.object, f.places[0].file) for f in result.findings] == [("security.image", "Deployment/n/app", "charts/app/templates/d.yaml")]
+    assert [(f.rule, f.object, f.places[0].file) for f in result.findings] == [
+        ("security.image", "Deployment/n/app", "charts/app/templates/d.yaml")
+    ]
 
 
 def test_an_unknown_field_of_a_template_is_found(tmp_path, program):
-    result = look(tmp_path, program, {"values": {"tag": "1"}}, **{"charts/app/templates/d.yaml": TEMPLATE.replace("FIELD", "replica")})
+    result = look(
+        tmp_path,
+        program,
+        {"values": {"tag": "1"}},
+        **{"charts/app/templates/d.yaml": TEMPLATE.replace("FIELD", "replica")},
+    )
     assert [f.rule for f in result.findings] == ["schema.field"]
 
 
@@ -78,7 +106,12 @@ def test_what_a_chart_brings_of_flux_is_said_to_be_unread(tmp_path, program):
 def test_the_storage_stand_in_refuses_a_value_that_it_does_not_know_by_its_name(program):
     chart = CHECKOUT / "clusters" / "standins" / "longhorn" / "chart"
     good = subprocess.run([program, "template", "longhorn", str(chart)], capture_output=True, text=True, check=False)
-    bad = subprocess.run([program, "template", "longhorn", str(chart), "--set", "longhornManager.log.format=json"], capture_output=True, text=True, check=False)
+    bad = subprocess.run(
+        [program, "template", "longhorn", str(chart), "--set", "longhornManager.log.format=json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert good.returncode == 0
     assert bad.returncode != 0
     assert "'log'" in bad.stderr

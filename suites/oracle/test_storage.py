@@ -52,8 +52,12 @@ class Server:
         (folder / "volume.img").write_bytes(b"")
         os.truncate(folder / "volume.img", BLOCK * BLOCKS)
         self.container = engine.client().containers.create(
-            images.image(engine.client(), Recipes(), "longhorn"), entrypoint="nbdkit", ports={"10809/tcp": ("127.0.0.1", None)},
-            command=["--foreground", "--port", "10809", "file", "/data/volume.img"], volumes={str(folder): {"bind": "/data", "mode": "rw"}})
+            images.image(engine.client(), Recipes(), "longhorn"),
+            entrypoint="nbdkit",
+            ports={"10809/tcp": ("127.0.0.1", None)},
+            command=["--foreground", "--port", "10809", "file", "/data/volume.img"],
+            volumes={str(folder): {"bind": "/data", "mode": "rw"}},
+        )
 
     def start(self):
         self.container.start()
@@ -89,7 +93,7 @@ def test_a_flushed_block_survives_kill_9(folder):
             super().__init__()
             self.server = Server(folder)
             self.client = self.server.start()
-            self.possible = [{b"\0" * BLOCK} for _ in range(BLOCKS)]   # what each block may hold after a crash
+            self.possible = [{b"\0" * BLOCK} for _ in range(BLOCKS)]  # what each block may hold after a crash
             self.last = [b"\0" * BLOCK] * BLOCKS
 
         @rule(at=st.integers(0, BLOCKS - 1), byte=st.binary(min_size=1, max_size=1))
@@ -119,5 +123,7 @@ def test_a_flushed_block_survives_kill_9(folder):
         def teardown(self):
             self.server.remove()
 
-    Store.TestCase.settings = settings(max_examples=6, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    Store.TestCase.settings = settings(
+        max_examples=6, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     Store.TestCase().runTest()

@@ -16,8 +16,14 @@ CHARTS = "/charts"
 
 def helm(*args, timeout=600):
     with standin.BUSY:  # a release that was cut off stays pending, and then takes no other upgrade
-        done = subprocess.run(["helm", *args], capture_output=True, text=True, timeout=timeout, check=False,
-                              env={**os.environ, "HOME": "/tmp", "HELM_CACHE_HOME": "/tmp/helm", "HELM_CONFIG_HOME": "/tmp/helm"})
+        done = subprocess.run(
+            ["helm", *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "HOME": "/tmp", "HELM_CACHE_HOME": "/tmp/helm", "HELM_CONFIG_HOME": "/tmp/helm"},
+        )
     return done.returncode, done.stdout, done.stderr.strip()
 
 
@@ -52,7 +58,10 @@ def dependencies_ready(controller, item):
         except standin.NotFoundError:
             raise standin.Failed("DependencyNotReady", f"dependency '{namespace}/{ref['name']}' not found") from None
         conditions = {c["type"]: c["status"] for c in (other.get("status") or {}).get("conditions") or []}
-        if conditions.get("Ready") != "True" or other["status"].get("observedGeneration") != other["metadata"]["generation"]:
+        if (
+            conditions.get("Ready") != "True"
+            or other["status"].get("observedGeneration") != other["metadata"]["generation"]
+        ):
             raise standin.Failed("DependencyNotReady", f"dependency '{namespace}/{ref['name']}' is not ready")
 
 
@@ -64,9 +73,15 @@ def last_release(name, namespace):
 def subset(want, have):
     """Whether everything that the chart says stands in the object: what others added is theirs."""
     if isinstance(want, dict):
-        return isinstance(have, dict) and all(key in have and subset(value, have[key]) for key, value in want.items() if value is not None)
+        return isinstance(have, dict) and all(
+            key in have and subset(value, have[key]) for key, value in want.items() if value is not None
+        )
     if isinstance(want, list):
-        return isinstance(have, list) and len(want) <= len(have) and all(subset(w, h) for w, h in zip(want, have, strict=False))
+        return (
+            isinstance(have, list)
+            and len(want) <= len(have)
+            and all(subset(w, h) for w, h in zip(want, have, strict=False))
+        )
     return str(want) == str(have)
 
 
@@ -80,7 +95,9 @@ def correct_drift(controller, name, namespace):
         where = {"namespace": meta.get("namespace", namespace)} if api.namespaced else {}
         body = {**wish, "metadata": {**meta, **where}}
         try:
-            if wish["kind"] == "Secret" or subset(dry_run(api, body, meta["name"], where), api.get(name=meta["name"], **where).to_dict()):
+            if wish["kind"] == "Secret" or subset(
+                dry_run(api, body, meta["name"], where), api.get(name=meta["name"], **where).to_dict()
+            ):
                 continue
         except standin.NotFoundError:
             pass
@@ -90,8 +107,15 @@ def correct_drift(controller, name, namespace):
 
 
 def apply(api, body, name, where, **query):
-    return api.patch(body=body, name=name, content_type="application/apply-patch+yaml", field_manager="helm-controller",
-                     force_conflicts=True, **where, **query)
+    return api.patch(
+        body=body,
+        name=name,
+        content_type="application/apply-patch+yaml",
+        field_manager="helm-controller",
+        force_conflicts=True,
+        **where,
+        **query,
+    )
 
 
 def dry_run(api, body, name, where):
@@ -108,8 +132,22 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         json.dump(values, file)
         file.flush()
-        command = ["upgrade", "--install", name, os.path.join(CHARTS, chart), "-n", namespace, "-f", file.name, "--timeout", timeout,
-                   "--history-max", str(spec.get("maxHistory", 5)), "--server-side=true", "--force-conflicts"]
+        command = [
+            "upgrade",
+            "--install",
+            name,
+            os.path.join(CHARTS, chart),
+            "-n",
+            namespace,
+            "-f",
+            file.name,
+            "--timeout",
+            timeout,
+            "--history-max",
+            str(spec.get("maxHistory", 5)),
+            "--server-side=true",
+            "--force-conflicts",
+        ]
         if phase.get("createNamespace"):
             command.append("--create-namespace")
         if not phase.get("disableWait"):
@@ -119,7 +157,11 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
         return verb
     message = f"Helm {verb} failed for release {namespace}/{name} with chart {chart}: {err[-400:]}"
     remediation = (spec.get("upgrade") or {}).get("remediation") or {}
-    if verb == "upgrade" and remediation.get("strategy", "rollback") == "rollback" and remediation.get("retries", 0) != 0:
+    if (
+        verb == "upgrade"
+        and remediation.get("strategy", "rollback") == "rollback"
+        and remediation.get("retries", 0) != 0
+    ):
         helm("rollback", name, "-n", namespace, "--timeout", timeout)
     elif verb == "upgrade" and remediation.get("strategy") == "uninstall":
         helm("uninstall", name, "-n", namespace)
@@ -128,33 +170,61 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
 
 def reconcile(controller, item):
     meta, spec = item["metadata"], item["spec"]
-    name = spec.get("releaseName") or (f"{spec['targetNamespace']}-" if spec.get("targetNamespace") else "") + meta["name"]
+    name = (
+        spec.get("releaseName") or (f"{spec['targetNamespace']}-" if spec.get("targetNamespace") else "") + meta["name"]
+    )
     namespace = spec.get("targetNamespace") or meta["namespace"]
     if meta.get("deletionTimestamp"):
         code, _, err = helm("uninstall", name, "-n", namespace)
         if code and "not found" not in err:
-            raise standin.Failed("UninstallFailed", f"Helm uninstall failed for release {namespace}/{name}: {err[-400:]}")
-        controller.api.patch(name=meta["name"], namespace=meta["namespace"], body={"metadata": {"finalizers": None}},
-                             content_type="application/merge-patch+json")
+            raise standin.Failed(
+                "UninstallFailed", f"Helm uninstall failed for release {namespace}/{name}: {err[-400:]}"
+            )
+        controller.api.patch(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            body={"metadata": {"finalizers": None}},
+            content_type="application/merge-patch+json",
+        )
         return None
     if "finalizers.fluxcd.io" not in (meta.get("finalizers") or []):
-        controller.api.patch(name=meta["name"], namespace=meta["namespace"], body={"metadata": {"finalizers": ["finalizers.fluxcd.io"]}},
-                             content_type="application/merge-patch+json")
+        controller.api.patch(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            body={"metadata": {"finalizers": ["finalizers.fluxcd.io"]}},
+            content_type="application/merge-patch+json",
+        )
     dependencies_ready(controller, item)
     chart = spec["chart"]["spec"]["chart"].rsplit("/", 1)[-1]
     if not os.path.isdir(os.path.join(CHARTS, chart)):
-        raise standin.Failed("ArtifactFailed", f"this lane has no stand-in for the chart '{chart}': it has {sorted(os.listdir(CHARTS))}")
+        raise standin.Failed(
+            "ArtifactFailed", f"this lane has no stand-in for the chart '{chart}': it has {sorted(os.listdir(CHARTS))}"
+        )
     values = values_of(controller, item)
     release = last_release(name, namespace)
     status = item.get("status") or {}
-    done = release and release["status"] == "deployed" and status.get("lastAttemptedConfigDigest") == f"sha256:{digest(values, chart)}"
+    done = (
+        release
+        and release["status"] == "deployed"
+        and status.get("lastAttemptedConfigDigest") == f"sha256:{digest(values, chart)}"
+    )
     if not done:
-        controller.ready(item, None, "Progressing", "Running 'upgrade --install' action",
-                         {"observedGeneration": status.get("observedGeneration", -1)})
-        attempted = {"lastAttemptedConfigDigest": f"sha256:{digest(values, chart)}", "lastAttemptedGeneration": meta["generation"]}
+        controller.ready(
+            item,
+            None,
+            "Progressing",
+            "Running 'upgrade --install' action",
+            {"observedGeneration": status.get("observedGeneration", -1)},
+        )
+        attempted = {
+            "lastAttemptedConfigDigest": f"sha256:{digest(values, chart)}",
+            "lastAttemptedGeneration": meta["generation"],
+        }
         verb = install_or_upgrade(item, chart, values, release, name, namespace)
         message = f"Helm {verb} succeeded for release {namespace}/{name} with chart {chart}"
-        controller.ready(item, True, "InstallSucceeded" if verb == "install" else "UpgradeSucceeded", message, attempted)
+        controller.ready(
+            item, True, "InstallSucceeded" if verb == "install" else "UpgradeSucceeded", message, attempted
+        )
         return None
     mode = (spec.get("driftDetection") or {}).get("mode", "disabled")
     began = time.monotonic()
@@ -163,8 +233,12 @@ def reconcile(controller, item):
         standin.say("drift corrected", release=name, objects=mended, seconds=round(time.monotonic() - began, 1))
     before = {c["type"]: c for c in status.get("conditions") or []}.get("Ready", {})
     ok = before.get("status") == "True"
-    controller.ready(item, True, before.get("reason", "UpgradeSucceeded") if ok else "UpgradeSucceeded",
-                     before.get("message", "") if ok else f"release {namespace}/{name} is in sync")
+    controller.ready(
+        item,
+        True,
+        before.get("reason", "UpgradeSucceeded") if ok else "UpgradeSucceeded",
+        before.get("message", "") if ok else f"release {namespace}/{name} is in sync",
+    )
     return None
 
 

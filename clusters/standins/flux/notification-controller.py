@@ -43,4 +43,6 @@ def accept(controller, item):
 if __name__ == "__main__":
     standin.serve(9090, Events)
     standin.serve(9292, standin.Health)
-    standin.start(standin.Controller("notification-controller", "notification.toolkit.fluxcd.io/v1", "Receiver", accept))
+    standin.start(
+        standin.Controller("notification-controller", "notification.toolkit.fluxcd.io/v1", "Receiver", accept)
+    )

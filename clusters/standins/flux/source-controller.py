@@ -18,14 +18,40 @@ DATA = os.environ.get("STORAGE_PATH", "/data")
 HOST = "source-controller.flux-system.svc.cluster.local."
 # What Flux leaves out of an artifact unless the source says otherwise (fluxcd.io, GitRepository, "default exclusions").
 ALWAYS_OUT = [".git/", ".gitignore", ".gitmodules", ".gitattributes"]
-USUALLY_OUT = ["*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip", ".github/", ".circleci/", ".travis.yml",
-               ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml", "codeship-steps.yml",
-               "**/.goreleaser.yml", "**/.sops.yaml", "**/.flux.yaml"]
+USUALLY_OUT = [
+    "*.jpg",
+    "*.jpeg",
+    "*.gif",
+    "*.png",
+    "*.wmv",
+    "*.flv",
+    "*.tar.gz",
+    "*.zip",
+    ".github/",
+    ".circleci/",
+    ".travis.yml",
+    ".gitlab-ci.yml",
+    "appveyor.yml",
+    ".drone.yml",
+    "cloudbuild.yaml",
+    "codeship-services.yml",
+    "codeship-steps.yml",
+    "**/.goreleaser.yml",
+    "**/.sops.yaml",
+    "**/.flux.yaml",
+]
 
 
 def git(*args, cwd=None, env=None, timeout=60):
-    done = subprocess.run(["git", *args], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout,
-                          check=False)
+    done = subprocess.run(
+        ["git", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     if done.returncode:
         words = " ".join(line for line in (done.stderr or done.stdout).split("\n") if line.strip())
         raise standin.Failed("GitOperationFailed", f"failed to checkout and determine revision: {words[-500:]}")
@@ -51,8 +77,10 @@ def credentials(controller, item, folder):
         path = os.path.join(folder, key)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             file.write(base64.b64decode(data[key]))
-    command = (f"ssh -F none -i {folder}/identity -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 "
-               f"-o UserKnownHostsFile={folder}/known_hosts -o LogLevel=ERROR")
+    command = (
+        f"ssh -F none -i {folder}/identity -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 "
+        f"-o UserKnownHostsFile={folder}/known_hosts -o LogLevel=ERROR"
+    )
     return {**base, "GIT_SSH_COMMAND": command}
 
 
@@ -72,7 +100,11 @@ def wanted(spec):
 def pack(mirror, sha, ignore):
     """The files of a commit as a tar.gz that is the same for the same commit and rules."""
     with tempfile.TemporaryDirectory() as folder:
-        env = {"GIT_INDEX_FILE": os.path.join(folder, ".index"), "GIT_WORK_TREE": os.path.join(folder, "tree"), "GIT_DIR": mirror}
+        env = {
+            "GIT_INDEX_FILE": os.path.join(folder, ".index"),
+            "GIT_WORK_TREE": os.path.join(folder, "tree"),
+            "GIT_DIR": mirror,
+        }
         os.mkdir(env["GIT_WORK_TREE"])
         git("read-tree", sha, env=env)
         git("checkout-index", "-a", "-f", env=env, cwd=env["GIT_WORK_TREE"])
@@ -81,7 +113,9 @@ def pack(mirror, sha, ignore):
             file.write("\n".join(ALWAYS_OUT + (ignore.splitlines() if ignore is not None else USUALLY_OUT)))
         listing = ["ls-files", "-z", "-c", "-i", f"--exclude-from={rules}", "--exclude-per-directory=.sourceignore"]
         out = set(git(*listing, env=env, cwd=env["GIT_WORK_TREE"]).split("\0"))
-        files = [f for f in git("ls-files", "-z", "-c", env=env, cwd=env["GIT_WORK_TREE"]).split("\0") if f and f not in out]
+        files = [
+            f for f in git("ls-files", "-z", "-c", env=env, cwd=env["GIT_WORK_TREE"]).split("\0") if f and f not in out
+        ]
         raw = io.BytesIO()
         with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
             for name in sorted(files):
@@ -104,7 +138,10 @@ def reconcile(controller, item):
         if fetch.startswith("refs/"):
             lines = git("ls-remote", spec["url"], fetch, env=env, timeout=standin.seconds(spec.get("timeout"))).split()
             if not lines:
-                raise standin.Failed("GitOperationFailed", f"failed to checkout and determine revision: couldn't find remote ref '{fetch}'")
+                raise standin.Failed(
+                    "GitOperationFailed",
+                    f"failed to checkout and determine revision: couldn't find remote ref '{fetch}'",
+                )
             sha = lines[0]
         else:
             sha = fetch
@@ -117,7 +154,16 @@ def reconcile(controller, item):
             mirror = os.path.join(DATA, "mirror", where)
             if not os.path.isdir(mirror):
                 git("init", "-q", "--bare", mirror, env=env)
-            git("fetch", "-q", "--depth=1", spec["url"], fetch, cwd=mirror, env=env, timeout=standin.seconds(spec.get("timeout")))
+            git(
+                "fetch",
+                "-q",
+                "--depth=1",
+                spec["url"],
+                fetch,
+                cwd=mirror,
+                env=env,
+                timeout=standin.seconds(spec.get("timeout")),
+            )
             data = pack(mirror, sha, spec.get("ignore"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path + ".part", "wb") as file:
@@ -129,8 +175,14 @@ def reconcile(controller, item):
     with open(path, "rb") as file:
         data = file.read()
     url = f"http://{HOST}/{where}/{name}"
-    artifact = {"path": f"{where}/{name}", "url": url, "revision": revision, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
-                "size": len(data), "lastUpdateTime": old.get("lastUpdateTime") if old.get("revision") == revision else standin.now()}
+    artifact = {
+        "path": f"{where}/{name}",
+        "url": url,
+        "revision": revision,
+        "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
+        "size": len(data),
+        "lastUpdateTime": old.get("lastUpdateTime") if old.get("revision") == revision else standin.now(),
+    }
     controller.ready(item, True, "Succeeded", f"stored artifact for revision '{revision}'", {"artifact": artifact})
 
 
@@ -153,5 +205,7 @@ if __name__ == "__main__":
     os.makedirs(DATA, exist_ok=True)
     shutil.rmtree(os.path.join(DATA, "mirror"), ignore_errors=True)
     standin.serve(9090, Artifacts)
-    standin.start(standin.Controller("source-controller", "source.toolkit.fluxcd.io/v1", "GitRepository", reconcile),
-                  standin.Controller("source-controller", "source.toolkit.fluxcd.io/v1", "HelmRepository", reconcile_helm))
+    standin.start(
+        standin.Controller("source-controller", "source.toolkit.fluxcd.io/v1", "GitRepository", reconcile),
+        standin.Controller("source-controller", "source.toolkit.fluxcd.io/v1", "HelmRepository", reconcile_helm),
+    )

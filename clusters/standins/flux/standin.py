@@ -94,8 +94,13 @@ class Controller:
             self.due[key] = time.monotonic() + retry
             self.ready(item, False, failure.reason, str(failure))
         except Exception as error:
-            say("reconcile failed", kind=self.kind, name=key[1], error=f"{type(error).__name__}: {str(error)[:400]}",
-                where=traceback.format_tb(error.__traceback__)[-1].strip()[:200])
+            say(
+                "reconcile failed",
+                kind=self.kind,
+                name=key[1],
+                error=f"{type(error).__name__}: {str(error)[:400]}",
+                where=traceback.format_tb(error.__traceback__)[-1].strip()[:200],
+            )
             self.due[key] = time.monotonic() + 5
         finally:
             self.busy.discard(key)
@@ -106,8 +111,12 @@ class Controller:
         if requested:
             status["lastHandledReconcileAt"] = requested
         try:
-            self.api.status.patch(name=meta["name"], namespace=meta["namespace"], body={"status": status},
-                                  content_type="application/merge-patch+json")
+            self.api.status.patch(
+                name=meta["name"],
+                namespace=meta["namespace"],
+                body={"status": status},
+                content_type="application/merge-patch+json",
+            )
         except NotFoundError:
             pass
 
@@ -116,8 +125,14 @@ class Controller:
         before = {c["type"]: c for c in (item.get("status") or {}).get("conditions") or []}.get("Ready", {})
         state = {True: "True", False: "False", None: "Unknown"}[ok]
         since = before.get("lastTransitionTime") if before.get("status") == state else None
-        condition = {"type": "Ready", "status": state, "reason": reason, "message": message[:1000], "lastTransitionTime": since or now(),
-                     "observedGeneration": item["metadata"]["generation"]}
+        condition = {
+            "type": "Ready",
+            "status": state,
+            "reason": reason,
+            "message": message[:1000],
+            "lastTransitionTime": since or now(),
+            "observedGeneration": item["metadata"]["generation"],
+        }
         status = {"conditions": [condition], **(extra or {})}
         if ok is not None:
             status["observedGeneration"] = item["metadata"]["generation"]
@@ -128,12 +143,24 @@ class Controller:
 
     def _event(self, item, ok, reason, message):
         meta = item["metadata"]
-        body = {"involvedObject": {"kind": item["kind"], "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"],
-                                   "apiVersion": item["apiVersion"]},
-                "severity": "info" if ok else "error", "timestamp": now(), "message": message[:1000], "reason": reason,
-                "reportingController": self.name}
+        body = {
+            "involvedObject": {
+                "kind": item["kind"],
+                "namespace": meta["namespace"],
+                "name": meta["name"],
+                "uid": meta["uid"],
+                "apiVersion": item["apiVersion"],
+            },
+            "severity": "info" if ok else "error",
+            "timestamp": now(),
+            "message": message[:1000],
+            "reason": reason,
+            "reportingController": self.name,
+        }
         try:
-            request = urllib.request.Request(NOTIFICATIONS, json.dumps(body).encode(), {"Content-Type": "application/json"})
+            request = urllib.request.Request(
+                NOTIFICATIONS, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
             urllib.request.urlopen(request, timeout=2).close()
         except OSError:
             pass
@@ -154,11 +181,19 @@ class Metrics:
 
     def text(self):
         with self.lock:
-            lines = [f'controller_runtime_reconcile_total{{controller="{c}",result="{r}"}} {n}' for (c, r), n in self.totals.items()]
+            lines = [
+                f'controller_runtime_reconcile_total{{controller="{c}",result="{r}"}} {n}'
+                for (c, r), n in self.totals.items()
+            ]
             for (kind, namespace, name), (count, summed) in self.sums.items():
                 labels = f'{{kind="{kind}",name="{name}",namespace="{namespace}"}}'
-                lines += [f"gotk_reconcile_duration_seconds_count{labels} {count}", f"gotk_reconcile_duration_seconds_sum{labels} {summed:.3f}"]
-        return "\n".join([*lines, f"process_start_time_seconds {self.started:.2f}", "controller_runtime_webhook_panics_total 0", ""])
+                lines += [
+                    f"gotk_reconcile_duration_seconds_count{labels} {count}",
+                    f"gotk_reconcile_duration_seconds_sum{labels} {summed:.3f}",
+                ]
+        return "\n".join(
+            [*lines, f"process_start_time_seconds {self.started:.2f}", "controller_runtime_webhook_panics_total 0", ""]
+        )
 
 
 METRICS = Metrics()
@@ -214,4 +249,16 @@ def start(*controllers):
         thread.join()
 
 
-__all__ = ["ApiException", "Controller", "Failed", "Health", "NotFoundError", "connect", "now", "say", "seconds", "serve", "start"]
+__all__ = [
+    "ApiException",
+    "Controller",
+    "Failed",
+    "Health",
+    "NotFoundError",
+    "connect",
+    "now",
+    "say",
+    "seconds",
+    "serve",
+    "start",
+]

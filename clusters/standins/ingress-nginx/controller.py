@@ -89,7 +89,11 @@ class Controller:
 
     def endpoints(self, namespace, service, port):
         """[address, port] of the ready endpoints of a Service's port, from its EndpointSlices."""
-        wanted = {p.port: p.name for p in self.services[namespace, service].spec.ports} if (namespace, service) in self.services else {}
+        wanted = (
+            {p.port: p.name for p in self.services[namespace, service].spec.ports}
+            if (namespace, service) in self.services
+            else {}
+        )
         name = port.name or wanted.get(port.number)
         found = []
         for piece in self.slices.get((namespace, service), []):
@@ -99,7 +103,9 @@ class Controller:
         return sorted(found)
 
     def read(self):
-        self.services = {(s.metadata.namespace, s.metadata.name): s for s in self.core.list_service_for_all_namespaces().items}
+        self.services = {
+            (s.metadata.namespace, s.metadata.name): s for s in self.core.list_service_for_all_namespaces().items
+        }
         self.slices = {}
         for piece in self.discovery.list_endpoint_slice_for_all_namespaces().items:
             service = (piece.metadata.labels or {}).get("kubernetes.io/service-name")
@@ -131,9 +137,13 @@ class Controller:
         """(nginx's configuration, endpoints by backend)."""
         self.read()
         settings = self.config_map(*self.config_name.split("/"))
-        values = {"keep_alive": settings.get("keep-alive", "75"), "keep_alive_requests": settings.get("keep-alive-requests", "1000"),
-                  "proxy_connect_timeout": settings.get("proxy-connect-timeout", "5"), "proxy_read_timeout": settings.get("proxy-read-timeout", "60"),
-                  "nonce": self.config_map("holdfast-system", "nonce").get("nonce", "")}
+        values = {
+            "keep_alive": settings.get("keep-alive", "75"),
+            "keep_alive_requests": settings.get("keep-alive-requests", "1000"),
+            "proxy_connect_timeout": settings.get("proxy-connect-timeout", "5"),
+            "proxy_read_timeout": settings.get("proxy-read-timeout", "60"),
+            "nonce": self.config_map("holdfast-system", "nonce").get("nonce", ""),
+        }
         hosts, tls, backends = {}, {}, {}
         for item in self.ingresses():
             namespace = item.metadata.namespace
@@ -150,7 +160,9 @@ class Controller:
                     hosts.setdefault(rule.host or "_", []).append(LOCATION % {"path": prefix, "key": key})
         text = HEAD % values
         for host, locations in sorted(hosts.items()):
-            line = f"listen 443 ssl; ssl_certificate {tls[host]}; ssl_certificate_key {tls[host]};" if host in tls else ""
+            line = (
+                f"listen 443 ssl; ssl_certificate {tls[host]}; ssl_certificate_key {tls[host]};" if host in tls else ""
+            )
             text += SERVER % {"host": host, "tls": line, "locations": "".join(sorted(set(locations)))}
         return text + "}\n", backends
 
@@ -189,7 +201,9 @@ class Nginx:
 
     def quit(self, *_):
         """Ends nginx as ingress-nginx does when it is asked to end: requests under way are answered first."""
-        if self.process is not None:  # not through `nginx -s`, which reads the configuration, nor through Popen, whose lock may be taken
+        if (
+            self.process is not None
+        ):  # not through `nginx -s`, which reads the configuration, nor through Popen, whose lock may be taken
             with contextlib.suppress(OSError):
                 os.kill(self.process.pid, signal.SIGQUIT)
                 os.waitpid(self.process.pid, 0)
@@ -214,16 +228,38 @@ def main():
     parser.add_argument("--ingress-class", default="nginx")
     parser.add_argument("--configmap", default="ingress-nginx/ingress-nginx-controller")
     options, _ = parser.parse_known_args()
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=ingress default certificate",
-                    "-keyout", "/tmp/default.key", "-out", "/tmp/default.crt"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=ingress default certificate",
+            "-keyout",
+            "/tmp/default.key",
+            "-out",
+            "/tmp/default.crt",
+        ],
+        check=True,
+        capture_output=True,
+    )
     with open("/tmp/default.pem", "w") as out:
         out.write(open("/tmp/default.crt").read() + open("/tmp/default.key").read())
     controller, nginx = Controller(options.ingress_class, options.configmap), Nginx()
     signal.signal(signal.SIGTERM, nginx.quit)
     health(controller)
-    calls = {"ingresses": controller.net.list_ingress_for_all_namespaces, "services": controller.core.list_service_for_all_namespaces,
-             "endpoints": controller.discovery.list_endpoint_slice_for_all_namespaces,
-             "configmaps": controller.core.list_config_map_for_all_namespaces, "secrets": controller.core.list_secret_for_all_namespaces}
+    calls = {
+        "ingresses": controller.net.list_ingress_for_all_namespaces,
+        "services": controller.core.list_service_for_all_namespaces,
+        "endpoints": controller.discovery.list_endpoint_slice_for_all_namespaces,
+        "configmaps": controller.core.list_config_map_for_all_namespaces,
+        "secrets": controller.core.list_secret_for_all_namespaces,
+    }
     for name, call in calls.items():
         threading.Thread(target=controller.watch, args=(name, call), daemon=True).start()
     while True:

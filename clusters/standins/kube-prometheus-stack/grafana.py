@@ -12,20 +12,38 @@ import web
 
 JSON = "application/json"
 PROXY = "/api/datasources/proxy/uid/"
-SOURCES = [{"id": 1, "uid": "prometheus", "name": "Prometheus", "type": "prometheus", "access": "proxy", "isDefault": True,
-            "url": os.environ["PROMETHEUS_URL"]}]
+SOURCES = [
+    {
+        "id": 1,
+        "uid": "prometheus",
+        "name": "Prometheus",
+        "type": "prometheus",
+        "access": "proxy",
+        "isDefault": True,
+        "url": os.environ["PROMETHEUS_URL"],
+    }
+]
 
 
 def dashboards():
     """The dashboards of every ConfigMap with the label grafana_dashboard, as Grafana's sidecar collects them."""
     found = []
-    for item in kubernetes.client.CoreV1Api().list_config_map_for_all_namespaces(label_selector="grafana_dashboard").items:
+    for item in (
+        kubernetes.client.CoreV1Api().list_config_map_for_all_namespaces(label_selector="grafana_dashboard").items
+    ):
         for name, text in (item.data or {}).items():
             try:
                 board = json.loads(text)
             except ValueError:
                 continue
-            found.append({"uid": board.get("uid") or name, "title": board.get("title", name), "type": "dash-db", "dashboard": board})
+            found.append(
+                {
+                    "uid": board.get("uid") or name,
+                    "title": board.get("title", name),
+                    "type": "dash-db",
+                    "dashboard": board,
+                }
+            )
     return found
 
 
@@ -45,7 +63,11 @@ class Api(web.Handler):
             return self.answer(200, [{k: v for k, v in board.items() if k != "dashboard"} for board in dashboards()])
         if url.path.startswith("/api/dashboards/uid/"):
             found = [b for b in dashboards() if b["uid"] == url.path.rsplit("/", 1)[-1]]
-            return self.answer(200, {"dashboard": found[0]["dashboard"]}) if found else self.answer(404, {"message": "Dashboard not found"})
+            return (
+                self.answer(200, {"dashboard": found[0]["dashboard"]})
+                if found
+                else self.answer(404, {"message": "Dashboard not found"})
+            )
         if url.path.startswith(PROXY):
             uid, _, path = url.path.removeprefix(PROXY).partition("/")
             source = next((s for s in SOURCES if s["uid"] == uid), None)

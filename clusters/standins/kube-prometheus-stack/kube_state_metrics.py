@@ -40,11 +40,21 @@ def custom(resource, items):
     for metric in resource.get("metrics", []):
         each = metric.get("each", {})
         if each.get("type") != "Info":
-            raise SystemExit(f"the stand-in reads metrics of the type Info only, not {each.get('type')!r} ({metric.get('name')})")
+            raise SystemExit(
+                f"the stand-in reads metrics of the type Info only, not {each.get('type')!r} ({metric.get('name')})"
+            )
         name = f"{prefix}_{metric['name']}" if prefix else metric["name"]
-        paths = {**resource.get("labelsFromPath", {}), **metric.get("labelsFromPath", {}), **each["info"].get("labelsFromPath", {})}
+        paths = {
+            **resource.get("labelsFromPath", {}),
+            **metric.get("labelsFromPath", {}),
+            **each["info"].get("labelsFromPath", {}),
+        }
         for item in items:
-            labels = {"customresource_group": kind["group"], "customresource_kind": kind["kind"], "customresource_version": kind["version"]}
+            labels = {
+                "customresource_group": kind["group"],
+                "customresource_kind": kind["kind"],
+                "customresource_version": kind["version"],
+            }
             labels |= {**resource.get("commonLabels", {}), **metric.get("commonLabels", {})}
             yield line(name, labels | {label: value_at(item, path) for label, path in paths.items()}, 1)
 
@@ -54,14 +64,19 @@ def own(lister):
     for node in lister("v1", "Node"):
         for one in (node.get("status") or {}).get("conditions") or []:
             for status in ("true", "false", "unknown"):
-                yield line("kube_node_status_condition", {"node": node["metadata"]["name"], "condition": one["type"], "status": status},
-                           int(one["status"].lower() == status))
+                yield line(
+                    "kube_node_status_condition",
+                    {"node": node["metadata"]["name"], "condition": one["type"], "status": status},
+                    int(one["status"].lower() == status),
+                )
     for kind in ("Deployment", "StatefulSet", "DaemonSet"):
         for item in lister("apps/v1", kind):
             meta, status, name = item["metadata"], item.get("status") or {}, kind.lower()
             labels = {"namespace": meta["namespace"], name: meta["name"]}
             if kind == "DaemonSet":
-                yield line("kube_daemonset_status_desired_number_scheduled", labels, status.get("desiredNumberScheduled", 0))
+                yield line(
+                    "kube_daemonset_status_desired_number_scheduled", labels, status.get("desiredNumberScheduled", 0)
+                )
                 yield line("kube_daemonset_status_number_ready", labels, status.get("numberReady", 0))
             else:
                 wanted = "kube_deployment_spec_replicas" if kind == "Deployment" else "kube_statefulset_replicas"

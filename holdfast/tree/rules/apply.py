@@ -15,16 +15,25 @@ from holdfast.tree.tree import Layer, Tree
 FAMILY = "apply"
 
 
-@rule("apply.build", FAMILY, Severity.BREAKS_APPLY, why="nothing of a Kustomization that can't be built is applied, and no later commit of it is either",
-      do="mend it, then run: kustomize build FOLDER")
+@rule(
+    "apply.build",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="nothing of a Kustomization that can't be built is applied, and no later commit of it is either",
+    do="mend it, then run: kustomize build FOLDER",
+)
 def build(tree: Tree) -> Iterator[Said]:
     """Builds that fail, in kustomize's own words."""
     for layer in tree.all_layers():
-        if layer.error and "already defined" not in layer.error:  # a key that stands twice: apply.duplicate-key says it better
+        if (
+            layer.error and "already defined" not in layer.error
+        ):  # a key that stands twice: apply.duplicate-key says it better
             place = layer.built.place if layer.built and layer.built.place else _path_place(tree, layer)
             held = () if layer.latent else tuple(f"Kustomization/{i}" for i in _held_back(tree, layer.id))
             name = layer.folder if layer.latent and not layer.manifest.file else f"Kustomization/{layer.id}"
-            yield Hit(name, (place,), f"{layer.folder} can't be built: {layer.error}", hits=(name, *held), latent=layer.latent)
+            yield Hit(
+                name, (place,), f"{layer.folder} can't be built: {layer.error}", hits=(name, *held), latent=layer.latent
+            )
 
 
 def _path_place(tree: Tree, layer: Layer) -> Place:
@@ -40,29 +49,58 @@ def _held_back(tree: Tree, layer: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@rule("apply.chart", FAMILY, Severity.BREAKS_APPLY, why="the release is never installed or upgraded", do="mend the chart or the values, then run: helm template")
+@rule(
+    "apply.chart",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="the release is never installed or upgraded",
+    do="mend the chart or the values, then run: helm template",
+)
 def chart(tree: Tree) -> Iterator[Said]:
     """Charts that can be read and not rendered, in helm's own words."""
     for manifest, words in tree.chart_errors:
         yield hit(tree, manifest, f"the chart of {manifest.id} can't be rendered: {words}", "spec", "chart")
 
 
-@rule("apply.yaml", FAMILY, Severity.BREAKS_APPLY, why="a file that no parser reads is applied by nobody", do="mend the YAML")
+@rule(
+    "apply.yaml",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="a file that no parser reads is applied by nobody",
+    do="mend the YAML",
+)
 def broken_yaml(tree: Tree) -> Iterator[Said]:
     """Files that no build reads and that can't be parsed (what a build reads is apply.build's)."""
-    reported = {layer.built.place.file for layer in tree.all_layers() if layer.error and layer.built and layer.built.place}
+    reported = {
+        layer.built.place.file for layer in tree.all_layers() if layer.error and layer.built and layer.built.place
+    }
     for name in tree.unreachable:
         tree.sources.bodies(name)
-    read_by_builds = {f for layer in tree.all_layers() if layer.built for f in (*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations)}
+    read_by_builds = {
+        f
+        for layer in tree.all_layers()
+        if layer.built
+        for f in (*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations)
+    }
     for name, trouble in sorted(tree.sources.troubles.items()):
         if name not in reported and (name in read_by_builds or name in tree.unreachable):
             latent = not any(layer.built and name in layer.built.closure.files for layer in tree.layers.values())
-            yield Hit(name, (trouble.place,), f"the YAML is broken: {trouble.what}", latent=latent,
-                      severity=Severity.HYGIENE if latent else None)
+            yield Hit(
+                name,
+                (trouble.place,),
+                f"the YAML is broken: {trouble.what}",
+                latent=latent,
+                severity=Severity.HYGIENE if latent else None,
+            )
 
 
-@rule("apply.duplicate-key", FAMILY, Severity.BREAKS_APPLY, why="kustomize refuses a key that stands twice; other parsers silently take the last one",
-      do="keep one of them")
+@rule(
+    "apply.duplicate-key",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="kustomize refuses a key that stands twice; other parsers silently take the last one",
+    do="keep one of them",
+)
 def duplicate_keys(tree: Tree) -> Iterator[Said]:
     """A mapping key that stands twice in a file that a build reads."""
     for layer in tree.all_layers():
@@ -72,8 +110,18 @@ def duplicate_keys(tree: Tree) -> Iterator[Said]:
         for name in (f for f in files if f.endswith((".yaml", ".yml"))):
             for source in tree.sources.documents(name):
                 for place, key, first in _twice(name, source.node):
-                    held = () if layer.latent else tuple(f"Kustomization/{i}" for i in [layer.id, *_held_back(tree, layer.id)])
-                    yield Hit(f"{source.kind}/{source.name}", (place,), f"the key '{key}' stands twice (first in line {first})", hits=held, latent=layer.latent)
+                    held = (
+                        ()
+                        if layer.latent
+                        else tuple(f"Kustomization/{i}" for i in [layer.id, *_held_back(tree, layer.id)])
+                    )
+                    yield Hit(
+                        f"{source.kind}/{source.name}",
+                        (place,),
+                        f"the key '{key}' stands twice (first in line {first})",
+                        hits=held,
+                        latent=layer.latent,
+                    )
 
 
 def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
@@ -98,8 +146,13 @@ def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
             stack.append(below)
 
 
-@rule("apply.duplicate-object", "git-single-source", Severity.BREAKS_CLAIM, why="two owners overwrite each other at every interval, and pruning one deletes it",
-      do="keep it in one Kustomization")
+@rule(
+    "apply.duplicate-object",
+    "git-single-source",
+    Severity.BREAKS_CLAIM,
+    why="two owners overwrite each other at every interval, and pruning one deletes it",
+    do="keep it in one Kustomization",
+)
 def duplicates(tree: Tree) -> Iterator[Said]:
     """The same object in two Kustomizations (twice in one, kustomize itself refuses)."""
     seen: dict[tuple[str, ...], Manifest] = {}
@@ -122,7 +175,10 @@ def duplicates(tree: Tree) -> Iterator[Said]:
 
 def _on_purpose(one: Manifest, other: Manifest) -> bool:
     """Whether two owners were told to live with each other (Flux' ssa annotations), or both only make sure that a namespace is there."""
-    told = any(mapping(m.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa") in ("IfNotPresent", "Ignore", "Merge") for m in (one, other))
+    told = any(
+        mapping(m.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa") in ("IfNotPresent", "Ignore", "Merge")
+        for m in (one, other)
+    )
     return told or (one.kind == "Namespace" and one.body == other.body)
 
 
@@ -130,8 +186,13 @@ def _owner(manifest: Manifest) -> str:
     return manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
 
 
-@rule("apply.patch-on-nothing", FAMILY, Severity.BREAKS_CLAIM, why="kustomize says nothing about a patch whose target matches nothing: what it should change stays",
-      do="mend the target's kind or name")
+@rule(
+    "apply.patch-on-nothing",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="kustomize says nothing about a patch whose target matches nothing: what it should change stays",
+    do="mend the target's kind or name",
+)
 def patch_on_nothing(tree: Tree) -> Iterator[Said]:
     """Patches with a target that matches no object of the build."""
     for layer in tree.all_layers():
@@ -141,16 +202,29 @@ def patch_on_nothing(tree: Tree) -> Iterator[Said]:
             body = read(tree.sources, file)
             for index, patch in enumerate([*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
                 target = mapping(mapping(patch).get("target"))
-                if target and body.get("kind") != "Component" and not _for_any(patch) and not any(_targeted(target, m) for m in layer.objects):
-                    yield Hit(file, (tree.sources.place(file, path=("patches", index)),), f"a patch of {file} targets {_target_text(target)}, and there is none",
-                              latent=layer.latent)
+                if (
+                    target
+                    and body.get("kind") != "Component"
+                    and not _for_any(patch)
+                    and not any(_targeted(target, m) for m in layer.objects)
+                ):
+                    yield Hit(
+                        file,
+                        (tree.sources.place(file, path=("patches", index)),),
+                        f"a patch of {file} targets {_target_text(target)}, and there is none",
+                        latent=layer.latent,
+                    )
         for index, patch in enumerate(sequence(layer.spec.get("patches"))):
             target = mapping(mapping(patch).get("target"))
             # One that a parent puts into all of its children need not meet something in each of them.
             shared = [la for la in tree.all_layers() if patch in sequence(la.spec.get("patches"))]
             if target and not _for_any(patch) and not any(_targeted(target, m) for la in shared for m in la.objects):
-                yield Hit(layer.manifest.id, (tree.place(layer.manifest, "spec", "patches", index),),
-                          f"a patch of {layer.manifest.id} targets {_target_text(target)}, and there is none", latent=layer.latent)
+                yield Hit(
+                    layer.manifest.id,
+                    (tree.place(layer.manifest, "spec", "patches", index),),
+                    f"a patch of {layer.manifest.id} targets {_target_text(target)}, and there is none",
+                    latent=layer.latent,
+                )
 
 
 def _for_any(patch: object) -> bool:
@@ -165,8 +239,12 @@ def _target_text(target: dict[str, object]) -> str:
 
 def _targeted(target: dict[str, object], manifest: Manifest) -> bool:
     """Whether a patch's target takes an object; kustomize's patterns are anchored, and names are those before prefixes."""
-    for key, value, whole in (("kind", manifest.kind, True), ("name", manifest.name, False), ("namespace", manifest.namespace, True),
-                              ("group", manifest.group, True)):
+    for key, value, whole in (
+        ("kind", manifest.kind, True),
+        ("name", manifest.name, False),
+        ("namespace", manifest.namespace, True),
+        ("group", manifest.group, True),
+    ):
         wanted = target.get(key)
         if not isinstance(wanted, str) or not wanted:
             continue

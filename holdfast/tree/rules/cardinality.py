@@ -30,15 +30,28 @@ def takes_flux(monitor: Manifest) -> bool:
     spaces = monitor_namespaces(monitor)
     if spaces is not None and "flux-system" not in spaces:
         return False
-    return any(matches(monitor.spec.get("selector"), {"app": name, "app.kubernetes.io/component": name, "app.kubernetes.io/part-of": "flux",
-                                                      "control-plane": "controller"}) for name in exported()[0])
+    return any(
+        matches(
+            monitor.spec.get("selector"),
+            {
+                "app": name,
+                "app.kubernetes.io/component": name,
+                "app.kubernetes.io/part-of": "flux",
+                "control-plane": "controller",
+            },
+        )
+        for name in exported()[0]
+    )
 
 
 def rules_of(monitor: Manifest) -> list[tuple[tuple[str | int, ...], Body]]:
     """The metric relabellings of a monitor, each with where it stands."""
     field = "endpoints" if monitor.kind == "ServiceMonitor" else "podMetricsEndpoints"
-    return [(("spec", field, e, "metricRelabelings", r), mapping(one)) for e, endpoint in enumerate(sequence(monitor.spec.get(field)))
-            for r, one in enumerate(sequence(mapping(endpoint).get("metricRelabelings")))]
+    return [
+        (("spec", field, e, "metricRelabelings", r), mapping(one))
+        for e, endpoint in enumerate(sequence(monitor.spec.get(field)))
+        for r, one in enumerate(sequence(mapping(endpoint).get("metricRelabelings")))
+    ]
 
 
 def drops(one: Body, name: str) -> bool | None:
@@ -52,7 +65,10 @@ def drops(one: Body, name: str) -> bool | None:
         wanted = re.compile(str(one.get("regex", "(.*)")))
     except re.error:
         return None
-    values = [str(one.get("separator", ";")).join(name if label == "__name__" else other for label in labels) for other in ("", "0.5", "holdfast")]
+    values = [
+        str(one.get("separator", ";")).join(name if label == "__name__" else other for label in labels)
+        for other in ("", "0.5", "holdfast")
+    ]
     met = {bool(wanted.fullmatch(value)) for value in values}
     if len(met) > 1:  # by the other labels' values: some series go and some stay
         return False
@@ -82,8 +98,13 @@ def _expressions(board: str) -> Iterator[str]:
                 yield str(mapping(target)["expr"])
 
 
-@rule("monitoring.dropped", "monitoring-cardinality", Severity.BREAKS_CLAIM, why="an expression without data never fires, and its panel is empty",
-      do="keep the metric in metricRelabelings")
+@rule(
+    "monitoring.dropped",
+    "monitoring-cardinality",
+    Severity.BREAKS_CLAIM,
+    why="an expression without data never fires, and its panel is empty",
+    do="keep the metric in metricRelabelings",
+)
 def dropped(tree: Tree) -> Iterator[Said]:
     """Metrics of Flux's controllers that a rule or a dashboard reads, and that every monitor of the controllers drops."""
     of_flux = [m for m in monitors(tree) if takes_flux(m)]
@@ -97,19 +118,31 @@ def dropped(tree: Tree) -> Iterator[Said]:
             yield hit(tree, by[0][0], f"{who} reads {metric}, and the relabelling of {by[0][0].id} drops it", *by[0][1])
 
 
-@rule("monitoring.cardinality", "monitoring-cardinality", Severity.BREAKS_CLAIM, why="series grow with every pod, and none says which controller it is of",
-      do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component", promise=True)
+@rule(
+    "monitoring.cardinality",
+    "monitoring-cardinality",
+    Severity.BREAKS_CLAIM,
+    why="series grow with every pod, and none says which controller it is of",
+    do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component",
+    promise=True,
+)
 @of_core_tier
 def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """Relabelling that drops, and the promised labels."""
     own = [(m, one) for m in monitors(tree) for _, one in rules_of(m)]
-    more = [mapping(r) for m in monitors(tree) for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
-            for r in sequence(mapping(e).get("relabelings"))]
+    more = [
+        mapping(r)
+        for m in monitors(tree)
+        for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
+        for r in sequence(mapping(e).get("relabelings"))
+    ]
     of_charts = [one for release in releases(tree) for one in _relabelings(release.values)]
     every = [one for _, one in own] + more + of_charts
     if not any(r.get("action") in ("drop", "keep", "labeldrop", "labelkeep") for r in every):
         yield hit(tree, core[0].manifest, "no relabelling of the tree drops anything", "spec", "values")
-    labels = {str(r.get("targetLabel")) for r in every} | {str(k) for r in core for k in mapping(r.value("prometheus.prometheusSpec.externalLabels"))}
+    labels = {str(r.get("targetLabel")) for r in every} | {
+        str(k) for r in core for k in mapping(r.value("prometheus.prometheusSpec.externalLabels"))
+    }
     lacking = [name for name in _LABELS if name not in labels]
     if lacking:
         yield hit(tree, core[0].manifest, f"nothing sets the label {', '.join(lacking)}", "spec", "values")
@@ -119,9 +152,19 @@ def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
         yield Doubt(f"what {', '.join(unknown)} keeps isn't known: there is no list of the metrics of what it takes")
         return
     names = exported()[1]
-    gone = {name for name in names for m in monitors(tree) if takes_flux(m) and any(drops(one, name) for _, one in rules_of(m))}
-    yield Shown(f"{len(names) - len(gone)} of {len(names)} metrics of Flux's controllers are kept, and the labels {', '.join(_LABELS)} are set") if gone else \
-        Doubt("no relabelling of a monitor drops a metric that Flux's controllers are known to export")
+    gone = {
+        name
+        for name in names
+        for m in monitors(tree)
+        if takes_flux(m) and any(drops(one, name) for _, one in rules_of(m))
+    }
+    yield (
+        Shown(
+            f"{len(names) - len(gone)} of {len(names)} metrics of Flux's controllers are kept, and the labels {', '.join(_LABELS)} are set"
+        )
+        if gone
+        else Doubt("no relabelling of a monitor drops a metric that Flux's controllers are known to export")
+    )
 
 
 def _relabelings(value: object) -> Iterator[Body]:

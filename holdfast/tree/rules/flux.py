@@ -17,22 +17,59 @@ _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", 
 _WRITES_STATUS = frozenset({"github", "gitlab", "gitea", "bitbucket", "bitbucketserver", "azuredevops"})
 
 
-@rule("flux.unreachable", "git-single-source", Severity.BREAKS_CLAIM, why="it looks as if Git ruled it, and nothing applies it", do="list it in a kustomization, or take it out")
+@rule(
+    "flux.unreachable",
+    "git-single-source",
+    Severity.BREAKS_CLAIM,
+    why="it looks as if Git ruled it, and nothing applies it",
+    do="list it in a kustomization, or take it out",
+)
 def unreachable(tree: Tree) -> Iterator[Said]:
     """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
     for layer in tree.latent:
         if layer.manifest.file:
-            yield Hit(f"Kustomization/{layer.id}", (Place(layer.manifest.file, 1),), f"Kustomization/{layer.id} is applied by nothing", latent=True)
+            yield Hit(
+                f"Kustomization/{layer.id}",
+                (Place(layer.manifest.file, 1),),
+                f"Kustomization/{layer.id} is applied by nothing",
+                latent=True,
+            )
         else:
-            yield Hit(layer.folder, (Place(layer.built.closure.kustomizations[0] if layer.built and layer.built.closure.kustomizations else layer.folder),),
-                      f"{layer.folder} is built by nothing that is applied", severity=Severity.HYGIENE, latent=True)
+            yield Hit(
+                layer.folder,
+                (
+                    Place(
+                        layer.built.closure.kustomizations[0]
+                        if layer.built and layer.built.closure.kustomizations
+                        else layer.folder
+                    ),
+                ),
+                f"{layer.folder} is built by nothing that is applied",
+                severity=Severity.HYGIENE,
+                latent=True,
+            )
     if tree.unreachable:
-        yield Hit(tree.unreachable[0], tuple(Place(f) for f in tree.unreachable), f"{len(tree.unreachable)} manifest files are read by no build",
-                  severity=Severity.HYGIENE, hits=tuple(tree.unreachable), latent=True)
-    yield Shown(f"{len(tree.objects)} objects, each of one of {len(tree.layers)} Kustomizations that the entry leads to")
+        yield Hit(
+            tree.unreachable[0],
+            tuple(Place(f) for f in tree.unreachable),
+            f"{len(tree.unreachable)} manifest files are read by no build",
+            severity=Severity.HYGIENE,
+            hits=tuple(tree.unreachable),
+            latent=True,
+        )
+    yield Shown(
+        f"{len(tree.objects)} objects, each of one of {len(tree.layers)} Kustomizations that the entry leads to"
+    )
 
 
-@rule("flux.interval", "flux-reconciles", Severity.BREAKS_CLAIM, why="a push waits that long before anything happens", do="poll every 30s, or state the other interval", promise=True)
+@rule(
+    "flux.interval",
+    "flux-reconciles",
+    Severity.BREAKS_CLAIM,
+    why="a push waits that long before anything happens",
+    do="poll every 30s, or state the other interval",
+    promise=True,
+)
 def interval(tree: Tree) -> Iterator[Said]:
     """The source that the entry polls, and how often."""
     ref = mapping(tree.root.spec.get("sourceRef")) if tree.root else {}
@@ -44,12 +81,24 @@ def interval(tree: Tree) -> Iterator[Said]:
     for source in sources:
         every = go_seconds(source.spec.get("interval"))
         if every is None or (stated is not None and every > stated):
-            yield hit(tree, source, f"{source.id} is polled every {source.spec.get('interval')}, and {stated:g}s is promised", "spec", "interval")
+            yield hit(
+                tree,
+                source,
+                f"{source.id} is polled every {source.spec.get('interval')}, and {stated:g}s is promised",
+                "spec",
+                "interval",
+            )
         else:
             yield Shown(f"{source.id} is polled every {source.spec.get('interval')}")
 
 
-@rule("flux.suspended", "flux-reconciles", Severity.BREAKS_CLAIM, why="nothing of it is reconciled, and nothing says so", do="resume it, or take it out of the tree")
+@rule(
+    "flux.suspended",
+    "flux-reconciles",
+    Severity.BREAKS_CLAIM,
+    why="nothing of it is reconciled, and nothing says so",
+    do="resume it, or take it out of the tree",
+)
 def suspended(tree: Tree) -> Iterator[Said]:
     """What is suspended in Git."""
     elsewhere = waited_for(tree)
@@ -59,7 +108,13 @@ def suspended(tree: Tree) -> Iterator[Said]:
     yield Shown("nothing is suspended in Git")
 
 
-@rule("flux.prune", "flux-reconciles", Severity.HYGIENE, why="what is taken out of Git stays in the cluster", do="set prune: true")
+@rule(
+    "flux.prune",
+    "flux-reconciles",
+    Severity.HYGIENE,
+    why="what is taken out of Git stays in the cluster",
+    do="set prune: true",
+)
 def prune(tree: Tree) -> Iterator[Said]:
     """Kustomizations that don't prune."""
     for manifest in tree.of("Kustomization"):
@@ -67,8 +122,14 @@ def prune(tree: Tree) -> Iterator[Said]:
             yield hit(tree, manifest, f"{manifest.id} doesn't prune", "spec", "prune")
 
 
-@rule("flux.remediation", "auto-recovery", Severity.BREAKS_CLAIM, why="after one failed install or upgrade a release without retries stays as it is until somebody looks",
-      do="set install.remediation.retries and upgrade.remediation.retries", promise=True)
+@rule(
+    "flux.remediation",
+    "auto-recovery",
+    Severity.BREAKS_CLAIM,
+    why="after one failed install or upgrade a release without retries stays as it is until somebody looks",
+    do="set install.remediation.retries and upgrade.remediation.retries",
+    promise=True,
+)
 def remediation(tree: Tree) -> Iterator[Said]:
     """Releases that never try again."""
     if not releases(tree):
@@ -81,25 +142,55 @@ def remediation(tree: Tree) -> Iterator[Said]:
             again = get(spec, action, "strategy", "name") == "RetryOnFailure"
             tried += bool(retries or again)
             if not retries and not again:
-                yield hit(tree, release.manifest, f"{release.manifest.id} tries its {action} once", "spec", action, "remediation", "retries")
+                yield hit(
+                    tree,
+                    release.manifest,
+                    f"{release.manifest.id} tries its {action} once",
+                    "spec",
+                    action,
+                    "remediation",
+                    "retries",
+                )
     yield Shown(f"{len(releases(tree))} releases: {tried} installs and upgrades try again")
 
 
-@rule("flux.retry", "auto-recovery", Severity.HYGIENE, why="after a failure it waits a whole interval before it tries again", do="set retryInterval")
+@rule(
+    "flux.retry",
+    "auto-recovery",
+    Severity.HYGIENE,
+    why="after a failure it waits a whole interval before it tries again",
+    do="set retryInterval",
+)
 def retry(tree: Tree) -> Iterator[Said]:
     """Kustomizations with a long interval and no retryInterval."""
     for manifest in tree.of("Kustomization"):
         every = go_seconds(manifest.spec.get("interval"))
         if manifest.group == KUSTOMIZE and every and every > 600 and not manifest.spec.get("retryInterval"):
-            yield hit(tree, manifest, f"{manifest.id} tries again only after {manifest.spec.get('interval')}", "spec", "interval")
+            yield hit(
+                tree,
+                manifest,
+                f"{manifest.id} tries again only after {manifest.spec.get('interval')}",
+                "spec",
+                "interval",
+            )
 
 
-@rule("flux.controllers", "flux-four-controllers", Severity.BREAKS_CLAIM, why="what it does for the others doesn't happen", do="run flux bootstrap with the default components", promise=True)
+@rule(
+    "flux.controllers",
+    "flux-four-controllers",
+    Severity.BREAKS_CLAIM,
+    why="what it does for the others doesn't happen",
+    do="run flux bootstrap with the default components",
+    promise=True,
+)
 def controllers(tree: Tree) -> Iterator[Said]:
     """The four controllers, without volumes."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
     if not found:
-        yield Absent("the tree doesn't hold Flux's own components", "let flux bootstrap write them, or state where they come from")
+        yield Absent(
+            "the tree doesn't hold Flux's own components",
+            "let flux bootstrap write them, or state where they come from",
+        )
         return
     for name in _CONTROLLERS:
         if name not in found:
@@ -111,27 +202,71 @@ def controllers(tree: Tree) -> Iterator[Said]:
             yield Shown(f"{found[name].id}, no volume claim")
 
 
-@rule("flux.status", "status-reported", Severity.BREAKS_CLAIM, why="whoever pushes sees in Git no word of whether it was applied", do="let the Alert's eventSources take every Kustomization (name: '*')", promise=True)
+@rule(
+    "flux.status",
+    "status-reported",
+    Severity.BREAKS_CLAIM,
+    why="whoever pushes sees in Git no word of whether it was applied",
+    do="let the Alert's eventSources take every Kustomization (name: '*')",
+    promise=True,
+)
 def status(tree: Tree) -> Iterator[Said]:
     """A Provider that writes commit statuses, and an Alert that covers every Kustomization."""
     writing = [m for m in tree.of("Provider") if m.group == NOTIFICATION and m.spec.get("type") in _WRITES_STATUS]
     if not writing:
-        yield Absent("the tree has no notification Provider that writes a commit's status", "add a Provider (github, gitlab, gitea …) and an Alert for all Kustomizations")
+        yield Absent(
+            "the tree has no notification Provider that writes a commit's status",
+            "add a Provider (github, gitlab, gitea …) and an Alert for all Kustomizations",
+        )
         return
     for provider in writing:
-        alerts = [a for a in tree.of("Alert") if get(a.spec, "providerRef", "name") == provider.name and a.namespace == provider.namespace]
+        alerts = [
+            a
+            for a in tree.of("Alert")
+            if get(a.spec, "providerRef", "name") == provider.name and a.namespace == provider.namespace
+        ]
         if not alerts:
-            yield hit(tree, provider, f"{provider.id} is named by no Alert", "metadata", "name", do="add an Alert with this providerRef")
+            yield hit(
+                tree,
+                provider,
+                f"{provider.id} is named by no Alert",
+                "metadata",
+                "name",
+                do="add an Alert with this providerRef",
+            )
         sources = [mapping(s) for a in alerts for s in sequence(a.spec.get("eventSources"))]
-        uncovered = [m for m in tree.of("Kustomization") if m.group == KUSTOMIZE and not any(
-            s.get("kind") == "Kustomization" and s.get("name") in ("*", m.name) and (s.get("namespace") or provider.namespace) == m.namespace for s in sources)]
+        uncovered = [
+            m
+            for m in tree.of("Kustomization")
+            if m.group == KUSTOMIZE
+            and not any(
+                s.get("kind") == "Kustomization"
+                and s.get("name") in ("*", m.name)
+                and (s.get("namespace") or provider.namespace) == m.namespace
+                for s in sources
+            )
+        ]
         if alerts and uncovered:
-            yield hit(tree, alerts[0], f"{alerts[0].id} doesn't cover {', '.join(m.id for m in uncovered)}", "spec", "eventSources", hits=tuple(m.id for m in uncovered))
+            yield hit(
+                tree,
+                alerts[0],
+                f"{alerts[0].id} doesn't cover {', '.join(m.id for m in uncovered)}",
+                "spec",
+                "eventSources",
+                hits=tuple(m.id for m in uncovered),
+            )
         elif alerts:
             yield Shown(f"{provider.id} writes the status of every Kustomization's commit")
 
 
-@rule("flux.ssh", "git-over-ssh", Severity.BREAKS_CLAIM, why="what it pulls isn't tied to a key of its own", do="use ssh://git@HOST/… and a secretRef with identity and known_hosts", promise=True)
+@rule(
+    "flux.ssh",
+    "git-over-ssh",
+    Severity.BREAKS_CLAIM,
+    why="what it pulls isn't tied to a key of its own",
+    do="use ssh://git@HOST/… and a secretRef with identity and known_hosts",
+    promise=True,
+)
 def ssh(tree: Tree) -> Iterator[Said]:
     """The entry's source: by SSH, with a key."""
     name = get(tree.root.spec, "sourceRef", "name") if tree.root else None
@@ -142,11 +277,19 @@ def ssh(tree: Tree) -> Iterator[Said]:
     for source in sources:
         url = str(source.spec.get("url") or "")
         if urlsplit(url).scheme != "ssh":
-            yield hit(tree, source, f"{source.id} is pulled by {urlsplit(url).scheme or 'something else than SSH'}", "spec", "url")
+            yield hit(
+                tree,
+                source,
+                f"{source.id} is pulled by {urlsplit(url).scheme or 'something else than SSH'}",
+                "spec",
+                "url",
+            )
         elif not get(source.spec, "secretRef", "name"):
             yield hit(tree, source, f"{source.id} is pulled by SSH without a key", "spec", "url")
         else:
-            yield Shown(f"{source.id} is pulled by SSH with the key in Secret/{source.namespace}/{get(source.spec, 'secretRef', 'name')}")
+            yield Shown(
+                f"{source.id} is pulled by SSH with the key in Secret/{source.namespace}/{get(source.spec, 'secretRef', 'name')}"
+            )
             held = tree.by_key.get(("Secret", source.namespace, str(get(source.spec, "secretRef", "name"))))
             keys = {*mapping(held.body.get("data")), *mapping(held.body.get("stringData"))} if held else set()
             if held is not None and "known_hosts" not in keys:
@@ -155,7 +298,14 @@ def ssh(tree: Tree) -> Iterator[Said]:
                 yield Doubt(f"{held.id} has no identity")
 
 
-@rule("flux.runbook", "emergency-procedures", Severity.BREAKS_CLAIM, why="in the night nobody knows what to do about it", do="add a section on it", promise=True)
+@rule(
+    "flux.runbook",
+    "emergency-procedures",
+    Severity.BREAKS_CLAIM,
+    why="in the night nobody knows what to do about it",
+    do="add a section on it",
+    promise=True,
+)
 def runbook(tree: Tree) -> Iterator[Said]:
     """The runbook exists and covers every failure scenario."""
     name = tree.adaptations.runbook
@@ -163,11 +313,21 @@ def runbook(tree: Tree) -> Iterator[Said]:
         yield Outside("no runbook is named in .holdfast.toml")
         return
     if name not in tree.repository.known:
-        yield Hit(name, (Place(".holdfast.toml", 1),), f"the runbook {name} isn't in the tree", do="put it there, or mend its name")
+        yield Hit(
+            name,
+            (Place(".holdfast.toml", 1),),
+            f"the runbook {name} isn't in the tree",
+            do="put it there, or mend its name",
+        )
         return
     text = tree.repository.text(name).lower()
-    for scenario, words in {"storage down": ("longhorn", "storage"), "Flux down": ("flux",), "ingress down": ("ingress",), "a node lost": ("node",),
-                            "the control plane lost": ("control plane", "etcd", "k3s server")}.items():
+    for scenario, words in {
+        "storage down": ("longhorn", "storage"),
+        "Flux down": ("flux",),
+        "ingress down": ("ingress",),
+        "a node lost": ("node",),
+        "the control plane lost": ("control plane", "etcd", "k3s server"),
+    }.items():
         if not any(w in text for w in words):
             yield Hit(name, (Place(name, 1),), f"the runbook {name} says nothing about: {scenario}")
     yield Shown(f"{name} names every failure scenario")

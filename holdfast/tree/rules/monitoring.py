@@ -18,13 +18,19 @@ from holdfast.tree.tree import Tree
 
 _STACK = "kube-prometheus-stack"
 _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
-_GONE = {"gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
-         "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place"}
+_GONE = {
+    "gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
+    "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
+}
 
 
 def stacks(tree: Tree, tier: str) -> list[Release]:
     """The Prometheus stacks of a tier."""
-    return [r for r in releases(tree) if r.chart == _STACK and r.manifest.owner in tree.layers and role(tree, tree.layers[r.manifest.owner]) == tier]
+    return [
+        r
+        for r in releases(tree)
+        if r.chart == _STACK and r.manifest.owner in tree.layers and role(tree, tree.layers[r.manifest.owner]) == tier
+    ]
 
 
 def monitors(tree: Tree) -> list[Manifest]:
@@ -42,7 +48,15 @@ def monitor_namespaces(monitor: Manifest) -> set[str] | None:
 
 def scraped(tree: Tree, namespace: str, labels: Body) -> Manifest | None:
     """A monitor that takes pods or Services with *labels* in *namespace*."""
-    return next((m for m in monitors(tree) if (monitor_namespaces(m) is None or namespace in (monitor_namespaces(m) or ())) and matches(m.spec.get("selector"), labels)), None)
+    return next(
+        (
+            m
+            for m in monitors(tree)
+            if (monitor_namespaces(m) is None or namespace in (monitor_namespaces(m) or ()))
+            and matches(m.spec.get("selector"), labels)
+        ),
+        None,
+    )
 
 
 def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judge:
@@ -60,54 +74,115 @@ def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judg
     return whole
 
 
-@rule("monitoring.ephemeral", "monitoring-ephemeral", Severity.BREAKS_CLAIM, why="a Prometheus on a volume is blind exactly when storage fails", do="use an emptyDir and a retention of 2h in the core tier", promise=True)
+@rule(
+    "monitoring.ephemeral",
+    "monitoring-ephemeral",
+    Severity.BREAKS_CLAIM,
+    why="a Prometheus on a volume is blind exactly when storage fails",
+    do="use an emptyDir and a retention of 2h in the core tier",
+    promise=True,
+)
 @of_core_tier
 def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """The core tier on emptyDir, 2h, without storage."""
     for release in core:
         bad = list(release.volumes())
         for volume in bad:
-            yield hit(tree, release.manifest, f"{volume.what} of {release.manifest.id} keeps its data on a volume", *volume.path)
+            yield hit(
+                tree,
+                release.manifest,
+                f"{volume.what} of {release.manifest.id} keeps its data on a volume",
+                *volume.path,
+            )
         retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
         if retention != str(tree.adaptations.stated.get("core_retention", "2h")):
-            yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} keeps {retention}, and 2h is promised", "spec", "values", "prometheus", "prometheusSpec", "retention")
+            yield hit(
+                tree,
+                release.manifest,
+                f"Prometheus of {release.manifest.id} keeps {retention}, and 2h is promised",
+                "spec",
+                "values",
+                "prometheus",
+                "prometheusSpec",
+                "retention",
+            )
         elif not bad:
             yield Shown(f"{release.manifest.id}: no volume, retention {retention}")
         layer = tree.layers[release.manifest.owner]
         steps = reaches(graph_of(tree), states_of(layer), storage_states(tree))
         if steps and not bad:
-            yield Hit(f"Kustomization/{layer.id}", tuple(dict.fromkeys(s.need.place for s in steps)), f"the core tier reaches storage: {' → '.join(map(str, steps))}")
+            yield Hit(
+                f"Kustomization/{layer.id}",
+                tuple(dict.fromkeys(s.need.place for s in steps)),
+                f"the core tier reaches storage: {' → '.join(map(str, steps))}",
+            )
 
 
-@rule("monitoring.tiers", "monitoring-core-independent", Severity.BREAKS_CLAIM, why="the tier that must see a failure goes down with it", do="let the core tier depend on nothing of the long-term tier, in a Kustomization of its own", promise=True)
+@rule(
+    "monitoring.tiers",
+    "monitoring-core-independent",
+    Severity.BREAKS_CLAIM,
+    why="the tier that must see a failure goes down with it",
+    do="let the core tier depend on nothing of the long-term tier, in a Kustomization of its own",
+    promise=True,
+)
 def tiers(tree: Tree) -> Iterator[Said]:
     """Core tier and long-term tier apart, and the one without the other."""
     core, longterm = layers(tree, MONITORING), layers(tree, LONGTERM)
     if not core or not longterm:
         yield Absent("the tree has no two tiers of monitoring")
         return
-    far = {State(f"Kustomization/{layer.id}", s) for layer in longterm for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)} | storage_states(tree)
+    far = {
+        State(f"Kustomization/{layer.id}", s) for layer in longterm for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)
+    } | storage_states(tree)
     for layer in core:
         steps = reaches(graph_of(tree), states_of(layer), far)
         if steps:
-            yield Hit(f"Kustomization/{layer.id}", tuple(dict.fromkeys(s.need.place for s in steps)), f"the core tier needs what may be away: {' → '.join(map(str, steps))}")
+            yield Hit(
+                f"Kustomization/{layer.id}",
+                tuple(dict.fromkeys(s.need.place for s in steps)),
+                f"the core tier needs what may be away: {' → '.join(map(str, steps))}",
+            )
         else:
             yield Shown(f"Kustomization/{layer.id} needs nothing of {', '.join(la.id for la in longterm)}, nor storage")
 
 
-@rule("monitoring.exporters", "monitoring-exporters", Severity.BREAKS_CLAIM, why="no figure of any node, or of no object", do="switch them on in the core tier", promise=True)
+@rule(
+    "monitoring.exporters",
+    "monitoring-exporters",
+    Severity.BREAKS_CLAIM,
+    why="no figure of any node, or of no object",
+    do="switch them on in the core tier",
+    promise=True,
+)
 @of_core_tier
 def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
     """Node exporter and kube-state-metrics in the core tier."""
     every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
     for fact in core[0].facts.get("exporter", []):
-        if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(fact["what"] in r.chart for r in every):
-            yield hit(tree, core[0].manifest, f"{fact['what']} is switched off in {core[0].manifest.id}", "spec", "values", *fact["enabled"].split("."))
+        if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(
+            fact["what"] in r.chart for r in every
+        ):
+            yield hit(
+                tree,
+                core[0].manifest,
+                f"{fact['what']} is switched off in {core[0].manifest.id}",
+                "spec",
+                "values",
+                *fact["enabled"].split("."),
+            )
         else:
             yield Shown(f"{fact['what']} is part of {core[0].manifest.id}")
 
 
-@rule("monitoring.longterm", "monitoring-longterm", Severity.BREAKS_CLAIM, why="the past is gone when it is asked for", do="set retention 30d, a volumeClaimTemplate of Longhorn's class, Grafana and Alertmanager in the long-term tier", promise=True)
+@rule(
+    "monitoring.longterm",
+    "monitoring-longterm",
+    Severity.BREAKS_CLAIM,
+    why="the past is gone when it is asked for",
+    do="set retention 30d, a volumeClaimTemplate of Longhorn's class, Grafana and Alertmanager in the long-term tier",
+    promise=True,
+)
 def longterm(tree: Tree) -> Iterator[Said]:
     """Prometheus on a volume for 30d, Grafana, Alertmanager."""
     found = stacks(tree, LONGTERM)
@@ -121,20 +196,52 @@ def longterm(tree: Tree) -> Iterator[Said]:
         if "Prometheus" not in volumes:
             yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} has no volume", *at)
         if retention != str(tree.adaptations.stated.get("longterm_retention", "30d")):
-            yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} keeps {retention}, and 30d is promised", *at, "retention")
+            yield hit(
+                tree,
+                release.manifest,
+                f"Prometheus of {release.manifest.id} keeps {retention}, and 30d is promised",
+                *at,
+                "retention",
+            )
         for part in ("grafana", "alertmanager"):
             if release.value(f"{part}.enabled", True) is False:
-                yield hit(tree, release.manifest, f"{part} is switched off in the long-term tier", "spec", "values", part, "enabled")
+                yield hit(
+                    tree,
+                    release.manifest,
+                    f"{part} is switched off in the long-term tier",
+                    "spec",
+                    "values",
+                    part,
+                    "enabled",
+                )
         yield Shown(f"{release.manifest.id}: retention {retention}, volumes {', '.join(volumes) or 'none'}")
 
 
-@rule("monitoring.flux", "flux-dual-collection", Severity.BREAKS_CLAIM, why="a controller that nobody scrapes fails in silence", do="add a PodMonitor for app in (the four controllers), port http-prom, in flux-system", promise=True)
+@rule(
+    "monitoring.flux",
+    "flux-dual-collection",
+    Severity.BREAKS_CLAIM,
+    why="a controller that nobody scrapes fails in silence",
+    do="add a PodMonitor for app in (the four controllers), port http-prom, in flux-system",
+    promise=True,
+)
 def dual(tree: Tree) -> Iterator[Said]:
     """All four controllers scraped, by ServiceMonitor and PodMonitor, nothing twice into the same labels."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
-    for_flux = [m for m in monitors(tree) if any(matches(m.spec.get("selector"), d.pod_labels) and (monitor_namespaces(m) is None or d.namespace in (monitor_namespaces(m) or ())) for d in found.values())]
+    for_flux = [
+        m
+        for m in monitors(tree)
+        if any(
+            matches(m.spec.get("selector"), d.pod_labels)
+            and (monitor_namespaces(m) is None or d.namespace in (monitor_namespaces(m) or ()))
+            for d in found.values()
+        )
+    ]
     if not found or not for_flux:
-        yield Absent("no ServiceMonitor or PodMonitor of the tree takes a Flux controller", "add a PodMonitor for the four controllers, port http-prom")
+        yield Absent(
+            "no ServiceMonitor or PodMonitor of the tree takes a Flux controller",
+            "add a PodMonitor for the four controllers, port http-prom",
+        )
         return
     for name, controller in found.items():
         takers = [m for m in for_flux if matches(m.spec.get("selector"), controller.pod_labels)]
@@ -142,21 +249,43 @@ def dual(tree: Tree) -> Iterator[Said]:
             yield hit(tree, for_flux[0], f"nothing scrapes {name}", "spec", "selector")
     for kind in ("ServiceMonitor", "PodMonitor"):
         if not any(m.kind == kind for m in for_flux):
-            yield hit(tree, for_flux[0], f"no {kind} takes a Flux controller: 'dual collection' is by one way only", "spec", "selector")
+            yield hit(
+                tree,
+                for_flux[0],
+                f"no {kind} takes a Flux controller: 'dual collection' is by one way only",
+                "spec",
+                "selector",
+            )
     yield Shown(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
 
 
-@rule("monitoring.gitops-health", "gitops-health-monitored", Severity.BREAKS_CLAIM, why="a Kustomization can fail for weeks without anybody being told", do="add a PrometheusRule on gotk_resource_info{ready=\"False\"} and on the source", promise=True)
+@rule(
+    "monitoring.gitops-health",
+    "gitops-health-monitored",
+    Severity.BREAKS_CLAIM,
+    why="a Kustomization can fail for weeks without anybody being told",
+    do='add a PrometheusRule on gotk_resource_info{ready="False"} and on the source',
+    promise=True,
+)
 def gitops_health(tree: Tree) -> Iterator[Said]:
     """Alerts on Flux' health, and metrics that exist."""
     about = [a for a in alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
     if not about:
-        yield Absent("no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*")
+        yield Absent(
+            "no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*"
+        )
         return
     for manifest, path, name, expression in about:
-        if "gotk_resource_info" in metrics_of(expression)[0] and not any("customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)):
-            yield hit(tree, manifest, f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it", *path,
-                      do="give kube-state-metrics its customResourceState configuration for Flux")
+        if "gotk_resource_info" in metrics_of(expression)[0] and not any(
+            "customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)
+        ):
+            yield hit(
+                tree,
+                manifest,
+                f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it",
+                *path,
+                do="give kube-state-metrics its customResourceState configuration for Flux",
+            )
     yield Shown(f"{len(about)} alerts on Flux")
 
 
@@ -166,10 +295,21 @@ def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, s
         for g, group in enumerate(sequence(manifest.spec.get("groups"))):
             for r, one in enumerate(sequence(mapping(group).get("rules"))):
                 if mapping(one).get("alert"):
-                    yield manifest, ("spec", "groups", g, "rules", r, "expr"), str(one["alert"]), str(one.get("expr", ""))
+                    yield (
+                        manifest,
+                        ("spec", "groups", g, "rules", r, "expr"),
+                        str(one["alert"]),
+                        str(one.get("expr", "")),
+                    )
 
 
-@rule("monitoring.gone-metric", "monitoring", Severity.BREAKS_CLAIM, why="an expression without data never fires", do="use a metric that exists")
+@rule(
+    "monitoring.gone-metric",
+    "monitoring",
+    Severity.BREAKS_CLAIM,
+    why="an expression without data never fires",
+    do="use a metric that exists",
+)
 def gone_metric(tree: Tree) -> Iterator[Said]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
     longhorn = any(r.chart == "longhorn" for r in releases(tree))
@@ -178,16 +318,34 @@ def gone_metric(tree: Tree) -> Iterator[Said]:
             if metric in _GONE:
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {_GONE[metric]}", *path)
             elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
-                yield hit(tree, manifest, f"the alert {name} reads {metric}, and nothing in the tree scrapes Longhorn", *path,
-                          do="set metrics.serviceMonitor.enabled: true in Longhorn's values")
+                yield hit(
+                    tree,
+                    manifest,
+                    f"the alert {name} reads {metric}, and nothing in the tree scrapes Longhorn",
+                    *path,
+                    do="set metrics.serviceMonitor.enabled: true in Longhorn's values",
+                )
 
 
 def _longhorn_scraped(tree: Tree) -> bool:
-    return any(r.chart == "longhorn" and (r.unread or r.value("metrics.serviceMonitor.enabled") is True or
-                                          scraped(tree, r.target_namespace, {"app": "longhorn-manager"})) for r in releases(tree))
+    return any(
+        r.chart == "longhorn"
+        and (
+            r.unread
+            or r.value("metrics.serviceMonitor.enabled") is True
+            or scraped(tree, r.target_namespace, {"app": "longhorn-manager"})
+        )
+        for r in releases(tree)
+    )
 
 
-@rule("monitoring.expression", "monitoring", Severity.BREAKS_CLAIM, why="Prometheus refuses the whole group", do="mend the expression")
+@rule(
+    "monitoring.expression",
+    "monitoring",
+    Severity.BREAKS_CLAIM,
+    why="Prometheus refuses the whole group",
+    do="mend the expression",
+)
 def expression(tree: Tree) -> Iterator[Said]:
     """Expressions of rules that can't be parsed, in the parser's words."""
     for manifest in tree.of("PrometheusRule"):
@@ -197,7 +355,17 @@ def expression(tree: Tree) -> Iterator[Said]:
                 fault = metrics_of(text)[1]
                 if fault and UNKNOWN not in text:
                     name = mapping(one).get("alert") or mapping(one).get("record")
-                    yield hit(tree, manifest, f"the expression of {name} can't be parsed: {fault}", "spec", "groups", g, "rules", r, "expr")
+                    yield hit(
+                        tree,
+                        manifest,
+                        f"the expression of {name} can't be parsed: {fault}",
+                        "spec",
+                        "groups",
+                        g,
+                        "rules",
+                        r,
+                        "expr",
+                    )
 
 
 @functools.cache
@@ -219,18 +387,31 @@ def metrics_of(text: str) -> tuple[frozenset[str], str]:
     return frozenset(names), ""
 
 
-@rule("monitoring.selected", "monitoring", Severity.BREAKS_CLAIM, why="the operator takes only what carries the release's label, and says nothing about the rest",
-      do="add the label, or set the stack's …SelectorNilUsesHelmValues to false")
+@rule(
+    "monitoring.selected",
+    "monitoring",
+    Severity.BREAKS_CLAIM,
+    why="the operator takes only what carries the release's label, and says nothing about the rest",
+    do="add the label, or set the stack's …SelectorNilUsesHelmValues to false",
+)
 def selected(tree: Tree) -> Iterator[Said]:
     """Monitors and rules that no Prometheus of the tree takes."""
     every = [r for r in releases(tree) if r.chart == _STACK]
     if not every or len(every) != len([r for r in releases(tree) if "prometheus" in r.chart or "victoria" in r.chart]):
         return
     for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
-        field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[manifest.kind]
+        field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[
+            manifest.kind
+        ]
         if not any(_takes(r, field, manifest) for r in every):
             name = str(every[0].manifest.spec.get("releaseName") or every[0].manifest.name)
-            yield hit(tree, manifest, f"{manifest.id} has no label 'release: {name}', and no Prometheus of the tree takes it without", "metadata", "labels")
+            yield hit(
+                tree,
+                manifest,
+                f"{manifest.id} has no label 'release: {name}', and no Prometheus of the tree takes it without",
+                "metadata",
+                "labels",
+            )
 
 
 def _takes(release: Release, field: str, manifest: Manifest) -> bool:
@@ -244,7 +425,13 @@ def _takes(release: Release, field: str, manifest: Manifest) -> bool:
     return labels.get("release") == name
 
 
-@rule("monitoring.target", "monitoring", Severity.BREAKS_CLAIM, why="there is no target, so every panel and alert on it is empty", do="mend the selector, the namespace or the port's name")
+@rule(
+    "monitoring.target",
+    "monitoring",
+    Severity.BREAKS_CLAIM,
+    why="there is no target, so every panel and alert on it is empty",
+    do="mend the selector, the namespace or the port's name",
+)
 def target(tree: Tree) -> Iterator[Said]:
     """Monitors that take nothing that exists, or a port that isn't there."""
     for monitor in monitors(tree):
@@ -252,12 +439,25 @@ def target(tree: Tree) -> Iterator[Said]:
         if spaces is None or not all(whole_namespace(tree, s) for s in spaces):
             continue
         if monitor.kind == "ServiceMonitor":
-            candidates = [s for s in tree.of("Service") if s.namespace in spaces and matches(monitor.spec.get("selector"), mapping(s.meta.get("labels")))]
+            candidates = [
+                s
+                for s in tree.of("Service")
+                if s.namespace in spaces and matches(monitor.spec.get("selector"), mapping(s.meta.get("labels")))
+            ]
             ports = {str(mapping(p).get("name")) for s in candidates for p in sequence(s.spec.get("ports"))}
             endpoints, field = sequence(monitor.spec.get("endpoints")), "endpoints"
         else:
-            candidates = [w for w in tree.workloads() if w.namespace in spaces and matches(monitor.spec.get("selector"), w.pod_labels)]
-            ports = {str(mapping(p).get("name")) for w in candidates for _, c in w.containers(every=True) for p in sequence(c.get("ports"))}
+            candidates = [
+                w
+                for w in tree.workloads()
+                if w.namespace in spaces and matches(monitor.spec.get("selector"), w.pod_labels)
+            ]
+            ports = {
+                str(mapping(p).get("name"))
+                for w in candidates
+                for _, c in w.containers(every=True)
+                for p in sequence(c.get("ports"))
+            }
             endpoints, field = sequence(monitor.spec.get("podMetricsEndpoints")), "podMetricsEndpoints"
         if not candidates:
             what = "Service" if monitor.kind == "ServiceMonitor" else "pod"
@@ -266,4 +466,12 @@ def target(tree: Tree) -> Iterator[Said]:
         for index, endpoint in enumerate(endpoints):
             port = get(endpoint, "port")
             if isinstance(port, str) and port not in ports:
-                yield hit(tree, monitor, f"{monitor.id} scrapes the port '{port}'; {candidates[0].id} has {', '.join(sorted(ports - {'None'})) or 'no named one'}", "spec", field, index, "port")
+                yield hit(
+                    tree,
+                    monitor,
+                    f"{monitor.id} scrapes the port '{port}'; {candidates[0].id} has {', '.join(sorted(ports - {'None'})) or 'no named one'}",
+                    "spec",
+                    field,
+                    index,
+                    "port",
+                )

@@ -24,7 +24,12 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
         if service.spec.get("type") in ("NodePort", "LoadBalancer"):
             ports: list[object] = [mapping(p).get("nodePort") for p in sequence(service.spec.get("ports"))]
             for index, port in enumerate(ports or [None]):
-                yield service, ("spec", "ports", index), str(service.spec["type"]), port if isinstance(port, int) else None
+                yield (
+                    service,
+                    ("spec", "ports", index),
+                    str(service.spec["type"]),
+                    port if isinstance(port, int) else None,
+                )
     for manifest in tree.workloads():
         if manifest.pod.get("hostNetwork") is True:
             yield manifest, (*manifest.pod_path, "hostNetwork"), "hostNetwork", None
@@ -45,10 +50,22 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
         for fact in release.parts("workload"):
             for field in ("host_network", "host_port"):
                 if fact.get(field) and release.value(fact[field]) is True:
-                    yield release.manifest, ("spec", "values", *fact[field].split(".")), f"{field.replace('_', ' ')} ({fact['what']})", None
+                    yield (
+                        release.manifest,
+                        ("spec", "values", *fact[field].split(".")),
+                        f"{field.replace('_', ' ')} ({fact['what']})",
+                        None,
+                    )
 
 
-@rule("network.exposed", "no-exposed-ports", Severity.BREAKS_CLAIM, why="it answers to whoever reaches the node", do="make it ClusterIP behind the ingress, or state it: [stated] node_ports / exposed", promise=True)
+@rule(
+    "network.exposed",
+    "no-exposed-ports",
+    Severity.BREAKS_CLAIM,
+    why="it answers to whoever reaches the node",
+    do="make it ClusterIP behind the ingress, or state it: [stated] node_ports / exposed",
+    promise=True,
+)
 def exposed(tree: Tree) -> Iterator[Said]:
     """Node ports, load balancers, host ports and host networks beyond the stated ones."""
     yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
@@ -58,11 +75,20 @@ def exposed(tree: Tree) -> Iterator[Said]:
         if port in stated or manifest.id in named:
             yield Shown(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
         else:
-            yield hit(tree, manifest, f"{manifest.id} is open to the outside: {what}" + (f" {port}" if port else ""), *path)
+            yield hit(
+                tree, manifest, f"{manifest.id} is open to the outside: {what}" + (f" {port}" if port else ""), *path
+            )
     yield Shown("nothing else of the tree is open to the outside")
 
 
-@rule("network.nodeports", "ingress-nodeports", Severity.BREAKS_CLAIM, why="what points at these ports (router, DNS, monitoring) finds nothing there", do="set controller.service.type: NodePort and nodePorts http 30080, https 30443", promise=True)
+@rule(
+    "network.nodeports",
+    "ingress-nodeports",
+    Severity.BREAKS_CLAIM,
+    why="what points at these ports (router, DNS, monitoring) finds nothing there",
+    do="set controller.service.type: NodePort and nodePorts http 30080, https 30443",
+    promise=True,
+)
 def nodeports(tree: Tree) -> Iterator[Said]:
     """The ingress controller on 30080 and 30443."""
     found = [r for r in releases(tree) if r.chart == "ingress-nginx"]
@@ -72,17 +98,36 @@ def nodeports(tree: Tree) -> Iterator[Said]:
     for release in found:
         at = ("spec", "values", "controller", "service")
         if release.value("controller.service.type", "LoadBalancer") != "NodePort":
-            yield hit(tree, release.manifest, f"its Service is a {release.value('controller.service.type', 'LoadBalancer')}", *at, "type")
+            yield hit(
+                tree,
+                release.manifest,
+                f"its Service is a {release.value('controller.service.type', 'LoadBalancer')}",
+                *at,
+                "type",
+            )
             continue
         for name, port in (("http", 30080), ("https", 30443)):
             have = release.value(f"controller.service.nodePorts.{name}")
             if have != port:
-                yield hit(tree, release.manifest, f"the node port of {name} is {have or 'left to chance'}, and {port} is promised", *at, "nodePorts", name)
+                yield hit(
+                    tree,
+                    release.manifest,
+                    f"the node port of {name} is {have or 'left to chance'}, and {port} is promised",
+                    *at,
+                    "nodePorts",
+                    name,
+                )
             else:
                 yield Shown(f"{name} on {port}")
 
 
-@rule("network.tls", "ingress-tls", Severity.BREAKS_CLAIM, why="browsers get the controller's own certificate, or plain HTTP", do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes")
+@rule(
+    "network.tls",
+    "ingress-tls",
+    Severity.BREAKS_CLAIM,
+    why="browsers get the controller's own certificate, or plain HTTP",
+    do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes",
+)
 def tls(tree: Tree) -> Iterator[Said]:
     """Every Ingress with TLS for each host, and a Secret that comes from somewhere."""
     stated = {(s.namespace, s.name) for s in tree.adaptations.secrets}
@@ -96,23 +141,55 @@ def tls(tree: Tree) -> Iterator[Said]:
         for index, one in enumerate(sequence(ingress.spec.get("rules"))):
             host = mapping(one).get("host")
             wild = "*." + str(host).partition(".")[2]
-            by_router = any(str(k).endswith(("router.tls", "router.entrypoints")) for k in mapping(ingress.meta.get("annotations")))
+            by_router = any(
+                str(k).endswith(("router.tls", "router.entrypoints")) for k in mapping(ingress.meta.get("annotations"))
+            )
             if host and host not in covered and wild not in covered and not by_router:
                 yield hit(tree, ingress, f"{ingress.id} answers for {host} without TLS", "spec", "rules", index, "host")
-        issued = any(str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/")) for k in mapping(ingress.meta.get("annotations")))
+        issued = any(
+            str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/"))
+            for k in mapping(ingress.meta.get("annotations"))
+        )
         for index, block in enumerate(blocks):
             name = (ingress.namespace, str(block.get("secretName")))
-            known = ("Secret", *name) in tree.by_key or name in stated or name in made or issued or UNKNOWN in name[1] or any(
-                m.namespace == name[0] and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
-                for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret"))
-            known = known or any(m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName")) for m in tree.objects)
+            known = (
+                ("Secret", *name) in tree.by_key
+                or name in stated
+                or name in made
+                or issued
+                or UNKNOWN in name[1]
+                or any(
+                    m.namespace == name[0]
+                    and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
+                    for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret")
+                )
+            )
+            known = known or any(
+                m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName"))
+                for m in tree.objects
+            )
             if block.get("secretName") and not known:
-                yield hit(tree, ingress, f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states", "spec", "tls", index, "secretName")
+                yield hit(
+                    tree,
+                    ingress,
+                    f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states",
+                    "spec",
+                    "tls",
+                    index,
+                    "secretName",
+                )
             elif block.get("secretName"):
                 yield Shown(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
 
 
-@rule("network.ranges", "network-ranges", Severity.BREAKS_CLAIM, why="a part of the cluster then isn't reached, or isn't allowed", do="write the same ranges everywhere", promise=True)
+@rule(
+    "network.ranges",
+    "network-ranges",
+    Severity.BREAKS_CLAIM,
+    why="a part of the cluster then isn't reached, or isn't allowed",
+    do="write the same ranges everywhere",
+    promise=True,
+)
 def ranges(tree: Tree) -> Iterator[Said]:
     """Pod and service ranges wherever the tree names them."""
     wanted = [ipaddress.ip_network(c) for c in tree.adaptations.stated.get("ranges", [_PODS, _SERVICES])]
@@ -129,7 +206,11 @@ def ranges(tree: Tree) -> Iterator[Said]:
                     yield hit(tree, manifest, f"{manifest.id} names {found}, and the range is {near}", *path)
                 elif near is not None:
                     seen.add(f"{manifest.id} {found}")
-    yield Shown(f"agree: {', '.join(sorted(seen))}") if seen else Absent("no object of the tree names the pods' or the services' range")
+    yield (
+        Shown(f"agree: {', '.join(sorted(seen))}")
+        if seen
+        else Absent("no object of the tree names the pods' or the services' range")
+    )
 
 
 def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -144,15 +225,30 @@ def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
             yield from _texts(below, (*path, index))
 
 
-@rule("network.tailscale", "tailscale-router", Severity.BREAKS_CLAIM, why="what isn't advertised can't be reached from outside the home", do="list all three in TS_ROUTES (or in the Connector's advertiseRoutes)", promise=True)
+@rule(
+    "network.tailscale",
+    "tailscale-router",
+    Severity.BREAKS_CLAIM,
+    why="what isn't advertised can't be reached from outside the home",
+    do="list all three in TS_ROUTES (or in the Connector's advertiseRoutes)",
+    promise=True,
+)
 def tailscale(tree: Tree) -> Iterator[Said]:
     """The subnet router advertises all three ranges."""
     wanted = {str(c) for c in tree.adaptations.stated.get("routes", [_PODS, _SERVICES, _HOME])}
     for manifest in tree.objects:
         if manifest.kind == "Connector":
-            listed, path = {str(r) for r in sequence(get(manifest.spec, "subnetRouter", "advertiseRoutes"))}, ("spec", "subnetRouter", "advertiseRoutes")
+            listed, path = (
+                {str(r) for r in sequence(get(manifest.spec, "subnetRouter", "advertiseRoutes"))},
+                ("spec", "subnetRouter", "advertiseRoutes"),
+            )
         else:
-            named = [(p, e) for p, c in manifest.containers() for e in sequence(c.get("env")) if mapping(e).get("name") == "TS_ROUTES"]
+            named = [
+                (p, e)
+                for p, c in manifest.containers()
+                for e in sequence(c.get("env"))
+                if mapping(e).get("name") == "TS_ROUTES"
+            ]
             if not named:
                 continue
             listed, path = set(re.split(r"[,\s]+", str(mapping(named[0][1]).get("value", "")))), (*named[0][0], "env")  # type: ignore[assignment]
@@ -164,6 +260,11 @@ def tailscale(tree: Tree) -> Iterator[Said]:
         return
     latent = [m for m in tree.latent_objects if "tailscale" in m.name]
     if latent:
-        yield Hit(latent[0].id, (Place(latent[0].file or ".", 1),), f"{latent[0].id} isn't reached from the entry", latent=True)
+        yield Hit(
+            latent[0].id,
+            (Place(latent[0].file or ".", 1),),
+            f"{latent[0].id} isn't reached from the entry",
+            latent=True,
+        )
     else:
         yield Absent("the tree has no Tailscale subnet router")

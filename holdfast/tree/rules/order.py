@@ -25,8 +25,13 @@ _LACKING = {
 }
 
 
-@rule("boot.loop", FAMILY, Severity.BREAKS_APPLY, why="running clusters don't show it: a cluster that is built from nothing never gets past it",
-      do="cut one link of the chain")
+@rule(
+    "boot.loop",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="running clusters don't show it: a cluster that is built from nothing never gets past it",
+    do="cut one link of the chain",
+)
 def loops(tree: Tree) -> Iterator[Said]:
     """Kustomizations that wait for each other in a circle, by whatever means."""
     for blocked in [*boot_of(tree).blocked, *boot_of(tree).never_ready]:
@@ -39,10 +44,15 @@ def _chained(tree: Tree, blocked: Blocked) -> Hit:
     chain = " → ".join(str(step) for step in blocked.chain)
     stand = tuple(dict.fromkeys(step.need.place for step in blocked.chain))
     verb = "can never be applied" if blocked in boot_of(tree).blocked else "can never become ready"
-    return Hit(names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names)
+    return Hit(
+        names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
+    )
 
 
-_WHY = dict.fromkeys(("kind", "namespace"), "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all") | {"dependsOn": "what depends on it never begins"}
+_WHY = dict.fromkeys(
+    ("kind", "namespace"),
+    "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all",
+) | {"dependsOn": "what depends on it never begins"}
 
 
 def _causes(tree: Tree, how: str) -> Iterator[Said]:
@@ -54,8 +64,15 @@ def _causes(tree: Tree, how: str) -> Iterator[Said]:
         needs = [graph.needs(s, lacking) for s in needers]
         held = [h for h in _lost(tree, lacking) if h not in {s.id for s in needers}]
         also = f"; it holds back {', '.join(held)}" if held else ""
-        yield Hit(needers[0].id, tuple(dict.fromkeys(n.place for n in needs)), f"{needs[0].why}{also}",
-                  why=_WHY.get(how, "it never becomes ready, and what waits for it never begins") if held else "it never becomes ready", hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])))
+        yield Hit(
+            needers[0].id,
+            tuple(dict.fromkeys(n.place for n in needs)),
+            f"{needs[0].why}{also}",
+            why=_WHY.get(how, "it never becomes ready, and what waits for it never begins")
+            if held
+            else "it never becomes ready",
+            hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])),
+        )
 
 
 def _lost(tree: Tree, lacking: State) -> list[str]:
@@ -85,22 +102,45 @@ for _how, (_name, _do) in _LACKING.items():
     _missing_rule(_how, _name, _do)
 
 
-@rule("apply.late-volume", FAMILY, Severity.BREAKS_APPLY, why="the claim stays Pending until a pod mounts it, so its Kustomization never becomes ready",
-      do="apply the claim and its pod in one Kustomization, or let it not wait")
+@rule(
+    "apply.late-volume",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="the claim stays Pending until a pod mounts it, so its Kustomization never becomes ready",
+    do="apply the claim and its pod in one Kustomization, or let it not wait",
+)
 def late_volume(tree: Tree) -> Iterator[Said]:
     """Claims of a class that binds late, in a Kustomization that waits for them, with no pod that mounts them."""
     for claim in tree.of("PersistentVolumeClaim"):
         layer, name = tree.layer_of(claim), claim.spec.get("storageClassName")
         own = tree.by_key.get(("StorageClass", "", str(name)))
-        late = name in GIVEN_CLASSES or (own is not None and own.body.get("volumeBindingMode") == "WaitForFirstConsumer")
-        if layer and layer.waits and late and without_releases(tree, claim.namespace) and claim.namespace not in tree.custom_namespaces and \
-                not any(claim.name in {c for _, c in m.claims()} for m in tree.workloads_in(claim.namespace)):
-            yield hit(tree, claim, f"{claim.id} binds only once a pod mounts it, none does, and Kustomization/{layer.id} waits for it",
-                      "spec", "storageClassName")
+        late = name in GIVEN_CLASSES or (
+            own is not None and own.body.get("volumeBindingMode") == "WaitForFirstConsumer"
+        )
+        if (
+            layer
+            and layer.waits
+            and late
+            and without_releases(tree, claim.namespace)
+            and claim.namespace not in tree.custom_namespaces
+            and not any(claim.name in {c for _, c in m.claims()} for m in tree.workloads_in(claim.namespace))
+        ):
+            yield hit(
+                tree,
+                claim,
+                f"{claim.id} binds only once a pod mounts it, none does, and Kustomization/{layer.id} waits for it",
+                "spec",
+                "storageClassName",
+            )
 
 
-@rule("apply.timeout", FAMILY, Severity.UPGRADE_HAZARD, why="the Kustomization reports failure, and holds back its dependants, while the release is still within its time",
-      do="give the Kustomization at least the timeout of its slowest release")
+@rule(
+    "apply.timeout",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="the Kustomization reports failure, and holds back its dependants, while the release is still within its time",
+    do="give the Kustomization at least the timeout of its slowest release",
+)
 def timeout(tree: Tree) -> Iterator[Said]:
     """Kustomizations that wait for a release for less time than the release itself may take."""
     for release in releases(tree):
@@ -108,5 +148,9 @@ def timeout(tree: Tree) -> Iterator[Said]:
         limit = go_seconds(layer.spec.get("timeout") or layer.spec.get("interval")) if layer and layer.waits else None
         own = go_seconds(release.manifest.spec.get("timeout") or "5m")
         if layer and limit is not None and own is not None and limit < own and layer.manifest.file:
-            yield Hit(layer.manifest.id, (tree.place(layer.manifest, "spec", "timeout"), tree.place(release.manifest, "spec", "timeout")),
-                      f"Kustomization/{layer.id} waits {limit:g}s, and {release.manifest.id} may take {own:g}s", hits=(layer.manifest.id, release.manifest.id))
+            yield Hit(
+                layer.manifest.id,
+                (tree.place(layer.manifest, "spec", "timeout"), tree.place(release.manifest, "spec", "timeout")),
+                f"Kustomization/{layer.id} waits {limit:g}s, and {release.manifest.id} may take {own:g}s",
+                hits=(layer.manifest.id, release.manifest.id),
+            )

@@ -17,32 +17,69 @@ def _replicas(manifest: Manifest) -> int:
     return count if isinstance(count, int) else 1
 
 
-@rule("resilience.budget", FAMILY, Severity.UPGRADE_HAZARD, why="no node that runs it can ever be drained: an upgrade stops there", do="allow one pod to be away (maxUnavailable: 1), or run one more")
+@rule(
+    "resilience.budget",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="no node that runs it can ever be drained: an upgrade stops there",
+    do="allow one pod to be away (maxUnavailable: 1), or run one more",
+)
 def budget(tree: Tree) -> Iterator[Said]:
     """PodDisruptionBudgets that allow no disruption at all, and those that select nothing."""
     for pdb in tree.of("PodDisruptionBudget"):
-        pods = [m for m in tree.workloads_in(pdb.namespace) if matches(pdb.spec.get("selector"), m.pod_labels) and m.kind in ("Deployment", "StatefulSet")]
+        pods = [
+            m
+            for m in tree.workloads_in(pdb.namespace)
+            if matches(pdb.spec.get("selector"), m.pod_labels) and m.kind in ("Deployment", "StatefulSet")
+        ]
         if not pods or not pdb.spec.get("selector"):
             continue
         count, least, most = sum(map(_replicas, pods)), pdb.spec.get("minAvailable"), pdb.spec.get("maxUnavailable")
-        autoscaled = any(get(h.spec, "scaleTargetRef", "name") == p.name for h in tree.of("HorizontalPodAutoscaler", "ScaledObject") for p in pods)
-        if count and not autoscaled and ((isinstance(least, str) and count == 1 and least not in ("0%", "0")) or (isinstance(least, int) and least >= count) or least == "100%" or most in (0, "0%")):
+        autoscaled = any(
+            get(h.spec, "scaleTargetRef", "name") == p.name
+            for h in tree.of("HorizontalPodAutoscaler", "ScaledObject")
+            for p in pods
+        )
+        if (
+            count
+            and not autoscaled
+            and (
+                (isinstance(least, str) and count == 1 and least not in ("0%", "0"))
+                or (isinstance(least, int) and least >= count)
+                or least == "100%"
+                or most in (0, "0%")
+            )
+        ):
             field = "minAvailable" if least is not None else "maxUnavailable"
             yield hit(tree, pdb, f"{pdb.id} allows no pod of {pods[0].id} ({count}) to be away", "spec", field)
 
 
-@rule("resilience.budget-on-nothing", FAMILY, Severity.HYGIENE, why="it protects nothing", do="let its selector be labels of the pods that it is for")
+@rule(
+    "resilience.budget-on-nothing",
+    FAMILY,
+    Severity.HYGIENE,
+    why="it protects nothing",
+    do="let its selector be labels of the pods that it is for",
+)
 def budget_on_nothing(tree: Tree) -> Iterator[Said]:
     """PodDisruptionBudgets without pods."""
     for pdb in tree.of("PodDisruptionBudget"):
-        if not any(r.target_namespace == pdb.namespace for r in releases(tree)) and pdb.spec.get("selector") and \
-                not any(matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads_in(pdb.namespace)) and \
-                pdb.namespace not in tree.custom_namespaces:
+        if (
+            not any(r.target_namespace == pdb.namespace for r in releases(tree))
+            and pdb.spec.get("selector")
+            and not any(matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads_in(pdb.namespace))
+            and pdb.namespace not in tree.custom_namespaces
+        ):
             yield hit(tree, pdb, f"{pdb.id} takes no pod", "spec", "selector")
 
 
-@rule("resilience.shared-volume", FAMILY, Severity.UPGRADE_HAZARD, why="on two nodes the new pod waits for a volume that the old one holds, and the rollout never ends",
-      do="use strategy Recreate, or a StatefulSet, or a ReadWriteMany volume")
+@rule(
+    "resilience.shared-volume",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="on two nodes the new pod waits for a volume that the old one holds, and the rollout never ends",
+    do="use strategy Recreate, or a StatefulSet, or a ReadWriteMany volume",
+)
 def shared_volume(tree: Tree) -> Iterator[Said]:
     """Deployments that roll over, or run twice, on a ReadWriteOnce volume."""
     for manifest in tree.of("Deployment"):
@@ -52,58 +89,153 @@ def shared_volume(tree: Tree) -> Iterator[Said]:
             claim = tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name))
             modes = set(map(str, sequence(claim.spec.get("accessModes")))) if claim else set()
             stops_first = get(manifest.spec, "strategy", "rollingUpdate", "maxSurge") in (0, "0", "0%")
-            if modes and modes <= {"ReadWriteOnce", "ReadWriteOncePod"} and (_replicas(manifest) > 1 or not stops_first):
-                how = f"runs {_replicas(manifest)} pods" if _replicas(manifest) > 1 else "starts the new pod before the old one is gone"
-                yield hit(tree, manifest, f"{manifest.id} {how} on the volume {name}, which one node at a time may use", *path)
+            if (
+                modes
+                and modes <= {"ReadWriteOnce", "ReadWriteOncePod"}
+                and (_replicas(manifest) > 1 or not stops_first)
+            ):
+                how = (
+                    f"runs {_replicas(manifest)} pods"
+                    if _replicas(manifest) > 1
+                    else "starts the new pod before the old one is gone"
+                )
+                yield hit(
+                    tree, manifest, f"{manifest.id} {how} on the volume {name}, which one node at a time may use", *path
+                )
 
 
-@rule("resilience.spread", FAMILY, Severity.BREAKS_CLAIM, why="pods that may not share a node stay Pending when one is lost", do="make it a wish: ScheduleAnyway, or preferredDuringScheduling")
+@rule(
+    "resilience.spread",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="pods that may not share a node stay Pending when one is lost",
+    do="make it a wish: ScheduleAnyway, or preferredDuringScheduling",
+)
 def spread(tree: Tree) -> Iterator[Said]:
     """More replicas than nodes, with a spread that is a must."""
     nodes = int(tree.adaptations.stated.get("nodes", 0) or 0)
     for manifest in tree.of("Deployment", "StatefulSet"):
-        for index, term in enumerate(sequence(get(manifest.pod, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"))):
+        for index, term in enumerate(
+            sequence(get(manifest.pod, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"))
+        ):
             own = matches(mapping(term).get("labelSelector"), manifest.pod_labels)
-            if own and mapping(term).get("topologyKey") == "kubernetes.io/hostname" and nodes and _replicas(manifest) > nodes:
-                yield hit(tree, manifest, f"{manifest.id} wants {_replicas(manifest)} pods, each on a node of its own, and there are {nodes}",
-                          *manifest.pod_path, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution", index)
+            if (
+                own
+                and mapping(term).get("topologyKey") == "kubernetes.io/hostname"
+                and nodes
+                and _replicas(manifest) > nodes
+            ):
+                yield hit(
+                    tree,
+                    manifest,
+                    f"{manifest.id} wants {_replicas(manifest)} pods, each on a node of its own, and there are {nodes}",
+                    *manifest.pod_path,
+                    "affinity",
+                    "podAntiAffinity",
+                    "requiredDuringSchedulingIgnoredDuringExecution",
+                    index,
+                )
 
 
-@rule("resilience.pinned", FAMILY, Severity.HYGIENE, why="it goes with that node, and comes back only with it", do="select by a label that more than one node can have")
+@rule(
+    "resilience.pinned",
+    FAMILY,
+    Severity.HYGIENE,
+    why="it goes with that node, and comes back only with it",
+    do="select by a label that more than one node can have",
+)
 def pinned(tree: Tree) -> Iterator[Said]:
     """Workloads that are tied to one node by its name."""
     for manifest in tree.workloads():
         if manifest.pod.get("nodeName"):
-            yield hit(tree, manifest, f"{manifest.id} is tied to the node {manifest.pod['nodeName']}", *manifest.pod_path, "nodeName")
+            yield hit(
+                tree,
+                manifest,
+                f"{manifest.id} is tied to the node {manifest.pod['nodeName']}",
+                *manifest.pod_path,
+                "nodeName",
+            )
         elif name := mapping(manifest.pod.get("nodeSelector")).get("kubernetes.io/hostname"):
-            yield hit(tree, manifest, f"{manifest.id} is tied to the node {name}", *manifest.pod_path, "nodeSelector", "kubernetes.io/hostname")
+            yield hit(
+                tree,
+                manifest,
+                f"{manifest.id} is tied to the node {name}",
+                *manifest.pod_path,
+                "nodeSelector",
+                "kubernetes.io/hostname",
+            )
 
 
-@rule("resilience.never-evicted", FAMILY, Severity.BREAKS_CLAIM, why="a pod that tolerates a lost node is never moved away from it", do="tolerate what you mean by its key, not everything")
+@rule(
+    "resilience.never-evicted",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="a pod that tolerates a lost node is never moved away from it",
+    do="tolerate what you mean by its key, not everything",
+)
 def never_evicted(tree: Tree) -> Iterator[Said]:
     """Deployments and StatefulSets that tolerate everything."""
     for manifest in tree.of("Deployment", "StatefulSet"):
         for index, one in enumerate(map(mapping, sequence(manifest.pod.get("tolerations")))):
-            everything = one.get("operator") == "Exists" and not one.get("key") and one.get("effect") in (None, "NoExecute")
+            everything = (
+                one.get("operator") == "Exists" and not one.get("key") and one.get("effect") in (None, "NoExecute")
+            )
             lost = one.get("key") in ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
-            if (everything or lost) and one.get("tolerationSeconds") is None and one.get("effect") in (None, "NoExecute"):
-                yield hit(tree, manifest, f"{manifest.id} tolerates the loss of its node for ever", *manifest.pod_path, "tolerations", index)
+            if (
+                (everything or lost)
+                and one.get("tolerationSeconds") is None
+                and one.get("effect") in (None, "NoExecute")
+            ):
+                yield hit(
+                    tree,
+                    manifest,
+                    f"{manifest.id} tolerates the loss of its node for ever",
+                    *manifest.pod_path,
+                    "tolerations",
+                    index,
+                )
 
 
-@rule("resilience.scaled-twice", FAMILY, Severity.BREAKS_CLAIM, why="Flux sets the replicas back at every interval that the autoscaler has raised", do="take replicas out of the workload")
+@rule(
+    "resilience.scaled-twice",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="Flux sets the replicas back at every interval that the autoscaler has raised",
+    do="take replicas out of the workload",
+)
 def scaled_twice(tree: Tree) -> Iterator[Said]:
     """An autoscaler and a fixed count for one workload; an autoscaler of nothing."""
     for scaler in tree.of("HorizontalPodAutoscaler"):
         ref = mapping(scaler.spec.get("scaleTargetRef"))
         found = tree.by_key.get((str(ref.get("kind")), scaler.namespace, str(ref.get("name"))))
         if found is not None and "replicas" in found.spec:
-            yield hit(tree, found, f"{found.id} sets replicas, and {scaler.id} scales it", "spec", "replicas", hits=(found.id, scaler.id))
+            yield hit(
+                tree,
+                found,
+                f"{found.id} sets replicas, and {scaler.id} scales it",
+                "spec",
+                "replicas",
+                hits=(found.id, scaler.id),
+            )
         elif found is None and not any(r.target_namespace == scaler.namespace for r in releases(tree)):
-            yield hit(tree, scaler, f"{scaler.id} scales {ref.get('kind')}/{ref.get('name')}, which nothing in the tree makes", "spec", "scaleTargetRef",
-                      why="it scales nothing", do="mend the name")
+            yield hit(
+                tree,
+                scaler,
+                f"{scaler.id} scales {ref.get('kind')}/{ref.get('name')}, which nothing in the tree makes",
+                "spec",
+                "scaleTargetRef",
+                why="it scales nothing",
+                do="mend the name",
+            )
 
 
-@rule("resilience.probe-port", FAMILY, Severity.BREAKS_CLAIM, why="the probe fails for ever, and the pod is restarted or never gets a request", do="name a port of the container")
+@rule(
+    "resilience.probe-port",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="the probe fails for ever, and the pod is restarted or never gets a request",
+    do="name a port of the container",
+)
 def probe_port(tree: Tree) -> Iterator[Said]:
     """Probes on a named port that the container doesn't have."""
     for manifest in tree.workloads():
@@ -113,4 +245,12 @@ def probe_port(tree: Tree) -> Iterator[Said]:
                 for how in ("httpGet", "tcpSocket"):
                     port = get(container, probe, how, "port")
                     if isinstance(port, str) and not port.isdigit() and port not in names:
-                        yield hit(tree, manifest, f"the {probe} of {manifest.id} asks the port '{port}', which its container doesn't have", *path, probe, how, "port")
+                        yield hit(
+                            tree,
+                            manifest,
+                            f"the {probe} of {manifest.id} asks the port '{port}', which its container doesn't have",
+                            *path,
+                            probe,
+                            how,
+                            "port",
+                        )

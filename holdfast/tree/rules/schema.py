@@ -13,11 +13,19 @@ from holdfast.tree.tree import KUSTOMIZE, Tree
 FAMILY = "schema"
 
 
-@rule("schema.field", FAMILY, Severity.BREAKS_APPLY, why="server-side apply refuses it, and with it the whole set of its Kustomization",
-      do="mend the field")
+@rule(
+    "schema.field",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="server-side apply refuses it, and with it the whole set of its Kustomization",
+    do="mend the field",
+)
 def field(tree: Tree) -> Iterator[Said]:
     """Unknown fields, wrong types, what is required and isn't there."""
-    known, own = schema.load(tree.kubernetes), schema.of_crds([*tree.of("CustomResourceDefinition"), *_latent_crds(tree)])
+    known, own = (
+        schema.load(tree.kubernetes),
+        schema.of_crds([*tree.of("CustomResourceDefinition"), *_latent_crds(tree)]),
+    )
     for manifest in [*tree.objects, *tree.latent_objects]:
         name = f"{manifest.group}/{manifest.api.rpartition('/')[2]}/{manifest.kind}"
         found = own.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
@@ -32,8 +40,13 @@ def _latent_crds(tree: Tree) -> list[Manifest]:
     return [m for m in tree.latent_objects if m.kind == "CustomResourceDefinition"]
 
 
-@rule("schema.version", FAMILY, Severity.BREAKS_APPLY, why="the API server doesn't serve it, and the whole set of its Kustomization is refused",
-      do="use a version that is served")
+@rule(
+    "schema.version",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="the API server doesn't serve it, and the whole set of its Kustomization is refused",
+    do="use a version that is served",
+)
 def version(tree: Tree) -> Iterator[Said]:
     """API versions that this Kubernetes doesn't serve (any more)."""
     known, own = schema.load(tree.kubernetes), schema.of_crds(tree.of("CustomResourceDefinition"))
@@ -45,21 +58,45 @@ def version(tree: Tree) -> Iterator[Said]:
     for manifest in [*tree.objects, *tree.latent_objects]:
         number = manifest.api.rpartition("/")[2]
         name = f"{manifest.group}/{number}/{manifest.kind}"
-        builtin = (manifest.group in GIVEN_GROUPS and not manifest.group.endswith("cattle.io")) or manifest.group == "extensions"
+        builtin = (
+            manifest.group in GIVEN_GROUPS and not manifest.group.endswith("cattle.io")
+        ) or manifest.group == "extensions"
         if builtin and name not in known.kinds:
             served = everywhere.get(manifest.kind, [])
             more = f"; it serves {', '.join(served)}" if served else ""
-            yield hit(tree, manifest, f"Kubernetes {known.version} serves no {manifest.kind} in {manifest.api}{more}", "apiVersion")
+            yield hit(
+                tree,
+                manifest,
+                f"Kubernetes {known.version} serves no {manifest.kind} in {manifest.api}{more}",
+                "apiVersion",
+            )
         elif (manifest.group, manifest.kind) in kinds and name not in own:
-            served = sorted(k.split("/")[1] for k in own if k.startswith(f"{manifest.group}/") and k.endswith(f"/{manifest.kind}"))
-            yield hit(tree, manifest, f"the tree's CRD of {manifest.kind} serves {', '.join(served)}, and not {number}", "apiVersion")
+            served = sorted(
+                k.split("/")[1] for k in own if k.startswith(f"{manifest.group}/") and k.endswith(f"/{manifest.kind}")
+            )
+            yield hit(
+                tree,
+                manifest,
+                f"the tree's CRD of {manifest.kind} serves {', '.join(served)}, and not {number}",
+                "apiVersion",
+            )
 
 
-@rule("schema.no-object", FAMILY, Severity.BREAKS_APPLY, why="Flux refuses what has no kind, apiVersion or name", do="complete it")
+@rule(
+    "schema.no-object",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="Flux refuses what has no kind, apiVersion or name",
+    do="complete it",
+)
 def no_object(tree: Tree) -> Iterator[Said]:
     """Rendered documents that are no Kubernetes objects."""
     for layer in tree.all_layers():
         for manifest in layer.objects:
             if not (manifest.kind and manifest.api and manifest.name) and not manifest.is_(KUSTOMIZE, "Kustomization"):
-                yield Hit(manifest.id or manifest.file, (tree.place(manifest),), f"{manifest.file} holds an object without kind, apiVersion or name",
-                          latent=manifest.latent)
+                yield Hit(
+                    manifest.id or manifest.file,
+                    (tree.place(manifest),),
+                    f"{manifest.file} holds an object without kind, apiVersion or name",
+                    latent=manifest.latent,
+                )

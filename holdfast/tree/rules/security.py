@@ -35,23 +35,64 @@ _TOKENS = {
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}\b",
     "a password in an address": r"\b[a-z][a-z0-9+.-]{2,}://[^\s/:@\"'${}<>]{1,64}:(?P<value>[^\s/@\"'${}<>]{6,})@[\w.-]+",
 }
-_TOKEN = re.compile("|".join(f"(?P<k{i}>{p.replace('?P<value>', '?P<v' + str(i) + '>')})" for i, p in enumerate(_TOKENS.values())))
+_TOKEN = re.compile(
+    "|".join(f"(?P<k{i}>{p.replace('?P<value>', '?P<v' + str(i) + '>')})" for i, p in enumerate(_TOKENS.values()))
+)
 _NAMES = list(_TOKENS)
-_HINT = re.compile(r"PRIVATE KEY|AGE-SECRET|gh[pousr]_|github_pat|gl(?:pat|dt|rt|ptt|ft|soat|agent)-|AKIA|ASIA|xox|hooks\.slack|discord|:AA|tskey-|AIza|_live_|loudflare|npm_|SG\.|eyJ|://[^\s/]*:[^\s/]*@")
-_FIELD = re.compile(r"(?i)^\s*-?\s*[\"']?(?:[\w.-]*[_.-]?)?(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret)[\"']?\s*[:=]\s*[\"']?([^\s\"'#]{8,})[\"']?\s*(?:#.*)?$")
+_HINT = re.compile(
+    r"PRIVATE KEY|AGE-SECRET|gh[pousr]_|github_pat|gl(?:pat|dt|rt|ptt|ft|soat|agent)-|AKIA|ASIA|xox|hooks\.slack|discord|:AA|tskey-|AIza|_live_|loudflare|npm_|SG\.|eyJ|://[^\s/]*:[^\s/]*@"
+)
+_FIELD = re.compile(
+    r"(?i)^\s*-?\s*[\"']?(?:[\w.-]*[_.-]?)?(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret)[\"']?\s*[:=]\s*[\"']?([^\s\"'#]{8,})[\"']?\s*(?:#.*)?$"
+)
 _FIELD_HINT = re.compile(r"(?i)passw|secret|token|(?:api|access|private)[_-]?key")
-_NO_SECRET = re.compile(r"(?i)^(?:changeme|change-me|example|placeholder|password|secret|todo|replace|none|null|true|false|xxx+|\*+|\.+|<.*>|\$.*|\{\{.*|ENC\[.*|/.*|https?:.*|[a-z]+(?:-[a-z]+)*)$")
-_TEXT = (".yaml", ".yml", ".json", ".toml", ".env", ".sh", ".md", ".txt", ".conf", ".cfg", ".ini", ".properties", ".tf", ".tfvars", ".py", ".js", ".ts", ".go", ".xml",
-         ".pem", ".key", ".crt", "")
+_NO_SECRET = re.compile(
+    r"(?i)^(?:changeme|change-me|example|placeholder|password|secret|todo|replace|none|null|true|false|xxx+|\*+|\.+|<.*>|\$.*|\{\{.*|ENC\[.*|/.*|https?:.*|[a-z]+(?:-[a-z]+)*)$"
+)
+_TEXT = (
+    ".yaml",
+    ".yml",
+    ".json",
+    ".toml",
+    ".env",
+    ".sh",
+    ".md",
+    ".txt",
+    ".conf",
+    ".cfg",
+    ".ini",
+    ".properties",
+    ".tf",
+    ".tfvars",
+    ".py",
+    ".js",
+    ".ts",
+    ".go",
+    ".xml",
+    ".pem",
+    ".key",
+    ".crt",
+    "",
+)
 
 
-@rule("security.secret", "secrets-not-in-git", Severity.BREAKS_CLAIM, why="whoever reads the repository, today or in its history, has it", do="take it out, make a new one at its issuer, and keep that encrypted (SOPS) or outside of Git")
+@rule(
+    "security.secret",
+    "secrets-not-in-git",
+    Severity.BREAKS_CLAIM,
+    why="whoever reads the repository, today or in its history, has it",
+    do="take it out, make a new one at its issuer, and keep that encrypted (SOPS) or outside of Git",
+)
 def secret(tree: Tree) -> Iterator[Said]:
     """Secret objects and known tokens in plain text, in any file; the value is never shown."""
     count = 0
     for name in tree.repository.files:
         raw = tree.repository.raw(name)
-        text = tree.repository.text(name) if not raw.startswith((b"\xff\xfe", b"\xfe\xff")) else raw.decode("utf-16", errors="replace")
+        text = (
+            tree.repository.text(name)
+            if not raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+            else raw.decode("utf-16", errors="replace")
+        )
         if "\0" in text[:4096]:
             continue  # a picture, an archive
         if len(raw) > MAX_BYTES:
@@ -73,7 +114,11 @@ def _tokens(name: str, text: str) -> Iterator[Hit]:
         for found in _TOKEN.finditer(line):
             index = next(int(k[1:]) for k, v in found.groupdict().items() if v and k.startswith("k"))
             value = found.groupdict().get(f"v{index}") or found[0]
-            if _NO_SECRET.match(value) or (index > 1 and "PRIVATE KEY" not in value and _flat(value)) or "EXAMPLE" in value:
+            if (
+                _NO_SECRET.match(value)
+                or (index > 1 and "PRIVATE KEY" not in value and _flat(value))
+                or "EXAMPLE" in value
+            ):
                 continue
             if _NAMES[index] == "a private key" and not _key_follows(text, number):
                 continue
@@ -82,7 +127,7 @@ def _tokens(name: str, text: str) -> Iterator[Hit]:
 
 def _key_follows(text: str, number: int) -> bool:
     """Whether a key's body follows its first line (a sentence about keys has none)."""
-    below = text.splitlines()[number:number + 3]
+    below = text.splitlines()[number : number + 3]
     return any(re.search(r"[A-Za-z0-9+/=]{40,}", line) for line in below) or "\\n" in text.splitlines()[number - 1]
 
 
@@ -106,7 +151,11 @@ def _secrets(tree: Tree, name: str) -> Iterator[Hit]:
         if keys:
             label = f"Secret/{get(body, 'metadata', 'namespace') or 'default'}/{get(body, 'metadata', 'name')}"
             place = tree.sources.place(name, "Secret", str(get(body, "metadata", "name")), keys[0])
-            yield Hit(label, (place if place.line >= line else Place(name, line),), f"{label} holds {', '.join(k for _, k in keys)} in plain text")
+            yield Hit(
+                label,
+                (place if place.line >= line else Place(name, line),),
+                f"{label} holds {', '.join(k for _, k in keys)} in plain text",
+            )
 
 
 def _is_secret(value: str, *, encoded: bool) -> bool:
@@ -115,7 +164,11 @@ def _is_secret(value: str, *, encoded: bool) -> bool:
             value = base64.b64decode(value, validate=True).decode()
         except ValueError:
             return bool(value.strip()) and not value.startswith("${")
-    return bool(value.strip()) and not value.strip().startswith(("${", "ENC[", "<")) and value.strip().lower() not in ("changeme", "placeholder", "example", "todo")
+    return (
+        bool(value.strip())
+        and not value.strip().startswith(("${", "ENC[", "<"))
+        and value.strip().lower() not in ("changeme", "placeholder", "example", "todo")
+    )
 
 
 def _fields(name: str, text: str, *, documents: bool) -> Iterator[Hit]:
@@ -125,18 +178,30 @@ def _fields(name: str, text: str, *, documents: bool) -> Iterator[Hit]:
     lines = text.splitlines()
     left_out: set[int] = set()
     begin = 0
-    for number in [i for i, line in enumerate(lines) if line.startswith("---")] + [len(lines)] if documents else [len(lines)]:
+    for number in (
+        [i for i, line in enumerate(lines) if line.startswith("---")] + [len(lines)] if documents else [len(lines)]
+    ):
         part = "\n".join(lines[begin:number])
         # What SOPS has encrypted, and Secrets, which are looked at as such.
-        if re.search(r"^sops:|^\s*\"sops\":", part, re.MULTILINE) or (documents and re.search(r"^kind:\s*[\"']?Secret\b", part, re.MULTILINE)):
+        if re.search(r"^sops:|^\s*\"sops\":", part, re.MULTILINE) or (
+            documents and re.search(r"^kind:\s*[\"']?Secret\b", part, re.MULTILINE)
+        ):
             left_out |= set(range(begin, number))
         begin = number
     for number, line in enumerate(lines, 1):
         if number - 1 in left_out:
             continue
         found = _FIELD.match(line) if _FIELD_HINT.search(line) else None
-        named = found and found[1].lower() == "secret" and re.fullmatch(r"[a-z0-9][-a-z0-9.]*", found[2])  # an object's name
-        if found and not named and not _NO_SECRET.match(found[2]) and not re.search(r"(?i)name|ref|file|path|existing|key:$", line.split(found[1])[0]) and _mixed(found[2]):
+        named = (
+            found and found[1].lower() == "secret" and re.fullmatch(r"[a-z0-9][-a-z0-9.]*", found[2])
+        )  # an object's name
+        if (
+            found
+            and not named
+            and not _NO_SECRET.match(found[2])
+            and not re.search(r"(?i)name|ref|file|path|existing|key:$", line.split(found[1])[0])
+            and _mixed(found[2])
+        ):
             yield Hit(name, (Place(name, number),), f"a value of '{found[1]}' in plain text")
 
 
@@ -148,20 +213,34 @@ def _mixed(value: str) -> bool:
     return len(value) >= 8 and classes >= 3 and not _flat(value)
 
 
-@rule("security.cluster-admin", "rbac-least", Severity.BREAKS_CLAIM, why="whoever runs code in that pod owns the cluster", do="give it the verbs that it needs, or state it: [stated] cluster_admin")
+@rule(
+    "security.cluster-admin",
+    "rbac-least",
+    Severity.BREAKS_CLAIM,
+    why="whoever runs code in that pod owns the cluster",
+    do="give it the verbs that it needs, or state it: [stated] cluster_admin",
+)
 def cluster_admin(tree: Tree) -> Iterator[Said]:
     """cluster-admin and wildcards beyond the stated accounts; pods that use the default account."""
     stated = {str(s) for s in tree.adaptations.stated.get("cluster_admin", [])}
-    wild = {m.name for m in tree.of("ClusterRole") if any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))}
+    wild = {
+        m.name for m in tree.of("ClusterRole") if any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))
+    }
     for binding in tree.of("ClusterRoleBinding"):
         name = str(get(binding.body, "roleRef", "name"))
         if name not in {"cluster-admin", *wild}:
             continue
         for index, subject in enumerate(map(mapping, sequence(binding.body.get("subjects")))):
-            who = f"{subject.get('namespace')}/{subject.get('name')}" if subject.get("kind") == "ServiceAccount" else str(subject.get("name"))
+            who = (
+                f"{subject.get('namespace')}/{subject.get('name')}"
+                if subject.get("kind") == "ServiceAccount"
+                else str(subject.get("name"))
+            )
             flux = _is_flux(tree, binding) and who.split("/")[-1] in ("kustomize-controller", "helm-controller")
             if who in stated or flux:
-                yield Shown(f"{who} has {name}, stated" if who in stated else f"{who} has {name}: Flux applies everything")
+                yield Shown(
+                    f"{who} has {name}, stated" if who in stated else f"{who} has {name}: Flux applies everything"
+                )
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
     yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
@@ -178,19 +257,36 @@ def _is_flux(tree: Tree, manifest: Manifest) -> bool:
     return layer is not None and role(tree, layer) == FLUX
 
 
-@rule("security.default-account", "rbac-least", Severity.BREAKS_CLAIM, why="rights given to one pod are then everybody's", do="give it a ServiceAccount of its own, or automountServiceAccountToken: false", promise=True)
+@rule(
+    "security.default-account",
+    "rbac-least",
+    Severity.BREAKS_CLAIM,
+    why="rights given to one pod are then everybody's",
+    do="give it a ServiceAccount of its own, or automountServiceAccountToken: false",
+    promise=True,
+)
 def default_account(tree: Tree) -> Iterator[Said]:
     """Pods that run as the default account with its token."""
     for manifest in tree.workloads():
         account = manifest.pod.get("serviceAccountName") or manifest.pod.get("serviceAccount") or "default"
         own = tree.by_key.get(("ServiceAccount", manifest.namespace, "default"))
-        off = manifest.pod.get("automountServiceAccountToken") is False or (own is not None and own.body.get("automountServiceAccountToken") is False)
+        off = manifest.pod.get("automountServiceAccountToken") is False or (
+            own is not None and own.body.get("automountServiceAccountToken") is False
+        )
         if account == "default" and not off:
-            yield hit(tree, manifest, f"{manifest.id} runs as the default ServiceAccount, with its token", *manifest.pod_path)
+            yield hit(
+                tree, manifest, f"{manifest.id} runs as the default ServiceAccount, with its token", *manifest.pod_path
+            )
     yield Shown(f"{len(tree.workloads())} workloads looked at")
 
 
-@rule("security.privileged", FAMILY, Severity.BREAKS_CLAIM, why="whoever gets into it owns the node", do="drop privileged and the host's paths, or state it: [stated] privileged")
+@rule(
+    "security.privileged",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="whoever gets into it owns the node",
+    do="drop privileged and the host's paths, or state it: [stated] privileged",
+)
 def privileged(tree: Tree) -> Iterator[Said]:
     """Privileged containers, the host's root, its container socket, its PID space."""
     stated = {str(s) for s in tree.adaptations.stated.get("privileged", [])}
@@ -199,16 +295,38 @@ def privileged(tree: Tree) -> Iterator[Said]:
             continue
         for path, container in manifest.containers(every=True):
             if get(container, "securityContext", "privileged") is True:
-                yield hit(tree, manifest, f"the container {container.get('name')} of {manifest.id} is privileged", *path, "securityContext", "privileged")
+                yield hit(
+                    tree,
+                    manifest,
+                    f"the container {container.get('name')} of {manifest.id} is privileged",
+                    *path,
+                    "securityContext",
+                    "privileged",
+                )
         if manifest.pod.get("hostPID") is True:
             yield hit(tree, manifest, f"{manifest.id} sees every process of its node", *manifest.pod_path, "hostPID")
         for index, volume in enumerate(sequence(manifest.pod.get("volumes"))):
             where = str(get(volume, "hostPath", "path") or "")
-            if where.rstrip("/") in ("", "/etc", "/root", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/var/run") and get(volume, "hostPath"):
-                yield hit(tree, manifest, f"{manifest.id} mounts {where} of its node", *manifest.pod_path, "volumes", index)
+            if where.rstrip("/") in (
+                "",
+                "/etc",
+                "/root",
+                "/var/run/docker.sock",
+                "/run/containerd/containerd.sock",
+                "/var/run",
+            ) and get(volume, "hostPath"):
+                yield hit(
+                    tree, manifest, f"{manifest.id} mounts {where} of its node", *manifest.pod_path, "volumes", index
+                )
 
 
-@rule("security.image", FAMILY, Severity.UPGRADE_HAZARD, why="what runs after the next restart isn't what was tested", do="name a version or a digest")
+@rule(
+    "security.image",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="what runs after the next restart isn't what was tested",
+    do="name a version or a digest",
+)
 def image(tree: Tree) -> Iterator[Said]:
     """Images without a version."""
     for manifest in tree.workloads():
@@ -216,4 +334,10 @@ def image(tree: Tree) -> Iterator[Said]:
             name = str(container.get("image") or "")
             last = name.rpartition("/")[2]
             if name and "@" not in name and (":" not in last or last.endswith(":latest")) and "$" not in name:
-                yield hit(tree, manifest, f"the container {container.get('name')} of {manifest.id} runs {name}, whatever that is on that day", *path, "image")
+                yield hit(
+                    tree,
+                    manifest,
+                    f"the container {container.get('name')} of {manifest.id} runs {name}, whatever that is on that day",
+                    *path,
+                    "image",
+                )

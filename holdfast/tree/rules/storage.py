@@ -34,8 +34,14 @@ def of_longhorn(judge: Callable[[Tree, Release], Iterator[Said]]) -> Judge:
     return whole
 
 
-@rule("longhorn.replicas", "longhorn-replicated", Severity.BREAKS_CLAIM, why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
-      do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks", promise=True)
+@rule(
+    "longhorn.replicas",
+    "longhorn-replicated",
+    Severity.BREAKS_CLAIM,
+    why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
+    do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks",
+    promise=True,
+)
 @of_longhorn
 def replicas(tree: Tree, release: Release) -> Iterator[Said]:
     """Two or three replicas, a default class, disks."""
@@ -43,30 +49,67 @@ def replicas(tree: Tree, release: Release) -> Iterator[Said]:
     for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
         count = release.value(path, default)
         if str(count) not in ("2", "3"):
-            yield hit(tree, release.manifest, f"{path} is {count}: 2 or 3 are promised", "spec", "values", *path.split("."))
+            yield hit(
+                tree, release.manifest, f"{path} is {count}: 2 or 3 are promised", "spec", "values", *path.split(".")
+            )
         elif nodes and int(count) > nodes:
-            yield hit(tree, release.manifest, f"{path} is {count}, and {nodes} nodes have disks", "spec", "values", *path.split("."))
+            yield hit(
+                tree,
+                release.manifest,
+                f"{path} is {count}, and {nodes} nodes have disks",
+                "spec",
+                "values",
+                *path.split("."),
+            )
         else:
             yield Shown(f"{path} is {count}")
     if release.value("persistence.defaultClass", True) is False:
-        yield hit(tree, release.manifest, "Longhorn's class isn't the default one", "spec", "values", "persistence", "defaultClass")
+        yield hit(
+            tree,
+            release.manifest,
+            "Longhorn's class isn't the default one",
+            "spec",
+            "values",
+            "persistence",
+            "defaultClass",
+        )
     for manifest in tree.of("StorageClass"):
         count = mapping(manifest.body.get("parameters")).get("numberOfReplicas")
-        if manifest.body.get("provisioner") == "driver.longhorn.io" and count is not None and str(count) not in ("2", "3"):
-            yield hit(tree, manifest, f"{manifest.id} makes volumes with {count} replica(s)", "parameters", "numberOfReplicas")
-    if not tree.adaptations.stated.get("disks") and not any(m.group == "longhorn.io" and m.kind == "Node" for m in tree.objects):
+        if (
+            manifest.body.get("provisioner") == "driver.longhorn.io"
+            and count is not None
+            and str(count) not in ("2", "3")
+        ):
+            yield hit(
+                tree, manifest, f"{manifest.id} makes volumes with {count} replica(s)", "parameters", "numberOfReplicas"
+            )
+    if not tree.adaptations.stated.get("disks") and not any(
+        m.group == "longhorn.io" and m.kind == "Node" for m in tree.objects
+    ):
         yield Doubt("the tree doesn't say which disks Longhorn uses (sdf1, sdg1, sdh1 in the document)")
 
 
-@rule("longhorn.backup", "longhorn-backup", Severity.BREAKS_CLAIM, why="what is lost with both nodes is lost", do="set the target (s3://…) and the Secret with its keys", promise=True)
+@rule(
+    "longhorn.backup",
+    "longhorn-backup",
+    Severity.BREAKS_CLAIM,
+    why="what is lost with both nodes is lost",
+    do="set the target (s3://…) and the Secret with its keys",
+    promise=True,
+)
 @of_longhorn
 def backup(tree: Tree, release: Release) -> Iterator[Said]:
     """A backup target and its Secret."""
     for section in ("defaultBackupStore", "defaultSettings"):
-        target, secret = release.value(f"{section}.backupTarget"), release.value(f"{section}.backupTargetCredentialSecret")
+        target, secret = (
+            release.value(f"{section}.backupTarget"),
+            release.value(f"{section}.backupTargetCredentialSecret"),
+        )
         if target:
             if not secret and str(target).startswith(("s3:", "azblob:")):
-                yield hit(tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget")
+                yield hit(
+                    tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget"
+                )
             else:
                 yield Shown(f"{section}.backupTarget is set, with its Secret")
             return
@@ -77,7 +120,14 @@ def backup(tree: Tree, release: Release) -> Iterator[Said]:
         yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
 
 
-@rule("longhorn.flux", "longhorn-by-flux", Severity.BREAKS_CLAIM, why="nothing keeps it behind core, so the order of a rebuild is chance", do="let its Kustomization depend on core's", promise=True)
+@rule(
+    "longhorn.flux",
+    "longhorn-by-flux",
+    Severity.BREAKS_CLAIM,
+    why="nothing keeps it behind core, so the order of a rebuild is chance",
+    do="let its Kustomization depend on core's",
+    promise=True,
+)
 @of_longhorn
 def by_flux(tree: Tree, release: Release) -> Iterator[Said]:
     """A HelmRelease whose Kustomization depends on core."""
@@ -94,10 +144,23 @@ def by_flux(tree: Tree, release: Release) -> Iterator[Said]:
     if any(role(tree, tree.layers[i]) == CORE for i in seen):
         yield Shown(f"{release.manifest.id} is in Kustomization/{layer.id}, which depends on core")
     else:
-        yield hit(tree, layer.manifest, f"Kustomization/{layer.id} installs Longhorn and depends on nothing of core", "spec", "dependsOn")
+        yield hit(
+            tree,
+            layer.manifest,
+            f"Kustomization/{layer.id} installs Longhorn and depends on nothing of core",
+            "spec",
+            "dependsOn",
+        )
 
 
-@rule("longhorn.metrics", "longhorn-metrics", Severity.BREAKS_CLAIM, why="nobody sees a degraded volume", do="set metrics.serviceMonitor.enabled: true, or add a ServiceMonitor for app=longhorn-manager, port manager", promise=True)
+@rule(
+    "longhorn.metrics",
+    "longhorn-metrics",
+    Severity.BREAKS_CLAIM,
+    why="nobody sees a degraded volume",
+    do="set metrics.serviceMonitor.enabled: true, or add a ServiceMonitor for app=longhorn-manager, port manager",
+    promise=True,
+)
 @of_longhorn
 def metrics(tree: Tree, release: Release) -> Iterator[Said]:
     """Longhorn scraped on 9500."""
