@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 VENV   := .venv
 PYTHON ?= python3
-LANE   ?= kind/swift
+LANE   ?= kind/fast
 TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
@@ -25,7 +25,7 @@ harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster
 	@$(VENV)/bin/python -m pytest suites/harness -q -n 2
 
 smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml
-	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/swift --smoke --expect suites/expected.toml
+	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/fast --smoke --expect suites/expected.toml
 
 smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
 	@$(VENV)/bin/python -m suites.registry

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
-from holdfast.host import builds
-from holdfast.objects import Object, Objects, condition
-from holdfast.tree.adaptations import Adaptations, Change, Secret
+from holdfast.kube import KubeClient, Object, condition
+from holdfast.provision import builds
 from holdfast.tree.documents import Entry
+from holdfast.tree.settings import Adaptation, Secret, Settings
 from holdfast.waiting import CannotLook
 
 SYSTEM = "holdfast-system"
@@ -55,7 +55,7 @@ def render(root: Path, folder: str) -> list[Object]:
         )
     if done.returncode:
         raise UsageError(
-            f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "mend the tree, then run again"
+            f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "fix the tree, then run again"
         )
     return [doc for doc in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if doc]
 
@@ -119,7 +119,7 @@ def made_up(wanted: Secret, tree: Path, folder: Path) -> Object:
     return secret(wanted.namespace, wanted.name, {key: randomness.token_urlsafe(24) for key in wanted.keys})
 
 
-def admission_policy(change: Change) -> list[Object]:
+def admission_policy(change: Adaptation) -> list[Object]:
     """A policy that changes one object at every write, so that Flux sees no drift and the tree stays as it is."""
     name = f"holdfast-{change.kind.lower()}-{change.namespace}-{change.name}"
     plural = f"{change.kind.lower()}s"
@@ -178,15 +178,15 @@ class Bootstrap:
         folder: where made-up certificates go.
     """
 
-    def __init__(self, objects: Objects, tree: Path, start: Entry, adaptations: Adaptations, folder: Path) -> None:
-        self.objects, self.tree, self.start, self.adaptations, self.folder = objects, tree, start, adaptations, folder
+    def __init__(self, objects: KubeClient, tree: Path, start: Entry, settings: Settings, folder: Path) -> None:
+        self.objects, self.tree, self.start, self.settings, self.folder = objects, tree, start, settings, folder
 
     def configure_dns(self, address: str, worker: str) -> None:
         """CoreDNS as k3s has it - one replica, on the server, where it started before any worker joined - and with the tree's Git
         hosts at the lane's own server."""
         config = self.objects.get("ConfigMap", "coredns", "kube-system")
         assert config, "kubeadm makes CoreDNS's ConfigMap"
-        text = corefile(config["data"]["Corefile"], address, self.adaptations.aliases)
+        text = corefile(config["data"]["Corefile"], address, self.settings.aliases)
         self.objects.patch("ConfigMap", "coredns", "kube-system", {"data": {"Corefile": text}})
         self.objects.scale("Deployment", "coredns", "kube-system", 1)
         self.objects.patch("Node", worker, None, {"spec": {"unschedulable": True}})
@@ -219,12 +219,12 @@ class Bootstrap:
                 "data": {"nonce": nonce},
             }
         )
-        for wanted in self.adaptations.secrets:
+        for wanted in self.settings.secrets:
             if not self.objects.get("Namespace", wanted.namespace):
                 self.objects.apply(namespace(wanted.namespace))
             if not self.objects.get("Secret", wanted.name, wanted.namespace):
                 self.objects.apply(made_up(wanted, self.tree, self.folder))
-        for change in self.adaptations.changes:
+        for change in self.settings.adaptations:
             for wish in admission_policy(change):
                 self.objects.apply(wish)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 
 REGISTER = CHECKOUT / "suites" / "claims.toml"
 T = TypeVar("T", bound=Callable[..., Any])
@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, Claim]:
             for e in entries
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"the claims register {path} can't be read: {error}", "mend it, then run again") from None
+        raise UsageError(f"the claims register {path} can't be read: {error}", "fix it, then run again") from None
 
 
 def unknown(wanted: str, known: dict[str, Claim]) -> str:

@@ -17,14 +17,14 @@ from typer.exceptions import Abort, TyperException
 from holdfast import claims
 from holdfast.checking import command as checking
 from holdfast.errors import UsageError
-from holdfast.host import images
-from holdfast.host.recipes import Recipes
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane, ensure_host
 from holdfast.lane.lock import LaneLock
-from holdfast.places import CHECKOUT, reports_dir
+from holdfast.paths import CHECKOUT, reports_dir
 from holdfast.plugin import Plugin
 from holdfast.progress import console
+from holdfast.provision import images
+from holdfast.provision.recipes import Recipes
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
@@ -45,7 +45,7 @@ app = typer.Typer(
 
 LaneName = Annotated[
     str,
-    typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/swift (fast node timers) or kind/true."),
+    typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/fast (fast node timers) or kind/default."),
 ]
 TreePath = Annotated[
     Path, typer.Option("--tree", envvar="TREE", help="The GitOps tree: a Git checkout with a Flux entry.")
@@ -59,7 +59,7 @@ _TREE = CHECKOUT / "fixtures" / "gitops"
 
 @app.command()
 def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a run can end
-    lane: LaneName = "kind/swift",
+    lane: LaneName = "kind/fast",
     tree: TreePath = _TREE,
     entry: EntryName = "",
     select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
@@ -88,7 +88,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     """
     one = Lane(lane, tree, entry)
     one.preflight()
-    if one.adaptations.claims:
+    if one.settings.claims:
         claims.use(one.claims_file())
     register = claims.load()
     for wanted in [*(claim or []), *(require or [])]:
@@ -120,7 +120,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         raise typer.Exit(EXIT_INTERRUPTED)
     if any(code not in (*_GOES_ON, pytest.ExitCode.USAGE_ERROR) for code in codes):
         raise UsageError(
-            "pytest stopped by itself: not every suite was run", "mend what the lines above name, then run again"
+            "pytest stopped by itself: not every suite was run", "fix what the lines above name, then run again"
         )
     if all(code == pytest.ExitCode.NO_TESTS_COLLECTED for code in codes):
         raise UsageError("no test was selected", "see -k and --claim: holdfast verify --help")
@@ -129,7 +129,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     if len(list(read_file(folder / "journal.jsonl").of("collected"))) < sum(
         code != pytest.ExitCode.NO_TESTS_COLLECTED for code in codes
     ):
-        raise UsageError("the suites can't all be collected", "mend what the lines above name, then run again")
+        raise UsageError("the suites can't all be collected", "fix what the lines above name, then run again")
     _, found = reporting.make(folder, console)
     code = exit_code(found, require or [])
     if expect:
@@ -196,7 +196,7 @@ def _end(run: Run, *, keep: bool) -> None:
         )
     try:
         state = run.lane.state()
-        if keep and not run.tainted and state and state.stage == "ready":
+        if keep and not run.quarantined and state and state.stage == "ready":
             run.lane.keep()
             console.print(
                 f"  the cluster is kept: holdfast verify --reuse --lane {run.lane.name}, or holdfast down --lane {run.lane.name}"
@@ -214,7 +214,7 @@ app.command()(checking.check)
 
 
 @app.command()
-def up(lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName = "") -> None:
+def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = "") -> None:
     """Brings a lane up with the tree on it and keeps it, for a suite author's loop with: holdfast verify --reuse."""
     one = Lane(lane, tree, entry)
     one.preflight()
@@ -236,14 +236,14 @@ def up(lane: LaneName = "kind/swift", tree: TreePath = _TREE, entry: EntryName =
 
 
 @app.command()
-def down(lane: LaneName = "kind/swift") -> None:
+def down(lane: LaneName = "kind/fast") -> None:
     """Removes a lane's cluster, its Git server and its network, and nothing else."""
     with LaneLock("holdfast down"):
         console.print("  removed" if Lane(lane, _TREE).down() else f"  there is nothing of {lane}")
 
 
 @app.command()
-def heal(lane: LaneName = "kind/swift") -> None:
+def heal(lane: LaneName = "kind/fast") -> None:
     """Replays what a dead run left undone on a lane's cluster; the cluster stays."""
     with LaneLock("holdfast heal"):
         count = Lane(lane, _TREE).heal()

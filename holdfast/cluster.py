@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from holdfast.arc import Arc
 from holdfast.drivers.driver import Driver, Node, NodeShell
 from holdfast.drivers.profile import Profile, Timers
-from holdfast.objects import Objects
-from holdfast.tree.adaptations import Adaptations, App
+from holdfast.experiment import Experiment
+from holdfast.kube import KubeClient
 from holdfast.tree.documents import Entry
+from holdfast.tree.settings import App, Settings
 from holdfast.undo import UndoFile
 from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually
 
@@ -39,21 +39,21 @@ class Cluster:
         nonce: what every probed endpoint of this run answers with.
         undo: where to write how to undo a fault.
         stand_ins: what stands in here for something else; a claim about one of these reaches ``model`` at most.
-        arc: the test that runs, or None.
+        experiment: the test that runs, or None.
         calm_since: wall time in seconds since when it is steady and no fault is in.
     """
 
     driver: Driver
-    objects: Objects
+    objects: KubeClient
     profile: Profile
     start: Entry
-    adaptations: Adaptations
+    settings: Settings
     folder: Path
     nonce: str
     undo: UndoFile
     stand_ins: frozenset[str] = frozenset()
-    arc: Arc | None = None
-    tainted: str = ""
+    experiment: Experiment | None = None
+    quarantined: str = ""
     power_windows: list[PowerWindow] = field(default_factory=list)
     calm_since: float = field(default_factory=time.time)
 
@@ -77,9 +77,9 @@ class Cluster:
     @property
     def app(self) -> App:
         """The first app that `.holdfast.toml` names."""
-        if not self.adaptations.apps:
+        if not self.settings.apps:
             raise Unproven("the tree names no [[app]] in .holdfast.toml: there is nothing to sample")
-        return self.adaptations.apps[0]
+        return self.settings.apps[0]
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -106,8 +106,8 @@ class Cluster:
     def _record(
         self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, soft: bool = False
     ) -> Wait:
-        if self.arc:
-            return self.arc.waited(wait, mode, limit, claims, soft=soft)
+        if self.experiment:
+            return self.experiment.waited(wait, mode, limit, claims, soft=soft)
         if wait.held is not True:
             raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
         return wait
@@ -115,16 +115,16 @@ class Cluster:
     def steady(self, what: Probe, within: str | float = "3m") -> None:
         """The steady state of an observation: what must be so before the promise is looked at at all."""
         wait = eventually(self, what, within)
-        assert self.arc, "steady() belongs into a test"
-        self.arc.steady(
+        assert self.experiment, "steady() belongs into a test"
+        self.experiment.steady(
             str(what),
             wait.held is True,
             f"held after {wait.took_s:.1f}s" if wait.held else wait.sentence("eventually", within),
         )
 
-    def canary(self, broken: Probe, within: str | float = 0) -> None:
+    def negative_control(self, broken: Probe, within: str | float = 0) -> None:
         """Sees a probe red: *broken* is the probe of a promise, held against something broken on purpose."""
-        assert self.arc, "canary() belongs into a test"
+        assert self.experiment, "negative control() belongs into a test"
         seen: list[str] = []
 
         def look(subject: object) -> Sighting:
@@ -135,4 +135,4 @@ class Cluster:
             return HOLDS
 
         wait = eventually(self, Probe(broken.kind, f"not {broken}", look), within)
-        self.arc.canary(broken.kind, wait.held is True, seen[-1] if seen else wait.last)
+        self.experiment.negative_control(broken.kind, wait.held is True, seen[-1] if seen else wait.last)

@@ -42,7 +42,7 @@ def capture(cluster: Cluster, folder: Path) -> list[str]:
     if not failed:
         for pod in json.loads((folder / "pods.json").read_text()):  # just written
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-            if namespace in ("flux-system", "ingress-nginx", cluster.adaptations.ingress.namespace):
+            if namespace in ("flux-system", "ingress-nginx", cluster.settings.ingress.namespace):
                 keep(f"log-{namespace}-{name}.txt", lambda p=name, n=namespace: cluster.objects.log(p, n))  # type: ignore[misc]
     keep("nodes.txt", lambda: "\n".join(n.name for n in cluster.nodes()))
     for node in cluster.nodes() if (folder / "nodes.txt").exists() else []:

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-Entry = dict[str, Any]
+Line = dict[str, Any]
 _START = "holdfast-journal-1"
 
 
-def _hash(before: str, entry: Entry) -> str:
+def _hash(before: str, entry: Line) -> str:
     text = json.dumps({k: v for k, v in entry.items() if k != "hash"}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()[:24]
 
@@ -34,16 +34,16 @@ class Journal:
         self._seq, self._last, self._began = 0, _START, time.monotonic()
         self._lock = threading.Lock()
         self._secrets: list[str] = []
-        self.listener: Callable[[Entry], None] | None = None
+        self.listener: Callable[[Line], None] | None = None
 
     def keep_out(self, *secrets: str) -> None:
         """From now on these texts are written as ``***``: a secret never reaches a journal."""
         self._secrets += [s for s in secrets if len(s) >= 6]
 
-    def write(self, event: str, **fields: Any) -> Entry:
+    def write(self, event: str, **fields: Any) -> Line:
         """Appends one line and returns it; ``t`` is wall time, ``at_s`` seconds since the run began."""
         with self._lock:
-            entry: Entry = {
+            entry: Line = {
                 "seq": self._seq,
                 "t": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "at_s": round(time.monotonic() - self._began, 3),
@@ -70,7 +70,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Record:
+class JournalRecord:
     """A journal that was read.
 
     Attributes:
@@ -79,23 +79,23 @@ class Record:
         problem: what is wrong with the file, empty where nothing is.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Line, ...]
     sealed: bool
     problem: str = ""
 
-    def of(self, event: str) -> Iterator[Entry]:
+    def of(self, event: str) -> Iterator[Line]:
         """The entries of one kind, in order."""
         return (e for e in self.entries if e.get("event") == event)
 
 
-def header(record: Record) -> Entry:
+def header(record: JournalRecord) -> Line:
     """What runs, on what: the first line, and what the lane added to it before its first cluster."""
     return {k: v for event in ("run-begin", "lane-begin") for k, v in next(record.of(event), {}).items()}
 
 
-def read(lines: list[str]) -> Record:
+def read(lines: list[str]) -> JournalRecord:
     """Reads a journal's lines as far as they can be trusted. Never raises: a broken line ends the trust."""
-    entries: list[Entry] = []
+    entries: list[Line] = []
     last, problem = _START, ""
     for number, line in enumerate(lines):
         try:
@@ -116,10 +116,10 @@ def read(lines: list[str]) -> Record:
     )
     if not problem and not sealed:
         problem = "the seal is missing: the run didn't end by itself"
-    return Record(tuple(entries), sealed, problem)
+    return JournalRecord(tuple(entries), sealed, problem)
 
 
-def read_file(path: Path) -> Record:
+def read_file(path: Path) -> JournalRecord:
     """Reads a journal file."""
     text = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
     return read(

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from holdfast import claims
-from holdfast.arc import Arc
 from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
+from holdfast.experiment import Experiment
 from holdfast.faults.fault import Faults, NotExercised
 from holdfast.gitserver import GitServer
 from holdfast.run import Run
@@ -121,10 +121,10 @@ class Plugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         try:
             result = yield
-            arc = cast(Arc | None, pyfuncitem.funcargs.get("arc"))
-            if arc:
+            experiment = cast(Experiment | None, pyfuncitem.funcargs.get("experiment"))
+            if experiment:
                 try:
-                    arc.finish()
+                    experiment.finish()
                 except (Broke, Unproven) as error:
                     error.soft = True  # type: ignore[union-attr]  # every measure was taken
                     raise
@@ -177,52 +177,52 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def arc(request: pytest.FixtureRequest, run: Run) -> Arc:
-    """The arc of this test; the journal knows it from here on."""
+def experiment(request: pytest.FixtureRequest, run: Run) -> Experiment:
+    """The experiment of this test; the journal knows it from here on."""
     item = cast(pytest.Item, request.node)
     rerun = f"{run.command} -k {item.name}"
-    made = Arc(run.journal, item.nodeid, _kind(item), rerun)
+    made = Experiment(run.journal, item.nodeid, _kind(item), rerun)
     made.write("test-begin", claims=_ids(item), kind=made.kind)
     return made
 
 
 @pytest.fixture
-def tree(run: Run, arc: Arc) -> Callable[[str], None]:
+def tree(run: Run, experiment: Experiment) -> Callable[[str], None]:
     """Says what the tree alone shows of a claim: it returns where the claim holds, and raises where not."""
 
     def shows(claim: str) -> None:
         found = run.checked.claims[claim]
         if found.verdict == "broke":
-            arc.promise(claim, "rules", False, found.reason)
+            experiment.assertion(claim, "rules", False, found.reason)
         elif found.verdict == "unproven":
             raise Unproven(found.reason)
         elif found.verdict == "not exercised":
             raise NotExercised(found.reason)
-        arc.shown(claim, found.reason)
+        experiment.shown(claim, found.reason)
 
     return shows
 
 
 @pytest.fixture
-def cluster(run: Run, arc: Arc) -> Iterator[Cluster]:
+def cluster(run: Run, experiment: Experiment) -> Iterator[Cluster]:
     """The lane's cluster, steady when a test gets it."""
     made = run.cluster()
-    made.arc = arc
+    made.experiment = experiment
     made.power_windows.clear()
     yield made
-    made.arc = None
+    made.experiment = None
 
 
 @pytest.fixture
-def faults(run: Run, cluster: Cluster, arc: Arc) -> Faults:
+def faults(run: Run, cluster: Cluster, experiment: Experiment) -> Faults:
     """Runs faults: `with faults(node_loss("k3s2")): …`."""
-    return Faults(cluster, lambda what: run.capture(arc.test, what), run.taint)
+    return Faults(cluster, lambda what: run.capture(experiment.test, what), run.quarantine)
 
 
 @pytest.fixture
-def sampler(run: Run, cluster: Cluster, arc: Arc) -> Sampler:
+def sampler(run: Run, cluster: Cluster, experiment: Experiment) -> Sampler:
     """Runs watches: `with sampler.watch(ingress()) as seen: …`."""
-    return Sampler(cluster, run.folder / "samples" / arc.test.rpartition("::")[2])
+    return Sampler(cluster, run.folder / "samples" / experiment.test.rpartition("::")[2])
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import holdfast
 from holdfast import evidence
 from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
-from holdfast.host import builds
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
-from holdfast.places import cache_dir
+from holdfast.paths import cache_dir
 from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import step
-from holdfast.sampling import inside
+from holdfast.provision import builds
+from holdfast.sampling import agents
 from holdfast.tree.build import Tool
 from holdfast.tree.check import Result, check, load
 from holdfast.waiting import Broke, Unproven, eventually, patiently
@@ -49,7 +49,7 @@ class Run:
     command: str = "holdfast verify"
     _cluster: Cluster | None = None
     _failed: str = ""
-    tainted: str = field(default="")
+    quarantined: str = field(default="")
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ class Run:
             commit=tree.commit,
             own_commit=tree.own,
             said=list(tree.said),
-            claims=str(lane.tree / lane.adaptations.claims) if lane.adaptations.claims else "",
+            claims=str(lane.tree / lane.settings.claims) if lane.settings.claims else "",
         )
 
     def begin_lane(self) -> None:
@@ -107,10 +107,10 @@ class Run:
             )
 
     def cluster(self) -> Cluster:
-        """The steady cluster; made at the first call, and anew after one was tainted. Raises Unproven where it never became steady."""
+        """The steady cluster; made at the first call, and anew after one was quarantined. Raises Unproven where it never became steady."""
         if self._failed:
             raise Unproven(f"the cluster never became steady: {self._failed}")
-        if self._cluster is None or self.tainted:
+        if self._cluster is None or self.quarantined:
             try:
                 self._cluster = self._made()
             except Exception as error:  # whatever it is: no suite runs on a cluster that never became steady
@@ -118,7 +118,7 @@ class Run:
                 self._failed = str(error) if known else f"{type(error).__name__}: {str(error)[:300]}"
                 self.journal.write("lane-failed", reason=self._failed)
                 raise Unproven(f"the cluster never became steady: {self._failed}") from None
-            self.tainted = ""
+            self.quarantined = ""
         return self._cluster
 
     def cold(self, without: str) -> Cluster:
@@ -133,14 +133,14 @@ class Run:
         except UsageError as error:
             raise Unproven(f"no cluster without {without}: {error}") from None
         finally:
-            self.taint(f"it was made without {without}")
-        self._cluster = cluster  # for evidence; being tainted, it is handed to no other test
+            self.quarantine(f"it was made without {without}")
+        self._cluster = cluster  # for evidence; being quarantined, it is handed to no other test
         self.journal.keep_out(self.lane.git().key.private)
         return cluster
 
     def _made(self) -> Cluster:
         began = time.monotonic()
-        reuse = self.reuse and not self.tainted
+        reuse = self.reuse and not self.quarantined
         cluster = self.lane.reuse(self.name, self.undo) if reuse else self.lane.up(self.name, self.undo)
         self.journal.keep_out(self.lane.git().key.private)
         with step("waiting until the tree is applied and every workload is ready"):
@@ -149,7 +149,7 @@ class Run:
                 if wait.held is not True:
                     evidence.capture(cluster, self.folder / "evidence" / "never-steady")
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
-        patiently(lambda: inside.be_scraped(cluster.objects), "letting the samplers be scraped")
+        patiently(lambda: agents.enable_scraping(cluster.objects), "letting the samplers be scraped")
         cluster.calm_since = time.time()
         self.journal.write(
             "lane-ready",
@@ -167,8 +167,8 @@ class Run:
         failed = evidence.capture(self._cluster, folder)
         self.journal.write("evidence", test=test, folder=str(folder.relative_to(self.folder)), failed=failed)
 
-    def taint(self, why: str) -> None:
+    def quarantine(self, why: str) -> None:
         """The cluster can't be trusted any more: the next test gets a new one."""
-        self.tainted = why
-        self.lane.taint(why)
-        self.journal.write("tainted", reason=why)
+        self.quarantined = why
+        self.lane.quarantine(why)
+        self.journal.write("quarantined", reason=why)

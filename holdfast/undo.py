@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell
-from holdfast.objects import Objects
+from holdfast.kube import KubeClient
 
-Step = dict[str, Any]
+UndoStep = dict[str, Any]
 
 
-def _scale(driver: Driver, objects: Objects, step: Step) -> None:
+def _scale(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     objects.scale(step["kind"], step["name"], step["namespace"], step["replicas"])
 
 
-def _apply(driver: Driver, objects: Objects, step: Step) -> None:
+def _apply(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     """Puts an object back where it is gone; one that is there again is its owner's."""
     wanted = step["object"]
     if not objects.get(
@@ -28,42 +28,42 @@ def _apply(driver: Driver, objects: Objects, step: Step) -> None:
         objects.apply(wanted)
 
 
-def _suspend(driver: Driver, objects: Objects, step: Step) -> None:
+def _suspend(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     objects.patch(step["kind"], step["name"], step["namespace"], {"spec": {"suspend": step["suspend"]}})
 
 
-def _patch(driver: Driver, objects: Objects, step: Step) -> None:
+def _patch(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     """Sets fields back by a merge patch; on an object that is gone there is nothing to set back."""
     if objects.get(step["kind"], step["name"], step["namespace"]):
         objects.patch(step["kind"], step["name"], step["namespace"], step["body"])
 
 
-def _delete(driver: Driver, objects: Objects, step: Step) -> None:
+def _delete(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     objects.delete(step["kind"], step["name"], step["namespace"])
 
 
-def _unmount(driver: Driver, objects: Objects, step: Step) -> None:
+def _unmount(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     """Takes a mount off a folder of a node; where there is none, nothing happens."""
     assert isinstance(driver, NodeShell), "whoever mounts on a node asked for a driver that gives a shell"
     driver.shell(step["node"]).run(f"umount -l '{step['path']}'")
 
 
-def _power_on(driver: Driver, objects: Objects, step: Step) -> None:
+def _power_on(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, NodePower), "a fault that cuts power asked for a driver that can"
     driver.power_on(step["node"])
 
 
-def _unpause(driver: Driver, objects: Objects, step: Step) -> None:
+def _unpause(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, NodePause), "a fault that freezes a node asked for a driver that can"
     driver.unpause(step["node"])
 
 
-def _restore_network(driver: Driver, objects: Objects, step: Step) -> None:
+def _restore_network(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, NodeNetwork), "a fault that cuts the network asked for a driver that can"
     driver.restore_network(step["node"])
 
 
-ACTIONS: dict[str, Callable[[Driver, Objects, Step], None]] = {
+ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "scale": _scale,
     "apply": _apply,
     "suspend": _suspend,
@@ -96,14 +96,14 @@ class UndoFile:
         """The id that the next step gets."""
         return 1 + max((line["id"] for line in self._lines() if "id" in line), default=-1)
 
-    def _append(self, line: Step) -> None:
+    def _append(self, line: UndoStep) -> None:
         # The line's end comes first, too: a line that was cut by a full disk or a crash must not swallow this one.
         with self.path.open("a") as file:
             file.write("\n" + json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def _lines(self) -> list[Step]:
+    def _lines(self) -> list[UndoStep]:
         if not self.path.exists():
             return []
         lines = []
@@ -114,7 +114,7 @@ class UndoFile:
                 continue
         return lines
 
-    def open_steps(self) -> list[Step]:
+    def open_steps(self) -> list[UndoStep]:
         """The steps that were not done yet, the newest first."""
         lines = self._lines()
         done = {line["done"] for line in lines if "done" in line}
@@ -130,7 +130,7 @@ class UndoFile:
     def replay(
         self,
         driver: Driver,
-        objects: Objects,
+        objects: KubeClient,
         wait: Callable[[Callable[[], None], str], None] = lambda action, _: action(),
     ) -> int:
         """Does every open step, the newest first, and after a failure the others all the same; returns how many.

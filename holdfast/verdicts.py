@@ -3,9 +3,9 @@
 What the journal has to hold for a test, by the kind of its claim (all between its ``test-begin`` and ``test-end``):
 
 ==============  ==============================================================================================
-observation     ``steady`` ok · ``canary`` red for each promise's probe kind · ``promise`` held
-fault           besides these, for every ``fault-inject``: ``fault-bit``, ``fault-healed``, ``converged`` after it,
-                and at least one promise looked at after a fault had bitten
+observation     ``steady`` ok · ``negative control`` red for each promise's probe kind · ``promise`` held
+fault           besides these, for every ``fault-inject``: ``fault-took-effect``, ``fault-healed``, ``converged`` after it,
+                and at least one promise looked at after a fault took effect
 static          ``promise`` held, ``unread`` empty
 ==============  ==============================================================================================
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from holdfast.journal import Entry, Record, header
+from holdfast.journal import JournalRecord, Line, header
 
 
 class Verdict(StrEnum):
@@ -38,7 +38,7 @@ NOT_ALL = "not all of its tests were selected in this run"
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimVerdict:
     """One verdict: a claim at a level on a lane.
 
     Attributes:
@@ -66,103 +66,105 @@ class _Part:
     figures: tuple[dict[str, Any], ...] = ()
 
 
-def _bears_on(entry: Entry, claim: str) -> bool:
+def _bears_on(entry: Line, claim: str) -> bool:
     return not entry.get("claims") or claim in entry["claims"]
 
 
-def _first_doubt(entries: list[Entry], promises: list[Entry], kind: str) -> str:
+def _first_doubt(entries: list[Line], assertions: list[Line], kind: str) -> str:
     """The first thing that the kind of claim asks for and that *entries* don't hold, as a sentence; empty where all is there."""
     for entry in entries:
         if entry["event"] == "unproven":
             return str(entry.get("reason") or "a step of the test could not be proved")
-    if not promises:
+    if not assertions:
         return "no promise was looked at"
-    unknown = [p for p in promises if p.get("held") not in (True, False)]
+    unknown = [p for p in assertions if p.get("held") not in (True, False)]
     if unknown:
         return str(unknown[0].get("sighting") or "a promise could not be looked at")
-    early = [p for p in promises if p["held"] is False]
+    early = [p for p in assertions if p["held"] is False]
     if early:
-        return f"it was seen broken while no fault had bitten yet: {early[0].get('sighting') or early[0].get('what')}"
+        return f"it was seen broken while no fault had taken effect yet: {early[0].get('sighting') or early[0].get('what')}"
     if kind == "static":
-        unread = [p for p in promises if p.get("unread") != []]
+        unread = [p for p in assertions if p.get("unread") != []]
         return f"not everything was read: {unread[0].get('unread')}" if unread else ""
     return (
         _doubt_in_steady(entries)
-        or _doubt_in_canaries(entries, promises)
-        or (_doubt_in_faults(entries, promises) if kind == "fault" else "")
+        or _doubt_in_negative_controls(entries, assertions)
+        or (_doubt_in_faults(entries, assertions) if kind == "fault" else "")
     )
 
 
-def _doubt_in_steady(entries: list[Entry]) -> str:
+def _doubt_in_steady(entries: list[Line]) -> str:
     steady = [e for e in entries if e["event"] == "steady"]
-    first = next((e["seq"] for e in entries if e["event"] in ("promise", "fault-inject")), None)
+    first = next((e["seq"] for e in entries if e["event"] in ("assertion", "fault-inject")), None)
     if not any(e.get("ok") is True and (first is None or e["seq"] < first) for e in steady):
         return "it was not seen steady before"
     bad = [e for e in steady if e.get("ok") is not True]
     return f"it was not steady before: {bad[0].get('sighting', 'no sighting')}" if bad else ""
 
 
-def _doubt_in_canaries(entries: list[Entry], promises: list[Entry]) -> str:
-    canaries = [e for e in entries if e["event"] == "canary"]
-    green = [e for e in canaries if e.get("red") is not True]
+def _doubt_in_negative_controls(entries: list[Line], assertions: list[Line]) -> str:
+    negative_controls = [e for e in entries if e["event"] == "negative-control"]
+    green = [e for e in negative_controls if e.get("red") is not True]
     if green:
-        return f"the canary of {green[0].get('probe')} stayed green: the probe can't be seen red"
-    for promise in promises:
-        if not any(c.get("probe") == promise.get("probe") for c in canaries):
-            return f"the probe {promise.get('probe')} has never been seen red (no canary)"
+        return f"the negative control of {green[0].get('probe')} stayed green: the probe can't be seen red"
+    for assertion in assertions:
+        if not any(c.get("probe") == assertion.get("probe") for c in negative_controls):
+            return f"the probe {assertion.get('probe')} has never been seen red (no negative control)"
     return ""
 
 
-def _doubt_in_faults(entries: list[Entry], promises: list[Entry]) -> str:
+def _doubt_in_faults(entries: list[Line], assertions: list[Line]) -> str:
     injected = [e for e in entries if e["event"] == "fault-inject"]
     if not injected:
         return "no fault was injected"
     for start in injected:
         of_fault = [e for e in entries if e.get("fault_id") == start.get("fault_id")]
         later = {e["event"]: e for e in of_fault if e["seq"] > start["seq"]}
-        bit, healed, converged = (later.get(k) for k in ("fault-bit", "fault-healed", "converged"))
-        if bit is None:
-            return f"no witness saw {start.get('fault')} bite"
+        effect, healed, converged = (later.get(k) for k in ("fault-took-effect", "fault-healed", "converged"))
+        if effect is None:
+            return f"no effect check saw {start.get('fault')} take effect"
         if healed is None or any(e.get("ok") is not True for e in of_fault if e["event"] == "fault-healed"):
             return f"{start.get('fault')} was not healed"
         if converged is None:
             return f"the cluster was not seen to converge after {start.get('fault')}"
-        if not bit["seq"] < healed["seq"] < converged["seq"]:
-            return f"{start.get('fault')}: bitten, healed and converged stand out of order"
-    bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
-    watched = any(p["seq"] > min(bites) for p in promises)
+        if not effect["seq"] < healed["seq"] < converged["seq"]:
+            return f"{start.get('fault')}: effect, healing and convergence stand out of order"
+    effects = [e["seq"] for e in entries if e["event"] == "fault-took-effect"]
+    watched = any(p["seq"] > min(effects) for p in assertions)
     return "" if watched else "no promise was watched while a fault was in, or after it"
 
 
-def _broken(entries: list[Entry], promises: list[Entry], kind: str) -> Entry | None:
-    """The promise that was really seen broken: while steady before, and where a fault is asked for, with it having bitten.
+def _broken(entries: list[Line], assertions: list[Line], kind: str) -> Line | None:
+    """The assertion that was really seen broken: while steady before, and where a fault is asked for, with it in effect.
 
     What comes later in the test can't take it back; what the harness failed to undo is its own failure, not the cluster's.
     """
-    bites = [e["seq"] for e in entries if e["event"] == "fault-bit"]
+    effects = [e["seq"] for e in entries if e["event"] == "fault-took-effect"]
     unhealed = min(
         (e["seq"] for e in entries if e["event"] == "fault-healed" and e.get("undone") is False), default=float("inf")
     )
-    for promise in promises:
-        if promise.get("held") is not False or promise["seq"] > unhealed:
+    for assertion in assertions:
+        if assertion.get("held") is not False or assertion["seq"] > unhealed:
             continue
-        before = [e for e in entries if e["seq"] < promise["seq"]]
+        before = [e for e in entries if e["seq"] < assertion["seq"]]
         steady = kind == "static" or not _doubt_in_steady(before)
-        if steady and (kind != "fault" or any(seq < promise["seq"] for seq in bites)):
-            return promise
+        if steady and (kind != "fault" or any(seq < assertion["seq"] for seq in effects)):
+            return assertion
     for late in entries:
-        if late["event"] == "converged" and late.get("ok") is False and bites and late["seq"] < unhealed:
+        if late["event"] == "converged" and late.get("ok") is False and effects and late["seq"] < unhealed:
             before = [e for e in entries if e["seq"] < late["seq"]]
             return late if kind == "static" or not _doubt_in_steady(before) else None
     return None
 
 
-def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
+def _judge(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
     if not entries or entries[0]["event"] != "test-begin":
         return _Part(Verdict.UNPROVEN, "the test never began")
-    promises = [e for e in entries if e["event"] == "promise" and _bears_on(e, claim)]
-    figures = tuple({k: p.get(k) for k in ("what", "probe", "figure", "budget", "held", "sighting")} for p in promises)
-    broken = _broken(entries, promises, kind)
+    assertions = [e for e in entries if e["event"] == "assertion" and _bears_on(e, claim)]
+    figures = tuple(
+        {k: p.get(k) for k in ("what", "probe", "figure", "budget", "held", "sighting")} for p in assertions
+    )
+    broken = _broken(entries, assertions, kind)
     if broken:
         return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
     skipped = [e for e in entries if e["event"] == "not-exercised"]
@@ -173,28 +175,28 @@ def _judge(entries: list[Entry], claim: str, kind: str) -> _Part:  # noqa: PLR09
     if entries[-1].get("outcome") != "completed" and not any(e["event"] == "unproven" for e in entries):
         why = str(entries[-1].get("reason") or "no reason was given").partition(". Faults in")[0]
         return _Part(Verdict.UNPROVEN, f"the test stopped early: {why}", figures)
-    doubt = _first_doubt(entries, promises, kind)
+    doubt = _first_doubt(entries, assertions, kind)
     late = [e for e in entries if e["event"] == "converged" and e.get("ok") is not True]
     if doubt or late:
         return _Part(Verdict.UNPROVEN, doubt or str(late[0].get("sighting")), figures)
-    return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in promises), figures)
+    return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in assertions), figures)
 
 
 _ORDER = (Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED, Verdict.HELD)
 
 
-def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
+def verdicts(record: JournalRecord, all_claims: Iterable[str] = ()) -> list[ClaimVerdict]:
     """Works out every verdict that a journal holds; claims of *all_claims* that no test was collected for come as not exercised.
 
     One test that broke breaks its claim; a collected test that is missing leaves doubt. Nothing merges into a better verdict.
     """
     begin = header(record)
     lane, notes = str(begin.get("lane", "")), begin.get("notes", [])
-    by_test: dict[str, list[Entry]] = {}
+    by_test: dict[str, list[Line]] = {}
     for entry in record.entries:
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
-    found: list[Finding] = []
+    found: list[ClaimVerdict] = []
     for collected in record.of("collected"):  # one for what needs no cluster, one for the rest: they share no level
         parts: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
         for item in collected.get("tests", []):
@@ -216,7 +218,7 @@ def verdicts(record: Record, all_claims: Iterable[str] = ()) -> list[Finding]:
     found.sort(key=lambda f: (f.claim, f.level))
     missing = sorted(set(all_claims) - {f.claim for f in found})
     return found + [
-        Finding(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing
+        ClaimVerdict(claim, "", lane, Verdict.NOT_EXERCISED, "no test for it ran in this run") for claim in missing
     ]
 
 
@@ -225,12 +227,12 @@ def _touching(notes: list[dict[str, Any]], subjects: list[str]) -> tuple[str, ..
     return tuple(n["text"] for n in notes if "*" in n["touches"] or set(subjects) & set(n["touches"]))
 
 
-def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: tuple[str, ...]) -> Finding:
+def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: tuple[str, ...]) -> ClaimVerdict:
     worst = min((p for _, p in parts), key=lambda p: _ORDER.index(p.verdict))
     reason = worst.reason
     if worst.verdict in (Verdict.BROKE, Verdict.UNPROVEN):
         reason = "; ".join(dict.fromkeys(p.reason for _, p in parts if p.verdict is worst.verdict))
-    return Finding(
+    return ClaimVerdict(
         claim,
         level,
         lane,
@@ -242,7 +244,7 @@ def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], n
     )
 
 
-def lacking(findings: list[Finding], required: Iterable[str]) -> set[str]:
+def lacking(findings: list[ClaimVerdict], required: Iterable[str]) -> set[str]:
     """The required claims (or ``all``) that were not exercised; where a cluster shows a claim too, the tree alone is not enough."""
     required = set(required)
     left = {f.claim for f in findings if f.verdict is Verdict.NOT_EXERCISED}
@@ -250,7 +252,7 @@ def lacking(findings: list[Finding], required: Iterable[str]) -> set[str]:
     return (required - {"all"}) - exercised | ({f.claim for f in findings} - exercised if "all" in required else set())
 
 
-def exit_code(findings: list[Finding], required: Iterable[str] = ()) -> int:
+def exit_code(findings: list[ClaimVerdict], required: Iterable[str] = ()) -> int:
     """The exit code of a run, as the design states it."""
     selected = [f for f in findings if f.tests]
     seen = {f.verdict for f in selected}

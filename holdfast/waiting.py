@@ -47,7 +47,7 @@ class Probe:
     """One look at a cluster.
 
     Attributes:
-        kind: the probe function's name; a canary counts for all probes of its kind.
+        kind: the probe function's name; a negative control counts for all probes of its kind.
         text: how the probe reads in a sentence, such as ``node_ready('k3s2')``.
         look: takes the cluster, gives `HOLDS` or a sentence that says what was seen.
     """

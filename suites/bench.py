@@ -12,12 +12,12 @@ from pathlib import Path
 import yaml
 
 from holdfast.checking.command import tool
-from holdfast.host import engine, images
-from holdfast.host.recipes import Recipes
 from holdfast.journal import Journal, read_file
-from holdfast.places import CHECKOUT
+from holdfast.provision import engine, images
+from holdfast.provision.recipes import Recipes
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
+from suites.harness import pairs
 from suites.harness.test_sampling import Serving, run_sampler, sampled
 
 
@@ -84,7 +84,7 @@ def journal_lines(count=2000):
         journal, plain = Journal(Path(name) / "j.jsonl"), (Path(name) / "p.jsonl").open("w")
         times = {}
         for label, write in (
-            ("journal", lambda i: journal.write("promise", test="t", held=True, number=i)),
+            ("journal", lambda i: journal.write("assertion", test="t", held=True, number=i)),
             ("plain file", lambda i: plain.write(f"{i}\n")),
         ):
             began = time.perf_counter()
@@ -102,7 +102,7 @@ def journal_lines(count=2000):
 
 def tree_of(folder, kustomizations, files_each):
     """A tree of Deployments, ConfigMaps and Services, each Kustomization with a kustomization.yaml of its own."""
-    flux = (CHECKOUT / "fixtures/broken/image/twin/cluster/flux.yaml").read_text()
+    flux = (pairs.valid("image") / "cluster/flux.yaml").read_text()
     (folder / "cluster").mkdir(parents=True)
     (folder / "cluster/flux.yaml").write_text(flux)
     parts = []
@@ -111,7 +111,7 @@ def tree_of(folder, kustomizations, files_each):
         parts[-1]["spec"] = parts[-1]["spec"] | {"path": f"./parts/k{k}"}
         here = folder / f"parts/k{k}"
         here.mkdir(parents=True)
-        source = (CHECKOUT / "fixtures/broken/service-port/twin/cluster/app.yaml").read_text().split("---\n")
+        source = (pairs.valid("service-port") / "cluster/app.yaml").read_text().split("---\n")
         (here / "ns.yaml").write_text(source[0].replace("name: web", f"name: n{k}"))
         for f in range(files_each - 2):
             text = (

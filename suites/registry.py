@@ -8,11 +8,11 @@ import time
 
 from docker.errors import DockerException, NotFound
 
-from holdfast.host import builds, engine, images, stock
-from holdfast.host.recipes import Recipes
 from holdfast.lane.lane import Lane
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 from holdfast.progress import step
+from holdfast.provision import builds, engine, images, registry
+from holdfast.provision.recipes import Recipes
 
 NAME, PORT = "holdfast-registry-exercise", 5055
 CLAIMS = ("ingress-nodeports", "git-over-ssh")
@@ -21,8 +21,8 @@ CLAIMS = ("ingress-nodeports", "git-over-ssh")
 def holdings(lane, recipes):
     """What the registry holds: name in it -> tag in the engine."""
     held = {f"kindest/node:v{recipes.kubernetes}": recipes.node_tag()}
-    held |= {stock.path(full): tag for full, tag in lane.image_names().items()}
-    return held | {stock.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
+    held |= {registry.path(full): tag for full, tag in lane.image_names().items()}
+    return held | {registry.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
 
 
 def serve(client, recipes):
@@ -66,14 +66,14 @@ def main():
     recipes = Recipes()
     client = engine.client(timeout_s=600)
     images.build(recipes)
-    lane = Lane("kind/swift", CHECKOUT / "fixtures" / "gitops")
+    lane = Lane("kind/fast", CHECKOUT / "fixtures" / "gitops")
     try:
         with step("filling a registry on loopback with our images under upstream names"):
             serve(client, recipes)
             push(client, holdings(lane, recipes))
         chosen = [word for claim in CLAIMS for word in ("--claim", claim)]
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast.cli", "verify", "--lane", "kind/swift", *chosen],
+            [sys.executable, "-m", "holdfast.cli", "verify", "--lane", "kind/fast", *chosen],
             check=False,
             env={**os.environ, "HOLDFAST_REGISTRY": f"127.0.0.1:{PORT}"},
         )

@@ -14,7 +14,7 @@ import typer
 
 from holdfast.checking import documents, picture, text
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT, cache_dir
+from holdfast.paths import CHECKOUT, cache_dir
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
 from holdfast.tree.build import Tool
@@ -46,7 +46,7 @@ def tool() -> Tool:
     if kubectl := shutil.which("kubectl"):
         return Tool.of((kubectl, "kustomize"))
     if shutil.which("go") and (CHECKOUT / "clusters").is_dir():
-        from holdfast.host import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
+        from holdfast.provision import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
 
         return Tool.of((str(builds.tool("kustomize")), "build"))
     raise UsageError(

@@ -9,7 +9,7 @@ from holdfast.tree.boot import Blocked, Down
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding
 from holdfast.tree.releases import releases
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 from holdfast.tree.roles import boot_of
 
 SCHEMA: dict[str, Any] = {
@@ -48,12 +48,12 @@ SCHEMA: dict[str, Any] = {
         },
         "findings": {"type": "array", "items": {"$ref": "#/$defs/finding"}},
         "allowed": {"type": "array", "items": {"allOf": [{"$ref": "#/$defs/finding"}], "required": ["because"]}},
-        "boot": {"type": "object", "required": ["layers", "never"]},
+        "boot": {"type": "object", "required": ["waves", "never"]},
     },
     "$defs": {
         "finding": {
             "type": "object",
-            "required": ["rule", "claim", "severity", "object", "files", "what", "why", "do", "hits", "latent"],
+            "required": ["rule", "claim", "severity", "object", "files", "what", "why", "do", "hits", "unreferenced"],
             "properties": {
                 "severity": {"enum": ["breaks-apply", "breaks-claim", "upgrade-hazard", "hygiene"]},
                 "files": {
@@ -78,24 +78,24 @@ def finding(one: Finding) -> dict[str, Any]:
         "claim": one.claim,
         "severity": str(one.severity),
         "object": one.object,
-        "files": [_place(p) for p in one.places],
+        "files": [_place(p) for p in one.locations],
         "what": one.what,
         "why": one.why,
         "do": one.do,
         "hits": list(one.hits),
-        "latent": one.latent,
+        "unreferenced": one.unreferenced,
     }
 
 
-def _place(place: Place) -> dict[str, Any]:
-    return {"path": place.file, "line": place.line}
+def _place(location: Location) -> dict[str, Any]:
+    return {"path": location.file, "line": location.line}
 
 
 def _blocked(one: Blocked) -> dict[str, Any]:
     return {
-        "kustomizations": list(one.layers),
+        "kustomizations": list(one.kustomizations),
         "loop": one.loop,
-        "chain": [{"why": s.need.why, "how": s.need.how, **_place(s.need.place)} for s in one.chain],
+        "chain": [{"why": s.need.why, "how": s.need.how, **_place(s.need.location)} for s in one.chain],
     }
 
 
@@ -113,13 +113,13 @@ def as_json(result: Result) -> dict[str, Any]:
             for r in releases(tree)
             if r.manifest.id not in tree.rendered
         ]
-        + [f"{la.folder}: {la.error}" for la in tree.layers.values() if la.error],
-        "assumed": dict(sorted(result.assumed.items())),
+        + [f"{la.folder}: {la.error}" for la in tree.kustomizations.values() if la.error],
+        "assumed": dict(sorted(result.external.items())),
         "claims": {c: {"verdict": v.verdict, "reason": v.reason} for c, v in sorted(result.claims.items())},
         "findings": [finding(f) for f in result.findings],
         "allowed": [{**finding(f), "because": reason} for f, reason in result.allowed],
         "boot": {
-            "layers": [list(layer) for layer in boot.layers],
+            "waves": [list(wave) for wave in boot.waves],
             "never": [_blocked(b) for b in boot.blocked],
             "never_ready": [_blocked(b) for b in boot.never_ready],
         },
@@ -130,7 +130,7 @@ def down_json(wanted: str, found: Down) -> dict[str, Any]:
     """What follows when something is down."""
 
     def told(what: dict[str, Any]) -> dict[str, Any]:
-        return {name: [{"why": s.need.why, **_place(s.need.place)} for s in steps] for name, steps in what.items()}
+        return {name: [{"why": s.need.why, **_place(s.need.location)} for s in steps] for name, steps in what.items()}
 
     return {
         "down": wanted,
@@ -151,11 +151,11 @@ def as_junit(result: Result, fail_on: int) -> str:
             "testcase",
             classname=one.claim,
             name=f"{one.rule} {one.object}",
-            file=one.places[0].file,
-            line=str(one.places[0].line),
+            file=one.locations[0].file,
+            line=str(one.locations[0].line),
         )
-        text = f"{one.places[0]}: {one.what}\nwhy: {one.why}\ndo: {one.do}"
-        if one.severity >= fail_on and not one.latent:
+        text = f"{one.locations[0]}: {one.what}\nwhy: {one.why}\ndo: {one.do}"
+        if one.severity >= fail_on and not one.unreferenced:
             failures += 1
             ElementTree.SubElement(case, "failure", message=one.what, type=str(one.severity)).text = text
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from holdfast.tree.boot import Down
-from holdfast.tree.needs import Sort, State
+from holdfast.tree.needs import Phase, State
 from holdfast.tree.roles import boot_of, graph_of, role
 from holdfast.tree.tree import Tree
 
@@ -33,18 +33,18 @@ class _Box:
 def page(tree: Tree, down: Down | None) -> str:
     """The page; with *down*, what it freezes is coloured, else what can never start."""
     boot = boot_of(tree)
-    never = [i for b in boot.blocked for i in b.layers]
-    columns = [*boot.layers, *([tuple(never)] if never else [])]
+    never = [i for b in boot.blocked for i in b.kustomizations]
+    columns = [*boot.waves, *([tuple(never)] if never else [])]
     boxes = _placed(tree, columns)
     bad = (
-        {i for i in tree.layers if f"Kustomization/{i}" in down.frozen or f"Kustomization/{i}" in down.unready}
+        {i for i in tree.kustomizations if f"Kustomization/{i}" in down.frozen or f"Kustomization/{i}" in down.unready}
         if down
         else set(never)
     )
     width = max((b.x for b in boxes.values()), default=0) + _WIDTH + 30
     height = max((b.y for b in boxes.values()), default=0) + _HEIGHT + 30
     parts = [
-        f'<text x="{20 + i * (_WIDTH + _GAP_X)}" y="34" class="s">{"never" if never and i == len(columns) - 1 else f"layer {i + 1}"}</text>'
+        f'<text x="{20 + i * (_WIDTH + _GAP_X)}" y="34" class="s">{"never" if never and i == len(columns) - 1 else f"wave {i + 1}"}</text>'
         for i in range(len(columns))
     ]
     parts += [_edge(boxes, a, b, a in bad and b in bad) for a, b in _needs(tree)]
@@ -81,18 +81,20 @@ def _placed(tree: Tree, columns: list[tuple[str, ...]]) -> dict[str, _Box]:
 def _needs(tree: Tree) -> list[tuple[str, str]]:
     """Which Kustomization waits for which: by dependsOn, or for a kind or a namespace that the other brings."""
     graph, found = graph_of(tree), []
-    for one in tree.layers.values():
-        states = (State(f"Kustomization/{one.id}", Sort.DEFINED), State(f"Kustomization/{one.id}", Sort.APPLIED))
+    for one in tree.kustomizations.values():
+        states = (State(f"Kustomization/{one.id}", Phase.DEFINED), State(f"Kustomization/{one.id}", Phase.APPLIED))
         for state in states:
-            for other in graph.net.below.get(state, {}):
-                owner = next((la.id for la in tree.layers.values() if other.id == f"Kustomization/{la.id}"), None)
+            for other in graph.edges.requires.get(state, {}):
+                owner = next(
+                    (la.id for la in tree.kustomizations.values() if other.id == f"Kustomization/{la.id}"), None
+                )
                 if owner is None:
                     owner = next((m.owner for m in tree.objects if m.id == other.id), None)
                 if (
                     owner
                     and owner != one.id
                     and graph.needs(state, other).how != "source"
-                    and other.sort is not Sort.EXISTS
+                    and other.phase is not Phase.EXISTS
                 ):
                     found.append((one.id, owner))
     return list(dict.fromkeys(found))
@@ -108,16 +110,18 @@ def _edge(boxes: dict[str, _Box], a: str, b: str, bad: bool) -> str:
 
 
 def _box(tree: Tree, name: str, box: _Box, state: str) -> str:
-    layer = tree.layers[name]
-    kind = role(tree, layer)
+    kustomization = tree.kustomizations[name]
+    kind = role(tree, kustomization)
     stroke = ' stroke="#c0392b" stroke-width="2.5"' if state else ' stroke="#999"'
     fill = {"down": "#e8a9a1", "bad": "#fbe4e1"}.get(state, _FILL.get(kind, "#fff"))
-    short = layer.manifest.name if len(layer.manifest.name) < 27 else f"{layer.manifest.name[:25]}…"
+    short = (
+        kustomization.manifest.name if len(kustomization.manifest.name) < 27 else f"{kustomization.manifest.name[:25]}…"
+    )
     return (
-        f'<g><title>{escape(name)}: {escape(layer.folder)}</title><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
+        f'<g><title>{escape(name)}: {escape(kustomization.folder)}</title><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
         f'fill="{fill}"{stroke}/>'
         f'<text class="n" x="{box.x + 10}" y="{box.y + 20}">{escape(short)}</text>'
-        f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(layer.objects)} object{"s" * (len(layer.objects) != 1)}{" · waits" if layer.waits else ""}</text></g>'
+        f'<text class="s" x="{box.x + 10}" y="{box.y + 37}">{kind} · {len(kustomization.objects)} object{"s" * (len(kustomization.objects) != 1)}{" · waits" if kustomization.waits else ""}</text></g>'
     )
 
 
@@ -132,7 +136,7 @@ def _told(tree: Tree, down: Down | None) -> str:
     else:
         for blocked in boot_of(tree).blocked:
             items.append(
-                f"<li>never: <b>{escape(', '.join(blocked.layers))}</b> – {escape(' → '.join(map(str, blocked.chain)))}"
+                f"<li>never: <b>{escape(', '.join(blocked.kustomizations))}</b> – {escape(' → '.join(map(str, blocked.chain)))}"
             )
     return (
         f"<ul>{''.join(items)}</ul>"

@@ -31,7 +31,7 @@ def lines(result: Result, *, colour: bool) -> Iterator[str]:
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
-    applied = [f for f in result.findings if not f.latent]
+    applied = [f for f in result.findings if not f.unreferenced]
     groups: dict[str, list[Finding]] = {}
     for one in applied:
         groups.setdefault(one.claim, []).append(one)
@@ -41,11 +41,11 @@ def lines(result: Result, *, colour: bool) -> Iterator[str]:
         for one in groups[claim]:
             yield from _finding(one, paint)
         yield ""
-    latent = [f for f in result.findings if f.latent]
-    if latent:
-        yield paint("latent: in the repository, and applied by nothing today", "1")
-        for one in latent:
-            yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.places[0]}  {one.what}  [{one.rule}]"
+    unreferenced = [f for f in result.findings if f.unreferenced]
+    if unreferenced:
+        yield paint("unreferenced: in the repository, and applied by nothing today", "1")
+        for one in unreferenced:
+            yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what}  [{one.rule}]"
         yield ""
     yield from _allowed(result)
     yield from _verdicts(result, paint)
@@ -57,11 +57,11 @@ def lines(result: Result, *, colour: bool) -> Iterator[str]:
 
 def _finding(one: Finding, paint: object) -> Iterator[str]:
     assert callable(paint)
-    yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.places[0]}  {one.what}"
+    yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what}"
     if one.why:
         yield f"      why: {one.why}"
     yield f"      do:  {one.do}  [{one.rule}]"
-    others = [str(p) for p in one.places[1:]]
+    others = [str(p) for p in one.locations[1:]]
     if others:
         yield f"      also: {', '.join(others[:_MOST])}" + (
             f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
@@ -75,7 +75,7 @@ def _allowed(result: Result) -> Iterator[str]:
     if result.allowed:
         yield f"allowed, with a reason ({len(result.allowed)}):"
         for one, reason in result.allowed:
-            yield f"  {one.places[0]}  {one.what}  [{one.rule}] because {reason}"
+            yield f"  {one.locations[0]}  {one.what}  [{one.rule}] because {reason}"
         yield ""
 
 
@@ -99,17 +99,21 @@ def _verdicts(result: Result, paint: object) -> Iterator[str]:
 def _boot(result: Result) -> Iterator[str]:
     found = boot_of(result.tree)
     yield "order of a start from nothing:"
-    for number, layer in enumerate(found.layers, 1):
-        yield f"  {number}. {', '.join(layer)}"
+    for number, wave in enumerate(found.waves, 1):
+        yield f"  {number}. {', '.join(wave)}"
     for blocked in found.blocked:
-        yield f"  never: {', '.join(blocked.layers)}"
+        yield f"  never: {', '.join(blocked.kustomizations)}"
     yield ""
 
 
 def _unread(result: Result) -> Iterator[str]:
     tree = result.tree
     said = [*result.not_read]
-    said += [f"{layer.folder} was not built: {layer.error}" for layer in tree.layers.values() if layer.error]
+    said += [
+        f"{kustomization.folder} was not built: {kustomization.error}"
+        for kustomization in tree.kustomizations.values()
+        if kustomization.error
+    ]
     judged = {r.manifest.id: r for r in releases(tree) if r.manifest.id not in tree.rendered}
     unknown, known = [i for i, r in judged.items() if not r.known], [i for i, r in judged.items() if r.known]
     said += (
@@ -118,7 +122,7 @@ def _unread(result: Result) -> Iterator[str]:
     said += (
         [f"charts judged by declared facts only (--charts FOLDER renders them): {', '.join(known)}"] if known else []
     )
-    said += [f"test data of something else, left alone: {', '.join(tree.left_alone)}"] if tree.left_alone else []
+    said += [f"test data of something else, left alone: {', '.join(tree.skipped)}"] if tree.skipped else []
     said += (
         [f"symbolic links, which source-controller leaves out: {', '.join(sorted(tree.repository.links))}"]
         if tree.repository.links
@@ -127,25 +131,26 @@ def _unread(result: Result) -> Iterator[str]:
     yield "not read or not judged:" if said else "not read or not judged: nothing"
     for one in said:
         yield f"  {one}"
-    assumed = {n: who for n, who in result.assumed.items() if not any(n in f.what for f in result.findings)}
-    if assumed:
+    external = {n: who for n, who in result.external.items() if not any(n in f.what for f in result.findings)}
+    if external:
         yield "taken to exist outside of the tree:"
-        for name, who in sorted(assumed.items()):
+        for name, who in sorted(external.items()):
             yield f"  {name}, for {who}"
 
 
 def _summary(result: Result) -> str:
     counts = {
-        s: sum(1 for f in result.findings if f.severity is s and not f.latent) for s in sorted(Severity, reverse=True)
+        s: sum(1 for f in result.findings if f.severity is s and not f.unreferenced)
+        for s in sorted(Severity, reverse=True)
     }
     words = ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no finding"
     tree = result.tree
-    latent = sum(1 for f in result.findings if f.latent)
+    unreferenced = sum(1 for f in result.findings if f.unreferenced)
     return (
         f"{words}"
-        + (f", {latent} latent" if latent else "")
+        + (f", {unreferenced} unreferenced" if unreferenced else "")
         + (f", {len(result.allowed)} allowed" if result.allowed else "")
-        + f" · {len(tree.objects)} objects of {len(tree.layers)} Kustomization{'s' * (len(tree.layers) != 1)}, entry {tree.entry} · kustomize {tree.tool.version}"
+        + f" · {len(tree.objects)} objects of {len(tree.kustomizations)} Kustomization{'s' * (len(tree.kustomizations) != 1)}, entry {tree.entry} · kustomize {tree.tool.version}"
     )
 
 

@@ -23,10 +23,10 @@ from docker.errors import APIError, NotFound
 from holdfast.drivers.driver import Node
 from holdfast.drivers.profile import NodeSpec, Profile
 from holdfast.errors import UsageError
-from holdfast.host import builds, engine, stock
-from holdfast.host.images import archive, send
-from holdfast.objects import Objects
+from holdfast.kube import KubeClient
 from holdfast.progress import step
+from holdfast.provision import builds, engine, registry
+from holdfast.provision.images import archive, send
 from holdfast.waiting import Broke, CannotLook
 
 _LABEL = "io.x-k8s.kind.cluster"
@@ -67,8 +67,8 @@ class Kind:
     def up(self) -> None:
         self.check_ports()
         self._make_network()
-        image = stock.node_image(self.docker, self.profile.kubernetes)
-        self._own_image = stock.is_own(self.docker, image, stock.NODE_LABEL)
+        image = registry.node_image(self.docker, self.profile.kubernetes)
+        self._own_image = registry.is_own(self.docker, image, registry.NODE_LABEL)
         config = self.folder / "kind.yaml"
         config.write_text(yaml.safe_dump(self._config(image), sort_keys=False))
         with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.profile.kubernetes}"):
@@ -82,7 +82,7 @@ class Kind:
                 "--kubeconfig",
                 str(self.kubeconfig),
             )
-            stock.trust_mirror(self.docker, self.network, [n.name for n in self.nodes()], self.write_files)
+            registry.trust_mirror(self.docker, self.network, [n.name for n in self.nodes()], self.write_files)
             self._wire_pod_network()
 
     def down(self) -> None:
@@ -236,7 +236,7 @@ class Kind:
             )
 
     def _pod_ranges(self, within_s: float = 60) -> dict[str, str]:
-        objects, limit, last = Objects(self.kubeconfig), time.monotonic() + within_s, ""
+        objects, limit, last = KubeClient(self.kubeconfig), time.monotonic() + within_s, ""
         while time.monotonic() < limit:
             try:
                 ranges = {n["metadata"]["name"]: n["spec"].get("podCIDR", "") for n in objects.list("Node")}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 
 PROFILES = CHECKOUT / "clusters" / "profiles"
 

@@ -1,1 +1,1 @@
-"""Faults: inject, see it bite, yield, heal. One file a part of the system; the healing stands beside the fault."""
+"""Faults: inject, see the effect, yield, heal. One file a part of the system; the healing stands beside the fault."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.objects import Object
+from holdfast.kube import Object
 from holdfast.probes.workloads import misbehaves
 
 NAMESPACE = "holdfast-misbehaving"

@@ -1,4 +1,4 @@
-"""What a fault is, and how one is run: undo on disk first, a witness, healing whatever happens, convergence at the end."""
+"""What a fault is, and how one is run: undo on disk first, an effect check, healing whatever happens, convergence at the end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Concatenate, ParamSpec, cast
 
-from holdfast.arc import Arc, FaultTime, Stage
 from holdfast.cluster import Cluster
 from holdfast.durations import seconds
+from holdfast.experiment import Experiment, FaultTime, Stage
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
@@ -33,7 +33,7 @@ class Fault:
     Attributes:
         text: how it reads in a sentence, such as ``node_loss('k3s2')``.
         needs: the optional capabilities that the driver must have.
-        run: injects it, waits for its witness, yields, heals.
+        run: injects it, waits for its effect check, yields, heals.
     """
 
     text: str
@@ -75,25 +75,25 @@ class Faults:
     Args:
         cluster: what they are injected into.
         capture: called with a name before healing when the test failed: what evidence there is, it keeps outside the cluster.
-        taint: called with the reason when the cluster can't be trusted any more.
+        quarantine: called with the reason when the cluster can't be trusted any more.
     """
 
-    def __init__(self, cluster: Cluster, capture: Callable[[str], None], taint: Callable[[str], None]) -> None:
-        self.cluster, self.capture, self.taint = cluster, capture, taint
+    def __init__(self, cluster: Cluster, capture: Callable[[str], None], quarantine: Callable[[str], None]) -> None:
+        self.cluster, self.capture, self.quarantine = cluster, capture, quarantine
         self._undone_at = 0.0
 
     @property
-    def _arc(self) -> Arc:
-        return cast(Arc, self.cluster.arc)
+    def _experiment(self) -> Experiment:
+        return cast(Experiment, self.cluster.experiment)
 
     @contextmanager
     def __call__(
-        self, wanted: Fault, *, recovery: str | float = "3m", then: Callable[[], object] | None = None
+        self, wanted: Fault, *, recovery: str | float = "3m", after_heal: Callable[[], object] | None = None
     ) -> Iterator[None]:
         """Injects *wanted*, and heals it at the end of the block, whatever happened in it.
 
         Args:
-            then: what to see right after healing, before the whole cluster is waited for: times from the healing are taken here.
+            after_heal: what to see right after healing, before the whole cluster is waited for: times from the healing are taken here.
             recovery: how long the cluster may take to converge once it is healed: a budget, so more than that is *broke*.
         """
         missing = [need.__name__ for need in wanted.needs if not isinstance(self.cluster.driver, need)]
@@ -101,21 +101,21 @@ class Faults:
             raise NotExercised(
                 f"{wanted.text} needs {', '.join(missing)}, and the driver {self.cluster.driver.name} can't do that"
             )
-        arc, number = self._arc, next(_ids)
+        experiment, number = self._experiment, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()
-        arc.write("fault-inject", fault=wanted.text, fault_id=number)
-        arc.stage, arc.witnessed = Stage.WITNESS, []
+        experiment.write("fault-inject", fault=wanted.text, fault_id=number)
+        experiment.stage, experiment.effects = Stage.EFFECT, []
         time_in = FaultTime(wanted.text, time.time())
-        arc.history.append(time_in)
+        experiment.history.append(time_in)
         failed: BaseException | None = None
         try:
             next(generator)
-            arc.write("fault-bit", fault=wanted.text, fault_id=number, witness=arc.witnessed[:])
-            if not arc.witnessed:
-                raise Unproven(f"{wanted.text} looked for no witness")
-            arc.stage = Stage.FAULT
-            arc.faults.append(wanted.text)
+            experiment.write("fault-took-effect", fault=wanted.text, fault_id=number, effects=experiment.effects[:])
+            if not experiment.effects:
+                raise Unproven(f"{wanted.text} looked for no effect check")
+            experiment.stage = Stage.FAULT
+            experiment.faults.append(wanted.text)
             yield
         except BaseException as error:
             failed = error
@@ -123,21 +123,21 @@ class Faults:
                 self.capture(wanted.text)
             raise
         finally:
-            arc.stage = Stage.WITNESS
+            experiment.stage = Stage.EFFECT
             stop = self._heal(wanted, number, generator, time_in)
             undo.floor = floor
-            if wanted.text in arc.faults:
-                arc.faults.remove(wanted.text)
+            if wanted.text in experiment.faults:
+                experiment.faults.remove(wanted.text)
             interrupted = [e for e in (failed, stop) if e is not None and not isinstance(e, Exception)]
             try:
-                if then and failed is None and stop is None:
-                    arc.stage = Stage.AFTER
-                    then()
+                if after_heal and failed is None and stop is None:
+                    experiment.stage = Stage.AFTER
+                    after_heal()
             finally:
-                arc.stage = Stage.WITNESS
+                experiment.stage = Stage.EFFECT
                 if not interrupted:
                     self._converge(wanted, number, recovery, quiet=failed is not None or stop is not None)
-                arc.stage = Stage.AFTER
+                experiment.stage = Stage.AFTER
             if stop is not None and (failed is None or not isinstance(stop, Exception)):
                 raise stop
 
@@ -159,17 +159,17 @@ class Faults:
             undo.replay(self.cluster.driver, self.cluster.objects, patiently)
         except BaseException as error:
             why, stop, undone = why or _first_line(error), error if not isinstance(error, Exception) else stop, False
-            self.taint(f"{wanted.text} could not be undone: {_first_line(error)}")
+            self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}")
         self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()
-        self._arc.write(
+        self._experiment.write(
             "fault-healed",
             fault=wanted.text,
             fault_id=number,
             ok=not why,
             undone=undone,
             sighting=why or "healed",
-            witness=self._arc.witnessed[:],
+            effects=self._experiment.effects[:],
         )
         return stop or (Unproven(f"{wanted.text} was not healed: {why}") if why else None)
 
@@ -193,7 +193,7 @@ class Faults:
     def _converge(self, wanted: Fault, number: int, recovery: str | float, *, quiet: bool) -> None:
         held, took, sighting = self._settle(wanted, seconds(recovery))
         self.cluster.calm_since = time.time()
-        self._arc.write(
+        self._experiment.write(
             "converged",
             fault=wanted.text,
             fault_id=number,
@@ -205,7 +205,7 @@ class Faults:
         if held is not True:
             with suppress(Exception):
                 self.capture(f"{wanted.text} not converged")
-            self.taint(sighting)
+            self.quarantine(sighting)
             if not quiet:
                 raise Broke(sighting) if held is False else Unproven(sighting)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.objects import plain
+from holdfast.kube import plain
 from holdfast.probes.ingress import controller_pods, refuses
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector
@@ -19,18 +19,20 @@ def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     Args:
         hold: its release is suspended, so that it stays away until it is healed; else whoever owns it brings it back by itself.
     """
-    place = cluster.adaptations.ingress
-    kind, _, name = place.workload.partition("/")
-    found = cluster.objects.get(kind, name, place.namespace)
-    assert found, f"a steady cluster has {place.workload}"
+    component = cluster.settings.ingress
+    kind, _, name = component.workload.partition("/")
+    found = cluster.objects.get(kind, name, component.namespace)
+    assert found, f"a steady cluster has {component.workload}"
     cluster.undo.before("apply", object=plain(found))
     if hold:
-        cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
-        cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})
-    pods = pods_of(cluster, place.namespace, selector(cluster, place.workload, place.namespace))
-    cluster.objects.delete(kind, name, place.namespace, grace_s=0)
+        cluster.undo.before(
+            "suspend", kind="HelmRelease", name=component.release, namespace=component.namespace, suspend=False
+        )
+        cluster.objects.patch("HelmRelease", component.release, component.namespace, {"spec": {"suspend": True}})
+    pods = pods_of(cluster, component.namespace, selector(cluster, component.workload, component.namespace))
+    cluster.objects.delete(kind, name, component.namespace, grace_s=0)
     for pod in pods:  # or they go on answering until their grace period is over
-        cluster.objects.delete("Pod", pod["metadata"]["name"], place.namespace, grace_s=0)
+        cluster.objects.delete("Pod", pod["metadata"]["name"], component.namespace, grace_s=0)
     cluster.eventually(refuses(cluster.app.host), within="60s")
     yield
     if hold:

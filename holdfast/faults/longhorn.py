@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.objects import name_of, plain
+from holdfast.kube import name_of, plain
 from holdfast.probes.longhorn import (
     no_control_plane_pod,
     no_data_plane_pod,
@@ -22,13 +22,15 @@ _NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks f
 
 def _hold(cluster: Cluster) -> None:
     """Whoever keeps the storage system as it is in Git stands still meanwhile: its release."""
-    place = cluster.adaptations.storage
-    cluster.undo.before("suspend", kind="HelmRelease", name=place.release, namespace=place.namespace, suspend=False)
-    cluster.objects.patch("HelmRelease", place.release, place.namespace, {"spec": {"suspend": True}})
+    component = cluster.settings.storage
+    cluster.undo.before(
+        "suspend", kind="HelmRelease", name=component.release, namespace=component.namespace, suspend=False
+    )
+    cluster.objects.patch("HelmRelease", component.release, component.namespace, {"spec": {"suspend": True}})
 
 
 def _stop_control_plane(cluster: Cluster) -> None:
-    namespace = cluster.adaptations.storage.namespace
+    namespace = cluster.settings.storage.namespace
     for item in sorted(
         workloads(cluster), key=lambda i: i["kind"] == "DaemonSet"
     ):  # what deploys the others goes first
@@ -50,7 +52,7 @@ def _stop_control_plane(cluster: Cluster) -> None:
 
 def _kill_data_plane(cluster: Cluster) -> None:
     for pod in pods(cluster, data_plane=True):
-        cluster.objects.delete("Pod", pod, cluster.adaptations.storage.namespace, grace_s=0)
+        cluster.objects.delete("Pod", pod, cluster.settings.storage.namespace, grace_s=0)
 
 
 def _names(cluster: Cluster) -> frozenset[str]:
@@ -89,7 +91,7 @@ def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
 
 
 def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -> None:
-    items, namespace = workloads(cluster), cluster.adaptations.storage.namespace
+    items, namespace = workloads(cluster), cluster.settings.storage.namespace
     for item in items:
         cluster.undo.before("apply", object=plain(item))
     if before:
@@ -103,13 +105,13 @@ def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -
 @fault()
 def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
-    place, start, names = cluster.adaptations.storage, cluster.start.root, _names(cluster)
+    component, start, names = cluster.settings.storage, cluster.start.root, _names(cluster)
 
     def hold() -> None:
         cluster.undo.before(
-            "suspend", kind="Kustomization", name=place.kustomization, namespace=start.namespace, suspend=False
+            "suspend", kind="Kustomization", name=component.kustomization, namespace=start.namespace, suspend=False
         )
-        cluster.objects.patch("Kustomization", place.kustomization, start.namespace, {"spec": {"suspend": True}})
+        cluster.objects.patch("Kustomization", component.kustomization, start.namespace, {"spec": {"suspend": True}})
         _hold(cluster)
 
     _delete_all(cluster, before=hold)

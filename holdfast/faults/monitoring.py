@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.objects import Object
+from holdfast.kube import Object
 from holdfast.probes.monitoring import has_endpoint, no_endpoint
 
 
@@ -17,24 +17,24 @@ def _of_release(item: Object, release: str) -> bool:
 @fault()
 def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of the long-term tier runs, Alertmanager included; its release is suspended, so that it stays away."""
-    place, objects = cluster.adaptations.monitoring, cluster.objects
-    for service in (place.longterm, place.alertmanager):
+    component, objects = cluster.settings.monitoring, cluster.objects
+    for service in (component.longterm, component.alertmanager):
         cluster.eventually(
-            has_endpoint(service, place.namespace), within="60s"
-        )  # or the witness would hold without any fault
+            has_endpoint(service, component.namespace), within="60s"
+        )  # or the effect check would hold without any fault
     cluster.undo.before(
-        "suspend", kind="HelmRelease", name=place.longterm_release, namespace=place.namespace, suspend=False
+        "suspend", kind="HelmRelease", name=component.longterm_release, namespace=component.namespace, suspend=False
     )
-    objects.patch("HelmRelease", place.longterm_release, place.namespace, {"spec": {"suspend": True}})
+    objects.patch("HelmRelease", component.longterm_release, component.namespace, {"spec": {"suspend": True}})
     for kind in ("Prometheus", "Alertmanager", "Deployment"):
-        for item in objects.list(kind, place.namespace):
-            if _of_release(item, place.longterm_release):
+        for item in objects.list(kind, component.namespace):
+            if _of_release(item, component.longterm_release):
                 name, before = item["metadata"]["name"], {"spec": {"replicas": item["spec"].get("replicas", 1)}}
-                cluster.undo.before("patch", kind=kind, name=name, namespace=place.namespace, body=before)
-                objects.patch(kind, name, place.namespace, {"spec": {"replicas": 0}})
-    for service in (place.longterm, place.alertmanager):
-        cluster.eventually(no_endpoint(service, place.namespace), within="60s")
+                cluster.undo.before("patch", kind=kind, name=name, namespace=component.namespace, body=before)
+                objects.patch(kind, name, component.namespace, {"spec": {"replicas": 0}})
+    for service in (component.longterm, component.alertmanager):
+        cluster.eventually(no_endpoint(service, component.namespace), within="60s")
     yield
     cluster.undo.replay(cluster.driver, objects)
-    for service in (place.longterm, place.alertmanager):
-        cluster.eventually(has_endpoint(service, place.namespace), within="2m")
+    for service in (component.longterm, component.alertmanager):
+        cluster.eventually(has_endpoint(service, component.namespace), within="2m")

@@ -16,7 +16,7 @@ from holdfast.probes.nodes import api_refuses, node_not_ready, node_ready
 def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
     """Cuts the power of a node: no drain, no goodbye.
 
-    The witness of a worker is the control plane, which calls it NotReady; the witness of the server is its API, which refuses.
+    The effect check of a worker is the control plane, which calls it NotReady; the effect check of the server is its API, which refuses.
     """
     driver, server = cast(NodePower, cluster.driver), cluster.node(node).role == "server"
     cluster.undo.before("power-on", node=node)

@@ -16,15 +16,15 @@ from holdfast.drivers.kind import Kind
 from holdfast.drivers.profile import Note
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
-from holdfast.host import engine, loops, stock
-from holdfast.host.recipes import Recipes
+from holdfast.kube import KubeClient
 from holdfast.lane.state import LaneState
-from holdfast.objects import Objects
-from holdfast.places import cache_dir
+from holdfast.paths import cache_dir
 from holdfast.progress import console, step
-from holdfast.sampling import inside, writers
-from holdfast.tree import adaptations as adapting
+from holdfast.provision import engine, loop_devices, registry
+from holdfast.provision.recipes import Recipes
+from holdfast.sampling import agents, writers
 from holdfast.tree import checkout, documents
+from holdfast.tree import settings as settings_file
 from holdfast.tree.documents import Document, Entry
 from holdfast.undo import UndoFile
 from holdfast.waiting import CannotLook, patiently
@@ -54,11 +54,17 @@ _KIND_NOTES = (
 )
 
 
+_OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
+
+
 def parse(name: str) -> tuple[str, str]:
-    """``kind/swift`` as driver and profile; UsageError for an unknown one, with the nearest name."""
+    """``kind/fast`` as driver and profile; UsageError for an unknown one, with the nearest name."""
     driver, _, profile = name.partition("/")
-    if driver not in DRIVERS or not profile:
-        known = [f"{d}/{p}" for d in DRIVERS for p in profiles.names()]
+    if profile in _OLD_PROFILES:
+        console.print(f"  note: the profile {profile} is called {_OLD_PROFILES[profile]} now", style="yellow")
+        profile = _OLD_PROFILES[profile]
+    known = [f"{d}/{p}" for d in DRIVERS for p in profiles.names()]
+    if f"{driver}/{profile}" not in known:
         near = difflib.get_close_matches(name, known, 1, cutoff=0.4)
         raise UsageError(
             f"unknown lane '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
@@ -78,7 +84,8 @@ class Lane:
 
     def __init__(self, name: str, tree: Path, entry: str = "") -> None:
         self.driver_name, self.profile_name = parse(name)
-        self.name, self.tree, self._entry = name, tree.resolve(), entry
+        self.name = f"{self.driver_name}/{self.profile_name}"
+        self.tree, self._entry = tree.resolve(), entry
         self.profile = profiles.load(self.profile_name)
         self.folder = cache_dir() / "lanes" / name.replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,20 +105,20 @@ class Lane:
         return documents.read(self.tree)
 
     @cached_property
-    def adaptations(self) -> adapting.Adaptations:
+    def settings(self) -> settings_file.Settings:
         """What `.holdfast.toml` says."""
-        return adapting.load(self.tree)
+        return settings_file.load(self.tree)
 
     @cached_property
     def start(self) -> Entry:
         """The Flux entry."""
-        return documents.entry(self.documents, self._entry or self.adaptations.entry)
+        return documents.entry(self.documents, self._entry or self.settings.entry)
 
     def preflight(self) -> None:
         """Everything that can be known before anything is built: raises UsageError with all that is lacking."""
         assert self.checkout.commit
         reachable = documents.reachable(self.documents, self.start)
-        missing = adapting.lacking(reachable, self.adaptations, self.start)
+        missing = settings_file.lacking(reachable, self.settings, self.start)
         if missing:
             raise UsageError(
                 "the tree needs what nobody gave:\n    " + "\n    ".join(missing),
@@ -122,11 +129,9 @@ class Lane:
 
     def claims_file(self) -> Path:
         """The tree's own claims file, which lies in the tree."""
-        path = (self.tree / self.adaptations.claims).resolve()
+        path = (self.tree / self.settings.claims).resolve()
         if not path.is_relative_to(self.tree):
-            raise UsageError(
-                f"the claims file {self.adaptations.claims} lies outside of the tree", "put it into the tree"
-            )
+            raise UsageError(f"the claims file {self.settings.claims} lies outside of the tree", "put it into the tree")
         return path
 
     # -- up and down ---------------------------------------------------------------------------------------------------
@@ -134,7 +139,7 @@ class Lane:
     @property
     def offline(self) -> bool:
         """Whether this lane runs the offline images."""
-        return stock.offline(self.profile.kubernetes)
+        return registry.offline(self.profile.kubernetes)
 
     def notes(self) -> list[Note]:
         """The fidelity notes of this lane with this tree."""
@@ -142,10 +147,10 @@ class Lane:
         found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items() if subject in self.stand_ins]
         found += [
             Note(f"the image {image} is Debian's nginx", ("apps", "workloads"))
-            for image in self.adaptations.images
+            for image in self.settings.images
             if self.offline
         ]
-        return found + [Note(text, ("adaptations",)) for text in self.adaptations.notes()]
+        return found + [Note(text, ("adaptations",)) for text in self.settings.notes()]
 
     @property
     def stand_ins(self) -> frozenset[str]:
@@ -154,19 +159,19 @@ class Lane:
             return frozenset(OFFLINE_STAND_INS)
         controllers = [d for d in self.documents if d.kind == "Deployment" and d.name == "helm-controller"]
         images = [c["image"] for d in controllers for c in d.body["spec"]["template"]["spec"]["containers"]]
-        return frozenset(OFFLINE_STAND_INS if any(stock.mirrored_stand_in(i) for i in images) else ["flannel"])
+        return frozenset(OFFLINE_STAND_INS if any(registry.mirrored_stand_in(i) for i in images) else ["flannel"])
 
     def state(self) -> LaneState | None:
         """What is on disk about this lane."""
         return LaneState.read(self.state_file)
 
     def _bootstrap(self) -> Bootstrap:
-        return Bootstrap(Objects(self.driver.kubeconfig), self.tree, self.start, self.adaptations, self.folder)
+        return Bootstrap(KubeClient(self.driver.kubeconfig), self.tree, self.start, self.settings, self.folder)
 
     def _git(self) -> GitServer:
         url = self.start.url
         return GitServer(
-            self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.adaptations.aliases
+            self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.settings.aliases
         )
 
     def up(self, run: str, undo: Path, without: str = "") -> Cluster:
@@ -199,7 +204,7 @@ class Lane:
             worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
             bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
             bootstrap.install_flux(git)
-            inside.install(bootstrap.objects, stock.upstream("sampler", self.profile.kubernetes))
+            agents.install(bootstrap.objects, registry.upstream("sampler", self.profile.kubernetes))
         state.uid = self._uid(bootstrap.objects)
         state.stage = "ready"
         state.write(self.state_file)
@@ -209,8 +214,8 @@ class Lane:
         git = self._git()
         shutil.rmtree(git.folder, ignore_errors=True)
         git.prepare(self.checkout)
-        image = stock.upstream("git-server", self.profile.kubernetes)
-        image = image if self.offline else stock.engine_name(image)
+        image = registry.upstream("git-server", self.profile.kubernetes)
+        image = image if self.offline else registry.engine_name(image)
         with step("starting the Git server"):
             state.containers.append(git.start(image, self.driver.network))
         state.git = {"private": git.key.private, "public": git.key.public, "known_hosts": git.known_hosts}
@@ -220,7 +225,7 @@ class Lane:
     def image_names(self, without: str = "") -> dict[str, str]:
         """The names that the tree and the stand-in charts use for images (but one), each with the tag of what runs in its place."""
         recipes = Recipes(self.profile.kubernetes)
-        names = {_full(image): recipes.tag(recipe) for image, recipe in self.adaptations.images.items()}
+        names = {_full(image): recipes.tag(recipe) for image, recipe in self.settings.images.items()}
         for name in {"ingress", "longhorn", "monitoring"} - {without}:
             names[f"docker.io/holdfast/{name}:lane"] = recipes.tag(name)
         for doc in self.documents:
@@ -230,7 +235,7 @@ class Lane:
         return names
 
     @staticmethod
-    def _uid(objects: Objects) -> str:
+    def _uid(objects: KubeClient) -> str:
         found = objects.get("Namespace", "kube-system")
         assert found, "every cluster has kube-system"
         return str(found["metadata"]["uid"])
@@ -249,10 +254,10 @@ class Lane:
         assert state, "up() or reuse() came first"
         return Cluster(
             self.driver,
-            Objects(self.driver.kubeconfig),
+            KubeClient(self.driver.kubeconfig),
             self.profile,
             self.start,
-            self.adaptations,
+            self.settings,
             self.folder,
             state.nonce,
             UndoFile(undo),
@@ -307,15 +312,15 @@ class Lane:
         self.heal()
         state.run, state.commit, state.undo = run, self.checkout.commit, [str(undo)]
         state.write(self.state_file)
-        objects = Objects(self.driver.kubeconfig)
+        objects = KubeClient(self.driver.kubeconfig)
         self._patiently(lambda: self._same(objects, state.uid), "the API server")
         self.git().prepare(self.checkout)
         with step("following the tree's commit of now"):
             self._patiently(self._bootstrap().request_reconciliation, "the API server")
-            inside.install(objects, stock.upstream("sampler", self.profile.kubernetes))
+            agents.install(objects, registry.upstream("sampler", self.profile.kubernetes))
         return self.cluster(undo)
 
-    def _same(self, objects: Objects, uid: str) -> None:
+    def _same(self, objects: KubeClient, uid: str) -> None:
         if self._uid(objects) != uid:
             raise UsageError(
                 "the cluster behind the lane's kubeconfig is another one than the lane made",
@@ -327,15 +332,15 @@ class Lane:
         state = self.state()
         if not state or not self.driver.exists():
             return 0
-        objects, count = Objects(self.driver.kubeconfig), 0
+        objects, count = KubeClient(self.driver.kubeconfig), 0
         for path in map(Path, state.undo):
             file = UndoFile(path)
             if file.open_steps():
                 with step(f"healing what {path.parent.name} left"):
                     count += file.replay(self.driver, objects, self._patiently)
         nodes = [n.name for n in self.driver.nodes()]
-        for folder in (inside.FOLDER, *map(writers.folder, writers.names())):
-            inside.stop(self.driver, nodes, folder=folder)
+        for folder in (agents.FOLDER, *map(writers.folder, writers.names())):
+            agents.stop(self.driver, nodes, folder=folder)
         return count
 
     def keep(self) -> None:
@@ -345,13 +350,13 @@ class Lane:
             state.run, state.kept = "", True
             state.write(self.state_file)
 
-    def taint(self, why: str) -> None:
+    def quarantine(self, why: str) -> None:
         """Marks the cluster as one that no test may run on any more."""
         state = self.state()
         if state:
-            state.stage = "tainted"
+            state.stage = "quarantined"
             state.write(self.state_file)
-        console.print(f"  the cluster is tainted: {why}", style="red", markup=False)
+        console.print(f"  the cluster is quarantined: {why}", style="red", markup=False)
 
     def down(self, *, quiet: bool = False) -> bool:
         """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
@@ -370,7 +375,7 @@ class Lane:
         for container in mine:
             container.remove(force=True, v=True)
         self.driver.down()
-        if left := loops.release():
+        if left := loop_devices.release():
             console.print(
                 f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(left)}",
                 style="yellow",

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from holdfast.errors import UsageError
-from holdfast.places import cache_dir
+from holdfast.paths import cache_dir
 
 
 class LaneLock:

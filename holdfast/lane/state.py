@@ -13,7 +13,7 @@ class LaneState:
     """The state of one lane; written before a thing is made, so that nothing is made that isn't known.
 
     Attributes:
-        stage: ``making``, ``ready`` or ``tainted``.
+        stage: ``making``, ``ready`` or ``quarantined``.
         run: the run that owns it, or empty where none does.
         kept: whether a user asked for it to stay.
         fidelity: what it was made with: versions, stand-ins, adaptations; one that differs now fits no verdict.

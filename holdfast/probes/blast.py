@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object, name_of
+from holdfast.kube import Object, name_of
 from holdfast.probes.longhorn import KINDS, written
 from holdfast.probes.workloads import lacks
 from holdfast.tree.boot import down, seeds_of
@@ -18,7 +18,7 @@ def predicted(tree: Tree, namespace: str) -> frozenset[str]:
     return frozenset([*found.stopped, *(name for name in found.frozen if name.startswith("HelmRelease/"))])
 
 
-def hit(cluster: Cluster, but: frozenset[str], file: str = "") -> dict[str, frozenset[str]]:
+def hit(cluster: Cluster, except_: frozenset[str], file: str = "") -> dict[str, frozenset[str]]:
     """The workloads with a mounted volume that can't be written, and all that lack ready pods, with a volume or without.
 
     Args:
@@ -28,7 +28,7 @@ def hit(cluster: Cluster, but: frozenset[str], file: str = "") -> dict[str, froz
     bad = {mount.pod_uid for mount, why in (written(cluster, file) if file else written(cluster)) if why}
     items = [p for p in cluster.objects.list("Pod") if p["metadata"]["uid"] in bad]
     items += [i for kind in KINDS for i in cluster.objects.list(kind) if lacks(i)]
-    owners = [_line(cluster, item) for item in items if item["metadata"]["namespace"] not in but]
+    owners = [_line(cluster, item) for item in items if item["metadata"]["namespace"] not in except_]
     return {
         name_of(line[-1]): frozenset(n for item in line for n in (name_of(item), _release(item)) if n)
         for line in owners

@@ -6,14 +6,14 @@ from holdfast.cluster import Cluster
 from holdfast.waiting import HOLDS, Sighting, probe
 
 
-def containers_on(cluster: Cluster, node: str, but: frozenset[str] = frozenset()) -> dict[str, str]:
+def containers_on(cluster: Cluster, node: str, except_: frozenset[str] = frozenset()) -> dict[str, str]:
     """What runs on a node by the API, but in some namespaces: id of the container at the runtime -> namespace/pod."""
     found = {}
     for pod in cluster.objects.list("Pod"):
         if (
             pod["spec"].get("nodeName") == node
             and not pod["metadata"].get("deletionTimestamp")
-            and pod["metadata"]["namespace"] not in but
+            and pod["metadata"]["namespace"] not in except_
         ):
             for status in (pod.get("status") or {}).get("containerStatuses") or []:
                 if "running" in status["state"]:

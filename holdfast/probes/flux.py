@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.cluster import Cluster
 from holdfast.gitserver import Push
-from holdfast.objects import Object, condition, name_of
+from holdfast.kube import Object, condition, name_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
 NAMESPACE = "flux-system"

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from holdfast.cluster import Cluster
-from holdfast.objects import condition
+from holdfast.kube import condition
 from holdfast.probes.workloads import pods, selector
 from holdfast.waiting import HOLDS, Sighting, probe
 
@@ -81,7 +81,7 @@ def refuses(cluster: Cluster, host: str) -> Sighting:
 @probe
 def controller_pods(cluster: Cluster, at_least: int) -> Sighting:
     """At least so many ready pods of the ingress controller run."""
-    place = cluster.adaptations.ingress
-    found = pods(cluster, place.namespace, selector(cluster, place.workload, place.namespace))
+    component = cluster.settings.ingress
+    found = pods(cluster, component.namespace, selector(cluster, component.workload, component.namespace))
     ready = [p for p in found if condition(p, "Ready").get("status") == "True"]
     return HOLDS if len(ready) >= at_least else f"{len(ready)} of {at_least} ingress pods are ready"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object, condition, name_of
+from holdfast.kube import Object, condition, name_of
 from holdfast.probes.workloads import lacks, said_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
@@ -19,15 +19,13 @@ _WRITE = "f='{path}/{file}'; timeout 5 sh -c \"echo look > '$f' && sync '$f' && 
 def workloads(cluster: Cluster, namespace: str = "") -> list[Object]:
     """The workloads of the storage system's namespace (or of another one)."""
     return [
-        item
-        for kind in KINDS
-        for item in cluster.objects.list(kind, namespace or cluster.adaptations.storage.namespace)
+        item for kind in KINDS for item in cluster.objects.list(kind, namespace or cluster.settings.storage.namespace)
     ]
 
 
 def pods(cluster: Cluster, *, data_plane: bool) -> list[str]:
     """The names of the storage system's pods that exist: those that serve blocks, or all the others."""
-    namespace = cluster.adaptations.storage.namespace
+    namespace = cluster.settings.storage.namespace
     serving = {p["metadata"]["name"] for p in cluster.objects.list("Pod", namespace, labels=DATA_PLANE)}
     if data_plane:
         return sorted(serving)
@@ -61,8 +59,8 @@ def storage_ready(cluster: Cluster, namespace: str = "", names: frozenset[str] =
     if why := next((why for item in items if (why := lacks(item))), ""):
         return why
     if not any(item["kind"] == "DaemonSet" for item in items):
-        return f"no DaemonSet in {namespace or cluster.adaptations.storage.namespace}"
-    serving = cluster.objects.list("Pod", cluster.adaptations.storage.namespace, labels=DATA_PLANE)
+        return f"no DaemonSet in {namespace or cluster.settings.storage.namespace}"
+    serving = cluster.objects.list("Pod", cluster.settings.storage.namespace, labels=DATA_PLANE)
     lacking = len(cluster.nodes()) - sum(condition(p, "Ready").get("status") == "True" for p in serving)
     return f"{lacking} nodes have no pod that serves blocks" if lacking > 0 else HOLDS
 
@@ -79,7 +77,7 @@ class Mount:
 
 def mounts(cluster: Cluster) -> list[Mount]:
     """What kubelet has mounted into pods, read on the nodes themselves."""
-    driver = cluster.adaptations.storage.driver
+    driver = cluster.settings.storage.driver
     own = {
         v["metadata"]["name"]
         for v in cluster.objects.list("PersistentVolume")
@@ -158,7 +156,7 @@ def is_on_volume(cluster: Cluster, pod: str, namespace: str, file: str, text: st
 @probe
 def storage_never_ready(cluster: Cluster) -> Sighting:
     """The storage system's workloads are there, and no container of them has ever started."""
-    namespace = cluster.adaptations.storage.namespace
+    namespace = cluster.settings.storage.namespace
     found = [
         s
         for p in cluster.objects.list("Pod", namespace)
@@ -182,7 +180,7 @@ def blocks_on(cluster: Cluster, claim: str, namespace: str) -> str:
     """The node that keeps the blocks of a claim's volume, as the stand-in says; empty where nobody says so."""
     found = cluster.objects.get("PersistentVolumeClaim", claim, namespace)
     volume = (
-        cluster.objects.get("Volume", found["spec"].get("volumeName", ""), cluster.adaptations.storage.namespace)
+        cluster.objects.get("Volume", found["spec"].get("volumeName", ""), cluster.settings.storage.namespace)
         if found
         else None
     )

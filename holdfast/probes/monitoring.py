@@ -30,8 +30,8 @@ class Sample:
 
 def _ask(cluster: Cluster, path: str, **query: str) -> Any:
     """The answer of the core tier's Prometheus."""
-    place = cluster.adaptations.monitoring
-    return _json(cluster.objects.through(place.core, place.namespace, _PORT, path, **query), place.core)
+    component = cluster.settings.monitoring
+    return _json(cluster.objects.proxy_get(component.core, component.namespace, _PORT, path, **query), component.core)
 
 
 def _json(answer: tuple[int, bytes], who: str) -> Any:
@@ -55,14 +55,16 @@ def query(cluster: Cluster, expression: str) -> list[Sample]:
 
 def through_grafana(cluster: Cluster, expression: str) -> list[Sample]:
     """As `query`, asked of Grafana's data source on a node, as a dashboard would. (The API server's proxy passes no credentials on.)"""
-    place, path = cluster.adaptations.monitoring, "/api/datasources/proxy/uid/prometheus/api/v1/query"
-    secret = cluster.objects.get("Secret", place.grafana_secret, place.namespace)
-    service = cluster.objects.get("Service", place.grafana, place.namespace)
+    component, path = cluster.settings.monitoring, "/api/datasources/proxy/uid/prometheus/api/v1/query"
+    secret = cluster.objects.get("Secret", component.grafana_secret, component.namespace)
+    service = cluster.objects.get("Service", component.grafana, component.namespace)
     if not secret or not service:
-        raise CannotLook(f"there is no Secret {place.namespace}/{place.grafana_secret}, or no Service {place.grafana}")
+        raise CannotLook(
+            f"there is no Secret {component.namespace}/{component.grafana_secret}, or no Service {component.grafana}"
+        )
     words = b":".join(base64.b64decode(secret["data"][key]) for key in ("admin-user", "admin-password"))
     request = (
-        f"GET {path}?query={quote(expression)} HTTP/1.0\\r\\nHost: {place.grafana}\\r\\n"
+        f"GET {path}?query={quote(expression)} HTTP/1.0\\r\\nHost: {component.grafana}\\r\\n"
         f"Authorization: Basic {base64.b64encode(words).decode()}\\r\\n\\r\\n"
     )
     address = f"TCP:{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
@@ -72,7 +74,7 @@ def through_grafana(cluster: Cluster, expression: str) -> list[Sample]:
         .stdout
     )
     head, _, body = answer.partition("\r\n\r\n")
-    return _samples(_json((int((head.split() or ["", "0"])[1]), body.encode()), place.grafana))
+    return _samples(_json((int((head.split() or ["", "0"])[1]), body.encode()), component.grafana))
 
 
 @probe
@@ -163,9 +165,10 @@ def alert_clear(cluster: Cluster, name: str, labels: dict[str, str]) -> Sighting
 @probe
 def alertmanager_has(cluster: Cluster, name: str, labels: dict[str, str]) -> Sighting:
     """Alertmanager was told of an alert."""
-    place = cluster.adaptations.monitoring
+    component = cluster.settings.monitoring
     found = _json(
-        cluster.objects.through(place.alertmanager, place.namespace, _PORT, "api/v2/alerts"), place.alertmanager
+        cluster.objects.proxy_get(component.alertmanager, component.namespace, _PORT, "api/v2/alerts"),
+        component.alertmanager,
     )
     return (
         HOLDS
@@ -197,9 +200,9 @@ def fired(cluster: Cluster, begin: float) -> list[dict[str, str]]:
 
 
 @probe
-def no_alert_fired(cluster: Cluster, begin: float, but: tuple[str, ...] = ()) -> Sighting:
+def no_alert_fired(cluster: Cluster, begin: float, except_: tuple[str, ...] = ()) -> Sighting:
     """No alert fired since *begin*, but those about objects with one of these names."""
-    found = [a for a in fired(cluster, begin) if a.get("name") not in but]
+    found = [a for a in fired(cluster, begin) if a.get("name") not in except_]
     return (
         f"{found[0]['alertname']} fired: { {k: v for k, v in found[0].items() if k in ('name', 'controller', 'volume')} }"
         if found

@@ -7,7 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
-from holdfast.objects import condition
+from holdfast.kube import condition
 from holdfast.waiting import HOLDS, Sighting, probe
 
 
@@ -67,21 +67,21 @@ def listening(cluster: Cluster, node: str) -> set[int]:
 
 
 @probe
-def listens_only_on(cluster: Cluster, node: str, stated: frozenset[int]) -> Sighting:
+def listens_only_on(cluster: Cluster, node: str, declared: frozenset[int]) -> Sighting:
     """The node listens on its own ports and on the stated ones, and on no other."""
     role = cluster.node(node).role
-    more = listening(cluster, node) - OWN_PORTS[role] - stated
+    more = listening(cluster, node) - OWN_PORTS[role] - declared
     return f"{node} also listens on {', '.join(map(str, sorted(more)))}" if more else HOLDS
 
 
 @probe
-def exposes_only(cluster: Cluster, stated: frozenset[int]) -> Sighting:
+def exposes_only(cluster: Cluster, declared: frozenset[int]) -> Sighting:
     """No Service but the stated node ports is open to the outside; no pod takes a host port."""
     for service in cluster.objects.list("Service"):
         name, spec = service["metadata"]["name"], service["spec"]
         if spec.get("type") == "LoadBalancer":
             return f"the Service {name} is a LoadBalancer"
-        more = [p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort") and p["nodePort"] not in stated]
+        more = [p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort") and p["nodePort"] not in declared]
         if more:
             return f"the Service {name} opens the node ports {more}"
     for pod in cluster.objects.list("Pod"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object
+from holdfast.kube import Object
 from holdfast.waiting import HOLDS, Sighting, probe
 
 # The cluster's own parts; their accounts come with Kubernetes, not with the tree.
@@ -26,7 +26,7 @@ def _accounts(binding: Object) -> list[str]:
 
 
 @probe
-def admins_are(cluster: Cluster, stated: frozenset[str]) -> Sighting:
+def admins_are(cluster: Cluster, declared: frozenset[str]) -> Sighting:
     """Only the stated service accounts (namespace/name) may do everything, by cluster-admin or by a role with wildcards."""
     roles = {r["metadata"]["name"]: r for r in cluster.objects.list("ClusterRole")}
     found = set()
@@ -38,7 +38,7 @@ def admins_are(cluster: Cluster, stated: frozenset[str]) -> Sighting:
         )
         if everything:
             found |= {a for a in _accounts(binding) if a.partition("/")[0] not in _OWN}
-    more = found - stated
+    more = found - declared
     return f"may do everything and isn't stated: {', '.join(sorted(more))}" if more else HOLDS
 
 

@@ -9,7 +9,7 @@ import json
 import yaml
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object
+from holdfast.kube import Object
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object, condition, name_of
+from holdfast.kube import Object, condition, name_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
 
@@ -62,7 +62,7 @@ def spread(cluster: Cluster, namespace: str, labels: str) -> Sighting:
     return f"no ready pod ({labels}) on {', '.join(missing)}" if missing else HOLDS
 
 
-def lives(cluster: Cluster, *but: str) -> dict[str, tuple[str, int]]:
+def lives(cluster: Cluster, *except_: str) -> dict[str, tuple[str, int]]:
     """(UID, restarts of all containers) of every pod outside of the namespaces *but*, by namespace/name."""
     return {
         f"{p['metadata']['namespace']}/{p['metadata']['name']}": (
@@ -70,14 +70,14 @@ def lives(cluster: Cluster, *but: str) -> dict[str, tuple[str, int]]:
             sum(c.get("restartCount", 0) for c in (p.get("status") or {}).get("containerStatuses") or []),
         )
         for p in cluster.objects.list("Pod")
-        if p["metadata"]["namespace"] not in but
+        if p["metadata"]["namespace"] not in except_
     }
 
 
 @probe
-def undisturbed(cluster: Cluster, before: dict[str, tuple[str, int]], but: tuple[str, ...]) -> Sighting:
+def undisturbed(cluster: Cluster, before: dict[str, tuple[str, int]], except_: tuple[str, ...]) -> Sighting:
     """Every pod of *before* is still the same pod, with no restart more."""
-    now = lives(cluster, *but)
+    now = lives(cluster, *except_)
     for name, life in before.items():
         if now.get(name) != life:
             return f"{name} was replaced or restarted" if name in now else f"{name} is gone"

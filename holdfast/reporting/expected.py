@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.verdicts import Finding, Verdict
+from holdfast.verdicts import ClaimVerdict, Verdict
 
 PARTLY = "partly"
 
@@ -37,10 +37,10 @@ def load(path: Path) -> list[Expected]:
             Expected(**{**e, "verdict": Verdict(e["verdict"])}) for e in tomllib.loads(path.read_text())["expected"]
         ]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}", "mend it, then run again") from None
+        raise UsageError(f"{path} can't be read: {error}", "fix it, then run again") from None
 
 
-def differences(findings: Iterable[Finding], expected: Iterable[Expected], lane: str, *, smoke: bool) -> list[str]:
+def differences(findings: Iterable[ClaimVerdict], expected: Iterable[Expected], lane: str, *, smoke: bool) -> list[str]:
     """What is not as expected, in words: another verdict or level, a claim that is missing, one that nobody expected."""
     wanted = {(e.claim, _rung(e.level)): e for e in expected if e.lane == lane and (e.smoke or not smoke)}
     got = {(f.claim, _rung(f.level)): f for f in findings if f.tests}

@@ -10,22 +10,27 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from holdfast.claims import Claim
-from holdfast.journal import Entry, Record, header
-from holdfast.verdicts import Finding, Verdict
+from holdfast.journal import JournalRecord, Line, header
+from holdfast.verdicts import ClaimVerdict, Verdict
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "reports" / "templates"
 _WIDTH, _LABEL, _ROW = 1080.0, 330.0, 15.0
 _BAND = {"healthy": "#9bd3b3", "faulted": "#c0392b", "unknown": "#c9d1d9"}
-_MARKS = (("fault-inject", "injected"), ("fault-bit", "bit"), ("fault-healed", "healed"), ("converged", "converged"))
+_MARKS = (
+    ("fault-inject", "injected"),
+    ("fault-took-effect", "took effect"),
+    ("fault-healed", "healed"),
+    ("converged", "converged"),
+)
 
 
-def _wall(entry: Entry) -> float:
+def _wall(entry: Line) -> float:
     return datetime.fromisoformat(str(entry["t"])).timestamp()
 
 
-def _timeline(test: str, entries: list[Entry]) -> dict[str, Any] | None:
+def _timeline(test: str, entries: list[Line]) -> dict[str, Any] | None:
     """The picture of one test: its marks, and every sampled target's intervals, in units of the SVG."""
-    series = [e for e in entries if e["event"] == "sampled" and not e.get("canary")]
+    series = [e for e in entries if e["event"] == "sampled" and not e.get("negative_control")]
     if not series:
         return None
     marks = [(name, _wall(e), e.get("fault", "")) for e in entries for event, name in _MARKS if e["event"] == event]
@@ -97,7 +102,9 @@ def _ticks(length: float) -> list[float]:
     return [i * step for i in range(int(length / step) + 1)]
 
 
-def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim], evidence: list[str]) -> str:
+def render(
+    record: JournalRecord, findings: Iterable[ClaimVerdict], claims: dict[str, Claim], evidence: list[str]
+) -> str:
     """The report as one HTML text."""
     found = sorted(
         findings,
@@ -106,7 +113,7 @@ def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim]
             f.claim,
         ),
     )
-    by_test: dict[str, list[Entry]] = {}
+    by_test: dict[str, list[Line]] = {}
     for entry in record.entries:
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
@@ -127,7 +134,7 @@ def render(record: Record, findings: Iterable[Finding], claims: dict[str, Claim]
     )
 
 
-def write(path: Path, record: Record, findings: Iterable[Finding], claims: dict[str, Claim]) -> None:
+def write(path: Path, record: JournalRecord, findings: Iterable[ClaimVerdict], claims: dict[str, Claim]) -> None:
     """Writes the report beside the journal."""
     evidence = [str(e["folder"]) for e in record.of("evidence")]
     path.write_text(render(record, findings, claims, evidence), encoding="utf-8")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from holdfast.verdicts import Finding, Verdict
+from holdfast.verdicts import ClaimVerdict, Verdict
 
 _TAGS = {Verdict.BROKE: "failure", Verdict.UNPROVEN: "error", Verdict.NOT_EXERCISED: "skipped"}
 
 
-def write(path: Path, findings: Iterable[Finding], run: str) -> None:
+def write(path: Path, findings: Iterable[ClaimVerdict], run: str) -> None:
     """One test case a claim."""
     found = list(findings)
     counts = {tag: str(sum(f.verdict is verdict for f in found)) for verdict, tag in _TAGS.items()}

@@ -1,28 +1,28 @@
-"""What a run does, as it does it: one plain line for each step of a test's arc."""
+"""What a run does, as it does it: one plain line for each step of a test's experiment."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-from holdfast.journal import Entry
+from holdfast.journal import Line
 
 _HELD = {True: ("held", "green"), False: ("broke", "red"), None: ("unproven", "yellow")}
 
 
-def line(entry: Entry) -> tuple[str, str]:
+def line(entry: Line) -> tuple[str, str]:
     """The line for an entry, and its style; an empty text for entries that only the report shows."""
     event, style = entry["event"], "dim"
     if event == "steady":
         text = f"steady: {entry['what']}: {entry['sighting']}"
     elif event == "fault-inject":
         text = f"injecting {entry['fault']}"
-    elif event == "fault-bit":
-        text = f"{entry['fault']} bit: {'; '.join(entry['witness'])}"
+    elif event == "fault-took-effect":
+        text = f"{entry['fault']} took effect: {'; '.join(entry['effects'])}"
     elif event == "fault-healed":
         text = f"{entry['fault']} {'healed' if entry['ok'] else 'NOT healed: ' + str(entry['sighting'])}"
     elif event == "converged":
         text = str(entry["sighting"])
-    elif event == "promise":
+    elif event == "assertion":
         word, style = _HELD[entry["held"]]
         text = f"{word}: {entry['sighting']}"
     else:
@@ -30,7 +30,7 @@ def line(entry: Entry) -> tuple[str, str]:
     return f"    {entry['at_s']:7.1f}s  {text[:220]}", style
 
 
-def show(console: Console, entry: Entry) -> None:
+def show(console: Console, entry: Line) -> None:
     """Prints the line of an entry, where it has one."""
     text, style = line(entry)
     if text:

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from holdfast import claims, journal
 from holdfast.errors import UsageError
-from holdfast.journal import Record
+from holdfast.journal import JournalRecord
 from holdfast.reporting import html, junit, terminal
-from holdfast.verdicts import Finding, verdicts
+from holdfast.verdicts import ClaimVerdict, verdicts
 
 
-def make(folder: Path, console: Console) -> tuple[Record, list[Finding]]:
+def make(folder: Path, console: Console) -> tuple[JournalRecord, list[ClaimVerdict]]:
     """Renders the reports of a run from its journal alone, and prints the table."""
     path = folder / "journal.jsonl"
     if not path.is_file():

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.journal import Record
+from holdfast.journal import JournalRecord
 from holdfast.verdicts import (
     EXIT_BROKE,
     EXIT_HELD,
     EXIT_NOT_EXERCISED,
     EXIT_UNEXPECTED,
     EXIT_UNPROVEN,
-    Finding,
+    ClaimVerdict,
     Verdict,
 )
 
@@ -30,7 +30,7 @@ MEANING = {
 }
 
 
-def show(console: Console, findings: Iterable[Finding], record: Record) -> None:
+def show(console: Console, findings: Iterable[ClaimVerdict], record: JournalRecord) -> None:
     """Prints the table of what was selected, the worst first, and counts the rest."""
     found = list(findings)
     table = Table(title="Verdicts", title_justify="left", expand=False, show_lines=False)
@@ -56,7 +56,7 @@ def show(console: Console, findings: Iterable[Finding], record: Record) -> None:
         console.print(f"  the journal is not whole: {record.problem}", style="yellow")
 
 
-def _outages(console: Console, findings: list[Finding]) -> None:
+def _outages(console: Console, findings: list[ClaimVerdict]) -> None:
     rows = [
         (f.claim, g)
         for f in findings

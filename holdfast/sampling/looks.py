@@ -41,7 +41,7 @@ class Target:
         nonce: what the header X-Holdfast-Nonce must say; empty where the endpoint can't say it.
         expect: the HTTP status that is right.
         ca: the certificates that a TLS server is checked against, as PEM.
-        canary: broken on purpose: it must never be ok.
+        negative control: broken on purpose: it must never be ok.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Target:
     resolver: str = ""
     timeout_s: float = 2.0
     rate_hz: float = 10.0
-    canary: bool = False
+    negative_control: bool = False
     _context: Any = field(default=None, repr=False, compare=False)
 
     def tls(self) -> ssl.SSLContext | None:
@@ -270,11 +270,11 @@ class Looker:
         return self._new if self.target.mode != "reused" else self._spare if self._busy else self._reused
 
     async def _new(self) -> str:
-        opened = await self._open()
+        incomplete_because = await self._open()
         try:
-            await self._use(opened)
+            await self._use(incomplete_because)
         finally:
-            _drop(opened)
+            _drop(incomplete_because)
         return OK
 
     async def _reused(self) -> str:
@@ -305,34 +305,34 @@ class Looker:
 
     async def _spare(self) -> str:
         self._spares = [spare for spare in self._spares if not _gone(spare)]
-        opened = self._spares.pop() if self._spares else await self._open()
+        incomplete_because = self._spares.pop() if self._spares else await self._open()
         try:
-            await self._use(opened)
+            await self._use(incomplete_because)
         except BaseException:
-            _drop(opened)
+            _drop(incomplete_because)
             raise
-        self._spares.append(opened)
+        self._spares.append(incomplete_because)
         return OK
 
-    async def _use(self, opened: Any) -> None:
-        if isinstance(opened, Connection):
-            await request(opened, self.target)
+    async def _use(self, incomplete_because: Any) -> None:
+        if isinstance(incomplete_because, Connection):
+            await request(incomplete_because, self.target)
         else:
-            await ask(opened[0], opened[1], self.target.ask)
+            await ask(incomplete_because[0], incomplete_because[1], self.target.ask)
 
     def close(self) -> None:
         """Drops what is open."""
         self._lose()
-        for opened in self._spares:
-            _drop(opened)
+        for incomplete_because in self._spares:
+            _drop(incomplete_because)
 
 
-def _gone(opened: Any) -> bool:
-    return isinstance(opened, Connection) and opened.closed
+def _gone(incomplete_because: Any) -> bool:
+    return isinstance(incomplete_because, Connection) and incomplete_because.closed
 
 
-def _drop(opened: Any) -> None:
-    if isinstance(opened, Connection):
-        opened.drop()
+def _drop(incomplete_because: Any) -> None:
+    if isinstance(incomplete_because, Connection):
+        incomplete_because.drop()
     else:
-        opened[0].close()
+        incomplete_because[0].close()

@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from holdfast.arc import Arc
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell
 from holdfast.durations import seconds
+from holdfast.experiment import Experiment
 from holdfast.sampling import records, writers
 from holdfast.sampling.intervals import Look, Outage, gaps, intervals, outages
 from holdfast.sampling.looks import OK
 from holdfast.sampling.process import CONTROL
-from holdfast.sampling.targets import OUTSIDE, Placed
+from holdfast.sampling.targets import OUTSIDE, AssignedTarget
 
 VOLUME = "volume"
 STEADY_S = 2.0
@@ -31,7 +31,7 @@ class Series:
     target: str
     kind: str
     mode: str
-    canary: bool
+    negative_control: bool
     rate_hz: float = 10.0
     looks: list[Look] = field(default_factory=list)
 
@@ -82,15 +82,15 @@ class Seen:
     """What a watch saw. Measured once it is over; every measure goes into the journal as a promise.
 
     Args:
-        cluster: whose arc the promises belong to.
+        cluster: whose experiment the promises belong to.
         placed: the targets, each with its kind.
     """
 
-    def __init__(self, cluster: Cluster, placed: list[tuple[str, Placed]], watch: str) -> None:
+    def __init__(self, cluster: Cluster, assigned: list[tuple[str, AssignedTarget]], watch: str) -> None:
         self.cluster, self.watch = cluster, watch
         self.series = [
-            Series(p.vantage, p.target.name, kind, p.target.mode, p.target.canary, p.target.rate_hz)
-            for kind, p in placed
+            Series(p.vantage, p.target.name, kind, p.target.mode, p.target.negative_control, p.target.rate_hz)
+            for kind, p in assigned
         ]
         self.fetched: dict[str, float] = {}  # when the records of a vantage point were read last
         self.stalls: dict[str, list[tuple[float, float]]] = {}
@@ -123,42 +123,46 @@ class Seen:
                     ]
         for one in own.values():
             one.looks.sort()
-            if one.kind == VOLUME and not one.canary:
+            if one.kind == VOLUME and not one.negative_control:
                 one.looks = with_absences(one.looks, self.end or now - 1)
 
     # -- before ----------------------------------------------------------------------------------------------------------
 
     def not_steady(self) -> str:
-        """Why the targets aren't all steadily green and the canaries red yet; empty once they are."""
+        """Why the targets aren't all steadily green and the negative controls red yet; empty once they are."""
         for one in self.series:
             now = self.fetched.get(
                 one.vantage, 0.0
             )  # reading them all takes a while: what was read first isn't older for that
             recent = [look for look in one.looks if now - look.start < STEADY_S + 1]
-            if one.canary:
+            if one.negative_control:
                 if [look for look in one.looks if look.ok]:
-                    return f"the canary '{one}' was green"
+                    return f"the negative control '{one}' was green"
                 if len(one.looks) < 2:
-                    return f"the canary '{one}' has not been looked at"
+                    return f"the negative control '{one}' has not been looked at"
             elif len(recent) < one.rate_hz * STEADY_S:
                 return f"{one}: {len(recent)} looks in the last seconds"
             elif bad := [look for look in recent if not look.ok]:
                 return f"{one}: {len(bad)} of {len(recent)} looks failed ({bad[-1].result})"
         return ""
 
-    def going_on(self) -> list[str]:
+    def unfinished(self) -> list[str]:
         """The targets whose last outage isn't over yet, by a stable stretch of good looks."""
-        return [str(one) for one in self.series if not one.canary and any(o.before is None for o in outages(one.looks))]
+        return [
+            str(one)
+            for one in self.series
+            if not one.negative_control and any(o.before is None for o in outages(one.looks))
+        ]
 
-    def look_on(self, for_s: float) -> None:
+    def observe_for(self, for_s: float) -> None:
         """Goes on looking for so many seconds: the time that a promise is watched for, not a wait for something."""
         time.sleep(for_s)
 
     # -- after -----------------------------------------------------------------------------------------------------------
 
     def select(self, *kinds: str, via: str = "", vantage: str = "", mode: str = "") -> list[Series]:
-        """The series of some kinds, without canaries: only those looking through or from a node, or in one mode."""
-        found = [s for s in self.series if not s.canary and (not kinds or s.kind in kinds)]
+        """The series of some kinds, without negative controls: only those looking through or from a node, or in one mode."""
+        found = [s for s in self.series if not s.negative_control and (not kinds or s.kind in kinds)]
         return [
             s
             for s in found
@@ -184,7 +188,7 @@ class Seen:
         was not seen, or where the sampler has a gap, it is unproven. The test goes on: every measure of a watch is taken.
         """
         chosen = self.select(*kinds, via=via, vantage=vantage, mode=mode)
-        arc = cast(Arc, self.cluster.arc)
+        experiment = cast(Experiment, self.cluster.experiment)
         budget = f"{limit} and {failed_share:.0%} of looks" if failed_share is not None else str(limit)
         parts = [self._judge(one, seconds(limit), failed_share, self.begin, self.end) for one in chosen]
         lacking = set(kinds) - {one.kind for one in chosen}
@@ -202,7 +206,7 @@ class Seen:
             what
             or f"{', '.join(kinds) or 'all targets'}{f' via {via}' if via else ''}{f' from {vantage}' if vantage else ''}"
         )
-        arc.promise(
+        experiment.assertion(
             f"outage of {name} at most {limit}",
             "sampler",
             held,
@@ -210,7 +214,7 @@ class Seen:
             figure=worst.figure,
             budget=budget,
             claims=claims,
-            faults=arc.faults_between(self.begin, self.end),
+            faults=experiment.faults_between(self.begin, self.end),
             soft=True,
         )
 
@@ -264,10 +268,10 @@ class Seen:
 
         Read on the node where the volume is mounted now, after the watch.
         """
-        arc, objects = cast(Arc, self.cluster.arc), self.cluster.objects
+        experiment, objects = cast(Experiment, self.cluster.experiment), self.cluster.objects
         invented = (10**9, 1)
         red = records.fault_in([invented], records.line((1, 1)))
-        arc.canary("records", bool(red), red or "a record that was never written was not missed")
+        experiment.negative_control("records", bool(red), red or "a record that was never written was not missed")
         homes, total, broken, doubts = writers.homes(objects), 0, [], []
         for writer in sorted({s.vantage for s in self.series if s.kind == VOLUME}):
             said = self.acknowledged.get(writer, [])
@@ -289,35 +293,35 @@ class Seen:
         held = False if broken else None if doubts else True
         sighting = "; ".join(broken or doubts) or f"all {total} acknowledged records are there, in order, none twice"
         name = what or "the volumes"
-        arc.promise(
+        experiment.assertion(
             f"every acknowledged record is on {name}",
             "records",
             held,
             f"{name}: {sighting}",
             figure=f"{total} records",
             claims=claims,
-            faults=arc.faults_between(self.begin, self.end),
+            faults=experiment.faults_between(self.begin, self.end),
             soft=True,
         )
 
     def journal(self) -> None:
         """Writes what was seen of every target, as intervals."""
-        arc = cast(Arc, self.cluster.arc)
+        experiment = cast(Experiment, self.cluster.experiment)
         for one in self.series:
             found = outages(one.looks)
-            arc.write(
+            experiment.write(
                 "sampled",
                 watch=self.watch,
                 vantage=one.vantage,
                 target=one.target,
                 kind=one.kind,
                 mode=one.mode,
-                canary=one.canary,
+                negative_control=one.negative_control,
                 begin=self.begin,
                 end=self.end,
                 looks=len(one.looks),
                 failed=sum(not look.ok for look in one.looks),
-                outages=[_plain(o) for o in found] if not one.canary else [],
+                outages=[_plain(o) for o in found] if not one.negative_control else [],
                 intervals=[[round(i.start, 3), round(i.end, 3), i.result, i.looks] for i in intervals(one.looks)][:300],
             )
 

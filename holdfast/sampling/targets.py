@@ -11,7 +11,7 @@ import yaml
 
 from holdfast.cluster import Cluster
 from holdfast.probes.workloads import workload_ready
-from holdfast.sampling import inside, writers
+from holdfast.sampling import agents, writers
 from holdfast.sampling.looks import Target
 from holdfast.sampling.process import PEER_PORT
 from holdfast.waiting import Unproven, eventually
@@ -21,7 +21,7 @@ _CLOSED_PORT = 1  # nothing listens there: what looks at it must be red
 
 
 @dataclass(frozen=True)
-class Placed:
+class AssignedTarget:
     """A target at a vantage point: ``outside`` or the name of a node."""
 
     vantage: str
@@ -33,60 +33,67 @@ class Wanted:
     """Targets of one kind: *kind* names them in promises, *place* works them out on a cluster."""
 
     kind: str
-    place: Callable[[Cluster], list[Placed]]
+    assign: Callable[[Cluster], list[AssignedTarget]]
 
 
-def _both(vantage: str, name: str, target: Target, broken: Target) -> list[Placed]:
-    """A target on new and on reused connections, and its canary."""
-    placed = [Placed(vantage, replace(target, name=f"{name} ({mode})", mode=mode)) for mode in ("new", "reused")]
-    return [*placed, Placed(vantage, replace(broken, name=f"canary of {name}", canary=True, rate_hz=2, timeout_s=1))]
+def _both(vantage: str, name: str, target: Target, broken: Target) -> list[AssignedTarget]:
+    """A target on new and on reused connections, and its negative control."""
+    assigned = [
+        AssignedTarget(vantage, replace(target, name=f"{name} ({mode})", mode=mode)) for mode in ("new", "reused")
+    ]
+    return [
+        *assigned,
+        AssignedTarget(
+            vantage, replace(broken, name=f"negative control of {name}", negative_control=True, rate_hz=2, timeout_s=1)
+        ),
+    ]
 
 
 def ingress(*, tls: bool = False) -> Wanted:
     """The app's host through each node's published ingress port, by HTTP or by HTTPS with SNI."""
 
-    def place(cluster: Cluster) -> list[Placed]:
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
         app, kind = cluster.app, "https" if tls else "http"
         if not app.host:
             raise Unproven(f"the app {app.name} names no host in .holdfast.toml: nothing answers from outside")
         port = cluster.profile.node_ports[1 if tls else 0]
         certificate = (cluster.folder / f"{app.namespace}-{app.tls_secret}.crt").read_text() if tls else ""
         nonce = cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
-        placed = []
+        assigned = []
         for node in cluster.nodes():
             target = Target("", kind, node.loopback, port, ask=app.host, nonce=nonce, ca=certificate)
             broken = replace(target, nonce="of-another-run") if nonce else replace(target, port=_CLOSED_PORT)
-            placed += _both(OUTSIDE, f"{kind}://{app.host} via {node.name}", target, broken)
-        return placed
+            assigned += _both(OUTSIDE, f"{kind}://{app.host} via {node.name}", target, broken)
+        return assigned
 
-    return Wanted("ingress-tls" if tls else "ingress", place)
+    return Wanted("ingress-tls" if tls else "ingress", assign)
 
 
 def ingress_itself() -> Wanted:
     """The ingress controller apart from any app: it answers 404 for a host that nobody has, whatever state the apps are in."""
 
-    def place(cluster: Cluster) -> list[Placed]:
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
         port, nonce = cluster.profile.node_ports[0], cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
-        placed = []
+        assigned = []
         for node in cluster.nodes():
             target = Target("", "http", node.loopback, port, ask="absent.holdfast.example", nonce=nonce, expect=404)
-            placed += _both(OUTSIDE, f"ingress itself via {node.name}", target, replace(target, expect=418))
-        return placed
+            assigned += _both(OUTSIDE, f"ingress itself via {node.name}", target, replace(target, expect=418))
+        return assigned
 
-    return Wanted("ingress-itself", place)
+    return Wanted("ingress-itself", assign)
 
 
 def api() -> Wanted:
     """The API server's ``/readyz``, from outside."""
 
-    def place(cluster: Cluster) -> list[Placed]:
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
         config = yaml.safe_load(cluster.driver.kubeconfig.read_text())["clusters"][0]["cluster"]
         url = urlsplit(config["server"])
         ca = base64.b64decode(config["certificate-authority-data"]).decode()
         target = Target("", "https", url.hostname or "", url.port or 443, path="/readyz", ca=ca, check_name=False)
         return _both(OUTSIDE, "API /readyz", target, replace(target, port=_CLOSED_PORT))
 
-    return Wanted("api", place)
+    return Wanted("api", assign)
 
 
 def _dns_address(cluster: Cluster) -> str:
@@ -99,7 +106,7 @@ def _dns_address(cluster: Cluster) -> str:
 def service() -> Wanted:
     """The app's Service by its name, from a pod on every node."""
 
-    def place(cluster: Cluster) -> list[Placed]:
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
         app, resolver = cluster.app, _dns_address(cluster)
         host = f"{app.service}.{app.namespace}.svc.cluster.local"
         target = Target("", "http", host, app.port, ask=host, resolver=resolver)
@@ -110,68 +117,75 @@ def service() -> Wanted:
             for p in _both(node.name, f"service {app.service}.{app.namespace}", target, broken)
         ]
 
-    return Wanted("service", place)
+    return Wanted("service", assign)
 
 
 def prometheus() -> Wanted:
     """The core tier's Prometheus by its Service, from a pod on every node."""
 
-    def place(cluster: Cluster) -> list[Placed]:
-        monitoring, resolver = cluster.adaptations.monitoring, _dns_address(cluster)
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
+        monitoring, resolver = cluster.settings.monitoring, _dns_address(cluster)
         host = f"{monitoring.core}.{monitoring.namespace}.svc.cluster.local"
         target = Target("", "http", host, 9090, ask=host, path="/-/ready", resolver=resolver)
         broken = replace(target, path="/absent")
         return [p for node in cluster.nodes() for p in _both(node.name, "core Prometheus", target, broken)]
 
-    return Wanted("prometheus", place)
+    return Wanted("prometheus", assign)
 
 
 def dns() -> Wanted:
     """The cluster's DNS: the address of the app's Service, from a pod on every node."""
 
-    def place(cluster: Cluster) -> list[Placed]:
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
         app, resolver = cluster.app, _dns_address(cluster)
         target = Target("", "dns", resolver, 53, ask=f"{app.service}.{app.namespace}.svc.cluster.local")
         broken = replace(target, ask="absent.holdfast-system.svc.cluster.local")
         return [p for node in cluster.nodes() for p in _both(node.name, "cluster DNS", target, broken)]
 
-    return Wanted("dns", place)
+    return Wanted("dns", assign)
 
 
 def pods() -> Wanted:
     """Pod to pod: each node's sampler looks at every other's, by address."""
 
-    def place(cluster: Cluster) -> list[Placed]:
-        addresses = inside.pods(cluster.objects)
-        placed = []
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
+        addresses = agents.pods(cluster.objects)
+        assigned = []
         for node in addresses:
             for other, address in addresses.items():
                 if other != node:
                     target = Target("", "http", address, PEER_PORT, nonce=cluster.nonce)
-                    placed += _both(node, f"pod on {other}", target, replace(target, nonce="of-another-run"))
-        return placed
+                    assigned += _both(node, f"pod on {other}", target, replace(target, nonce="of-another-run"))
+        return assigned
 
-    return Wanted("pods", place)
+    return Wanted("pods", assign)
 
 
 def volumes() -> Wanted:
     """The writers: each appends records to a volume of the tree's storage class, flushed to the disk before they count."""
 
-    def place(cluster: Cluster) -> list[Placed]:
-        writers.install(cluster.objects, cluster.adaptations.storage.storage_class)
+    def assign(cluster: Cluster) -> list[AssignedTarget]:
+        writers.install(cluster.objects, cluster.settings.storage.storage_class)
         for workload in (f"StatefulSet/{writers.STATEFUL}", f"Deployment/{writers.DEPLOYMENT}"):
-            wait = eventually(cluster, workload_ready(workload, inside.NAMESPACE), "2m")
+            wait = eventually(cluster, workload_ready(workload, agents.NAMESPACE), "2m")
             if wait.held is not True:
                 raise Unproven(f"the writers can't run: {wait.last}")
-        placed = []
+        assigned = []
         for name in writers.names():
             target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5, rate_hz=5)
-            placed += [
-                Placed(name, target),
-                Placed(
-                    name, replace(target, name="canary of a volume", path="/absent/records", canary=True, rate_hz=2)
+            assigned += [
+                AssignedTarget(name, target),
+                AssignedTarget(
+                    name,
+                    replace(
+                        target,
+                        name="negative control of a volume",
+                        path="/absent/records",
+                        negative_control=True,
+                        rate_hz=2,
+                    ),
                 ),
             ]
-        return placed
+        return assigned
 
-    return Wanted("volume", place)
+    return Wanted("volume", assign)

@@ -14,14 +14,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from holdfast.arc import Arc
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell
-from holdfast.places import CHECKOUT
-from holdfast.sampling import inside, writers
+from holdfast.experiment import Experiment
+from holdfast.paths import CHECKOUT
+from holdfast.sampling import agents, writers
 from holdfast.sampling.bands import bands, plain
 from holdfast.sampling.seen import STEADY_S, VOLUME, Seen
-from holdfast.sampling.targets import OUTSIDE, Placed, Wanted
+from holdfast.sampling.targets import OUTSIDE, AssignedTarget, Wanted
 from holdfast.waiting import CannotLook
 
 _LONGER_S = 60.0  # how long a watch goes on for an outage that isn't over
@@ -43,16 +43,16 @@ class Sampler:
     @contextmanager
     def watch(self, *wanted: Wanted) -> Iterator[Seen]:
         """Looks at the targets until the block ends, and for up to a minute more while an outage isn't seen to be over by a stable stretch.
-        Begins once all are steadily green and every canary is red.
+        Begins once all are steadily green and every negative control is red.
         """
-        placed = [(one.kind, p) for one in wanted for p in one.place(self.cluster)]
+        assigned = [(one.kind, p) for one in wanted for p in one.assign(self.cluster)]
         # Unlike any other: a kept cluster's nodes hold the records of earlier runs, and none of them may be taken for this watch's.
         watch = f"{next(_numbers)}-{secrets.token_hex(4)}"
-        seen, folder = Seen(self.cluster, placed, watch), self.folder / watch
+        seen, folder = Seen(self.cluster, assigned, watch), self.folder / watch
         folder.mkdir(parents=True, exist_ok=True)
-        outside = self._start_outside(watch, folder, [p.target for _, p in placed if p.vantage == OUTSIDE])
+        outside = self._start_outside(watch, folder, [p.target for _, p in assigned if p.vantage == OUTSIDE])
         try:
-            self._start_inside(watch, placed)
+            self._start_inside(watch, assigned)
             self._steady(seen, folder)
             seen.begin = (
                 time.time() - 1
@@ -68,11 +68,11 @@ class Sampler:
             except subprocess.TimeoutExpired:
                 outside.kill()
             try:
-                self._finish(seen, folder, max(p.target.timeout_s for _, p in placed))
+                self._finish(seen, folder, max(p.target.timeout_s for _, p in assigned))
             except (
                 Exception
             ) as error:  # it must not hide what ended the block, and what it leaves unseen must not be called held
-                cast(Arc, self.cluster.arc).write(
+                cast(Experiment, self.cluster.experiment).write(
                     "unproven", reason=f"the samplers' records couldn't be fetched: {str(error)[:200]}"
                 )
 
@@ -81,16 +81,16 @@ class Sampler:
         limit = time.monotonic() + _LONGER_S
         while True:
             self._collect(seen, folder)
-            if not seen.going_on() or time.monotonic() > limit:
+            if not seen.unfinished() or time.monotonic() > limit:
                 return
             time.sleep(1)
 
     def _finish(self, seen: Seen, folder: Path, longest_s: float) -> None:
         """Ends the samplers inside, and fetches what they saw once the looks under way have ended: the slowest may take *longest_s*."""
         nodes = [n.name for n in self.cluster.nodes()]
-        inside.stop(self._shell, nodes, self.cluster.nonce)
+        agents.stop(self._shell, nodes, self.cluster.nonce)
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
-            inside.stop(self._shell, nodes, self.cluster.nonce, writers.folder(writer))
+            agents.stop(self._shell, nodes, self.cluster.nonce, writers.folder(writer))
         time.sleep(longest_s + 0.3)
         self._collect(seen, folder)
         seen.journal()
@@ -98,12 +98,12 @@ class Sampler:
 
     def _bands(self, seen: Seen) -> None:
         """Writes what the cluster's own monitoring saw meanwhile, where it has one that answers; no verdict depends on it."""
-        place = self.cluster.adaptations.monitoring
+        assign = self.cluster.settings.monitoring
         with suppress(CannotLook):
-            if not self.cluster.objects.get("Service", place.core, place.namespace):
+            if not self.cluster.objects.get("Service", assign.core, assign.namespace):
                 return
             found = [plain(band) for band in bands(self.cluster, seen.begin or seen.end, seen.end)]
-            cast(Arc, self.cluster.arc).write("bands", watch=seen.watch, bands=found)
+            cast(Experiment, self.cluster.experiment).write("bands", watch=seen.watch, bands=found)
 
     def _specification(self, watch: str, targets: list[Any]) -> str:
         plain = [{k: v for k, v in asdict(t).items() if not k.startswith("_")} for t in targets]
@@ -132,13 +132,13 @@ class Sampler:
     def _shell(self) -> NodeShell:
         return cast(NodeShell, self.cluster.driver)
 
-    def _start_inside(self, watch: str, placed: list[tuple[str, Placed]]) -> None:
+    def _start_inside(self, watch: str, assigned: list[tuple[str, AssignedTarget]]) -> None:
         names = [node.name for node in self.cluster.nodes()]
         for node in names:
-            targets = [p.target for _, p in placed if p.vantage == node]
-            self._shell.write_files(node, inside.FOLDER, {"spec.json": self._specification(watch, targets)})
-        for writer in {p.vantage for kind, p in placed if kind == VOLUME}:
-            specification = self._specification(watch, [p.target for _, p in placed if p.vantage == writer])
+            targets = [p.target for _, p in assigned if p.vantage == node]
+            self._shell.write_files(node, agents.FOLDER, {"spec.json": self._specification(watch, targets)})
+        for writer in {p.vantage for kind, p in assigned if kind == VOLUME}:
+            specification = self._specification(watch, [p.target for _, p in assigned if p.vantage == writer])
             for node in names:  # a writer may move: it finds its specification wherever it comes to
                 self._shell.write_files(node, writers.folder(writer), {"spec.json": specification})
 
@@ -148,7 +148,7 @@ class Sampler:
         seen.take(OUTSIDE, [record.read_text()] if record.exists() else [])
         nodes = [n.name for n in self.cluster.nodes()]
         for node in nodes:
-            seen.take(node, self._fetch(folder, seen.watch, node, inside.FOLDER, node))
+            seen.take(node, self._fetch(folder, seen.watch, node, agents.FOLDER, node))
         for writer in {s.vantage for s in seen.series if s.kind == VOLUME}:
             seen.take(
                 writer,
@@ -164,24 +164,24 @@ class Sampler:
         return texts
 
     def _steady(self, seen: Seen, folder: Path) -> None:
-        arc, limit = cast(Arc, self.cluster.arc), time.monotonic() + _STEADY_WITHIN_S
+        experiment, limit = cast(Experiment, self.cluster.experiment), time.monotonic() + _STEADY_WITHIN_S
         while True:
             time.sleep(0.5)
             self._collect(seen, folder)
             why = seen.not_steady()
             if not why or time.monotonic() > limit or "was green" in why:
                 break
-        if "canary" in why:
-            arc.canary("sampler", False, why)
-        arc.steady(
-            f"all {len([s for s in seen.series if not s.canary])} sampled targets green",
+        if "negative-control" in why:
+            experiment.negative_control("sampler", False, why)
+        experiment.steady(
+            f"all {len([s for s in seen.series if not s.negative_control])} sampled targets green",
             not why,
             why or f"green for {STEADY_S:g}s",
         )
-        red = [s for s in seen.series if s.canary]
+        red = [s for s in seen.series if s.negative_control]
         words = sorted({look.result for s in red for look in s.looks})
-        arc.canary(
+        experiment.negative_control(
             "sampler",
             bool(red),
-            f"{len(red)} broken targets were red ({', '.join(words)})" if red else "no canary was placed",
+            f"{len(red)} broken targets were red ({', '.join(words)})" if red else "no negative control was placed",
         )

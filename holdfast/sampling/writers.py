@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from holdfast.cluster import Cluster
-from holdfast.objects import Object, Objects, condition
-from holdfast.sampling.inside import NAME, NAMESPACE, program
+from holdfast.kube import KubeClient, Object, condition
+from holdfast.sampling.agents import NAME, NAMESPACE, program
 from holdfast.waiting import HOLDS, Sighting, probe
 
 FOLDER = "/var/lib/holdfast/writers"  # on each node: WRITER/spec.json and WRITER/records/, so that a writer may move
@@ -33,7 +33,7 @@ def claim_of(writer: str) -> str:
     return writer if writer == DEPLOYMENT else f"data-{writer}"
 
 
-def install(objects: Objects, storage_class: str) -> None:
+def install(objects: KubeClient, storage_class: str) -> None:
     """Puts the writers on the cluster, beside the samplers and with their image; where they are already, nothing changes."""
     sampler = objects.get("DaemonSet", NAME, NAMESPACE)
     assert sampler, "a lane has its samplers"
@@ -111,7 +111,7 @@ def _pod(by: str, image: str, writer: str | None) -> Object:
     }
 
 
-def homes(objects: Objects) -> dict[str, tuple[str, str]]:
+def homes(objects: KubeClient) -> dict[str, tuple[str, str]]:
     """(node, pod UID) of each writer that is ready."""
     found = {}
     for pod in objects.list("Pod", NAMESPACE, labels="app=holdfast-writer"):
@@ -121,7 +121,7 @@ def homes(objects: Objects) -> dict[str, tuple[str, str]]:
     return found
 
 
-def file_on_node(objects: Objects, writer: str, uid: str) -> str:
+def file_on_node(objects: KubeClient, writer: str, uid: str) -> str:
     """Where the node of a writer's pod has the file with its records, as kubelet mounts volumes of CSI."""
     claim = objects.get("PersistentVolumeClaim", claim_of(writer), NAMESPACE)
     volume = claim["spec"]["volumeName"] if claim else ""

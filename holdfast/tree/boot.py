@@ -10,12 +10,12 @@ from typing import Any
 
 from holdfast.tree.graph import Graph
 from holdfast.tree.manifest import Manifest, mapping
-from holdfast.tree.needs import Need, Sort, State
+from holdfast.tree.needs import Need, Phase, State
 from holdfast.tree.tree import KUSTOMIZE
 
 
 @dataclass(frozen=True)
-class Step:
+class Link:
     """One link of a chain: *state* needs *other* because of *need*."""
 
     state: State
@@ -23,7 +23,7 @@ class Step:
     need: Need
 
     def __str__(self) -> str:
-        return f"{self.need.why} ({self.need.place})"
+        return f"{self.need.why} ({self.need.location})"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Blocked:
         loop: whether the chain ends in a loop.
     """
 
-    layers: tuple[str, ...]
-    chain: tuple[Step, ...]
+    kustomizations: tuple[str, ...]
+    chain: tuple[Link, ...]
     loop: bool
 
 
@@ -50,7 +50,7 @@ class Boot:
         never_ready: what is applied and never becomes ready, by cause.
     """
 
-    layers: tuple[tuple[str, ...], ...]
+    waves: tuple[tuple[str, ...], ...]
     blocked: tuple[Blocked, ...]
     never_ready: tuple[Blocked, ...]
 
@@ -67,9 +67,9 @@ class Down:
     """
 
     seeds: tuple[str, ...]
-    frozen: dict[str, tuple[Step, ...]]
-    unready: dict[str, tuple[Step, ...]]
-    stopped: dict[str, tuple[Step, ...]]
+    frozen: dict[str, tuple[Link, ...]]
+    unready: dict[str, tuple[Link, ...]]
+    stopped: dict[str, tuple[Link, ...]]
 
 
 def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> tuple[set[State], dict[State, int]]:
@@ -77,45 +77,45 @@ def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> tuple[set[S
 
     *skip* names the needs that don't count.
     """
-    net = graph.net
-    counting = {s: [o for o, need in others.items() if not getattr(need, skip)] for s, others in net.below.items()}
-    missing = {s: min(1, len(o)) if s.sort is Sort.ANY else len(o) for s, o in counting.items()}
+    edges = graph.edges
+    counting = {s: [o for o, need in others.items() if not getattr(need, skip)] for s, others in edges.requires.items()}
+    missing = {s: min(1, len(o)) if s.phase is Phase.ANY else len(o) for s, o in counting.items()}
     lost, depth = set(broken), dict[State, int]()
-    queue = [(int(s.sort is Sort.APPLIED), s) for s in net if not missing[s] and s.sort is not Sort.LACKING]
+    queue = [(int(s.phase is Phase.APPLIED), s) for s in edges if not missing[s] and s.phase is not Phase.MISSING]
     heapq.heapify(queue)
     while queue:
         level, state = heapq.heappop(queue)
         if state in depth or state in lost:
             continue
         depth[state] = level
-        for above in net.above[state]:
-            if above in depth or above in lost or getattr(net.below[above][state], skip):
+        for above in edges.required_by[state]:
+            if above in depth or above in lost or getattr(edges.requires[above][state], skip):
                 continue
             missing[above] -= 1
             if missing[above] <= 0:  # the last of its needs to come true is the deepest
-                heapq.heappush(queue, (level + (above.sort is Sort.APPLIED), above))
-    return set(net) - set(depth), depth
+                heapq.heappush(queue, (level + (above.phase is Phase.APPLIED), above))
+    return set(edges) - set(depth), depth
 
 
 def boot(graph: Graph) -> Boot:
     """Starts the tree from nothing, as kustomize-controller would."""
     never, depth = _reached(graph, (), skip="run")
-    ids = list(graph.tree.layers)
-    applied = {i: State(f"Kustomization/{i}", Sort.APPLIED) for i in ids}
+    ids = list(graph.tree.kustomizations)
+    applied = {i: State(f"Kustomization/{i}", Phase.APPLIED) for i in ids}
     blocked = [i for i in ids if applied[i] in never]
-    unready = [i for i in ids if i not in blocked and State(f"Kustomization/{i}", Sort.READY) in never]
+    unready = [i for i in ids if i not in blocked and State(f"Kustomization/{i}", Phase.READY) in never]
     found: dict[int, list[str]] = {}
     for i in ids:
         if i not in blocked:
             found.setdefault(depth.get(applied[i], 0), []).append(i)
     return Boot(
         tuple(tuple(found[d]) for d in sorted(found)),
-        _by_cause(graph, never, blocked, Sort.APPLIED),
-        _by_cause(graph, never, unready, Sort.READY),
+        _by_cause(graph, never, blocked, Phase.APPLIED),
+        _by_cause(graph, never, unready, Phase.READY),
     )
 
 
-def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tuple[Blocked, ...]:
+def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> tuple[Blocked, ...]:
     """Each cause once, with all that it holds back, in the order of the tree."""
     if not ids:
         return ()
@@ -123,7 +123,9 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tu
 
     bad = nx.DiGraph()
     bad.add_nodes_from(never)
-    bad.add_edges_from((a, b) for a in never for b, need in graph.net.below[a].items() if b in never and not need.run)
+    bad.add_edges_from(
+        (a, b) for a in never for b, need in graph.edges.requires[a].items() if b in never and not need.run
+    )
     loops = {s for part in nx.strongly_connected_components(bad) if len(part) > 1 for s in part}
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:
@@ -135,7 +137,9 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Sort) -> tu
                 found[cause] = (found[cause][0], path, loop)
         else:
             found[cause] = ([one], path, loop)
-    return tuple(Blocked(tuple(layers), _steps(graph, path), loop) for layers, path, loop in found.values())
+    return tuple(
+        Blocked(tuple(kustomizations), _steps(graph, path), loop) for kustomizations, path, loop in found.values()
+    )
 
 
 def _chain(bad: Any, loops: set[State], start: State) -> tuple[list[State], bool]:
@@ -189,9 +193,9 @@ _UNTOLD = frozenset(
 )
 
 
-def _steps(graph: Graph, path: list[State]) -> tuple[Step, ...]:
+def _steps(graph: Graph, path: list[State]) -> tuple[Link, ...]:
     """The links of a path; what goes without saying is left out."""
-    steps = [Step(a, b, graph.needs(a, b)) for a, b in zip(path, path[1:], strict=False)]
+    steps = [Link(a, b, graph.needs(a, b)) for a, b in zip(path, path[1:], strict=False)]
     told = [s for s in steps if s.need.why not in _UNTOLD]
     return tuple(told or steps)
 
@@ -221,48 +225,50 @@ def down(graph: Graph, seeds: list[Manifest]) -> Down:
     A Kustomization that waits for them still applies changes and reports failure; those that depend on it wait for its readiness at the
     new revision and are frozen. What a release once made (definitions, bound volumes) stays.
     """
-    taken = {m.id for m in seeds}
+    visited = {m.id for m in seeds}
     # What has no health of its own is down when it is missing.
-    broken = {State(i, s) for i in taken for s in (Sort.READY, Sort.EXISTS)} | {
-        State(m.id, Sort.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization") or m.id in graph.releases
+    broken = {State(i, s) for i in visited for s in (Phase.READY, Phase.EXISTS)} | {
+        State(m.id, Phase.APPLIED) for m in seeds if m.is_(KUSTOMIZE, "Kustomization") or m.id in graph.releases
     }
     root = graph.tree.root
     ref = mapping(root.spec.get("sourceRef")) if root else {}
-    if root and f"{ref.get('kind')}/{root.manifest.namespace}/{ref.get('name')}" in taken:
+    if root and f"{ref.get('kind')}/{root.manifest.namespace}/{ref.get('name')}" in visited:
         broken |= {
-            State(f"Kustomization/{i}", Sort.APPLIED) for i, layer in graph.tree.layers.items() if not layer.not_read
+            State(f"Kustomization/{i}", Phase.APPLIED)
+            for i, kustomization in graph.tree.kustomizations.items()
+            if not kustomization.not_read
         }
     lost = _reached(graph, broken, skip="boot")[0] - _reached(graph, (), skip="boot")[0]
     why = _reasons(graph, lost, broken)
     frozen, unready, stopped = {}, {}, {}
-    for layer in graph.tree.layers:
-        name = f"Kustomization/{layer}"
-        if name in taken:
+    for kustomization in graph.tree.kustomizations:
+        name = f"Kustomization/{kustomization}"
+        if name in visited:
             continue
-        if State(name, Sort.APPLIED) in lost:
-            frozen[name] = why(State(name, Sort.APPLIED))
-        elif State(name, Sort.READY) in lost:
-            unready[name] = why(State(name, Sort.READY))
+        if State(name, Phase.APPLIED) in lost:
+            frozen[name] = why(State(name, Phase.APPLIED))
+        elif State(name, Phase.READY) in lost:
+            unready[name] = why(State(name, Phase.READY))
     for manifest in graph.tree.objects:
-        state = State(manifest.id, Sort.APPLIED if manifest.id in graph.releases else Sort.READY)
-        if state not in lost or manifest.id in taken:
+        state = State(manifest.id, Phase.APPLIED if manifest.id in graph.releases else Phase.READY)
+        if state not in lost or manifest.id in visited:
             continue
         if manifest.id in graph.releases:
             frozen[manifest.id] = why(state)
         elif manifest.pod_path or manifest.kind == "Ingress":
             stopped[manifest.id] = why(state)
-    return Down(tuple(sorted(taken)), frozen, unready, stopped)
+    return Down(tuple(sorted(visited)), frozen, unready, stopped)
 
 
 def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
-    def why(state: State) -> tuple[Step, ...]:
+    def why(state: State) -> tuple[Link, ...]:
         before: dict[State, State | None] = {state: None}
         queue = deque([state])
         while queue:
             here = queue.popleft()
             if here in broken:
                 return _steps(graph, _back(before, here))
-            for other in sorted(graph.net.below[here]):
+            for other in sorted(graph.edges.requires[here]):
                 if other in lost and other not in before and not graph.needs(here, other).boot:
                     before[other] = here
                     queue.append(other)
@@ -271,7 +277,7 @@ def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
     return why
 
 
-def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple[Step, ...] | None:
+def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple[Link, ...] | None:
     """The shortest chain by which any of *starts* needs one of *targets*, by any kind of need; None where none does."""
     before: dict[State, State | None] = dict.fromkeys(starts)
     queue = deque(before)
@@ -279,9 +285,9 @@ def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple
         here = queue.popleft()
         if here in targets:
             return _steps(graph, _back(before, here))
-        if here not in graph.net:
+        if here not in graph.edges:
             continue
-        for other in sorted(graph.net.below[here]):
+        for other in sorted(graph.edges.requires[here]):
             if other not in before:
                 before[other] = here
                 queue.append(other)

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from holdfast.tree.manifest import Body, get, mapping, sequence
-from holdfast.tree.references import Closure, Kind, Reference, kustomization_of, manifests_below, read
-from holdfast.tree.repository import Place, Repository
+from holdfast.tree.references import Closure, Reference, ReferenceKind, kustomization_of, manifests_below, read
+from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Loader, Sources
 
 _TIMEOUT_S = 120
@@ -54,7 +54,7 @@ class Built:
     closure: Closure
     objects: list[tuple[Body, str, str]] = field(default_factory=list)
     error: str = ""
-    place: Place | None = None
+    location: Location | None = None
     not_read: str = ""
 
 
@@ -77,9 +77,9 @@ class Tool:
 class UnbuildableError(Exception):
     """What keeps kustomize-controller from even starting a build, and where."""
 
-    def __init__(self, what: str, place: Place) -> None:
+    def __init__(self, what: str, location: Location) -> None:
         super().__init__(what)
-        self.place = place
+        self.location = location
 
 
 class Builder:
@@ -133,7 +133,7 @@ class Builder:
         try:
             content = self._content(request)
         except UnbuildableError as error:
-            built.error, built.place = str(error), error.place
+            built.error, built.location = str(error), error.location
             return built
         kept = self._kept(request, closure, content)
         if kept is not None and (known := _from_before(kept)) is not None:
@@ -161,9 +161,9 @@ class Builder:
             )
             return True
         for reference in closure.barred:
-            built.place = reference.place
-            if reference.kind is Kind.REMOTE:
-                built.not_read = f"{reference.target} would have to be fetched ({reference.place})"
+            built.location = reference.location
+            if reference.kind is ReferenceKind.REMOTE:
+                built.not_read = f"{reference.target} would have to be fetched ({reference.location})"
             else:
                 built.error = _words(reference)
         for name in sorted(closure.files - closure.opaque):  # kustomize would write every alias out
@@ -174,10 +174,10 @@ class Builder:
             ):
                 self.sources.documents(name)
                 if name in self.sources.troubles:
-                    built.error, built.place = self.sources.troubles[name].what, self.sources.troubles[name].place
+                    built.error, built.location = self.sources.troubles[name].what, self.sources.troubles[name].location
         if closure.loop:
             built.error = f"the folders name each other in a circle: {' → '.join(closure.loop)}"
-            built.place = Place(kustomization_of(self.sources, closure.loop[0]) or closure.loop[0], 1)
+            built.location = Location(kustomization_of(self.sources, closure.loop[0]) or closure.loop[0], 1)
         return bool(built.error or built.not_read)
 
     def _content(self, request: Request) -> str:
@@ -187,7 +187,7 @@ class Builder:
             body = dict(read(self.sources, file))
             if file in self.sources.troubles:
                 trouble = self.sources.troubles[file]
-                raise UnbuildableError(trouble.what, trouble.place)
+                raise UnbuildableError(trouble.what, trouble.location)
         else:
             body = self._generated(request.folder)
         for ours, theirs in _EXTRA:
@@ -227,13 +227,13 @@ class Builder:
     def _decodable(self, name: str) -> None:
         self.sources.documents(name)
         if name in self.sources.troubles:
-            raise UnbuildableError(self.sources.troubles[name].what, self.sources.troubles[name].place)
+            raise UnbuildableError(self.sources.troubles[name].what, self.sources.troubles[name].location)
         for line, body in self.sources.bodies(name):
             if not body.get("kind") or not (get(body, "metadata", "name") or str(body["kind"]).endswith("List")):
                 raise UnbuildableError(
                     "it is no Kubernetes object (no kind, or no metadata.name), and without a kustomization.yaml Flux takes every "
                     "YAML file of the folder for one",
-                    Place(name, line),
+                    Location(name, line),
                 )
 
     def _run(self, built: Built, content: str) -> str:
@@ -289,21 +289,21 @@ class Builder:
         built.error = last if len(last) < 400 else f"{last[:120]} … {last[-260:]}"
         if built.closure.missing:
             first = built.closure.missing[0]
-            built.place, built.error = (
-                first.place,
+            built.location, built.error = (
+                first.location,
                 f"'{first.field}' names {first.target}, which isn't in the repository",
             )
             return
         for name in sorted(built.closure.files, key=lambda f: -last.rfind(posixpath.basename(f))):
             self.sources.documents(name)
             if name in self.sources.troubles:
-                built.place = self.sources.troubles[name].place
+                built.location = self.sources.troubles[name].location
                 return
             if posixpath.basename(name) in last:
                 line = re.search(r"line (\d+)", last)
-                built.place = Place(name, int(line[1]) if line else 1)
+                built.location = Location(name, int(line[1]) if line else 1)
                 return
-        built.place = Place(kustomization_of(self.sources, built.request.folder) or built.request.folder, 1)
+        built.location = Location(kustomization_of(self.sources, built.request.folder) or built.request.folder, 1)
 
     def _kept(self, request: Request, closure: Closure, content: str) -> Path | None:
         """Where the rendered objects lie from before: named by all that goes into them."""
@@ -343,7 +343,7 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _words(reference: Reference) -> str:
-    if reference.kind is Kind.LINK:
+    if reference.kind is ReferenceKind.LINK:
         return f"'{reference.field}' names {reference.target}, a symbolic link: source-controller leaves links out of what it packs"
     return f"'{reference.field}' names {reference.target}, which lies outside the repository"
 

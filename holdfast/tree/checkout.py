@@ -40,7 +40,7 @@ def git(*arguments: str, folder: Path, env: dict[str, str] | None = None, check:
     )
     if check and done.returncode:
         raise UsageError(
-            f"git {arguments[0]} in {folder} failed: {done.stderr.strip()[-300:]}", "mend the checkout, then run again"
+            f"git {arguments[0]} in {folder} failed: {done.stderr.strip()[-300:]}", "fix the checkout, then run again"
         )
     return done.stdout.rstrip("\n") if done.returncode == 0 else ""
 

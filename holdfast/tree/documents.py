@@ -80,7 +80,7 @@ def _documents(root: Path, path: Path) -> Iterator[Document]:
         line = mark.line + 1 if mark else 1
         raise UsageError(
             f"{name}:{line}: the YAML is broken: {getattr(error, 'problem', '') or error}",
-            "mend the file, then run again",
+            "fix the file, then run again",
         ) from None
     finally:
         loader.dispose()

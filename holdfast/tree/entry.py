@@ -10,7 +10,7 @@ from holdfast.errors import UsageError
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.repository import Repository
 from holdfast.tree.sources import Sources
-from holdfast.tree.tree import KUSTOMIZE, Layer, clean
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
 
 
 def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
@@ -43,7 +43,7 @@ def path_of(body: Body) -> str:
     return clean(str(mapping(body.get("spec")).get("path") or "."))
 
 
-def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) -> tuple[Layer, str]:
+def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) -> tuple[Kustomization, str]:
     """The Kustomization that syncs the cluster, and how it was found. Raises UsageError where there is none, or several and none was *wanted*."""
     kustomizations = [(f, b) for f, b in flux if is_kustomization(b)]
     own = [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == "flux-system"] or [
@@ -99,7 +99,7 @@ def _of_instance(body: Body) -> Body:
 
 def _named(
     repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str
-) -> tuple[Layer, str]:
+) -> tuple[Kustomization, str]:
     if wanted in found:
         return layer_of(*_outermost(found[wanted])), f"{wanted}, as named"
     if wanted not in repository.folders:
@@ -109,7 +109,7 @@ def _named(
     return made(wanted, flux), f"{wanted}, as named (no Kustomization in the tree syncs it)"
 
 
-def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, Body]]) -> tuple[Layer, str]:
+def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, Body]]) -> tuple[Kustomization, str]:
     """No Kustomization holds its own file: the entry is the one folder whose Kustomizations no other one applies."""
     folders = {posixpath.dirname(f) or "." for f, _ in kustomizations}
     applied = {path_of(b) for _, b in kustomizations}
@@ -130,7 +130,7 @@ def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, 
     )
 
 
-def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Layer:
+def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Kustomization:
     """A Kustomization for an entry that the tree itself doesn't sync; its source is the one that most name and that the tree doesn't define."""
     defined = {(b.get("kind"), get(b, "metadata", "name")) for _, b in flux or () if not is_kustomization(b)}
     refs = [mapping(get(b, "spec", "sourceRef")) for _, b in flux or () if is_kustomization(b)]
@@ -146,15 +146,15 @@ def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Layer:
         "metadata": {"name": "flux-system", "namespace": "flux-system"},
         "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}},
     }
-    return Layer(Manifest(body, owner=""), folder)
+    return Kustomization(Manifest(body, owner=""), folder)
 
 
-def layer_of(file: str, body: Body) -> Layer:
+def layer_of(file: str, body: Body) -> Kustomization:
     """The layer of a Flux Kustomization that stands in *file*."""
-    return Layer(Manifest(body, file), path_of(body))
+    return Kustomization(Manifest(body, file), path_of(body))
 
 
-def source_rules(flux: list[tuple[str, Body]], root: Layer) -> str | None:
+def source_rules(flux: list[tuple[str, Body]], root: Kustomization) -> str | None:
     """The ignore rules of the source that the entry reads."""
     name = get(root.spec, "sourceRef", "name")
     for _, body in sorted(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from holdfast.tree.manifest import Manifest
-from holdfast.tree.repository import Place, Repository
+from holdfast.tree.repository import Location, Repository
 from holdfast.tree.tree import Tree
 
 _ALLOW = re.compile(r"#\s*holdfast:\s*allow\s+([\w.-]+)(?:\s+because\s+(\S.*))?")
@@ -41,51 +41,51 @@ class Finding:
         object: what it is about; *hits* are all objects that the same cause hits.
         places: where it stands, the most telling first; never empty.
         what, why, do: one sentence each.
-        latent: it is in what isn't applied today.
+        unreferenced: it is in what isn't applied today.
     """
 
     rule: str
     claim: str
     severity: Severity
     object: str
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     what: str
     why: str
     do: str
     hits: tuple[str, ...] = ()
-    latent: bool = False
+    unreferenced: bool = False
 
 
 @dataclass(frozen=True)
-class Hit:
+class Violation:
     """What a rule saw, before the rule's own words are put to it."""
 
     object: str
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     what: str
     why: str = ""
     do: str = ""
     hits: tuple[str, ...] = ()
     severity: Severity | None = None
-    latent: bool = False
+    unreferenced: bool = False
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Inconclusive:
     """Why a rule can't say that all is well."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Shown:
+class Evidence:
     """What a rule looked at and found in order, in words: the evidence of a claim that holds."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Absent:
+class NotApplicable:
     """The tree has nothing of what the claim is about: not exercised, or broke where the tree says that it makes this promise."""
 
     reason: str
@@ -93,14 +93,14 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Outside:
+class OutOfScope:
     """The claim can't be judged from this tree at all (it names no runbook, say): not exercised, whatever was promised."""
 
     reason: str
 
 
-Said = Hit | Doubt | Shown | Absent | Outside
-Judge = Callable[[Tree], Iterator[Said]]
+Outcome = Violation | Inconclusive | Evidence | NotApplicable | OutOfScope
+Check = Callable[[Tree], Iterator[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -112,45 +112,45 @@ class Rule:
     severity: Severity
     why: str
     do: str
-    judge: Judge = field(compare=False)
-    promise: bool = False
+    judge: Check = field(compare=False)
+    opt_in: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
 def rule(
-    name: str, claim: str, severity: Severity, *, why: str, do: str, promise: bool = False
-) -> Callable[[Judge], Judge]:
+    name: str, claim: str, severity: Severity, *, why: str, do: str, opt_in: bool = False
+) -> Callable[[Check], Check]:
     """Registers a function as a rule of a *claim* (or a family); *why* and *do* are said where a hit brings none of its own."""
 
-    def register(function: Judge) -> Judge:
+    def register(function: Check) -> Check:
         if name in RULES:
             raise ValueError(f"there are two rules {name}")
-        RULES[name] = Rule(name, claim, severity, why, do, function, promise)
+        RULES[name] = Rule(name, claim, severity, why, do, function, opt_in)
         return function
 
     return register
 
 
-def hit(tree: Tree, manifest: Manifest, what: str, *path: str | int, **more: object) -> Hit:
+def hit(tree: Tree, manifest: Manifest, what: str, *path: str | int, **more: object) -> Violation:
     """A hit at a field of an object."""
-    return Hit(manifest.id, (tree.place(manifest, *path),), what, latent=manifest.latent, **more)  # type: ignore[arg-type]
+    return Violation(manifest.id, (tree.location(manifest, *path),), what, unreferenced=manifest.unreferenced, **more)  # type: ignore[arg-type]
 
 
-def found_by(one: Rule, said: Hit) -> Finding:
+def found_by(one: Rule, said: Violation) -> Finding:
     """The finding that a hit makes with its rule's words."""
     return Finding(
         one.id,
         one.claim,
         said.severity or one.severity,
         said.object,
-        said.places,
+        said.locations,
         said.what,
         said.why or one.why,
         said.do or one.do,
         said.hits or (said.object,),
-        said.latent,
+        said.unreferenced,
     )
 
 
@@ -160,7 +160,7 @@ class Allowance:
 
     rule: str
     reason: str
-    place: Place
+    location: Location
     until: int
 
 
@@ -175,7 +175,7 @@ def allowances(repository: Repository) -> list[Allowance]:
         for number, line in enumerate(lines, 1):
             if said := _ALLOW.search(line):
                 found.append(
-                    Allowance(said[1], (said[2] or "").strip(), Place(name, number), _end(lines, ends, number))
+                    Allowance(said[1], (said[2] or "").strip(), Location(name, number), _end(lines, ends, number))
                 )
     return found
 
@@ -194,19 +194,19 @@ def _end(lines: list[str], ends: list[int], number: int) -> int:
 
 
 def allow(
-    findings: list[Finding], stated: list[Allowance], by_file: dict[str, str]
+    findings: list[Finding], declared: list[Allowance], by_file: dict[str, str]
 ) -> tuple[list[Finding], list[tuple[Finding, str]]]:
     """Splits findings into those that count and those that are allowed, each with its reason. *by_file*: rule (or ``rule object``) → reason."""
     counting, allowed = [], []
     for one in findings:
         reason = by_file.get(f"{one.rule} {one.object}") or by_file.get(one.rule) or ""
-        for line in stated:
-            place = one.places[0]
+        for line in declared:
+            location = one.locations[0]
             if (
                 line.rule == one.rule
                 and line.reason
-                and line.place.file == place.file
-                and line.place.line <= place.line <= line.until
+                and line.location.file == location.file
+                and line.location.line <= location.line <= line.until
             ):
                 reason = line.reason
         if reason:
@@ -218,9 +218,9 @@ def allow(
 
 def together(findings: list[Finding]) -> list[Finding]:
     """The same cause once: what one rule says in the same words of the same place is one finding with all the objects that it hits."""
-    merged: dict[tuple[str, Place, str, bool], Finding] = {}
+    merged: dict[tuple[str, Location, str, bool], Finding] = {}
     for one in findings:
-        key = one.rule, one.places[0], one.what if one.object not in one.what else one.object, one.latent
+        key = one.rule, one.locations[0], one.what if one.object not in one.what else one.object, one.unreferenced
         known = merged.get(key)
         merged[key] = (
             one
@@ -228,7 +228,9 @@ def together(findings: list[Finding]) -> list[Finding]:
             else replace(
                 known,
                 hits=tuple(dict.fromkeys([*known.hits, *one.hits])),
-                places=tuple(dict.fromkeys([*known.places, *one.places])),
+                locations=tuple(dict.fromkeys([*known.locations, *one.locations])),
             )
         )
-    return sorted(merged.values(), key=lambda f: (f.latent, -f.severity, f.claim, f.rule, f.places[0], f.object))
+    return sorted(
+        merged.values(), key=lambda f: (f.unreferenced, -f.severity, f.claim, f.rule, f.locations[0], f.object)
+    )

@@ -12,11 +12,11 @@ from typing import Any
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
-from holdfast.tree.needs import Need, Net, Sort, Spot, State
+from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.releases import Release, releases
-from holdfast.tree.repository import Place
-from holdfast.tree.sources import Step
-from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
+from holdfast.tree.repository import Location
+from holdfast.tree.sources import PathKey
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
 _HEALTHY_AT_ONCE = frozenset(
     {"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
@@ -64,14 +64,16 @@ class Graph:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.net = Net()
-        self.assumed: dict[str, str] = {}  # what must come from outside the tree, and who needs it
+        self.edges = DependencyGraph()
+        self.external: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in releases(tree)}
         self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.rendered]
-        self._open = [la for la in tree.layers.values() if la.not_read or la.error]  # what these apply isn't known
+        self._open = [
+            la for la in tree.kustomizations.values() if la.not_read or la.error
+        ]  # what these apply isn't known
         self._crds = _definitions(tree, self.releases.values())
-        for layer in tree.layers.values():
-            self._layer(layer)
+        for kustomization in tree.kustomizations.values():
+            self._layer(kustomization)
         for manifest in tree.objects:
             self._object(manifest)
         self._webhooks()
@@ -80,38 +82,51 @@ class Graph:
     # -- building ------------------------------------------------------------------------------------------------------
 
     def need(
-        self, state: State, other: State, why: str, place: Spot, how: str, *, boot: bool = False, run: bool = False
+        self,
+        state: State,
+        other: State,
+        why: str,
+        location: LazyLocation,
+        how: str,
+        *,
+        boot: bool = False,
+        run: bool = False,
     ) -> None:
         """*state* can't come true without *other*; the first reason for it stays."""
-        self.net.join(state, other, Need(why, place, how, boot, run))
+        self.edges.add_edge(state, other, Need(why, location, how, boot, run))
 
     def exists(self, manifest: Manifest) -> State:
         """The state in which an object is there."""
-        state = State(manifest.id, Sort.EXISTS)
+        state = State(manifest.id, Phase.EXISTS)
         owner = manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
-        if not self.net.below.get(state):
-            stage = Sort.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Sort.APPLIED
+        if not self.edges.requires.get(state):
+            stage = Phase.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Phase.APPLIED
             self.need(
-                state, State(owner, stage), f"{owner} applies it", partial(self.tree.place, manifest), "owns", boot=True
+                state,
+                State(owner, stage),
+                f"{owner} applies it",
+                partial(self.tree.location, manifest),
+                "owns",
+                boot=True,
             )
         return state
 
-    def _layer(self, layer: Layer) -> None:
-        me = f"Kustomization/{layer.id}"
-        ready, applied, defined = (State(me, s) for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED))
-        place = self._at(layer)
-        if layer is not self.tree.root and layer.way:
-            self.need(defined, State(me, Sort.EXISTS), "it must be there itself", place, "owns")
-        self.need(ready, applied, "it is ready once all of it is applied", place, "wait")
-        self.need(applied, defined, "its definitions come first", place, "owns")
-        for index, other in enumerate(layer.depends_on):
-            at = self._at(layer, "spec", "dependsOn", index)
-            if mapping(sequence(layer.spec.get("dependsOn"))[index]).get("readyExpr"):
-                self.assumed.setdefault(f"the readyExpr of {me} for Kustomization/{other}", me)
-            elif other in self.tree.layers:
+    def _layer(self, kustomization: Kustomization) -> None:
+        me = f"Kustomization/{kustomization.id}"
+        ready, applied, defined = (State(me, s) for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED))
+        location = self._at(kustomization)
+        if kustomization is not self.tree.root and kustomization.way:
+            self.need(defined, State(me, Phase.EXISTS), "it must be there itself", location, "owns")
+        self.need(ready, applied, "it is ready once all of it is applied", location, "wait")
+        self.need(applied, defined, "its definitions come first", location, "owns")
+        for index, other in enumerate(kustomization.depends_on):
+            at = self._at(kustomization, "spec", "dependsOn", index)
+            if mapping(sequence(kustomization.spec.get("dependsOn"))[index]).get("readyExpr"):
+                self.external.setdefault(f"the readyExpr of {me} for Kustomization/{other}", me)
+            elif other in self.tree.kustomizations:
                 self.need(
                     defined,
-                    State(f"Kustomization/{other}", Sort.READY),
+                    State(f"Kustomization/{other}", Phase.READY),
                     f"{me} depends on Kustomization/{other}",
                     at,
                     "dependsOn",
@@ -124,59 +139,65 @@ class Graph:
                     at,
                     "dependsOn",
                 )
-        self._source(layer, defined)
-        if layer.error:
+        self._source(kustomization, defined)
+        if kustomization.error:
             self.need(
                 defined,
-                State(f"the build of {layer.folder}", Sort.LACKING),
-                f"it can't be built: {layer.error}",
-                layer.built.place if layer.built and layer.built.place else place,
+                State(f"the build of {kustomization.folder}", Phase.MISSING),
+                f"it can't be built: {kustomization.error}",
+                kustomization.built.location if kustomization.built and kustomization.built.location else location,
                 "build",
             )
-        for ref in layer.manifest.unknown:
-            self.assumed.setdefault(ref, f"{me} (postBuild.substituteFrom)")
-        self._health(layer, ready)
-        for manifest in layer.objects:
-            self._apply(layer, manifest, State(me, Sort.DEFINED if manifest.kind in _DEFINITIONS else Sort.APPLIED))
+        for ref in kustomization.manifest.unknown:
+            self.external.setdefault(ref, f"{me} (postBuild.substituteFrom)")
+        self._health(kustomization, ready)
+        for manifest in kustomization.objects:
+            self._apply(
+                kustomization, manifest, State(me, Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED)
+            )
 
-    def _at(self, layer: Layer, *path: Step) -> Spot:
-        if not layer.manifest.file:
-            return Place(layer.folder, 1)
-        return partial(self.tree.place, layer.manifest, *path)
+    def _at(self, kustomization: Kustomization, *path: PathKey) -> LazyLocation:
+        if not kustomization.manifest.file:
+            return Location(kustomization.folder, 1)
+        return partial(self.tree.location, kustomization.manifest, *path)
 
-    def _source(self, layer: Layer, state: State) -> None:
-        ref = mapping(layer.spec.get("sourceRef"))
-        key = (str(ref.get("kind")), str(ref.get("namespace") or layer.id.partition("/")[0]), str(ref.get("name")))
+    def _source(self, kustomization: Kustomization, state: State) -> None:
+        ref = mapping(kustomization.spec.get("sourceRef"))
+        key = (
+            str(ref.get("kind")),
+            str(ref.get("namespace") or kustomization.id.partition("/")[0]),
+            str(ref.get("name")),
+        )
         source = self.tree.by_key.get(key)
-        if source is not None and source.owner != layer.id and layer is not self.tree.root:
+        if source is not None and source.owner != kustomization.id and kustomization is not self.tree.root:
             self.need(
                 state,
                 self.exists(source),
                 f"it builds from {source.id}",
-                self._at(layer, "spec", "sourceRef"),
+                self._at(kustomization, "spec", "sourceRef"),
                 "source",
             )
 
-    def _health(self, layer: Layer, ready: State) -> None:
+    def _health(self, kustomization: Kustomization, ready: State) -> None:
         """What must be healthy for a Kustomization to be ready: all of it with ``wait``, else what its health checks name."""
-        if layer.waits:
-            at = self._at(layer, "spec", "wait")
-            for manifest in layer.objects:
+        if kustomization.waits:
+            at = self._at(kustomization, "spec", "wait")
+            for manifest in kustomization.objects:
                 if manifest.kind not in _HEALTHY_AT_ONCE and not (
                     manifest.is_(KUSTOMIZE, "Kustomization") and manifest.owner == _own(manifest)
                 ):
                     self.need(
                         ready,
-                        State(manifest.id, Sort.READY),
-                        f"Kustomization/{layer.id} has 'wait: true' and applies {manifest.id}",
+                        State(manifest.id, Phase.READY),
+                        f"Kustomization/{kustomization.id} has 'wait: true' and applies {manifest.id}",
                         at,
                         "wait",
                     )
             return
-        for index, check in enumerate(map(mapping, sequence(layer.spec.get("healthChecks")))):
+        for index, check in enumerate(map(mapping, sequence(kustomization.spec.get("healthChecks")))):
             key = (
                 str(check.get("kind")),
-                str(check.get("namespace") or layer.id.partition("/")[0]),
+                str(check.get("namespace") or kustomization.id.partition("/")[0]),
                 str(check.get("name")),
             )
             found = (
@@ -184,25 +205,25 @@ class Graph:
                 or self.tree.by_key.get((key[0], "", key[2]))
                 or next((m for m in self.tree.of(key[0]) if m.name == key[2] and "namespace" not in m.meta), None)
             )
-            at = self._at(layer, "spec", "healthChecks", index)
+            at = self._at(kustomization, "spec", "healthChecks", index)
             name = f"{key[0]}/{key[1]}/{key[2]}"
             if found is not None:
                 self.need(
                     ready,
-                    State(found.id, Sort.READY),
-                    f"a health check of Kustomization/{layer.id} names {found.id}",
+                    State(found.id, Phase.READY),
+                    f"a health check of Kustomization/{kustomization.id} names {found.id}",
                     at,
                     "healthCheck",
                 )
             elif key[1] in ("kube-system", "kube-public") or key[1] in self.tree.custom_namespaces:
-                self.assumed.setdefault(name, f"a health check of Kustomization/{layer.id}")
+                self.external.setdefault(name, f"a health check of Kustomization/{kustomization.id}")
             elif not self._may_come_from_a_release(key[1]) and not (
                 key[0] == "CustomResourceDefinition" and self.releases
             ):
                 self._lacks(
                     ready,
                     name,
-                    f"a health check of Kustomization/{layer.id} names {name}, which nothing applies",
+                    f"a health check of Kustomization/{kustomization.id} names {name}, which nothing applies",
                     at,
                     "healthCheck",
                 )
@@ -210,56 +231,56 @@ class Graph:
     def _may_come_from_a_release(self, namespace: str) -> bool:
         return any(r.target_namespace == namespace for r in self.releases.values())
 
-    def _apply(self, layer: Layer, manifest: Manifest, state: State) -> None:
+    def _apply(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
         """What must be there for the API server to take an object: its kind and its namespace. The whole set waits for the last one."""
         if manifest.kind != "CustomResourceDefinition":
-            self._kind(layer, manifest, state)
+            self._kind(kustomization, manifest, state)
         if manifest.namespace and manifest.namespace not in GIVEN_NAMESPACES:
             self._namespace(
-                layer,
+                kustomization,
                 manifest,
                 state,
                 manifest.namespace,
                 f"{manifest.id} lies in the namespace {manifest.namespace}",
-                partial(self.tree.place, manifest, "metadata", "namespace"),
+                partial(self.tree.location, manifest, "metadata", "namespace"),
             )
 
-    def _kind(self, layer: Layer, manifest: Manifest, state: State) -> None:
+    def _kind(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
         if group in _MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
-            self.assumed.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
+            self.external.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
             return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
-        place = partial(self.tree.place, manifest, "apiVersion")
+        location = partial(self.tree.location, manifest, "apiVersion")
         why = f"{manifest.id} is of the kind {kind} ({group})"
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
         if not givers:
             name = f"the kind {kind} ({group})"
             if self._unknown:
-                self.assumed.setdefault(name, f"{manifest.id}; a chart that isn't known here may install it")
+                self.external.setdefault(name, f"{manifest.id}; a chart that isn't known here may install it")
             else:
-                self._lacks(state, name, f"{why}, and nothing in the tree installs that kind", place, "kind")
+                self._lacks(state, name, f"{why}, and nothing in the tree installs that kind", location, "kind")
             return
-        if any(isinstance(g, Manifest) and g.owner == layer.id for g in givers):
+        if any(isinstance(g, Manifest) and g.owner == kustomization.id for g in givers):
             return  # definitions are applied first
         options = [(self._given(g), _by(g)) for g in givers]
         if (self._unknown or self._open) and not any(isinstance(g, Manifest) for g in givers):
             options.append(
-                (State("what isn't known here", Sort.EXISTS), "a chart or a part of the tree that isn't known here")
+                (State("what isn't known here", Phase.EXISTS), "a chart or a part of the tree that isn't known here")
             )
-            self.net.add(options[-1][0])
-        self._one_of(state, options, f"the kind {kind} ({group})", why, place, "kind", boot=True)
+            self.edges.add(options[-1][0])
+        self._one_of(state, options, f"the kind {kind} ({group})", why, location, "kind", boot=True)
 
-    def _lacks(self, state: State, name: str, why: str, place: Spot, how: str) -> None:
+    def _lacks(self, state: State, name: str, why: str, location: LazyLocation, how: str) -> None:
         """Nothing in the tree gives *name*: a defect, unless not all of the tree is known, or the name itself isn't."""
         if UNKNOWN in name or (self._open and how != "storage"):
-            self.assumed.setdefault(name.replace(UNKNOWN, "$"), state.id)
+            self.external.setdefault(name.replace(UNKNOWN, "$"), state.id)
         else:
-            self.need(state, State(name, Sort.LACKING), why, place, how)
+            self.need(state, State(name, Phase.MISSING), why, location, how)
 
     def _given(self, giver: Manifest | Release) -> State:
-        return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Sort.READY)
+        return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Phase.READY)
 
     def _one_of(
         self,
@@ -267,79 +288,87 @@ class Graph:
         others: list[tuple[State, str]],
         name: str,
         why: str,
-        place: Spot,
+        location: LazyLocation,
         how: str,
         *,
         boot: bool = False,
     ) -> None:
         if len(others) == 1:
-            self.need(state, others[0][0], f"{why}, which {others[0][1]} gives", place, how, boot=boot)
+            self.need(state, others[0][0], f"{why}, which {others[0][1]} gives", location, how, boot=boot)
             return
-        middle = State(name, Sort.ANY)
-        self.need(state, middle, why, place, how, boot=boot)
+        middle = State(name, Phase.ANY)
+        self.need(state, middle, why, location, how, boot=boot)
         for other, by in others:
-            self.need(middle, other, f"{by} gives it", place, how, boot=boot)
+            self.need(middle, other, f"{by} gives it", location, how, boot=boot)
 
-    def _namespace(self, layer: Layer, manifest: Manifest, state: State, name: str, why: str, place: Spot) -> None:
+    def _namespace(
+        self,
+        kustomization: Kustomization,
+        manifest: Manifest,
+        state: State,
+        name: str,
+        why: str,
+        location: LazyLocation,
+    ) -> None:
         makers = [m for m in self.tree.of("Namespace") if m.name == name]
-        if any(m.owner == layer.id for m in makers):
+        if any(m.owner == kustomization.id for m in makers):
             return
         options = [(self.exists(m), _by(m)) for m in makers]
         options += [
-            (State(r.manifest.id, Sort.READY), r.manifest.id)
+            (State(r.manifest.id, Phase.READY), r.manifest.id)
             for r in self.releases.values()
             if r.target_namespace == name
             and get(r.manifest.spec, "install", "createNamespace") is True
             and r.manifest is not manifest
         ]
         if options:
-            self._one_of(state, options, f"the namespace {name}", why, place, "namespace", boot=True)
-        elif any(s.namespace == name for s in self.tree.adaptations.secrets) and not makers:
-            self.assumed.setdefault(f"Namespace/{name}", manifest.id)
+            self._one_of(state, options, f"the namespace {name}", why, location, "namespace", boot=True)
+        elif any(s.namespace == name for s in self.tree.settings.secrets) and not makers:
+            self.external.setdefault(f"Namespace/{name}", manifest.id)
         else:
-            self._lacks(state, f"Namespace/{name}", f"{why}, which nothing in the tree makes", place, "namespace")
+            self._lacks(state, f"Namespace/{name}", f"{why}, which nothing in the tree makes", location, "namespace")
 
     # -- objects -------------------------------------------------------------------------------------------------------
 
     def _object(self, manifest: Manifest) -> None:
-        exists, ready = self.exists(manifest), State(manifest.id, Sort.READY)
+        exists, ready = self.exists(manifest), State(manifest.id, Phase.READY)
         flux = manifest.group.endswith(".toolkit.fluxcd.io")
         if manifest.suspended and flux:
             states = (
-                [ready, State(manifest.id, Sort.DEFINED)]
+                [ready, State(manifest.id, Phase.DEFINED)]
                 if manifest.kind == "Kustomization"
-                else [State(manifest.id, Sort.APPLIED)]
+                else [State(manifest.id, Phase.APPLIED)]
             )
             for state in states if manifest.kind in ("Kustomization", "HelmRelease") else ():
                 self.need(
                     state,
-                    State(f"{manifest.id}, suspended", Sort.LACKING),
+                    State(f"{manifest.id}, suspended", Phase.MISSING),
                     f"{manifest.id} is suspended",
-                    partial(self.tree.place, manifest, "spec", "suspend"),
+                    partial(self.tree.location, manifest, "spec", "suspend"),
                     "suspend",
                     boot=True,
                 )
         if manifest.is_(KUSTOMIZE, "Kustomization"):
             return
-        self.need(ready, exists, "it must be there", partial(self.tree.place, manifest), "owns")
+        self.need(ready, exists, "it must be there", partial(self.tree.location, manifest), "owns")
         if manifest.id in self.releases:
-            applied = State(manifest.id, Sort.APPLIED)
+            applied = State(manifest.id, Phase.APPLIED)
             self.need(
                 ready,
                 applied,
                 "it is ready once it is installed",
-                partial(self.tree.place, manifest),
+                partial(self.tree.location, manifest),
                 "owns",
                 boot=True,
             )
-            self.need(applied, exists, "it must be there", partial(self.tree.place, manifest), "owns")
+            self.need(applied, exists, "it must be there", partial(self.tree.location, manifest), "owns")
             self._release(self.releases[manifest.id], applied)
         elif manifest.by == "HelmChart" and (manifest.pod_path or manifest.kind == "PersistentVolumeClaim"):
             self.need(
-                State(manifest.owner, Sort.READY),
+                State(manifest.owner, Phase.READY),
                 ready,
                 f"{manifest.owner} waits for {manifest.id}",
-                partial(self.tree.place, manifest),
+                partial(self.tree.location, manifest),
                 "wait",
             )
         if manifest.kind == "PersistentVolumeClaim":
@@ -351,14 +380,14 @@ class Graph:
 
     def _release(self, release: Release, ready: State) -> None:
         manifest = release.manifest
-        path: tuple[Step, ...] = (
+        path: tuple[PathKey, ...] = (
             ("spec", "chartRef") if manifest.spec.get("chartRef") else ("spec", "chart", "spec", "sourceRef")
         )
         ref = mapping(get(manifest.body, *path))
         if ref:
             key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
             source = self.tree.by_key.get(key)
-            at = partial(self.tree.place, manifest, *path)
+            at = partial(self.tree.location, manifest, *path)
             if source is not None:
                 self.need(ready, self.exists(source), f"{manifest.id} takes its chart from {source.id}", at, "source")
             else:
@@ -374,37 +403,37 @@ class Graph:
                 f"HelmRelease/{mapping(other).get('namespace') or manifest.namespace}/{mapping(other).get('name')}"
             )
             known = other_id in self.releases
-            at = partial(self.tree.place, manifest, "spec", "dependsOn", index)
+            at = partial(self.tree.location, manifest, "spec", "dependsOn", index)
             if known:
-                self.need(ready, State(other_id, Sort.READY), f"{manifest.id} depends on {other_id}", at, "dependsOn")
+                self.need(ready, State(other_id, Phase.READY), f"{manifest.id} depends on {other_id}", at, "dependsOn")
             else:
                 self._lacks(
                     ready, other_id, f"{manifest.id} depends on {other_id}, which nothing applies", at, "dependsOn"
                 )
         for ref_id in release.unread:
-            self.assumed.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
+            self.external.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
         target = release.target_namespace
-        layer = self.tree.layer_of(manifest)
+        kustomization = self.tree.layer_of(manifest)
         if (
             target not in GIVEN_NAMESPACES
             and target != manifest.namespace
             and get(manifest.spec, "install", "createNamespace") is not True
-            and layer
+            and kustomization
         ):
             self._namespace(
-                layer,
+                kustomization,
                 manifest,
                 ready,
                 target,
                 f"{manifest.id} installs into {target}",
-                partial(self.tree.place, manifest, "spec", "targetNamespace"),
+                partial(self.tree.location, manifest, "spec", "targetNamespace"),
             )
         for volume in release.volumes():
             self._class(
                 ready,
                 volume.storage_class,
                 f"{manifest.id} asks for a volume ({volume.what})",
-                partial(self.tree.place, manifest, *volume.path),
+                partial(self.tree.location, manifest, *volume.path),
             )
 
     def _claim(self, manifest: Manifest, ready: State) -> None:
@@ -415,7 +444,7 @@ class Graph:
             ready,
             str(name) if name is not None else "",
             f"{manifest.id} asks for a volume",
-            partial(self.tree.place, manifest, "spec", "storageClassName"),
+            partial(self.tree.location, manifest, "spec", "storageClassName"),
             none=name == "",
         )
         late = self.storage_class(str(name)) if name else None
@@ -423,7 +452,7 @@ class Graph:
             users = [
                 m for m in self.tree.workloads_in(manifest.namespace) if manifest.name in {c for _, c in m.claims()}
             ]
-            at = partial(self.tree.place, manifest, "spec", "storageClassName")
+            at = partial(self.tree.location, manifest, "spec", "storageClassName")
             if users:
                 self._one_of(
                     ready,
@@ -439,31 +468,31 @@ class Graph:
         """A StorageClass of the tree."""
         return self.tree.by_key.get(("StorageClass", "", name))
 
-    def _class(self, ready: State, name: str, why: str, place: Spot, *, none: bool = False) -> None:
+    def _class(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> None:
         """A volume needs its class, and the class whoever provisions for it."""
-        if none or name in GIVEN_CLASSES or self._provider(ready, name, why, place):
+        if none or name in GIVEN_CLASSES or self._provider(ready, name, why, location):
             return
         own = self.storage_class(name)
         volume = next(
             (m for m in self.tree.of("PersistentVolume") if str(m.spec.get("storageClassName") or "") == name), None
         )
         if own is not None:
-            self.need(ready, self.exists(own), f"{why} of the class {name}", place, "storage")
+            self.need(ready, self.exists(own), f"{why} of the class {name}", location, "storage")
         elif volume is not None:
-            self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", place, "storage")
+            self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", location, "storage")
         elif name:
             if any(r.role == "storage" for r in self.releases.values()) or self._unknown or self._open:
-                self.assumed.setdefault(f"StorageClass/{name}", why)
+                self.external.setdefault(f"StorageClass/{name}", why)
             else:
                 self._lacks(
                     ready,
                     f"StorageClass/{name}",
                     f"{why} of the class {name}, which nothing in the tree makes",
-                    place,
+                    location,
                     "storage",
                 )
 
-    def _provider(self, ready: State, name: str, why: str, place: Spot, *, none: bool = False) -> bool:
+    def _provider(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""
         own = self.storage_class(name)
         provisioner = str(own.body.get("provisioner") or "") if own is not None else ""
@@ -473,9 +502,9 @@ class Graph:
                 if fact["name"] == name or (not name and default) or fact["provisioner"] == provisioner:
                     self.need(
                         ready,
-                        State(release.manifest.id, Sort.READY),
+                        State(release.manifest.id, Phase.READY),
                         f"{why} of the class {name or 'that is the default'}, which {release.manifest.id} provisions",
-                        place,
+                        location,
                         "storage",
                     )
                     return True
@@ -484,11 +513,11 @@ class Graph:
     def _pods(self, manifest: Manifest, ready: State) -> None:
         for path, name in manifest.claims():
             claim = self.tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name))
-            at = partial(self.tree.place, manifest, *path)
+            at = partial(self.tree.location, manifest, *path)
             if claim is not None:
                 self.need(
                     ready,
-                    State(claim.id, Sort.READY),
+                    State(claim.id, Phase.READY),
                     f"the pods of {manifest.id} mount {claim.id}",
                     at,
                     "claim",
@@ -506,7 +535,7 @@ class Graph:
                 ready,
                 str(get(template, "spec", "storageClassName") or ""),
                 f"{manifest.id} has a volume for each pod",
-                partial(self.tree.place, manifest, "spec", "volumeClaimTemplates", index),
+                partial(self.tree.location, manifest, "spec", "volumeClaimTemplates", index),
             )
         account = manifest.pod.get("serviceAccountName")
         if isinstance(account, str) and account != "default":
@@ -516,7 +545,7 @@ class Graph:
                     ready,
                     self.exists(found),
                     f"its pods run as {found.id}",
-                    partial(self.tree.place, manifest, *manifest.pod_path, "serviceAccountName"),
+                    partial(self.tree.location, manifest, *manifest.pod_path, "serviceAccountName"),
                     "account",
                 )
         for kind, name, path in config_of(manifest):
@@ -526,11 +555,11 @@ class Graph:
                     ready,
                     self.exists(found),
                     f"the pods of {manifest.id} read {found.id}",
-                    partial(self.tree.place, manifest, *path),
+                    partial(self.tree.location, manifest, *path),
                     "config",
                 )
             else:
-                self.assumed.setdefault(f"{kind}/{manifest.namespace}/{name}", manifest.id)
+                self.external.setdefault(f"{kind}/{manifest.namespace}/{name}", manifest.id)
 
     def _ingress(self, manifest: Manifest) -> None:
         name = str(manifest.spec.get("ingressClassName") or "")
@@ -538,10 +567,10 @@ class Graph:
             for fact in release.parts("ingress_class"):
                 if name in ("", str(release.value(fact["name"], fact["default"]))):
                     self.need(
-                        State(manifest.id, Sort.READY),
-                        State(release.manifest.id, Sort.READY),
+                        State(manifest.id, Phase.READY),
+                        State(release.manifest.id, Phase.READY),
                         f"{manifest.id} is served by {release.manifest.id}",
-                        partial(self.tree.place, manifest, "spec", "ingressClassName"),
+                        partial(self.tree.location, manifest, "spec", "ingressClassName"),
                         "serves",
                         run=True,
                     )
@@ -553,26 +582,26 @@ class Graph:
             for m in self.tree.of("Deployment")
             if m.name in ("source-controller", "kustomize-controller", "helm-controller")
         }
-        for layer in self.tree.layers.values():
+        for kustomization in self.tree.kustomizations.values():
             for name in ("kustomize-controller", "source-controller"):
                 if name in found:
                     self.need(
-                        State(f"Kustomization/{layer.id}", Sort.APPLIED),
-                        State(found[name].id, Sort.READY),
+                        State(f"Kustomization/{kustomization.id}", Phase.APPLIED),
+                        State(found[name].id, Phase.READY),
                         f"{found[name].id} applies it"
                         if name == "kustomize-controller"
                         else f"{found[name].id} fetches what it is built from",
-                        self._at(layer),
+                        self._at(kustomization),
                         "controller",
                         run=True,
                     )
         for release in self.releases.values():
             if "helm-controller" in found:
                 self.need(
-                    State(release.manifest.id, Sort.APPLIED),
-                    State(found["helm-controller"].id, Sort.READY),
+                    State(release.manifest.id, Phase.APPLIED),
+                    State(found["helm-controller"].id, Phase.READY),
                     f"{found['helm-controller'].id} installs it",
-                    partial(self.tree.place, release.manifest),
+                    partial(self.tree.location, release.manifest),
                     "controller",
                     run=True,
                 )
@@ -583,9 +612,9 @@ class Graph:
             for fact in release.webhooks():
                 self._guard(
                     partial(_stated, fact),
-                    State(release.manifest.id, Sort.READY),
+                    State(release.manifest.id, Phase.READY),
                     f"the admission webhook of {release.manifest.id}",
-                    partial(self.tree.place, release.manifest),
+                    partial(self.tree.location, release.manifest),
                 )
         for config in self.tree.of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
             for index, hook in enumerate(sequence(config.body.get("webhooks"))):
@@ -593,9 +622,9 @@ class Graph:
                 if mapping(hook).get("failurePolicy") != "Ignore" and backend is not None:
                     self._guard(
                         partial(self._guards, mapping(hook)),
-                        State(backend.id, Sort.READY),
+                        State(backend.id, Phase.READY),
                         f"the webhook of {config.id} ({backend.id})",
-                        partial(self.tree.place, config, "webhooks", index),
+                        partial(self.tree.location, config, "webhooks", index),
                         own=backend,
                     )
 
@@ -605,9 +634,9 @@ class Graph:
             if backend is not None:
                 self._guard(
                     partial(_of_group, str(api.spec.get("group"))),
-                    State(backend.id, Sort.READY),
+                    State(backend.id, Phase.READY),
                     f"{api.id} ({backend.id})",
-                    partial(self.tree.place, api, "spec", "service"),
+                    partial(self.tree.location, api, "spec", "service"),
                     own=backend,
                 )
 
@@ -634,16 +663,21 @@ class Graph:
         return of_space and matches(hook.get("objectSelector"), mapping(manifest.meta.get("labels")))
 
     def _guard(
-        self, takes: Callable[[Manifest], bool], backend: State, what: str, place: Spot, own: Manifest | None = None
+        self,
+        takes: Callable[[Manifest], bool],
+        backend: State,
+        what: str,
+        location: LazyLocation,
+        own: Manifest | None = None,
     ) -> None:
-        for layer in self.tree.layers.values():
-            hit = next((m for m in layer.objects if takes(m) and m is not own), None)
+        for kustomization in self.tree.kustomizations.values():
+            hit = next((m for m in kustomization.objects if takes(m) and m is not own), None)
             if hit is not None:
                 self.need(
-                    State(f"Kustomization/{layer.id}", Sort.APPLIED),
+                    State(f"Kustomization/{kustomization.id}", Phase.APPLIED),
                     backend,
                     f"{what} must answer before {hit.id} is applied",
-                    place,
+                    location,
                     "webhook",
                     run=True,
                 )
@@ -652,7 +686,7 @@ class Graph:
 
     def needs(self, state: State, other: State) -> Need:
         """Why *state* needs *other*."""
-        return self.net.below[state][other]
+        return self.edges.requires[state][other]
 
 
 def _own(manifest: Manifest) -> str:
@@ -676,7 +710,7 @@ def _definitions(tree: Tree, known: Any) -> dict[tuple[str, str], list[Manifest 
     return found
 
 
-def config_of(manifest: Manifest) -> Iterator[tuple[str, str, tuple[Step, ...]]]:
+def config_of(manifest: Manifest) -> Iterator[tuple[str, str, tuple[PathKey, ...]]]:
     """The ConfigMaps and Secrets that pods can't start without: kind, name, and where they are named."""
     for path, container in manifest.containers(every=True):
         for index, source in enumerate(sequence(container.get("envFrom"))):

@@ -14,7 +14,7 @@ import yaml
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.releases import Release, releases
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 from holdfast.tree.sources import load_text
 from holdfast.tree.tree import Tree
 
@@ -48,12 +48,12 @@ def render(tree: Tree, helm: str, charts: Path | None) -> None:
             )
         _rendered(tree, release, helm, found, inside=bool(inside))
     tree.refresh()
-    for manifest in tree.charted:
+    for manifest in tree.chart_objects:
         if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io"):
             tree.not_read.append(
                 f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed"
             )
-            tree.opened.append(tree.not_read[-1])
+            tree.incomplete_because.append(tree.not_read[-1])
 
 
 def _to_fetch(tree: Tree, folder: str) -> list[str]:
@@ -145,7 +145,7 @@ def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bo
             words = done.stderr.strip().replace(f"{source}", chart if inside else "the chart")
             tree.chart_errors.append((own, words.removeprefix("Error: ")[-400:]))
             return
-        tree.charted += list(_objects(tree, release, done.stdout, chart if inside else ""))
+        tree.chart_objects += list(_objects(tree, release, done.stdout, chart if inside else ""))
         tree.rendered.add(own.id)
 
 
@@ -163,12 +163,12 @@ def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manife
             continue
         source = _SOURCE.search(part)
         file = posixpath.normpath(posixpath.join(chart, source[1])) if source and chart else ""
-        at = Place(file, 1) if file in tree.repository.known else tree.place(release.manifest, "spec", "chart")
+        at = Location(file, 1) if file in tree.repository.known else tree.location(release.manifest, "spec", "chart")
         found.append(_placed(body, release, at))
     return found
 
 
-def _placed(body: Body, release: Release, at: Place) -> Manifest:
+def _placed(body: Body, release: Release, at: Location) -> Manifest:
     made = Manifest(body, at.file, "HelmChart", owner=release.manifest.id, at=at)
     if made.namespace and "namespace" not in made.meta:
         made.replace({**body, "metadata": {**made.meta, "namespace": release.target_namespace}})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 
 Body = dict[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
@@ -78,7 +78,7 @@ class Manifest:
         patches: files and kustomizations that may have touched it, in the order of the build.
         owner: the Kustomization that applies it, as namespace/name, or the id of the HelmRelease whose chart renders it.
         at: where it stands, if that isn't in *file* by its kind and name.
-        latent: it lies in the repository and is not applied today.
+        unreferenced: it lies in the repository and is not applied today.
     """
 
     body: Body
@@ -86,9 +86,9 @@ class Manifest:
     by: str = ""
     patches: tuple[str, ...] = ()
     owner: str = ""
-    latent: bool = False
+    unreferenced: bool = False
     unknown: tuple[str, ...] = field(default=())
-    at: Place | None = None
+    at: Location | None = None
 
     @cached_property
     def kind(self) -> str:

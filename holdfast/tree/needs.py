@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 
 
-class Sort(StrEnum):
+class Phase(StrEnum):
     """What a state says of its object."""
 
     DEFINED = "defined"  # a Kustomization's namespaces and definitions are applied
@@ -18,20 +18,20 @@ class Sort(StrEnum):
     EXISTS = "exists"
     READY = "ready"
     ANY = "any"  # one of several is enough
-    LACKING = "lacking"  # nothing in the tree gives it
+    MISSING = "lacking"  # nothing in the tree gives it
 
 
-Spot = Place | Callable[[], Place]
+LazyLocation = Location | Callable[[], Location]
 
 
 class State(NamedTuple):
     """One state of one object; *id* is KIND/NAMESPACE/NAME."""
 
     id: str
-    sort: Sort
+    phase: Phase
 
     def __str__(self) -> str:
-        return self.id if self.sort in (Sort.LACKING, Sort.ANY) else f"{self.id} {self.sort}"
+        return self.id if self.phase in (Phase.MISSING, Phase.ANY) else f"{self.id} {self.phase}"
 
 
 @dataclass(frozen=True)
@@ -40,45 +40,45 @@ class Need:
 
     Attributes:
         why: in words, as a part of a sentence: "… because WHY".
-        spot: the line that says so, or what finds it: most are never asked for.
+        where: the line that says so, or what finds it: most are never asked for.
         boot: it counts only while a cluster starts from nothing (what was made stays when its maker goes).
         run: it counts only once all is there (a webhook doesn't stand in the way before it exists).
     """
 
     why: str
-    spot: Spot
+    where: LazyLocation
     how: str
     boot: bool = False
     run: bool = False
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """The line that says so."""
-        return self.spot if isinstance(self.spot, Place) else self.spot()
+        return self.where if isinstance(self.where, Location) else self.where()
 
 
-class Net:
+class DependencyGraph:
     """States and their needs, both ways."""
 
     def __init__(self) -> None:
-        self.below: dict[State, dict[State, Need]] = {}
-        self.above: dict[State, list[State]] = {}
+        self.requires: dict[State, dict[State, Need]] = {}
+        self.required_by: dict[State, list[State]] = {}
 
     def add(self, state: State) -> None:
         """A state, if it isn't there yet."""
-        self.below.setdefault(state, {})
-        self.above.setdefault(state, [])
+        self.requires.setdefault(state, {})
+        self.required_by.setdefault(state, [])
 
-    def join(self, state: State, other: State, need: Need) -> None:
+    def add_edge(self, state: State, other: State, need: Need) -> None:
         """*state* needs *other*; the first reason stays."""
         self.add(state)
         self.add(other)
-        if other not in self.below[state]:
-            self.below[state][other] = need
-            self.above[other].append(state)
+        if other not in self.requires[state]:
+            self.requires[state][other] = need
+            self.required_by[other].append(state)
 
     def __contains__(self, state: State) -> bool:
-        return state in self.below
+        return state in self.requires
 
     def __iter__(self) -> Iterator[State]:
-        return iter(self.below)
+        return iter(self.requires)

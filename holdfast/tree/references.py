@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 from holdfast.tree.sources import Sources, compose, construct, line_of, words_of
 
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -24,7 +24,7 @@ _REMOTE = re.compile(
 )
 
 
-class Kind(StrEnum):
+class ReferenceKind(StrEnum):
     """Where a reference leads."""
 
     FILE = "file"
@@ -40,10 +40,10 @@ class Kind(StrEnum):
 class Reference:
     """One entry of a kustomization file: *target* is a path relative to the tree (or the text itself where it is none)."""
 
-    kind: Kind
+    kind: ReferenceKind
     field: str
     target: str
-    place: Place
+    location: Location
 
 
 def kustomization_of(sources: Sources, folder: str) -> str:
@@ -91,7 +91,7 @@ class Closure:
         self.loop: list[str] = []
         self._visit(folder, ())
         if extra:
-            for reference in references(sources, folder, extra, Place(folder, 1)):
+            for reference in references(sources, folder, extra, Location(folder, 1)):
                 self._follow(reference, (folder,))
 
     def _visit(self, folder: str, above: tuple[str, ...]) -> None:
@@ -106,19 +106,19 @@ class Closure:
             self._generated(folder, above)
             return
         self.kustomizations.append(file)
-        for reference in references(self.sources, folder, read(self.sources, file), Place(file, 1)):
+        for reference in references(self.sources, folder, read(self.sources, file), Location(file, 1)):
             self._follow(reference, (*above, folder))
 
     def _follow(self, reference: Reference, above: tuple[str, ...]) -> None:
-        if reference.kind is Kind.FILE:
+        if reference.kind is ReferenceKind.FILE:
             self.files.add(reference.target)
             if reference.field in ("configMapGenerator", "secretGenerator"):
                 self.opaque.add(reference.target)
-        elif reference.kind is Kind.FOLDER:
+        elif reference.kind is ReferenceKind.FOLDER:
             self._visit(reference.target, above)
-        elif reference.kind is Kind.MISSING:
+        elif reference.kind is ReferenceKind.MISSING:
             self.missing.append(reference)
-        elif reference.kind is not Kind.INLINE:
+        elif reference.kind is not ReferenceKind.INLINE:
             self.barred.append(reference)
 
     def _generated(self, folder: str, above: tuple[str, ...]) -> None:
@@ -150,13 +150,13 @@ def manifests_below(sources: Sources, folder: str) -> list[str]:
     )
 
 
-def references(sources: Sources, folder: str, body: dict[str, Any], fallback: Place) -> Iterator[Reference]:
+def references(sources: Sources, folder: str, body: dict[str, Any], fallback: Location) -> Iterator[Reference]:
     """Every reference of a kustomization in *folder*."""
     for field, text, path in _texts(body):
-        place = sources.place(fallback.file, path=path) if fallback.file in sources.repository.known else fallback
-        yield resolve(sources, folder, field, text, place)
+        location = sources.location(fallback.file, path=path) if fallback.file in sources.repository.known else fallback
+        yield resolve(sources, folder, field, text, location)
         if field in _RUN:
-            yield from _within_plugin(sources, folder, field, text, place)
+            yield from _within_plugin(sources, folder, field, text, location)
 
 
 def _texts(original: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
@@ -206,7 +206,7 @@ def _all_texts(value: Any) -> Iterator[str]:
             yield from _all_texts(below)
 
 
-def _within_plugin(sources: Sources, folder: str, field: str, text: str, place: Place) -> Iterator[Reference]:
+def _within_plugin(sources: Sources, folder: str, field: str, text: str, location: Location) -> Iterator[Reference]:
     """A generator's or transformer's own configuration can name files under any key: every text of it that leads outside is barred."""
     target = posixpath.normpath(posixpath.join(folder, text))
     if target in sources.repository.known:
@@ -220,15 +220,20 @@ def _within_plugin(sources: Sources, folder: str, field: str, text: str, place: 
     try:
         bodies = [b for n in names for _, b in sources.bodies(n)] if names else [construct(n) for n in compose(text)]
     except (yaml.YAMLError, ValueError) as error:
-        yield Reference(Kind.MISSING, field, words_of(error), Place(place.file, place.line + line_of(error)))
+        yield Reference(
+            ReferenceKind.MISSING, field, words_of(error), Location(location.file, location.line + line_of(error))
+        )
         return
     for body in bodies:
         for one in _all_texts(body):
             for part in {one, one.partition("=")[2]}:
-                found = resolve(sources, folder, field, part, place) if part and len(part) < 1000 else None
+                found = resolve(sources, folder, field, part, location) if part and len(part) < 1000 else None
                 if found and (
-                    found.kind is Kind.FILE
-                    or (found.kind in (Kind.OUTSIDE, Kind.LINK, Kind.REMOTE) and _like_a_path(part))
+                    found.kind is ReferenceKind.FILE
+                    or (
+                        found.kind in (ReferenceKind.OUTSIDE, ReferenceKind.LINK, ReferenceKind.REMOTE)
+                        and _like_a_path(part)
+                    )
                 ):
                     yield found
 
@@ -237,21 +242,23 @@ def _like_a_path(text: str) -> bool:
     return text.startswith(("/", "..")) or "/.." in text or _REMOTE.search(text) is not None
 
 
-def resolve(sources: Sources, folder: str, field: str, text: str, place: Place) -> Reference:  # noqa: PLR0911  one return a kind
+def resolve(sources: Sources, folder: str, field: str, text: str, location: Location) -> Reference:  # noqa: PLR0911  one return a kind
     """Where one reference leads."""
     if "\n" in text.strip() or (field in _RUN and ("{" in text or ": " in text)):
-        return Reference(Kind.INLINE, field, "", place)
+        return Reference(ReferenceKind.INLINE, field, "", location)
     target = posixpath.normpath(posixpath.join(folder, text))
     if text.startswith("/") or target == ".." or target.startswith("../"):
-        return Reference(Kind.OUTSIDE, field, text, place)
+        return Reference(ReferenceKind.OUTSIDE, field, text, location)
     if any(target == link or target.startswith(f"{link}/") for link in sources.repository.links):
-        return Reference(Kind.LINK, field, target, place)
+        return Reference(ReferenceKind.LINK, field, target, location)
     if target in sources.repository.known:
-        return Reference(Kind.FILE, field, target, place)
+        return Reference(ReferenceKind.FILE, field, target, location)
     if target in sources.repository.folders:
-        return Reference(Kind.FOLDER if field in (*_FOLDERS, *_RUN) else Kind.MISSING, field, target, place)
+        return Reference(
+            ReferenceKind.FOLDER if field in (*_FOLDERS, *_RUN) else ReferenceKind.MISSING, field, target, location
+        )
     if _REMOTE.search(text) or "//" in text:
-        return Reference(Kind.REMOTE, field, text, place)
+        return Reference(ReferenceKind.REMOTE, field, text, location)
     if field in ("patchesStrategicMerge", *_RUN) and ":" in text:
-        return Reference(Kind.INLINE, field, "", place)
-    return Reference(Kind.MISSING, field, target, place)
+        return Reference(ReferenceKind.INLINE, field, "", location)
+    return Reference(ReferenceKind.MISSING, field, target, location)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.sources import Step, load_text
+from holdfast.tree.sources import PathKey, load_text
 from holdfast.tree.tree import HELM, Tree, tree_object
 
 
@@ -32,7 +32,7 @@ class Volume:
 
     what: str
     storage_class: str
-    path: tuple[Step, ...]
+    path: tuple[PathKey, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Release:
                 yield fact
 
 
-def _volumes_in(value: Any, path: tuple[Step, ...]) -> Iterator[Volume]:
+def _volumes_in(value: Any, path: tuple[PathKey, ...]) -> Iterator[Volume]:
     """Values that name a storage class, whatever the chart."""
     if isinstance(value, dict):
         name = value.get("storageClass", value.get("storageClassName"))
@@ -202,7 +202,9 @@ def merged(below: Body, above: Body) -> Body:
 
 def without_releases(tree: Tree, namespace: str) -> bool:
     """Whether all of a namespace is in the tree: no chart installs into it, nothing unread does, and it isn't one that Kubernetes or k3s fills."""
-    if namespace in ("kube-system", "kube-public") or any(la.not_read or la.error for la in tree.layers.values()):
+    if namespace in ("kube-system", "kube-public") or any(
+        la.not_read or la.error for la in tree.kustomizations.values()
+    ):
         return False
     if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
         return False

@@ -43,7 +43,7 @@ _WORKING_NAMES = frozenset({".git", ".venv", "node_modules"})
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
     """A line of a file; *file* is relative to the tree."""
 
     file: str

@@ -7,9 +7,9 @@ import re
 from holdfast.tree.boot import Boot, boot
 from holdfast.tree.graph import GIVEN_CLASSES, Graph
 from holdfast.tree.manifest import Manifest
-from holdfast.tree.needs import Sort, State
+from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import releases
-from holdfast.tree.tree import KUSTOMIZE, Layer, Tree
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
 CORE, STORAGE, MONITORING, LONGTERM, APPS, FLUX, OTHER = (
     "core",
@@ -42,57 +42,61 @@ def boot_of(tree: Tree) -> Boot:
     return made
 
 
-def role(tree: Tree, layer: Layer) -> str:  # noqa: PLR0911  one return a role
+def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one return a role
     """What a Kustomization is for: as ``[roles]`` says, else by the charts and kinds in it."""
-    for name, members in tree.adaptations.roles.items():
-        if layer.manifest.name in members or layer.id in members:
+    for name, members in tree.settings.roles.items():
+        if kustomization.manifest.name in members or kustomization.id in members:
             return name
-    if layer is tree.root or any(m.kind == "Deployment" and m.name == "kustomize-controller" for m in layer.objects):
+    if kustomization is tree.root or any(
+        m.kind == "Deployment" and m.name == "kustomize-controller" for m in kustomization.objects
+    ):
         return FLUX
-    found = {r.role for r in releases(tree) if r.manifest.owner == layer.id and r.role}
+    found = {r.role for r in releases(tree) if r.manifest.owner == kustomization.id and r.role}
     for wanted in (STORAGE, CORE, MONITORING):
         if wanted in found:
-            tier = wanted == MONITORING and _LONGTERM.search(f"{layer.manifest.name} {layer.folder}")
+            tier = wanted == MONITORING and _LONGTERM.search(f"{kustomization.manifest.name} {kustomization.folder}")
             return LONGTERM if tier else wanted
-    if any(m.kind in ("CSIDriver", "StorageClass") for m in layer.objects):
+    if any(m.kind in ("CSIDriver", "StorageClass") for m in kustomization.objects):
         return STORAGE
-    if any(m.kind in ("IngressClass", "GatewayClass") for m in layer.objects):
+    if any(m.kind in ("IngressClass", "GatewayClass") for m in kustomization.objects):
         return CORE
-    if any(m.group == "monitoring.coreos.com" for m in layer.objects) and not any(m.pod_path for m in layer.objects):
+    if any(m.group == "monitoring.coreos.com" for m in kustomization.objects) and not any(
+        m.pod_path for m in kustomization.objects
+    ):
         return MONITORING
     if found:
         return found.pop()
-    if layer.objects and all(m.is_(KUSTOMIZE, "Kustomization") for m in layer.objects):
+    if kustomization.objects and all(m.is_(KUSTOMIZE, "Kustomization") for m in kustomization.objects):
         return OTHER
-    return APPS if any(m.pod_path or m.kind == "HelmRelease" for m in layer.objects) else OTHER
+    return APPS if any(m.pod_path or m.kind == "HelmRelease" for m in kustomization.objects) else OTHER
 
 
-def layers(tree: Tree, *wanted: str) -> list[Layer]:
+def kustomizations(tree: Tree, *wanted: str) -> list[Kustomization]:
     """The applied Kustomizations with these roles."""
-    return [layer for layer in tree.layers.values() if role(tree, layer) in wanted]
+    return [kustomization for kustomization in tree.kustomizations.values() if role(tree, kustomization) in wanted]
 
 
 def storage_states(tree: Tree) -> set[State]:
     """What it means to need storage: the readiness of what provides it, and the Kustomizations that hold it."""
-    found = {State(r.manifest.id, Sort.READY) for r in releases(tree) if r.role == STORAGE}
-    found |= {State(m.id, Sort.EXISTS) for m in tree.of("StorageClass")}
+    found = {State(r.manifest.id, Phase.READY) for r in releases(tree) if r.role == STORAGE}
+    found |= {State(m.id, Phase.EXISTS) for m in tree.of("StorageClass")}
     found |= {
-        State(m.id, Sort.EXISTS)
+        State(m.id, Phase.EXISTS)
         for m in tree.of("PersistentVolumeClaim")
         if m.spec.get("storageClassName") not in GIVEN_CLASSES
     }
-    for layer in layers(tree, STORAGE):
-        found |= {State(f"Kustomization/{layer.id}", s) for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)}
+    for kustomization in kustomizations(tree, STORAGE):
+        found |= {State(f"Kustomization/{kustomization.id}", s) for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)}
     return found
 
 
-def states_of(layer: Layer) -> list[State]:
+def states_of(kustomization: Kustomization) -> list[State]:
     """The states of a Kustomization and of everything that it applies."""
-    return [State(f"Kustomization/{layer.id}", s) for s in (Sort.READY, Sort.APPLIED)] + [
+    return [State(f"Kustomization/{kustomization.id}", s) for s in (Phase.READY, Phase.APPLIED)] + [
         State(m.id, s)
-        for m in layer.objects
+        for m in kustomization.objects
         if not m.is_(KUSTOMIZE, "Kustomization")
-        for s in (Sort.READY, Sort.EXISTS)
+        for s in (Phase.READY, Phase.EXISTS)
     ]
 
 

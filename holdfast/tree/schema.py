@@ -17,7 +17,7 @@ from typing import Any
 from holdfast.errors import UsageError
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.sources import Step
+from holdfast.tree.sources import PathKey
 
 _FREE = {"x": 1}  # takes anything
 _ENUM = re.compile(r"^ - `\"(.*?)\"`", re.MULTILINE)
@@ -45,7 +45,7 @@ _KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a numbe
 class Fault:
     """Where an object isn't what its schema says, and that in words."""
 
-    path: tuple[Step, ...]
+    path: tuple[PathKey, ...]
     what: str
 
 
@@ -155,7 +155,7 @@ def _deref(schema: Any, definitions: dict[str, Any]) -> Any:
     return schema
 
 
-def _check(value: Any, schema: Any, definitions: dict[str, Any], path: tuple[Step, ...]) -> Iterator[Fault]:
+def _check(value: Any, schema: Any, definitions: dict[str, Any], path: tuple[PathKey, ...]) -> Iterator[Fault]:
     schema = _deref(schema, definitions)
     if schema is _FREE or (value is None) or (isinstance(value, str) and UNKNOWN in value):
         return  # null is "not set" to the API server
@@ -185,7 +185,7 @@ def _check(value: Any, schema: Any, definitions: dict[str, Any], path: tuple[Ste
             yield from _check(item, schema["i"], definitions, (*path, index))
 
 
-def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: tuple[Step, ...]) -> Iterator[Fault]:
+def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: tuple[PathKey, ...]) -> Iterator[Fault]:
     known = schema.get("p")
     for key, below in value.items():
         if known is not None and key in known:
@@ -201,7 +201,7 @@ def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: 
             yield Fault(path, f"{_dotted((*path, name))} is required")
 
 
-def _dotted(path: tuple[Step, ...]) -> str:
+def _dotted(path: tuple[PathKey, ...]) -> str:
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

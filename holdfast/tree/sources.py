@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from holdfast.tree.repository import Place, Repository
+from holdfast.tree.repository import Location, Repository
 
-Step = str | int
+PathKey = str | int
 _MOST_NODES = 1_000_000
 
 
@@ -98,7 +98,7 @@ class Source:
 class Trouble:
     """What a parser can't read, or reads otherwise than its writer thinks."""
 
-    place: Place
+    location: Location
     what: str
 
 
@@ -121,7 +121,7 @@ class Sources:
             for node in compose(self.repository.text(file)):
                 yield Source(node.start_mark.line + 1, node, scalar(node, "kind"), scalar(node, "metadata", "name"))
         except (yaml.YAMLError, RecursionError) as error:
-            self.troubles[file] = Trouble(Place(file, line_of(error)), words_of(error))
+            self.troubles[file] = Trouble(Location(file, line_of(error)), words_of(error))
 
     def bodies(self, file: str) -> list[tuple[int, dict[str, Any]]]:
         """The mappings of a file with their first lines."""
@@ -130,18 +130,20 @@ class Sources:
             try:
                 body = construct(source.node)
             except (yaml.YAMLError, ValueError, RecursionError) as error:
-                self.troubles[file] = Trouble(Place(file, source.line), words_of(error))
+                self.troubles[file] = Trouble(Location(file, source.line), words_of(error))
                 continue
             if isinstance(body, dict):
                 found.append((source.line, body))
         return found
 
-    def place(self, file: str, kind: str = "", name: str = "", path: Sequence[Step] = (), namespace: str = "") -> Place:
+    def location(
+        self, file: str, kind: str = "", name: str = "", path: Sequence[PathKey] = (), namespace: str = ""
+    ) -> Location:
         """The line of a field of an object in *file*, or of the nearest thing above it that stands there."""
         found = self.find(file, kind, name, namespace)
         if found is None:
-            return Place(file, 1)
-        return Place(file, _line(found, path)[0])
+            return Location(file, 1)
+        return Location(file, _line(found, path)[0])
 
     def find(self, file: str, kind: str, name: str, namespace: str = "") -> yaml.Node | None:
         """The node of an object in *file*; where names were changed on the way, the one whose name is part of the new one."""
@@ -165,14 +167,14 @@ class Sources:
                 if isinstance(items, yaml.SequenceNode):
                     yield from (n for n in items.value if scalar(n, "kind") == kind)
 
-    def value(self, file: str, kind: str, name: str, path: Sequence[Step], namespace: str = "") -> str | None:
+    def value(self, file: str, kind: str, name: str, path: Sequence[PathKey], namespace: str = "") -> str | None:
         """The text of a scalar of an object in *file*; None where there is none."""
         node = self.find(file, kind, name, namespace)
         for key in path:
             node = child(node, key)
         return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
-    def depth(self, file: str, kind: str, name: str, path: Sequence[Step], namespace: str = "") -> int:
+    def depth(self, file: str, kind: str, name: str, path: Sequence[PathKey], namespace: str = "") -> int:
         """How many steps of *path* stand in the object in *file*."""
         found = self.find(file, kind, name, namespace)
         return _line(found, path)[1] if found else -1
@@ -223,7 +225,7 @@ def construct(node: yaml.Node) -> Any:
     return Loader("").construct_document(node)
 
 
-def child(node: yaml.Node | None, key: Step) -> yaml.Node | None:
+def child(node: yaml.Node | None, key: PathKey) -> yaml.Node | None:
     """A mapping's value or a sequence's item; a merge key's content counts as the mapping's own."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
@@ -241,14 +243,14 @@ def child(node: yaml.Node | None, key: Step) -> yaml.Node | None:
     return None
 
 
-def scalar(node: yaml.Node | None, *path: Step) -> str:
+def scalar(node: yaml.Node | None, *path: PathKey) -> str:
     """The text of a scalar below *node*; empty where there is none."""
     for key in path:
         node = child(node, key)
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
-def _line(node: yaml.Node, path: Sequence[Step]) -> tuple[int, int]:
+def _line(node: yaml.Node, path: Sequence[PathKey]) -> tuple[int, int]:
     """The line of the deepest step that stands there, and how many steps that were."""
     line = node.start_mark.line + 1
     for count, key in enumerate(path):

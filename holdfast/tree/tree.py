@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from holdfast.tree.adaptations import Adaptations
 from holdfast.tree.build import Built, Tool
 from holdfast.tree.manifest import Body, Key, Manifest, get, sequence
-from holdfast.tree.repository import Place, Repository
-from holdfast.tree.sources import Sources, Step
+from holdfast.tree.repository import Location, Repository
+from holdfast.tree.settings import Settings
+from holdfast.tree.sources import PathKey, Sources
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
     f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification")
@@ -22,7 +22,7 @@ _WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret
 
 
 @dataclass(eq=False)
-class Layer:
+class Kustomization:
     """A Flux Kustomization and what it renders.
 
     Attributes:
@@ -40,7 +40,7 @@ class Layer:
     objects: list[Manifest] = field(default_factory=list)
     error: str = ""
     not_read: str = ""
-    latent: bool = False
+    unreferenced: bool = False
 
     @property
     def id(self) -> str:
@@ -71,7 +71,7 @@ class Tree:
 
     Attributes:
         layers: the Kustomizations that the cluster gets to, by id, in the order of the walk.
-        latent: those that lie in the repository and aren't applied today.
+        unreferenced: those that lie in the repository and aren't applied today.
         entry: how the entry was found, in words.
         unreachable: manifest files that nothing applied reads.
         left_alone: folders that are test data for something else.
@@ -85,26 +85,26 @@ class Tree:
 
     repository: Repository
     sources: Sources
-    adaptations: Adaptations
+    settings: Settings
     tool: Tool
     entry: str = ""
-    root: Layer | None = None
-    layers: dict[str, Layer] = field(default_factory=dict)
-    latent: list[Layer] = field(default_factory=list)
+    root: Kustomization | None = None
+    kustomizations: dict[str, Kustomization] = field(default_factory=dict)
+    unreferenced: list[Kustomization] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
-    left_alone: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
     kubernetes: str = ""
-    charted: list[Manifest] = field(default_factory=list)
+    chart_objects: list[Manifest] = field(default_factory=list)
     rendered: set[str] = field(default_factory=set)
     chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
-    taken: set[str] = field(default_factory=set)
-    opened: list[str] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)
+    incomplete_because: list[str] = field(default_factory=list)
 
     @cached_property
     def objects(self) -> list[Manifest]:
         """Everything that is applied, in the order of the walk."""
-        return [m for layer in self.layers.values() for m in layer.objects] + self.charted
+        return [m for kustomization in self.kustomizations.values() for m in kustomization.objects] + self.chart_objects
 
     def refresh(self) -> None:
         """Forgets what was worked out before more objects came."""
@@ -122,8 +122,8 @@ class Tree:
             self.__dict__.pop(name, None)
 
     @cached_property
-    def latent_objects(self) -> list[Manifest]:
-        return [m for layer in self.latent for m in layer.objects]
+    def unreferenced_objects(self) -> list[Manifest]:
+        return [m for kustomization in self.unreferenced for m in kustomization.objects]
 
     @cached_property
     def by_key(self) -> dict[Key, Manifest]:
@@ -179,19 +179,19 @@ class Tree:
             if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager")
         )
 
-    def layer_of(self, manifest: Manifest) -> Layer | None:
+    def layer_of(self, manifest: Manifest) -> Kustomization | None:
         if manifest.owner.startswith("HelmRelease/"):
             owner = next((m for m in self.of("HelmRelease") if m.id == manifest.owner), None)
             return self.layer_of(owner) if owner is not None else None
-        return self.layers.get(manifest.owner)
+        return self.kustomizations.get(manifest.owner)
 
-    def place(self, manifest: Manifest, *path: Step) -> Place:
+    def location(self, manifest: Manifest, *path: PathKey) -> Location:
         """Where a field of an object stands: in its base, or in the patch that holds more of it."""
         if manifest.at is not None:
             return manifest.at
         kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
         space = str(manifest.meta.get("namespace") or "")
-        best = self.sources.place(manifest.file, kind, name, () if manifest.by else path, space)
+        best = self.sources.location(manifest.file, kind, name, () if manifest.by else path, space)
         deep = self.sources.depth(manifest.file, kind, name, path, space) if not manifest.by else 0
         changed = deep >= len(path) and self._changed(manifest, path, space)
         if deep >= len(path) and not changed:
@@ -200,22 +200,22 @@ class Tree:
         for file in reversed(manifest.patches):
             there = self.sources.depth(file, manifest.kind, manifest.name, path)
             if file != manifest.file and (there > deep or (there == deep == len(path) and path)):
-                best, deep = self.sources.place(file, manifest.kind, manifest.name, path), there
+                best, deep = self.sources.location(file, manifest.kind, manifest.name, path), there
         return self._set_at(manifest, str(get(manifest.body, *path)), base) if changed and best is base else best
 
-    def _set_at(self, manifest: Manifest, value: str, base: Place) -> Place:
+    def _set_at(self, manifest: Manifest, value: str, base: Location) -> Location:
         """The line of a kustomization, or of the Flux Kustomization, that holds a value which isn't the base's (an inline patch, an image's tag)."""
-        layer = self.layer_of(manifest)
-        if layer is None or layer.built is None:
+        kustomization = self.layer_of(manifest)
+        if kustomization is None or kustomization.built is None:
             return base
-        for file in [*layer.built.closure.kustomizations, layer.manifest.file]:
+        for file in [*kustomization.built.closure.kustomizations, kustomization.manifest.file]:
             lines = self.repository.text(file).splitlines() if file in self.repository.known else []
             for part in (value, value.rpartition(":")[2]):
                 if found := next((n for n, line in enumerate(lines, 1) if len(part) > 2 and part in line), 0):
-                    return Place(file, found)
+                    return Location(file, found)
         return base
 
-    def _changed(self, manifest: Manifest, path: tuple[Step, ...], namespace: str) -> bool:
+    def _changed(self, manifest: Manifest, path: tuple[PathKey, ...], namespace: str) -> bool:
         """Whether a scalar of the base was set to another value on the way."""
         rendered, before = (
             get(manifest.body, *path),
@@ -228,9 +228,9 @@ class Tree:
             and str(rendered) != before
         )
 
-    def all_layers(self) -> Iterable[Layer]:
-        yield from self.layers.values()
-        yield from self.latent
+    def all_kustomizations(self) -> Iterable[Kustomization]:
+        yield from self.kustomizations.values()
+        yield from self.unreferenced
 
 
 def clean(path: str) -> str:
@@ -240,7 +240,9 @@ def clean(path: str) -> str:
 
 def tree_object(tree: Tree, key: Key) -> Manifest | None:
     """An object that is known so far (the walk isn't over yet)."""
-    return next((m for layer in tree.layers.values() for m in layer.objects if m.key == key), None)
+    return next(
+        (m for kustomization in tree.kustomizations.values() for m in kustomization.objects if m.key == key), None
+    )
 
 
 def in_chart(repository: Repository, file: str) -> bool:

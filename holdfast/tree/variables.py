@@ -12,25 +12,25 @@ import yaml
 from holdfast.tree.envsubst import UNKNOWN, substitute
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.sources import Loader, load_text
-from holdfast.tree.tree import Layer, Tree, tree_object
+from holdfast.tree.tree import Kustomization, Tree, tree_object
 
 _DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
-def values_of(tree: Tree, layer: Layer) -> dict[str, str] | None:
+def values_of(tree: Tree, kustomization: Kustomization) -> dict[str, str] | None:
     """The variables of a Kustomization; None where it substitutes nothing."""
-    after = mapping(layer.spec.get("postBuild"))
+    after = mapping(kustomization.spec.get("postBuild"))
     if not after:
         return None
     values: dict[str, str] = {}
-    here = layer.id.partition("/")[0]
-    layer.manifest.unknown = ()
+    here = kustomization.id.partition("/")[0]
+    kustomization.manifest.unknown = ()
     for ref in sequence(after.get("substituteFrom")):
         kind, name = str(mapping(ref).get("kind")), str(mapping(ref).get("name"))
         held = tree_object(tree, (kind, here, name))
         if held is None:
-            layer.manifest.unknown += (f"{kind}/{here}/{name}",) if not mapping(ref).get("optional") else ()
+            kustomization.manifest.unknown += (f"{kind}/{here}/{name}",) if not mapping(ref).get("optional") else ()
             continue
         values |= _data(held)
     inline = mapping(after.get("substitute"))
@@ -80,23 +80,27 @@ class WithUnknown(dict[str, str]):
         return super().get(key) if super().__contains__(key) else f"{UNKNOWN}{key}"
 
 
-def substitute_all(tree: Tree, layers: Sequence[Layer]) -> None:
+def substitute_all(tree: Tree, kustomizations: Sequence[Kustomization]) -> None:
     """Puts the variables into all that the layers render; what Flux would fail on is the layer's error."""
-    for layer in layers:
-        values = values_of(tree, layer)
-        if not values and not layer.manifest.unknown:
+    for kustomization in kustomizations:
+        values = values_of(tree, kustomization)
+        if not values and not kustomization.manifest.unknown:
             continue
-        if UNKNOWN in layer.folder:
+        if UNKNOWN in kustomization.folder:
             continue
-        usable: dict[str, str] = WithUnknown(values or {}) if layer.manifest.unknown else values or {}
+        usable: dict[str, str] = WithUnknown(values or {}) if kustomization.manifest.unknown else values or {}
         bad = [n for n in usable if not _NAME.match(n)]
         if bad:
-            layer.error = layer.error or f"'{bad[0]}' in postBuild is no name of a variable: letters, digits and _ only"
-        for manifest in layer.objects:
+            kustomization.error = (
+                kustomization.error or f"'{bad[0]}' in postBuild is no name of a variable: letters, digits and _ only"
+            )
+        for manifest in kustomization.objects:
             try:
                 substitute_one(manifest, usable)
             except (ValueError, yaml.YAMLError) as error:
-                layer.error = layer.error or f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
+                kustomization.error = (
+                    kustomization.error or f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
+                )
 
 
 def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:

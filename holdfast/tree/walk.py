@@ -10,26 +10,24 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.tree.adaptations import Adaptations
 from holdfast.tree.build import Builder, Built, Request, Tool
 from holdfast.tree.entry import entry_of, flux_documents, is_kustomization, layer_of, made, path_of, source_rules
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.references import FILES, Closure
 from holdfast.tree.repository import Repository, is_test_data
+from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
-from holdfast.tree.tree import KUSTOMIZE, Layer, Tree, clean, in_chart
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, clean, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
 
 
-def read(
-    repository: Repository, tool: Tool, adaptations: Adaptations, *, entry: str = "", cache: Path | None = None
-) -> Tree:
+def read(repository: Repository, tool: Tool, settings: Settings, *, entry: str = "", cache: Path | None = None) -> Tree:
     """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
     sources = Sources(repository)
-    tree = Tree(repository, sources, adaptations, tool)
+    tree = Tree(repository, sources, settings, tool)
     flux = flux_documents(sources)
-    root, tree.entry = entry_of(repository, flux, entry or adaptations.entry)
+    root, tree.entry = entry_of(repository, flux, entry or settings.entry)
     packed = repository.packed
     rules = source_rules(flux, root)
     if rules is not None:
@@ -37,52 +35,54 @@ def read(
     tree.root = root
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(tree, builder, root)
-        _read_latent(tree, builder, flux)
+        _read_unreferenced(tree, builder, flux)
     tree.not_read += [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
     tree.not_read += [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
     return tree
 
 
-def _walk(tree: Tree, builder: Builder, root: Layer) -> None:
+def _walk(tree: Tree, builder: Builder, root: Kustomization) -> None:
     """From the entry outwards, everything that is known to be next side by side."""
     frontier = [root]
-    tree.layers[root.id] = root
+    tree.kustomizations[root.id] = root
     while frontier:
-        built = builder.build([Request(layer.folder, layer.spec) for layer in frontier])
-        for layer, one in zip(frontier, built, strict=True):
-            _take(tree, layer, one)
+        built = builder.build([Request(kustomization.folder, kustomization.spec) for kustomization in frontier])
+        for kustomization, one in zip(frontier, built, strict=True):
+            _take(tree, kustomization, one)
         # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
-        known = list(tree.layers.values())
-        frontier = [new for layer in known for new in _next(tree, root, layer, last=False)] or [
-            new for layer in known for new in _next(tree, root, layer, last=True)
+        known = list(tree.kustomizations.values())
+        frontier = [new for kustomization in known for new in _next(tree, root, kustomization, last=False)] or [
+            new for kustomization in known for new in _next(tree, root, kustomization, last=True)
         ]
-    substitute_all(tree, list(tree.layers.values()))
+    substitute_all(tree, list(tree.kustomizations.values()))
 
 
-def _next(tree: Tree, root: Layer, layer: Layer, *, last: bool) -> list[Layer]:
+def _next(tree: Tree, root: Kustomization, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:
     """The Kustomizations that a layer leads to. One that a variable of its hides waits for the others, and is said to be unread at the *last*."""
     found = []
-    for manifest in layer.objects:
-        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in tree.taken):
+    for manifest in kustomization.objects:
+        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in tree.visited):
             continue
-        values = values_of(tree, layer)
-        open_ = bool(layer.manifest.unknown) and has_variable(manifest.body)
+        values = values_of(tree, kustomization)
+        open_ = bool(kustomization.manifest.unknown) and has_variable(manifest.body)
         if open_ and not last:
             continue
         with suppress(ValueError, yaml.YAMLError):  # said when all of the layer is substituted
-            substitute_one(manifest, WithUnknown(values or {}) if layer.manifest.unknown else values)
-        tree.taken.add(manifest.id)
-        new = Layer(manifest, clean(str(manifest.spec.get("path") or ".")), (*layer.way, layer.id))
-        if new.id in tree.layers:
+            substitute_one(manifest, WithUnknown(values or {}) if kustomization.manifest.unknown else values)
+        tree.visited.add(manifest.id)
+        new = Kustomization(
+            manifest, clean(str(manifest.spec.get("path") or ".")), (*kustomization.way, kustomization.id)
+        )
+        if new.id in tree.kustomizations:
             if new.id == root.id and not root.way:
                 root.manifest = manifest
             continue
-        tree.layers[new.id] = new
+        tree.kustomizations[new.id] = new
         if UNKNOWN in new.folder:
             new.not_read = f"Kustomization {new.id} builds {new.folder.replace(UNKNOWN, '$')}, and what that stands for isn't in the tree"
             tree.not_read.append(new.not_read)
             continue
-        other = _other_source(tree, root, layer, manifest)
+        other = _other_source(tree, root, kustomization, manifest)
         if other:
             new.not_read = f"Kustomization {new.id} builds from {other}, which isn't this repository"
             tree.not_read.append(new.not_read)
@@ -94,7 +94,7 @@ def _next(tree: Tree, root: Layer, layer: Layer, *, last: bool) -> list[Layer]:
     return found
 
 
-def _other_source(tree: Tree, root: Layer, layer: Layer, manifest: Manifest) -> str:
+def _other_source(tree: Tree, root: Kustomization, kustomization: Kustomization, manifest: Manifest) -> str:
     """What another repository a Kustomization builds from; empty where it is this one."""
     mine = mapping(root.spec.get("sourceRef"))
     ref = mapping(manifest.spec.get("sourceRef"))
@@ -108,31 +108,33 @@ def _other_source(tree: Tree, root: Layer, layer: Layer, manifest: Manifest) -> 
     if own == its or (not root.manifest.file and its[2] == own[2]):
         return ""
     if not root.manifest.file and not any(
-        m.kind == its[0] and m.name == its[2] for la in tree.layers.values() for m in la.objects
+        m.kind == its[0] and m.name == its[2] for la in tree.kustomizations.values() for m in la.objects
     ):
         return ""  # nothing in the tree says that this source is another repository
-    twins = [m for m in layer.objects if m.kind == "GitRepository" and m.name == its[2]]
-    origin = [m for m in layer.objects if m.kind == "GitRepository" and m.name == own[2]]
+    twins = [m for m in kustomization.objects if m.kind == "GitRepository" and m.name == its[2]]
+    origin = [m for m in kustomization.objects if m.kind == "GitRepository" and m.name == own[2]]
     if twins and origin and twins[0].spec.get("url") == origin[0].spec.get("url"):
         return ""
     return f"{its[0]} {its[1]}/{its[2]}"
 
 
-def _take(tree: Tree, layer: Layer, built: Built) -> None:
+def _take(tree: Tree, kustomization: Kustomization, built: Built) -> None:
     """What a build came to, as the layer's objects."""
-    layer.built, layer.error = built, built.error
+    kustomization.built, kustomization.error = built, built.error
     if built.not_read:
-        layer.not_read = (
-            f"Kustomization {layer.id}: {built.not_read}" if not layer.latent else f"{layer.folder}: {built.not_read}"
+        kustomization.not_read = (
+            f"Kustomization {kustomization.id}: {built.not_read}"
+            if not kustomization.unreferenced
+            else f"{kustomization.folder}: {built.not_read}"
         )
-        tree.not_read.append(layer.not_read)
-    labels, notes = (mapping(get(layer.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
+        tree.not_read.append(kustomization.not_read)
+    labels, notes = (mapping(get(kustomization.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
     files = _touching(built.closure)
     for body, file, by in built.objects:
         for key, extra in (("labels", labels), ("annotations", notes)):
             if extra:
                 body.setdefault("metadata", {}).setdefault(key, {}).update(extra)
-        layer.objects.append(Manifest(body, file, by, files, layer.id, layer.latent))
+        kustomization.objects.append(Manifest(body, file, by, files, kustomization.id, kustomization.unreferenced))
 
 
 def _touching(closure: Closure) -> tuple[str, ...]:
@@ -140,19 +142,19 @@ def _touching(closure: Closure) -> tuple[str, ...]:
     return tuple(sorted((f for f in closure.files - closure.opaque if f.endswith((".yaml", ".yml"))), reverse=True))
 
 
-def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> None:
+def _read_unreferenced(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> None:
     """What lies in the repository and isn't applied: built and kept apart."""
     used: set[str] = set()
     folders: set[str] = set()
-    for layer in tree.layers.values():
-        if layer.built:
-            used |= {*layer.built.closure.files, *layer.built.closure.kustomizations}
-            folders |= set(layer.built.closure.folders)
+    for kustomization in tree.kustomizations.values():
+        if kustomization.built:
+            used |= {*kustomization.built.closure.files, *kustomization.built.closure.kustomizations}
+            folders |= set(kustomization.built.closure.folders)
     roots = sorted(
         {posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used}
     )
     aside = [r for r in roots if is_test_data(f"{r}/x")]
-    tree.left_alone = _tops(aside)
+    tree.skipped = _tops(aside)
     elsewhere = _other_entries(tree, flux)
     tree.not_read += [
         f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries
@@ -161,7 +163,7 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
     spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
     closures = {r: Closure(tree.sources, r) for r in roots}
     inner = {f for r, c in closures.items() for f in c.folders if f != r}
-    layers = []
+    kustomizations = []
     for root in (r for r in roots if r not in inner):
         file, body = spec.get(root, ("", {}))
         kind = (
@@ -170,15 +172,17 @@ def _read_latent(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> 
             else None
         )
         if kind != "Component":
-            layer = layer_of(file, body) if body else made(root)
-            layer.latent, layer.folder = True, root
-            layers.append(layer)
-    for layer, one in zip(
-        layers, builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in layers]), strict=True
+            kustomization = layer_of(file, body) if body else made(root)
+            kustomization.unreferenced, kustomization.folder = True, root
+            kustomizations.append(kustomization)
+    for kustomization, one in zip(
+        kustomizations,
+        builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in kustomizations]),
+        strict=True,
     ):
-        _take(tree, layer, one)
+        _take(tree, kustomization, one)
         used |= {*one.closure.files, *one.closure.kustomizations}
-    tree.latent = layers
+    tree.unreferenced = kustomizations
     tree.unreachable = [
         f
         for f in tree.repository.files
@@ -202,7 +206,7 @@ class _Elsewhere:
 
 
 def _other_entries(tree: Tree, flux: list[tuple[str, Body]]) -> _Elsewhere:
-    mine = {layer.folder for layer in tree.layers.values()}
+    mine = {kustomization.folder for kustomization in tree.kustomizations.values()}
     paths = [(f, path_of(b)) for f, b in flux if is_kustomization(b)]
     entries = sorted(
         {

@@ -18,7 +18,7 @@ def test_both_node_ports_answer_on_every_node(cluster, sampler):
     """HTTP on 30080 and HTTPS on 30443 answer through each node, on new and on reused connections."""
     cluster.steady(tree_applied(), within="5m")
     with sampler.watch(ingress(), ingress(tls=True)) as seen:
-        seen.look_on(10)
+        seen.observe_for(10)
     seen.outage_at_most("0s", "ingress", failed_share=0, what="HTTP on the node port")
     seen.outage_at_most("0s", "ingress-tls", failed_share=0, what="HTTPS on the node port")
 
@@ -30,7 +30,7 @@ def test_the_ingress_serves_its_own_certificate(cluster):
     cluster.steady(tree_applied(), within="5m")
     own = (cluster.folder / f"{app.namespace}-{app.tls_secret}.crt").read_text()
     other, _ = certificate((app.host,))
-    cluster.canary(serves_certificate(cluster.nodes()[0].name, app.host, other))
+    cluster.negative_control(serves_certificate(cluster.nodes()[0].name, app.host, other))
     for node in cluster.nodes():
         cluster.eventually(serves_certificate(node.name, app.host, own), within="10s")
 
@@ -39,56 +39,60 @@ def test_the_ingress_serves_its_own_certificate(cluster):
 def test_nothing_listens_that_is_not_stated(cluster):
     """The sockets of every node, and what Services and pods open, equal the stated list."""
     cluster.steady(tree_applied(), within="5m")
-    stated = frozenset(cluster.adaptations.stated.get("node_ports", []))
+    declared = frozenset(cluster.settings.declared.get("node_ports", []))
     node = cluster.nodes()[-1].name
     host = cluster.host(node)
     number = host.check_output("sh -c 'timeout 30 socat TCP-LISTEN:17777,fork /dev/null >/dev/null 2>&1 & echo $!'")
     try:
-        cluster.canary(listens_only_on(node, stated), within="5s")
+        cluster.negative_control(listens_only_on(node, declared), within="5s")
     finally:
         host.run(f"kill {number}")
     open_port = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "canary", "namespace": SYSTEM},
+        "metadata": {"name": "negative-control", "namespace": SYSTEM},
         "spec": {"type": "NodePort", "selector": {"app": "none"}, "ports": [{"port": 80, "nodePort": 31777}]},
     }
     cluster.objects.apply(open_port)
     try:
-        cluster.canary(exposes_only(stated))
+        cluster.negative_control(exposes_only(declared))
     finally:
-        cluster.objects.delete("Service", "canary", SYSTEM)
+        cluster.objects.delete("Service", "negative-control", SYSTEM)
     for one in cluster.nodes():
-        cluster.eventually(listens_only_on(one.name, stated), within="10s")
-    cluster.eventually(exposes_only(stated), within="10s")
+        cluster.eventually(listens_only_on(one.name, declared), within="10s")
+    cluster.eventually(exposes_only(declared), within="10s")
 
 
 @claim("rbac-least")
 def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
     """No component runs under a default account; only the stated ones may do everything; asked of the API itself."""
     cluster.steady(tree_applied(), within="5m")
-    admins = frozenset(cluster.adaptations.stated.get("cluster_admin", []))
+    admins = frozenset(cluster.settings.declared.get("cluster_admin", []))
     objects, image = cluster.objects, _an_image(cluster)
-    objects.apply(namespace("holdfast-canary"))
+    objects.apply(namespace("holdfast-negative control"))
     objects.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "holdfast-canary"}}
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": "holdfast-negative control"},
+        }
     )
     objects.apply(
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "canary", "namespace": "holdfast-canary"},
-            "spec": {"containers": [{"name": "canary", "image": image, "imagePullPolicy": "IfNotPresent"}]},
+            "metadata": {"name": "negative-control", "namespace": "holdfast-negative control"},
+            "spec": {"containers": [{"name": "negative-control", "image": image, "imagePullPolicy": "IfNotPresent"}]},
         }
     )
     try:
-        cluster.canary(dedicated_accounts())
+        cluster.negative_control(dedicated_accounts())
     finally:
-        objects.delete("Namespace", "holdfast-canary")
-        objects.delete("Pod", "canary", "holdfast-canary", grace_s=0)
-    cluster.canary(admins_are(frozenset()))
+        objects.delete("Namespace", "holdfast-negative control")
+        objects.delete("Pod", "negative-control", "holdfast-negative control", grace_s=0)
+    cluster.negative_control(admins_are(frozenset()))
     admin = min(admins)
-    cluster.canary(may(admin, "delete", "nodes", wanted=False))
+    cluster.negative_control(may(admin, "delete", "nodes", wanted=False))
     cluster.eventually(dedicated_accounts(), within="60s")
     cluster.eventually(admins_are(admins), within="5s")
     app = cluster.app

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM, secret
-from holdfast.changes import mark
 from holdfast.claims import claim
+from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.gitserver import Key, Push
 from holdfast.plugin import budget
@@ -31,7 +31,7 @@ NOWHERE = Push("0" * 40, f"main@sha1:{'0' * 40}", "never pushed")
 def test_status_is_reported_in_the_cluster_and_to_git(cluster, git):
     """Each Kustomization and release says Ready at the pushed revision; and the commit's status is written to the Git host."""
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(at_revision(NOWHERE))
+    cluster.negative_control(at_revision(NOWHERE))
     push = git.push(mark(cluster.start, "status"), "a commit whose status is looked for")
     cluster.eventually(at_revision(push), within="3m")
     cluster.eventually(commit_status_written(), within="0s")
@@ -47,18 +47,18 @@ def test_drift_made_by_hand_is_reverted(cluster):
     cluster.objects.scale(kind, name, app.namespace, wanted + 1)
     cluster.objects.delete("Service", app.service, app.namespace)
     scaled, there = has_replicas(app.workload, app.namespace, wanted), exists("Service", app.service, app.namespace)
-    cluster.canary(scaled)
-    cluster.canary(there)
+    cluster.negative_control(scaled)
+    cluster.negative_control(there)
     limit = budget("git-single-source", "revert")
     cluster.eventually(there, within=limit)
     cluster.eventually(scaled, within=limit)
 
 
 @claim("flux-reconciles")
-def test_pushes_are_applied_in_time(cluster, git, arc):
+def test_pushes_are_applied_in_time(cluster, git, experiment):
     """Ten pushes at moments that don't follow the poll: each one's time from push to applied; median and worst."""
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(marked("never pushed"))
+    cluster.negative_control(marked("never pushed"))
     limit_s, pushed, applied = seconds(budget("flux-reconciles", "applied")), {}, {}
     begin = time.monotonic()
     while len(applied) < 10 and time.monotonic() < begin + 80 + limit_s:
@@ -77,7 +77,7 @@ def test_pushes_are_applied_in_time(cluster, git, arc):
         if took
         else "none applied"
     )
-    arc.promise(
+    experiment.assertion(
         "10 pushes are applied",
         "marked",
         len(took) == 10 and max(took) <= limit_s,
@@ -88,10 +88,10 @@ def test_pushes_are_applied_in_time(cluster, git, arc):
 
 
 @claim("flow-gitops")
-def test_a_push_flows_through_every_step(cluster, git, arc):
+def test_a_push_flows_through_every_step(cluster, git, experiment):
     """push → poll and fetch → build and apply → status: each step's time, in this order."""
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(marked("never pushed"))
+    cluster.negative_control(marked("never pushed"))
     limit_s = seconds(budget("flow-gitops", "flow"))
     push, began, at = git.push(mark(cluster.start, "flow"), "a commit that is followed"), time.monotonic(), {}
     root, source = cluster.start.root, cluster.start.source
@@ -108,10 +108,10 @@ def test_a_push_flows_through_every_step(cluster, git, arc):
         for name, done in steps():
             if done:
                 at.setdefault(name, time.monotonic() - began)
-    arc.write("flow", push=push.commit, steps={name: round(s, 2) for name, s in at.items()})
+    experiment.write("flow", push=push.commit, steps={name: round(s, 2) for name, s in at.items()})
     figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
     held = list(at) == ["fetched", "applied", "reported"]
-    arc.promise(
+    experiment.assertion(
         "a push is fetched, applied and reported, in this order",
         "marked",
         held,
@@ -122,7 +122,7 @@ def test_a_push_flows_through_every_step(cluster, git, arc):
 
 
 @claim("git-over-ssh")
-def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, arc):
+def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, experiment):
     """The source is an SSH one with a key made for the run; the same source with another key fails, and says why."""
     cluster.steady(tree_applied(), within="5m")
     start, objects = cluster.start, cluster.objects
@@ -144,8 +144,8 @@ def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, arc):
     objects.apply(wrong)
     objects.apply(source)
     try:
-        cluster.canary(source_fails(start.source.name, start.source.namespace, "denied"))
-        cluster.canary(source_ready("wrong-key", SYSTEM))
+        cluster.negative_control(source_fails(start.source.name, start.source.namespace, "denied"))
+        cluster.negative_control(source_ready("wrong-key", SYSTEM))
         cluster.eventually(source_ready(start.source.name, start.source.namespace), within="30s")
         cluster.eventually(source_fails("wrong-key", SYSTEM, "denied"), within="60s")
     finally:

@@ -10,7 +10,7 @@ from holdfast.claims import claim
 from holdfast.plugin import budget
 from holdfast.probes.flux import CONTROLLERS, tree_applied
 from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_grafana, query
-from holdfast.sampling import inside
+from holdfast.sampling import agents
 from holdfast.sampling.process import run_number
 from holdfast.tree.rules.monitoring import metrics_of
 
@@ -26,8 +26,8 @@ BY_POD, BY_SERVICE = (
 def test_every_flux_controller_is_scraped_in_both_ways(cluster):
     """All four by their pods, those with a Service by that too, each pod once in each way, and their own metrics are there."""
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(has_series(f'up{{{FLUX}, pod=~"absent-.*"}} == 1'))
-    cluster.canary(has_no_series("up"))
+    cluster.negative_control(has_series(f'up{{{FLUX}, pod=~"absent-.*"}} == 1'))
+    cluster.negative_control(has_no_series("up"))
     for name in CONTROLLERS:
         cluster.eventually(has_series(f'up{{{FLUX}, {BY_POD}, pod=~"{name}-.+"}} == 1'), within="90s")
         cluster.eventually(
@@ -42,11 +42,11 @@ def test_every_flux_controller_is_scraped_in_both_ways(cluster):
 @claim("longhorn-metrics")
 def test_longhorn_is_scraped(cluster):
     """A manager on every node is up, and says how its volumes are."""
-    place = cluster.adaptations.storage
+    component = cluster.settings.storage
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(has_series('up{namespace="absent"} == 1'))
+    cluster.negative_control(has_series('up{namespace="absent"} == 1'))
     cluster.eventually(
-        has_series(f'up{{namespace="{place.namespace}"}} == 1', at_least=len(cluster.nodes())), within="90s"
+        has_series(f'up{{namespace="{component.namespace}"}} == 1', at_least=len(cluster.nodes())), within="90s"
     )
     cluster.eventually(has_series("longhorn_volume_robustness"), within="60s")
 
@@ -57,7 +57,7 @@ def test_nodes_and_objects_are_exported(cluster):
     """Node exporter is up on every node, and kube-state-metrics gives the state of every node."""
     nodes = len(cluster.nodes())
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(has_series("node_boot_time_seconds", at_least=nodes + 1))
+    cluster.negative_control(has_series("node_boot_time_seconds", at_least=nodes + 1))
     cluster.eventually(has_series('up{job="node-exporter"} == 1', at_least=nodes), within="90s")
     cluster.eventually(has_series("node_boot_time_seconds", at_least=nodes), within="60s")
     cluster.eventually(
@@ -67,11 +67,11 @@ def test_nodes_and_objects_are_exported(cluster):
 
 @pytest.mark.smoke
 @claim("monitoring-cardinality")
-def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, arc):
+def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, experiment):
     """The labels are set, something is dropped, and nothing is that a rule or a dashboard of the tree reads."""
     cluster.steady(tree_applied(), within="5m")
-    cluster.canary(has_series('up{cluster="absent"}'))
-    cluster.canary(has_no_series("up"))
+    cluster.negative_control(has_series('up{cluster="absent"}'))
+    cluster.negative_control(has_no_series("up"))
     for label in ("cluster", "controller", "component"):
         cluster.eventually(has_series(f'controller_runtime_reconcile_total{{{FLUX}, {label}!=""}}'), within="60s")
     fewer = f"scrape_samples_post_metric_relabeling{{{FLUX}}} < scrape_samples_scraped{{{FLUX}}}"
@@ -80,7 +80,7 @@ def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, arc
     for name in sorted(_read_by(run.checked.tree)):
         cluster.eventually(has_series(name), within="30s")
     per_target = query(cluster, f"max by (pod) (scrape_samples_post_metric_relabeling{{{FLUX}}})")
-    arc.write("series", per_target={s.labels["pod"]: int(s.value) for s in per_target})
+    experiment.write("series", per_target={s.labels["pod"]: int(s.value) for s in per_target})
 
 
 def _read_by(tree):
@@ -103,11 +103,11 @@ def test_a_known_value_is_read_through_grafana(cluster):
     cluster.steady(has_series(f'up{{namespace="{SYSTEM}"}} == 1', at_least=len(cluster.nodes())), within="6m")
     names, number = [node.name for node in cluster.nodes()], secrets.token_hex(8)
     value = run_number(number)
-    cluster.canary(is_read_in_grafana("up", -1))
-    inside.stop(cluster.driver, names, number)
+    cluster.negative_control(is_read_in_grafana("up", -1))
+    agents.stop(cluster.driver, names, number)
     try:
         cluster.eventually(
             is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow")
         )
     finally:
-        inside.stop(cluster.driver, names, cluster.nonce)
+        agents.stop(cluster.driver, names, cluster.nonce)

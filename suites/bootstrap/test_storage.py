@@ -13,14 +13,14 @@ from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import blocks_on, claim_bound, claim_says, is_on_volume, storage_ready
 from holdfast.probes.workloads import pod_ready, pod_waits
-from holdfast.sampling import inside
+from holdfast.sampling import agents
 
 
 @pytest.fixture
 def volume(cluster):
     """Makes claims and pods of volumes, and takes all of them away; their names are this test's alone."""
-    token, claims, objects, place = secrets.token_hex(3), [], cluster.objects, cluster.adaptations.storage
-    image = objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][0][
+    token, claims, objects, component = secrets.token_hex(3), [], cluster.objects, cluster.settings.storage
+    image = objects.get("DaemonSet", agents.NAME, agents.NAMESPACE)["spec"]["template"]["spec"]["containers"][0][
         "image"
     ]
 
@@ -39,7 +39,7 @@ def volume(cluster):
                     "metadata": {"name": name, "namespace": SYSTEM},
                     "spec": {
                         "accessModes": ["ReadWriteOnce"],
-                        "storageClassName": place.storage_class,
+                        "storageClassName": component.storage_class,
                         "resources": {"requests": {"storage": size}},
                     },
                 }
@@ -91,13 +91,13 @@ def volume(cluster):
 
 @pytest.mark.smoke
 @claim("flow-storage", "longhorn-csi")
-def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, arc):
+def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, experiment):
     """Claim → volume → bound → attached → mounted, in this order; what was written is read back after a restart and on the other node."""
     cluster.steady(tree_applied(), within="5m")
     cluster.steady(storage_ready(), within="60s")
     first, second = (node.name for node in cluster.nodes()[:2])
-    cluster.canary(pod_ready("absent", SYSTEM))
-    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
+    cluster.negative_control(pod_ready("absent", SYSTEM))
+    cluster.negative_control(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
     limit_s, began, at = seconds(budget("flow-storage", "flow")), time.monotonic(), {}
     asked = volume.ask("volume")
     pod = volume.mount("one", first, asked, "echo what was written > /data/data && sync /data/data")
@@ -105,9 +105,9 @@ def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, arc):
         for step, done in _steps(cluster, asked, pod):
             if done:
                 at.setdefault(step, time.monotonic() - began)
-    arc.write("flow", push=asked, steps={name: round(s, 2) for name, s in at.items()})
+    experiment.write("flow", push=asked, steps={name: round(s, 2) for name, s in at.items()})
     figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
-    arc.promise(
+    experiment.assertion(
         "a claim is provisioned, bound, attached and mounted, in this order",
         "pod_ready",
         list(at) == ["provisioned", "bound", "attached", "mounted"],
@@ -146,10 +146,10 @@ def test_what_cannot_be_is_said(cluster, volume):
     """A claim larger than any disk, two nodes for one volume, a volume that is full: each ends in words, and nothing hangs."""
     cluster.steady(storage_ready(), within="2m")
     first, second = (node.name for node in cluster.nodes()[:2])
-    cluster.canary(claim_says("absent", SYSTEM, "storage"))
-    cluster.canary(pod_waits("absent", SYSTEM, "Multi-Attach"))
-    cluster.canary(pod_ready("absent", SYSTEM))
-    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
+    cluster.negative_control(claim_says("absent", SYSTEM, "storage"))
+    cluster.negative_control(pod_waits("absent", SYSTEM, "Multi-Attach"))
+    cluster.negative_control(pod_ready("absent", SYSTEM))
+    cluster.negative_control(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
     cluster.eventually(claim_says(volume.ask("too-large", "900Ti"), SYSTEM, "storage"), within="30s")
     asked = volume.ask("volume")
     fill = "(dd if=/dev/zero of=/data/fill bs=1M && exit 1); rm /data/fill && echo kept > /data/data && sync /data/data"
@@ -171,9 +171,9 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
     if "longhorn" not in cluster.stand_ins:
         raise NotExercised("a real Longhorn's disk isn't filled by a test")
     cluster.steady(storage_ready(), within="2m")
-    cluster.canary(pod_ready("absent", SYSTEM))
-    cluster.canary(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
-    cluster.canary(claim_bound("absent", SYSTEM))
+    cluster.negative_control(pod_ready("absent", SYSTEM))
+    cluster.negative_control(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
+    cluster.negative_control(claim_bound("absent", SYSTEM))
     asked = volume.ask("small-disk")
     cluster.eventually(claim_bound(asked, SYSTEM), within="60s")
     name, home = (

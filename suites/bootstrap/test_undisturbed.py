@@ -12,7 +12,7 @@ from holdfast.waiting import always
 
 
 @claim("gitops-health-monitored")
-def test_no_alert_fires_while_no_fault_is_in(cluster, arc):
+def test_no_alert_fires_while_no_fault_is_in(cluster, experiment):
     """Ten minutes without a fault - commits, drift put back, volumes made and filled -: no alert fires, but on what the lane itself suspends.
 
     They begin soon after the cluster became steady, or the last fault was over: what Prometheus has kept of them counts, the rest is waited for.
@@ -26,16 +26,18 @@ def test_no_alert_fires_while_no_fault_is_in(cluster, arc):
         seconds(budget("gitops-health-monitored", "quiet")),
         f'up{{namespace!="{SYSTEM}"}}',
     )
-    own = tuple(c.name for c in cluster.adaptations.changes if c.set.get("/spec/suspend") is True)
-    cluster.canary(has_series("absent"))
-    cluster.canary(no_alert_fired(begin), within="2m")  # what the lane suspends is alerted on: the probe sees that
-    cluster.canary(scraped_without_gap(up, begin, time.time() + 1000))
+    own = tuple(c.name for c in cluster.settings.adaptations if c.set.get("/spec/suspend") is True)
+    cluster.negative_control(has_series("absent"))
+    cluster.negative_control(
+        no_alert_fired(begin), within="2m"
+    )  # what the lane suspends is alerted on: the probe sees that
+    cluster.negative_control(scraped_without_gap(up, begin, time.time() + 1000))
     cluster.eventually(has_series("ALERTS"), within="30s")
     wait = always(cluster, no_alert_fired(begin, own), max(0.0, begin + quiet_s - time.time()), every_s=15)
     took = f"{time.time() - begin:.0f}s"
     if wait.held:  # and all the time there was something to alert on
         cluster.steady(scraped_without_gap(up, begin, time.time()), within="0s")
-    arc.promise(
+    experiment.assertion(
         "no alert fires without a fault",
         "no_alert_fired",
         wait.held,

@@ -7,7 +7,7 @@ from holdfast.bootstrap import SYSTEM
 from holdfast.claims import claim
 from holdfast.faults.flux import TROUBLE, flux_in_trouble
 from holdfast.faults.monitoring import longterm_tier_gone
-from holdfast.objects import condition
+from holdfast.kube import condition
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import (
     alert_clear,
@@ -27,9 +27,9 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     """Prometheus LT, Grafana LT and Alertmanager gone: the core tier answers every request and misses no scrape."""
     cluster.eventually(tree_applied(), within="5m")
     others = f'up{{namespace!="{SYSTEM}"}}'
-    cluster.canary(scraped_without_gap(others, time.time() - 60, time.time() + 1000))
+    cluster.negative_control(scraped_without_gap(others, time.time() - 60, time.time() + 1000))
     with sampler.watch(ingress(), prometheus(), volumes()) as seen, faults(longterm_tier_gone(), recovery="4m"):
-        seen.look_on(2 * scrape_interval_s(cluster) + 5)
+        seen.observe_for(2 * scrape_interval_s(cluster) + 5)
     seen.outage_at_most(
         "0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier"
     )
@@ -46,16 +46,16 @@ def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
     scrape_s = scrape_interval_s(cluster)
     rules = {name: alert_rule(cluster, name) for name, _ in told}
     for name, about in told:
-        cluster.canary(alert_fires(name, {"name": about}))
-    cluster.canary(alertmanager_has("absent", {}))
-    cluster.canary(alert_clear("FluxSuspended", {}), within="2m")  # of what the lane itself suspends
+        cluster.negative_control(alert_fires(name, {"name": about}))
+    cluster.negative_control(alertmanager_has("absent", {}))
+    cluster.negative_control(alert_clear("FluxSuspended", {}), within="2m")  # of what the lane itself suspends
 
     def clear():
         for name, about in told:
             limit_s = 2 * rules[name].every_s + scrape_s - faults.since_undone_s()
             cluster.eventually(alert_clear(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
 
-    with sampler.watch(ingress(), volumes()) as seen, faults(flux_in_trouble(kustomization), then=clear):
+    with sampler.watch(ingress(), volumes()) as seen, faults(flux_in_trouble(kustomization), after_heal=clear):
         began = {
             "FluxSuspended": time.time(),
             "FluxObjectNotReady": _since(cluster, "Kustomization"),

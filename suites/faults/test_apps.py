@@ -5,7 +5,7 @@ from holdfast.faults.apps import apps_misbehave
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import lives, undisturbed
-from holdfast.sampling import inside
+from holdfast.sampling import agents
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service, volumes
 
 ISOLATED, CORE = ("app-isolation",), ("core-always-available",)
@@ -15,14 +15,14 @@ ISOLATED, CORE = ("app-isolation",), ("core-always-available",)
 def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampler):
     """One app crash-loops, one eats memory, one floods its log: infrastructure and the other app lose no request, no pod restarts."""
     cluster.eventually(tree_applied(), within="5m")
-    image = cluster.objects.get("DaemonSet", inside.NAME, inside.NAMESPACE)["spec"]["template"]["spec"]["containers"][
+    image = cluster.objects.get("DaemonSet", agents.NAME, agents.NAMESPACE)["spec"]["template"]["spec"]["containers"][
         0
     ]["image"]
     before = lives(cluster)
-    cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, ()))
+    cluster.negative_control(undisturbed({**before, "apps/absent": ("none", 0)}, ()))
     targets = (ingress(), ingress_itself(), service(), dns(), pods(), api(), prometheus(), volumes())
     with sampler.watch(*targets) as seen, faults(apps_misbehave(image)):
-        seen.look_on(45)
+        seen.observe_for(45)
         cluster.eventually(undisturbed(before, ()), within="0s", claims=ISOLATED)
     limit = budget(ISOLATED[0], "outage")
     seen.outage_at_most(

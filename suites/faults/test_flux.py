@@ -2,8 +2,8 @@
 
 import pytest
 
-from holdfast.changes import mark
 from holdfast.claims import claim
+from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.faults.flux import controller_killed, flux_down
 from holdfast.plugin import budget
@@ -31,17 +31,17 @@ BUT = ("flux-system",)
 
 @pytest.mark.smoke
 @claim(*CONTINUE, *NO_LOSS, *CORE)
-def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git, arc):
+def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git, experiment):
     """Every request is answered while no Flux controller runs; a pushed commit stays away until they are back, and nothing is lost."""
     cluster.eventually(tree_applied(), within="5m")
     git.push(mark(cluster.start, "before"), "a commit before the fault")
     cluster.eventually(marked("before"), within="3m")
     cluster.eventually(tree_applied(), within="3m")
     owned, before = inventory(cluster), lives(cluster, *BUT)
-    cluster.canary(not_marked("before"))
-    cluster.canary(marked("during"))
-    cluster.canary(undisturbed({**before, "apps/absent": ("none", 0)}, BUT))
-    cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
+    cluster.negative_control(not_marked("before"))
+    cluster.negative_control(marked("during"))
+    cluster.negative_control(undisturbed({**before, "apps/absent": ("none", 0)}, BUT))
+    cluster.negative_control(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
     with sampler.watch(
         ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), volumes()
     ) as seen:
@@ -56,7 +56,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
                 if wait.held
                 else wait.sentence("eventually", limit_s)
             )
-            arc.promise(
+            experiment.assertion(
                 "the pending commit is applied",
                 "marked",
                 held,
@@ -66,7 +66,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
                 claims=NO_LOSS,
             )
 
-        with faults(flux_down(), then=arrives):
+        with faults(flux_down(), after_heal=arrives):
             git.push(mark(cluster.start, "during"), "a commit that must not arrive while Flux is down")
             cluster.always(not_marked("during"), during="45s", claims=CONTINUE)
             cluster.eventually(undisturbed(before, BUT), within="0s", claims=CONTINUE)
@@ -94,12 +94,12 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
     cluster.eventually(tree_applied(), within="5m")
     cluster.eventually(controllers_ready(), within="60s")
     owned = inventory(cluster)
-    cluster.canary(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
-    cluster.canary(has_series('up{pod="absent"} == 1'))
+    cluster.negative_control(inventory_is(owned | {"flux-system:apps_absent__ConfigMap"}))
+    cluster.negative_control(has_series('up{pod="absent"} == 1'))
     limit_s = 2 * scrape_interval_s(cluster)
     for name in CONTROLLERS:
         old = uids(cluster, name)
-        cluster.canary(controller_replaced(name, old))
+        cluster.negative_control(controller_replaced(name, old))
         with faults(controller_killed(name)):
             cluster.eventually(controller_replaced(name, old), within=budget(FOUR[0], "back"), claims=FOUR)
             pod = next(

@@ -4,8 +4,8 @@ import datetime
 
 import pytest
 
-from holdfast.changes import set_values
 from holdfast.claims import claim
+from holdfast.commits import set_values
 from holdfast.durations import seconds
 from holdfast.faults.ingress import ingress_deleted
 from holdfast.plugin import budget
@@ -23,7 +23,7 @@ def test_internal_communication_continues_without_ingress(cluster, faults, sampl
     """Service to service, pod to pod, DNS and volumes over the network lose no look while nothing answers from outside."""
     app = cluster.app
     cluster.eventually(tree_applied(), within="5m")
-    cluster.canary(workload_ready("Deployment/absent", app.namespace))
+    cluster.negative_control(workload_ready("Deployment/absent", app.namespace))
     with sampler.watch(service(), dns(), pods(), volumes()) as seen, faults(ingress_deleted()):
         cluster.always(workload_ready(app.workload, app.namespace), during="20s")
     outage = budget(INTERNAL[0], "outage")
@@ -35,13 +35,13 @@ def test_internal_communication_continues_without_ingress(cluster, faults, sampl
 def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
     """Deleted, and a reconciliation of its release asked for: answers again within the budget."""
     _steady(cluster)
-    place = cluster.adaptations.ingress
+    component = cluster.settings.ingress
     with faults(ingress_deleted(hold=False)):
         now = datetime.datetime.now(datetime.UTC).isoformat()
         cluster.objects.patch(
             "HelmRelease",
-            place.release,
-            place.namespace,
+            component.release,
+            component.namespace,
             {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}},
         )
         _answers_within(cluster, budget(QUICK[0], "answer"))
@@ -51,8 +51,8 @@ def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
 def test_ingress_comes_back_by_drift_correction(cluster, faults):
     """Deleted, and nothing done: the release's drift correction brings it back, within the budget after its next interval."""
     _steady(cluster)
-    place = cluster.adaptations.ingress
-    interval = cluster.objects.get("HelmRelease", place.release, place.namespace)["spec"]["interval"]
+    component = cluster.settings.ingress
+    interval = cluster.objects.get("HelmRelease", component.release, component.namespace)["spec"]["interval"]
     with faults(ingress_deleted(hold=False)):
         _answers_within(cluster, seconds(interval) + seconds(budget(QUICK[0], "answer")))
 
@@ -61,12 +61,14 @@ def test_ingress_comes_back_by_drift_correction(cluster, faults):
 def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
     """Deleted, and a commit changes its release: answers again within the budget after the poll."""
     _steady(cluster)
-    place = cluster.adaptations.ingress
+    component = cluster.settings.ingress
     poll = cluster.start.source.body["spec"]["interval"]
     value = f"{60 + datetime.datetime.now(datetime.UTC).second}"
     with faults(ingress_deleted(hold=False)):
         git.push(
-            set_values("HelmRelease", place.release, ("spec", "values", "controller", "config", "keep-alive"), value),
+            set_values(
+                "HelmRelease", component.release, ("spec", "values", "controller", "config", "keep-alive"), value
+            ),
             "redeploy the ingress",
         )
         _answers_within(cluster, seconds(poll) + seconds(budget(QUICK[0], "answer")))
@@ -76,7 +78,7 @@ def _steady(cluster):
     cluster.eventually(tree_applied(), within="5m")
     for node in cluster.nodes():
         cluster.eventually(answers(node.name, cluster.app.host), within="30s")
-    cluster.canary(answers(cluster.nodes()[0].name, "absent.example"))
+    cluster.negative_control(answers(cluster.nodes()[0].name, "absent.example"))
 
 
 def _answers_within(cluster, limit):

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.changes import add_copy, remove
 from holdfast.claims import claim
+from holdfast.commits import add_copy, remove
 from holdfast.durations import seconds
 from holdfast.faults.longhorn import (
     longhorn_control_plane_down,
@@ -15,7 +15,7 @@ from holdfast.faults.longhorn import (
     longhorn_gone,
     longhorn_workloads_deleted,
 )
-from holdfast.objects import name_of
+from holdfast.kube import name_of
 from holdfast.plugin import budget
 from holdfast.probes.blast import hit, predicted
 from holdfast.probes.flux import tree_applied
@@ -40,24 +40,26 @@ NO_FILE = "absent/file"
         pytest.param(longhorn_gone, id="everything"),
     ],
 )
-def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faults, sampler, git, run, arc, degree):
+def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(
+    cluster, faults, sampler, git, run, experiment, degree
+):
     """Core and stateless apps lose no request, a commit still brings one more app up, and no acknowledged record is lost."""
-    app, place = cluster.app, cluster.adaptations.storage
+    app, component = cluster.app, cluster.settings.storage
     _steady(cluster)
     kind, _, name = app.workload.partition("/")
     added = f"{name}-added"
     cluster.eventually(absent(kind, added, app.namespace), within="2m")  # what a degree before it may have left
-    cluster.canary(workload_ready(f"{kind}/{added}", app.namespace))
-    cluster.canary(absent(kind, name, app.namespace))
-    foreseen, but = predicted(run.checked.tree, place.namespace), frozenset([SYSTEM, place.namespace])
+    cluster.negative_control(workload_ready(f"{kind}/{added}", app.namespace))
+    cluster.negative_control(absent(kind, name, app.namespace))
+    foreseen, except_ = predicted(run.checked.tree, component.namespace), frozenset([SYSTEM, component.namespace])
     cluster.eventually(workloads_ready(), within="2m")
-    broken = hit(cluster, but, NO_FILE)
-    arc.canary(
+    broken = hit(cluster, except_, NO_FILE)
+    experiment.negative_control(
         "blast",
         bool(broken),
         f"with volumes that can't be written it names {', '.join(sorted(broken))}" if broken else "it named nothing",
     )
-    cluster.canary(scraped_without_gap("up", time.time() - 60, time.time() + 1000))
+    cluster.negative_control(scraped_without_gap("up", time.time() - 60, time.time() + 1000))
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), pods(), api(), prometheus(), volumes())
     with sampler.watch(*targets) as seen, faults(degree(), recovery="4m"):
         git.push(add_copy(kind, name, added), "one more stateless app while storage is down")
@@ -65,11 +67,11 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faul
             cluster.eventually(
                 workload_ready(f"{kind}/{added}", app.namespace), within=budget(CASCADE[0], "applied"), claims=CASCADE
             )
-            seen.look_on(10)
-            arc.blast(place.namespace, foreseen, hit(cluster, but), CONTINUE)
+            seen.observe_for(10)
+            experiment.blast(component.namespace, foreseen, hit(cluster, except_), CONTINUE)
         finally:
             git.push(remove(kind, added), "without it again")
-    limit, when = budget(CONTINUE[0], "outage"), f"storage down ({arc.history[-1].text})"
+    limit, when = budget(CONTINUE[0], "outage"), f"storage down ({experiment.history[-1].text})"
     seen.outage_at_most(
         limit,
         "ingress",
@@ -94,14 +96,14 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(cluster, faul
     )
     seen.kept(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(absent(kind, added, app.namespace), within="3m", claims=CASCADE)
-    elsewhere = f'up{{namespace!~"{place.namespace}|{SYSTEM}"}}'
+    elsewhere = f'up{{namespace!~"{component.namespace}|{SYSTEM}"}}'
     cluster.eventually(
         scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL)
     )
 
 
 @claim(*REDEPLOY, *BY_FLUX, *CORE)
-def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, arc):
+def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, experiment):
     """Its workloads and all its pods deleted: Flux brings them back, volumes work again, no acknowledged record is lost, core sees nothing."""
     _steady(cluster)
     names = frozenset(name_of(item) for item in workloads(cluster))
@@ -110,7 +112,9 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, arc):
 
         def left_s(claims):
             """Of a budget that began when the workloads were deleted."""
-            return max(0.0, round(seconds(budget(claims[0], "back")) - (time.time() - arc.history[-1].injected), 1))
+            return max(
+                0.0, round(seconds(budget(claims[0], "back")) - (time.time() - experiment.history[-1].injected), 1)
+            )
 
         cluster.eventually(storage_ready(names=names), within=left_s(BY_FLUX), claims=BY_FLUX)
         cluster.eventually(volumes_work(), within=left_s(REDEPLOY), claims=REDEPLOY)
@@ -138,20 +142,20 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, arc):
 
 def _uninstall_is_refused(cluster):
     """What helm runs before it deletes the release, run without deleting it: it must refuse, or every volume would go."""
-    place, name = cluster.adaptations.storage, f"holdfast-uninstall-{secrets.token_hex(3)}"
-    job = hook(cluster, place.release, place.namespace, "pre-delete")
-    setting = cluster.objects.get("Setting", "deleting-confirmation-flag", place.namespace)
+    component, name = cluster.settings.storage, f"holdfast-uninstall-{secrets.token_hex(3)}"
+    job = hook(cluster, component.release, component.namespace, "pre-delete")
+    setting = cluster.objects.get("Setting", "deleting-confirmation-flag", component.namespace)
     if not job or not setting or setting["value"] != "false":
         raise Unproven(
             "the release has no pre-delete hook, or its deleting-confirmation-flag isn't false: running it would destroy data"
         )
-    job["metadata"] = {"name": name, "namespace": place.namespace}
-    cluster.canary(job_failed(name, place.namespace, "deleting-confirmation-flag"))
-    cluster.undo.before("delete", kind="Job", name=name, namespace=place.namespace)
+    job["metadata"] = {"name": name, "namespace": component.namespace}
+    cluster.negative_control(job_failed(name, component.namespace, "deleting-confirmation-flag"))
+    cluster.undo.before("delete", kind="Job", name=name, namespace=component.namespace)
     cluster.objects.apply(job)
     try:
         cluster.eventually(
-            job_failed(name, place.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY
+            job_failed(name, component.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY
         )
     finally:
         cluster.undo.replay(cluster.driver, cluster.objects)
@@ -161,5 +165,5 @@ def _steady(cluster):
     cluster.eventually(tree_applied(), within="5m")
     cluster.eventually(storage_ready(), within="2m")
     cluster.eventually(volumes_work(), within="60s")
-    cluster.canary(storage_ready("absent"))
-    cluster.canary(volumes_work(NO_FILE))
+    cluster.negative_control(storage_ready("absent"))
+    cluster.negative_control(volumes_work(NO_FILE))

@@ -24,7 +24,7 @@ FAILOVER, EXPORTERS = ("node-loss-replica-failover",), ("monitoring-exporters",)
 
 @pytest.mark.smoke
 @claim(*RESCHEDULED, *HA, *CORE, *FAILOVER, *EXPORTERS)
-def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler, arc):
+def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler, experiment):
     """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
 
     The worker takes every writer with it, whose volumes' blocks are elsewhere: how long until each is writable again, by kind of workload.
@@ -34,9 +34,9 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     worker, server, timers = cluster.node("worker").name, cluster.node("server").name, cluster.timers
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
-    _volumes_on(cluster, worker, arc)
-    cluster.canary(stateless_run_elsewhere(worker))
-    cluster.canary(has_series('up{job="absent"} == 1'))
+    _volumes_on(cluster, worker, experiment)
+    cluster.negative_control(stateless_run_elsewhere(worker))
+    cluster.negative_control(has_series('up{job="absent"} == 1'))
     nodes, scraped_s = len(cluster.nodes()), 2 * scrape_interval_s(cluster)
     outage, moved_s = timers.node_lost_s + 10, timers.evicted_s + 120
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
@@ -46,10 +46,10 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
             has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS, soft=True
         )
 
-    with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", then=scraped_again):
+    with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", after_heal=scraped_again):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
         cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER, soft=True)
-        seen.look_on(12)  # a stable stretch: the end of each volume's outage is seen while the node is still away
+        seen.observe_for(12)  # a stable stretch: the end of each volume's outage is seen while the node is still away
     for claims in (RESCHEDULED, HA):
         seen.outage_at_most(
             outage, "ingress", "ingress-tls", via=server, claims=claims, what=f"the app through {server}, {worker} lost"
@@ -73,7 +73,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     seen.kept(claims=FAILOVER)
 
     with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="6m"):
-        seen.look_on(outage + 10)
+        seen.observe_for(outage + 10)
     seen.outage_at_most(
         outage, "ingress", "ingress-tls", via=worker, claims=HA, what=f"the app through {worker}, then {server} lost"
     )
@@ -85,22 +85,22 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
 
 
 @claim(*DOWN)
-def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluster, faults, sampler, arc):
+def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluster, faults, sampler, experiment):
     """The server's power is cut with the app on both nodes: no container on the worker ends; and what its requests meet is measured."""
     worker, server, outage = cluster.node("worker").name, cluster.node("server").name, budget(DOWN[0], "outage")
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
     # The stand-in's leader ends itself without the API; whether a real Longhorn manager does isn't to be seen here.
     running = containers_on(
-        cluster, worker, frozenset([cluster.adaptations.storage.namespace] if "longhorn" in cluster.stand_ins else [])
+        cluster, worker, frozenset([cluster.settings.storage.namespace] if "longhorn" in cluster.stand_ins else [])
     )
     run_on = containers_run(worker, running)
     cluster.eventually(run_on, within="10s")
-    cluster.canary(containers_run(worker, {**running, "0" * 64: "absent"}))
+    cluster.negative_control(containers_run(worker, {**running, "0" * 64: "absent"}))
     with sampler.watch(ingress(), service(), dns()) as seen, faults(node_loss(server), recovery="6m"):
         wait = always(cluster, run_on, "30s")
-        seen.look_on(max(0.0, 30 - wait.took_s))
-        arc.promise(
+        seen.observe_for(max(0.0, 30 - wait.took_s))
+        experiment.assertion(
             "the containers on the worker run on",
             run_on.kind,
             wait.held,
@@ -111,8 +111,10 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
             soft=True,
         )
     for kind, what in (("ingress", "the app through"), ("service", "the app's Service from"), ("dns", "DNS from")):
-        place = {"via": worker} if kind == "ingress" else {"vantage": worker}
-        seen.outage_at_most(outage, kind, failed_share=0, claims=DOWN, what=f"{what} {worker}, {server} lost", **place)
+        component = {"via": worker} if kind == "ingress" else {"vantage": worker}
+        seen.outage_at_most(
+            outage, kind, failed_share=0, claims=DOWN, what=f"{what} {worker}, {server} lost", **component
+        )
 
 
 def _core(seen, survivor, when):
@@ -134,16 +136,16 @@ def _spread(cluster):
     cluster.eventually(spread(app.namespace, labels), within="90s")
 
 
-def _volumes_on(cluster, worker, arc):
+def _volumes_on(cluster, worker, experiment):
     """And every writer on the worker, with its blocks elsewhere."""
     cluster.eventually(storage_ready(), within="2m")
     cluster.eventually(volumes_work(), within="60s")
-    cluster.canary(storage_ready("absent"))
-    cluster.canary(volumes_work("absent/file"))
+    cluster.negative_control(storage_ready("absent"))
+    cluster.negative_control(volumes_work("absent/file"))
     _gather(cluster, worker)
     homes = {name: blocks_on(cluster, writers.claim_of(name), SYSTEM) for name in writers.names()}
     if "longhorn" in cluster.stand_ins and worker in homes.values():
-        arc.promise(
+        experiment.assertion(
             "the volumes' blocks lie elsewhere",
             "blocks_on",
             None,
@@ -151,12 +153,12 @@ def _volumes_on(cluster, worker, arc):
             claims=FAILOVER,
             soft=True,
         )
-    cluster.canary(writers_run(away_from=worker))
+    cluster.negative_control(writers_run(away_from=worker))
 
 
 def _gather(cluster, node):
     """Lets every writer run on one node: the others take no pods meanwhile."""
-    volumes().place(cluster)
+    volumes().component(cluster)
     others = [n.name for n in cluster.nodes() if n.name != node]
     try:
         for other in others:

@@ -1,20 +1,19 @@
-"""`holdfast check`: every defect of fixtures/broken is found by its rule at its line, and its sound twin stays silent."""
+"""`holdfast check`: in every pair of fixtures/pairs the defect is found by its rule at its line, and the valid tree stays silent."""
 
 import json
 import shutil
-import tomllib
 
 import pytest
 
 from holdfast.checking import documents, text
 from holdfast.checking.command import tool
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 from holdfast.tree import check as checking
 from holdfast.tree.findings import RULES, Severity
 from holdfast.tree.rules import cardinality
+from suites.harness import pairs
 
-BROKEN = CHECKOUT / "fixtures" / "broken"
-CASES = tomllib.loads((BROKEN / "cases.toml").read_text())
+PAIRS = pairs.load()
 
 
 @pytest.fixture(scope="session")
@@ -27,28 +26,23 @@ def looked_at(path, kustomize, **options):
 
 
 def told(result):
-    return [f"{f.rule} {f.places[0]} {f.what}" for f in result.findings]
+    return [f"{f.rule} {f.locations[0]} {f.what}" for f in result.findings]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_defect_is_found_by_its_rule_at_its_line(name, kustomize):
-    case = CASES[name]
-    result = looked_at(BROKEN / name / "defect", kustomize)
-    found = {(f.rule, f.places[0].file, f.places[0].line) for f in result.findings}
-    assert (case["rule"], case["file"], case["line"]) in found, told(result)
-    assert {f.rule for f in result.findings if not f.latent} <= {case["rule"]}, told(
+    pair = PAIRS[name]
+    result = looked_at(pairs.invalid(name), kustomize)
+    found = {(f.rule, f.locations[0].file, f.locations[0].line) for f in result.findings}
+    assert (pair.rule, pair.file, pair.line) in found, told(result)
+    assert {f.rule for f in result.findings if not f.unreferenced} <= {pair.rule}, told(
         result
-    )  # one defect, one finding (what it leaves unread may be latent)
+    )  # one defect, one finding (what it leaves unread may be unreferenced)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_sound_twin_stays_silent(name, kustomize):
-    assert told(looked_at(BROKEN / name / "twin", kustomize)) == []
-
-
-def test_every_case_lies_there_and_every_folder_is_a_case():
-    assert {p.name for p in BROKEN.iterdir() if p.is_dir()} == set(CASES)
-    assert len(CASES) >= 40
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_valid_tree_stays_silent(name, kustomize):
+    assert told(looked_at(pairs.valid(name), kustomize)) == []
 
 
 def test_the_reference_tree_has_no_finding_but_its_stated_exceptions(kustomize):
@@ -71,10 +65,10 @@ def test_every_rule_is_about_a_claim_of_the_register_or_a_family():
 
 
 def test_the_json_is_what_its_schema_says(kustomize):
-    result = looked_at(BROKEN / "loop-kind" / "defect", kustomize)
+    result = looked_at(pairs.invalid("loop-kind"), kustomize)
     said = json.loads(json.dumps(documents.as_json(result)))
     assert set(documents.SCHEMA["required"]) <= set(said)
-    assert said == json.loads(json.dumps(documents.as_json(looked_at(BROKEN / "loop-kind" / "defect", kustomize))))
+    assert said == json.loads(json.dumps(documents.as_json(looked_at(pairs.invalid("loop-kind"), kustomize))))
     for finding in said["findings"]:
         assert set(documents.SCHEMA["$defs"]["finding"]["required"]) <= set(finding)
         assert finding["files"][0]["line"] >= 1

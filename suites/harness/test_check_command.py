@@ -7,10 +7,9 @@ import sys
 import pytest
 import yaml
 
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
+from suites.harness import pairs
 from suites.harness.test_check_properties import FLUX, kustomization, written
-
-BROKEN = CHECKOUT / "fixtures" / "broken"
 
 
 def check(*arguments):
@@ -29,11 +28,11 @@ def check(*arguments):
     ("arguments", "words"),
     [
         (["/absent"], ["there is no folder /absent", "next:"]),
-        ([BROKEN / "image" / "twin", "--claim", "no-such"], ["no rule is about 'no-such'", "secrets-not-in-git"]),
-        ([BROKEN / "image" / "twin", "--if-down", "nowhere"], ["nothing that the tree applies is nowhere"]),
-        ([BROKEN / "image" / "twin", "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
-        ([BROKEN / "image" / "twin", "--entry", "clusters/x"], ["there is no folder clusters/x"]),
-        ([BROKEN / "image" / "twin", "--colour"], ["--help"]),
+        ([pairs.valid("image"), "--claim", "no-such"], ["no rule is about 'no-such'", "secrets-not-in-git"]),
+        ([pairs.valid("image"), "--if-down", "nowhere"], ["nothing that the tree applies is nowhere"]),
+        ([pairs.valid("image"), "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
+        ([pairs.valid("image"), "--entry", "clusters/x"], ["there is no folder clusters/x"]),
+        ([pairs.valid("image"), "--colour"], ["--help"]),
         ([CHECKOUT / "holdfast"], ["no Flux entry", "--entry"]),
     ],
 )
@@ -55,7 +54,7 @@ def test_wrong_use_is_one_message_and_exit_64(arguments, words):
     ],
 )
 def test_the_exit_code_follows_the_severity(name, level, code):
-    assert check(BROKEN / name / "defect", "--fail-on", level)[0] == code
+    assert check(pairs.invalid(name), "--fail-on", level)[0] == code
 
 
 def test_several_entries_are_named_and_one_can_be_chosen(tmp_path):
@@ -134,13 +133,13 @@ def test_what_is_down_freezes_what_waits_for_it(tmp_path):
 
 
 def test_a_loop_is_drawn_and_told(tmp_path):
-    check(BROKEN / "loop-depends-on" / "defect", "--picture", tmp_path / "p.html")
+    check(pairs.invalid("loop-depends-on"), "--picture", tmp_path / "p.html")
     page = (tmp_path / "p.html").read_text()
     assert "never" in page
     assert page.count("<rect") == 3
 
 
-DEPLOYMENT = (BROKEN / "never-evicted" / "defect" / "cluster" / "app.yaml").read_text()
+DEPLOYMENT = (pairs.invalid("never-evicted") / "cluster" / "app.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +195,7 @@ def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
     )
     said = json.loads(out)
     assert code == 0
-    assert all(f["latent"] for f in said["findings"])
+    assert all(f["unreferenced"] for f in said["findings"])
     assert any(
         f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"]
     )
@@ -310,7 +309,7 @@ def test_a_path_that_a_later_config_map_fills_in_is_built(tmp_path):
     code, found = said(written(tmp_path, files))
     assert code == 0, found["findings"]
     assert found["not_read"] == []
-    assert "flux-system/home" in [i for layer in found["boot"]["layers"] for i in layer]
+    assert "flux-system/home" in [i for kustomization in found["boot"]["waves"] for i in kustomization]
 
 
 def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path):
@@ -382,13 +381,13 @@ def test_what_stands_before_a_kind_freezes_what_is_of_it(tmp_path, kind, selecto
         },
     }
     pods = (
-        (BROKEN / "service-port" / "twin" / "cluster" / "app.yaml")
+        (pairs.valid("service-port") / "cluster" / "app.yaml")
         .read_text()
         .replace("name: web\n  namespace: web\n  labels", "name: guard\n  namespace: web\n  labels")
     )
     config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\n"
     widget = yaml.dump({**ROUTE, "metadata": {"name": "w", "namespace": "default"}})
-    crd = (BROKEN / "missing-kind" / "twin" / "cluster" / "zz-crd.yaml").read_text()
+    crd = (pairs.valid("missing-kind") / "cluster" / "zz-crd.yaml").read_text()
     files = {
         "cluster/k.yaml": yaml.dump_all([of("guard", "./guard"), of("apps", "./apps"), of("none", "./none")]),
         "guard/web.yaml": pods,
@@ -409,7 +408,7 @@ def test_what_is_suspended_starts_nothing(tmp_path):
     }
     code, found = said(written(tmp_path, files))
     assert code == 1
-    assert {i for layer in found["boot"]["layers"] for i in layer} == {"flux-system/flux-system"}
+    assert {i for kustomization in found["boot"]["waves"] for i in kustomization} == {"flux-system/flux-system"}
     assert any(
         f["rule"] == "apply.suspended-dependency" and "Kustomization/flux-system/b" in f["hits"]
         for f in found["findings"]
@@ -433,7 +432,7 @@ def test_of_two_objects_of_one_name_the_right_one_is_pointed_at(tmp_path):
 def test_a_value_that_a_patch_sets_is_looked_for_there(tmp_path):
     files = {
         "cluster/k.yaml": yaml.dump(of("apps", "./apps")),
-        "apps/web.yaml": (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text(),
+        "apps/web.yaml": (pairs.valid("image") / "cluster" / "app.yaml").read_text(),
         "apps/kustomization.yaml": "resources: [web.yaml]\nimages:\n  - name: registry.example.org:5000/web\n    newTag: latest\n",
     }
     _, found = said(written(tmp_path, files))

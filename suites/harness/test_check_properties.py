@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from holdfast.checking import documents
 from holdfast.checking.command import tool
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
 from holdfast.tree.roles import boot_of, graph_of
+from suites.harness import pairs
 
-BROKEN = CHECKOUT / "fixtures" / "broken"
-FLUX = (BROKEN / "image" / "twin" / "cluster" / "flux.yaml").read_text()
+FLUX = (pairs.valid("image") / "cluster" / "flux.yaml").read_text()
 MARKER = "marker-of-a-file-outside"
 KUSTOMIZE = tool()
 
@@ -64,29 +63,29 @@ def tree_of(folder, needs):
 @st.composite
 def layered(draw):
     """Names in layers; each one needs some of the layers below, and one of the layer right below."""
-    layers = [[f"k{i}-{j}" for j in range(draw(st.integers(1, 3)))] for i in range(draw(st.integers(1, 4)))]
+    kustomizations = [[f"k{i}-{j}" for j in range(draw(st.integers(1, 3)))] for i in range(draw(st.integers(1, 4)))]
     needs = {}
-    for i, names in enumerate(layers):
-        below = [n for layer in layers[:i] for n in layer]
+    for i, names in enumerate(kustomizations):
+        below = [n for kustomization in kustomizations[:i] for n in kustomization]
         for name in names:
             needs[name] = (
-                {draw(st.sampled_from(layers[i - 1]))} | set(draw(st.lists(st.sampled_from(below), max_size=2)))
+                {draw(st.sampled_from(kustomizations[i - 1]))} | set(draw(st.lists(st.sampled_from(below), max_size=2)))
                 if i
                 else set()
             )
-    return layers, needs
+    return kustomizations, needs
 
 
 @settings(max_examples=8, deadline=None)
 @given(layered())
 def test_known_layers_come_out_as_they_were_put_in(case):
-    layers, needs = case
+    kustomizations, needs = case
     with tempfile.TemporaryDirectory() as folder:
         found = boot_of(tree_of(folder, needs))
     assert not found.blocked
-    assert [sorted(layer) for layer in found.layers] == [
+    assert [sorted(wave) for wave in found.waves] == [
         ["flux-system/flux-system"],
-        *(sorted(f"flux-system/{n}" for n in layer) for layer in layers),
+        *(sorted(f"flux-system/{n}" for n in kustomization) for kustomization in kustomizations),
     ]
 
 
@@ -99,9 +98,9 @@ def test_a_known_loop_is_found_with_all_that_hangs_on_it_and_nothing_else(size, 
         found = boot_of(tree_of(folder, {**ring, **rest, "free": set()}))
     assert len(found.blocked) == 1
     assert found.blocked[0].loop
-    assert set(found.blocked[0].layers) == {f"flux-system/{n}" for n in (*ring, *rest)}
+    assert set(found.blocked[0].kustomizations) == {f"flux-system/{n}" for n in (*ring, *rest)}
     assert len(found.blocked[0].chain) == size
-    assert found.layers == (("flux-system/flux-system",), ("flux-system/free",))
+    assert found.waves == (("flux-system/flux-system",), ("flux-system/free",))
 
 
 @settings(max_examples=8, deadline=None)
@@ -135,7 +134,7 @@ LAYOUTS = [
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(LAYOUTS), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_the_same_objects_in_other_files_give_the_same_findings(name, random, count):
-    source = BROKEN / name / "defect"
+    source = pairs.invalid(name)
     texts = [
         t
         for f in sorted((source / "cluster").glob("*.yaml"))
@@ -151,7 +150,7 @@ def test_the_same_objects_in_other_files_give_the_same_findings(name, random, co
     with tempfile.TemporaryDirectory() as folder:
         moved = checking.check(checking.load(written(folder, files), KUSTOMIZE), strict=True)
         for finding in moved.findings:
-            for place in finding.places:
+            for place in finding.locations:
                 assert place.line <= len((Path(folder) / place.file).read_text().splitlines())
     kept = checking.check(checking.load(source, KUSTOMIZE), strict=True)
     assert {(f.rule, f.object, f.what) for f in moved.findings} == {(f.rule, f.object, f.what) for f in kept.findings}
@@ -230,7 +229,7 @@ def survives(folder, files):
         return str(error)
     said = json.dumps(documents.as_json(result))
     for finding in result.findings:
-        assert finding.places, "no finding without a place"
+        assert finding.locations, "no finding without a place"
     return said
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from holdfast import claims
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 from holdfast.reporting import expected as expecting
-from holdfast.verdicts import NOT_ALL, Finding, Verdict
+from holdfast.verdicts import NOT_ALL, ClaimVerdict, Verdict
 
 pytest_plugins = ["pytester"]
 DOCUMENT = (CHECKOUT / "fixtures/gitops/docs/architecture-overview.md").read_text()
@@ -80,11 +80,11 @@ def test_the_expected_verdicts_name_claims_and_reasons():
         assert one.level in ("static", "model", "lab", "live")
 
 
-WANTED = expecting.Expected("c", "lab", "kind/swift", Verdict.BROKE, "the default does", smoke=True)
+WANTED = expecting.Expected("c", "lab", "kind/fast", Verdict.BROKE, "the default does", smoke=True)
 
 
 def finding(verdict, level="lab", *, claim="c"):
-    return Finding(claim, level, "kind/swift", verdict, "so", ("t",))
+    return ClaimVerdict(claim, level, "kind/fast", verdict, "so", ("t",))
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def finding(verdict, level="lab", *, claim="c"):
     ],
 )
 def test_differences_are_found_in_both_directions(found, words):
-    said = expecting.differences(found, [WANTED], "kind/swift", smoke=False)
+    said = expecting.differences(found, [WANTED], "kind/fast", smoke=False)
     assert len(said) == len(words)
     for line, part in zip(said, words, strict=True):
         assert part in line
 
 
 def test_another_lanes_expectations_and_those_outside_the_smoke_dont_count():
-    other = expecting.Expected("c", "lab", "kind/true", Verdict.HELD, "x")
-    slow = expecting.Expected("d", "lab", "kind/swift", Verdict.HELD, "x", smoke=False)
-    assert expecting.differences([finding(Verdict.BROKE)], [WANTED, other, slow], "kind/swift", smoke=True) == []
+    other = expecting.Expected("c", "lab", "kind/default", Verdict.HELD, "x")
+    slow = expecting.Expected("d", "lab", "kind/fast", Verdict.HELD, "x", smoke=False)
+    assert expecting.differences([finding(Verdict.BROKE)], [WANTED, other, slow], "kind/fast", smoke=True) == []
 
 
 def test_a_wrong_file_is_said(tmp_path):
@@ -128,7 +128,7 @@ def test_a_wrong_file_is_said(tmp_path):
     ],
 )
 def test_a_claim_that_the_smoke_shows_in_part_is_held_by_what_ran(verdict, selected, fine):
-    part = expecting.Expected("c", "lab", "kind/swift", Verdict.HELD, "x", smoke="partly")
-    found = Finding("c", "lab", "kind/swift", verdict, NOT_ALL, ("t",), selected=selected)
-    assert (expecting.differences([found], [part], "kind/swift", smoke=True) == []) is fine
-    assert (expecting.differences([found], [part], "kind/swift", smoke=False) == []) is (verdict is Verdict.HELD)
+    part = expecting.Expected("c", "lab", "kind/fast", Verdict.HELD, "x", smoke="partly")
+    found = ClaimVerdict("c", "lab", "kind/fast", verdict, NOT_ALL, ("t",), selected=selected)
+    assert (expecting.differences([found], [part], "kind/fast", smoke=True) == []) is fine
+    assert (expecting.differences([found], [part], "kind/fast", smoke=False) == []) is (verdict is Verdict.HELD)

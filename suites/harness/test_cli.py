@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import UsageError
 from holdfast.lane.lock import LaneLock
 from holdfast.lane.state import LaneState
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def holdfast(*arguments, env):
     [
         (["--tree", "/absent"], ["there is no folder /absent", "next:"]),
         (["--tree", "/"], ["is no Git checkout", "git init"]),
-        (["--lane", "kind/swfit"], ["unknown profile 'swfit'; did you mean 'swift'?"]),
-        (["--lane", "knd/swift"], ["unknown lane 'knd/swift'; did you mean 'kind/swift'?", "kind/true"]),
+        (["--lane", "kind/fats"], ["unknown lane 'kind/fats'; did you mean 'kind/fast'?"]),
+        (["--lane", "knd/swift"], ["unknown lane 'knd/swift'; did you mean 'kind/fast'?", "kind/default"]),
         (["--lane", "k3d/true"], ["unknown lane 'k3d/true'"]),
-        (["--lane", "kind/fast"], ["unknown profile 'fast'", "swift, true"]),
+        (["--lane", "kind/slow"], ["unknown lane 'kind/slow'", "kind/default, kind/fast"]),
         (["--claim", "flux-down"], ["unknown claim 'flux-down'", "suites/claims.toml"]),
         (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
         (["--entry", "clusters/office"], ["no Flux entry at clusters/office"]),

@@ -1,4 +1,4 @@
-"""Faults: undo before injection, a witness, healing whatever happens; and kill -9 at every step."""
+"""Faults: undo before injection, an effect check, healing whatever happens; and kill -9 at every step."""
 
 import itertools
 import os
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from holdfast.arc import Arc
+from holdfast.experiment import Experiment
 from holdfast.faults import fault as faulting
 from holdfast.faults.fault import Faults, NotExercised, fault
 from holdfast.faults.flux import flux_down
@@ -14,7 +14,7 @@ from holdfast.faults.ingress import ingress_deleted
 from holdfast.faults.longhorn import longhorn_control_plane_down, longhorn_data_plane_down, longhorn_gone
 from holdfast.faults.nodes import node_loss
 from holdfast.journal import Journal, read_file
-from holdfast.objects import name_of
+from holdfast.kube import name_of
 from holdfast.probes.blast import hit
 from holdfast.probes.longhorn import storage_ready, workloads
 from holdfast.undo import UndoFile
@@ -58,7 +58,7 @@ def test_heal_mends_what_kill_9_leaves_at_every_step(tmp_path, name, after):
         path, first = toy.fresh(folder)
         end = whole_fault(folder, FAULTS[name], step, after=after)
         world = toy.World(path)
-        UndoFile(folder / "undo.jsonl").replay(toy.Driver(world), toy.Objects(world))
+        UndoFile(folder / "undo.jsonl").replay(toy.Driver(world), toy.KubeClient(world))
         assert toy.settled(world.read()) == toy.settled(first), f"step {step}"
         assert UndoFile(folder / "undo.jsonl").open_steps() == []
         if os.WIFEXITED(end):
@@ -91,7 +91,7 @@ def test_replay_may_be_repeated(tmp_path):
     world = toy.World(path)
     undo = UndoFile(tmp_path / "undo.jsonl")
     undo.before("scale", kind="Deployment", name="helm-controller", namespace="flux-system", replicas=1)
-    world_objects = toy.Objects(world)
+    world_objects = toy.KubeClient(world)
     world_objects.scale("Deployment", "helm-controller", "flux-system", 0)
     assert undo.replay(toy.Driver(world), world_objects, lambda a, w: a()) == 1
     assert undo.replay(toy.Driver(world), world_objects, lambda a, w: a()) == 0
@@ -113,10 +113,10 @@ class Bench:
         self.journal.write(
             "collected", tests=[{"test": "t", "kind": "fault", "claims": [{"id": "c", "level": "lab"}]}], subjects={}
         )
-        self.cluster.arc = Arc(self.journal, "t", "fault", "holdfast verify -k t")
-        self.cluster.arc.write("test-begin")
-        self.captured, self.tainted, self.folder = [], [], folder
-        self.faults = Faults(self.cluster, self.captured.append, self.tainted.append)
+        self.cluster.experiment = Experiment(self.journal, "t", "fault", "holdfast verify -k t")
+        self.cluster.experiment.write("test-begin")
+        self.captured, self.quarantined, self.folder = [], [], folder
+        self.faults = Faults(self.cluster, self.captured.append, self.quarantined.append)
         monkeypatch.setattr(
             faulting,
             "CONVERGED",
@@ -128,7 +128,7 @@ class Bench:
         return toy.settled(self.world.read())
 
     def verdict(self):
-        self.cluster.arc.write("test-end", outcome="completed")
+        self.cluster.experiment.write("test-end", outcome="completed")
         self.journal.seal()
         return verdicts(read_file(self.folder / "journal.jsonl"))[0]
 
@@ -139,59 +139,59 @@ def bench(tmp_path, monkeypatch):
 
 
 def test_the_whole_arc_is_held(bench):
-    arc = bench.cluster.arc
-    arc.steady("steady", True, "yes")
-    arc.canary("look", True, "red")
+    experiment = bench.cluster.experiment
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
     with bench.faults(flux_down()):
-        arc.promise("works", "look", True, "0 of 10 failed")
+        experiment.assertion("works", "look", True, "0 of 10 failed")
     assert bench.state() == toy.settled(bench.first)
     assert bench.verdict().verdict is Verdict.HELD
-    assert not bench.tainted
+    assert not bench.quarantined
 
 
 def test_the_calm_begins_anew_where_a_fault_is_over(bench):
     cluster, before = bench.cluster, bench.cluster.calm_since
-    cluster.arc.steady("steady", True, "yes")
+    cluster.experiment.steady("steady", True, "yes")
     with bench.faults(flux_down()):
         assert cluster.calm_since == before
-    assert cluster.calm_since >= cluster.arc.history[-1].healed > before
+    assert cluster.calm_since >= cluster.experiment.history[-1].healed > before
 
 
 def test_a_soft_promise_lets_the_others_be_looked_at(bench):
-    cluster, arc = bench.cluster, bench.cluster.arc
-    arc.steady("steady", True, "yes")
-    arc.canary("look", True, "red")
+    cluster, experiment = bench.cluster, bench.cluster.experiment
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
     with bench.faults(flux_down()):
         cluster.eventually(Probe("look", "first()", lambda _: "not yet"), 0, soft=True)
         cluster.eventually(Probe("look", "second()", lambda _: HOLDS), 0, soft=True)
     with pytest.raises(Broke, match="not yet"):
-        arc.finish()
+        experiment.finish()
     said = {
         e["probe"] + str(e["held"])
         for e in read_file(bench.folder / "journal.jsonl").entries
-        if e["event"] == "promise"
+        if e["event"] == "assertion"
     }
     assert said == {"lookFalse", "lookTrue"}
     assert bench.verdict().verdict is Verdict.BROKE
 
 
 def test_what_comes_right_after_healing_is_seen_before_convergence(bench):
-    arc, seen = bench.cluster.arc, []
-    arc.steady("steady", True, "yes")
-    arc.canary("look", True, "red")
-    with bench.faults(flux_down(), then=lambda: seen.append(arc.stage)):
-        arc.promise("works", "look", True, "fine")
+    experiment, seen = bench.cluster.experiment, []
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
+    with bench.faults(flux_down(), after_heal=lambda: seen.append(experiment.stage)):
+        experiment.assertion("works", "look", True, "fine")
     assert seen == ["after"]
     assert bench.verdict().verdict is Verdict.HELD
 
 
 def test_a_promise_broken_right_after_healing_still_lets_the_cluster_converge(bench):
     def late():
-        arc.promise("arrives", "look", False, "not within 2m")
+        experiment.assertion("arrives", "look", False, "not within 2m")
 
-    arc = bench.cluster.arc
-    arc.steady("steady", True, "yes")
-    with pytest.raises(Broke), bench.faults(flux_down(), then=late):
+    experiment = bench.cluster.experiment
+    experiment.steady("steady", True, "yes")
+    with pytest.raises(Broke), bench.faults(flux_down(), after_heal=late):
         pass
     assert [e["ok"] for e in read_file(bench.folder / "journal.jsonl").of("converged")] == [True]
     assert bench.verdict().verdict is Verdict.BROKE
@@ -222,51 +222,51 @@ def test_a_capability_that_is_missing_is_said(bench):
 
 
 @fault()
-def without_witness(cluster):
+def without_effect_check(cluster):
     cluster.undo.before("power-on", node="k3s2")
     cluster.driver.power_off("k3s2")
     yield
 
 
 @fault()
-def that_never_bites(cluster):
+def without_effect(cluster):
     cluster.undo.before("power-on", node="k3s2")
-    cluster.eventually(Probe("bitten", "bitten()", lambda _: "still working"), within="0s")
+    cluster.eventually(Probe("effect", "effect()", lambda _: "still working"), within="0s")
     yield
 
 
 @fault()
 def that_cannot_be_healed(cluster):
     cluster.undo.before("scale", kind="Deployment", name="absent", namespace="flux-system", replicas=1)
-    cluster.eventually(Probe("bitten", "bitten()", lambda _: HOLDS), within="0s")
+    cluster.eventually(Probe("effect", "effect()", lambda _: HOLDS), within="0s")
     yield
     raise RuntimeError("stuck")
 
 
-@pytest.mark.parametrize("wanted", [without_witness(), that_never_bites()])
+@pytest.mark.parametrize("wanted", [without_effect_check(), without_effect()])
 def test_a_fault_without_a_witness_proves_nothing(bench, wanted):
-    bench.cluster.arc.steady("steady", True, "yes")
+    bench.cluster.experiment.steady("steady", True, "yes")
     with pytest.raises(Unproven), bench.faults(wanted):
-        pytest.fail("the test went on without a witness")
+        pytest.fail("the test went on without an effect check")
     assert bench.state() == toy.settled(bench.first)
 
 
 def test_a_fault_that_can_not_be_healed_taints_the_cluster(bench):
-    arc = bench.cluster.arc
-    arc.steady("steady", True, "yes")
-    arc.canary("look", True, "red")
+    experiment = bench.cluster.experiment
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
     with pytest.raises(Unproven, match="was not healed"), bench.faults(that_cannot_be_healed()):
-        arc.promise("works", "look", True, "fine")
-    assert "could not be undone" in bench.tainted[0]
+        experiment.assertion("works", "look", True, "fine")
+    assert "could not be undone" in bench.quarantined[0]
     assert bench.verdict().verdict is Verdict.UNPROVEN
 
 
 def test_no_recovery_within_the_budget_is_broke(tmp_path, monkeypatch):
     bench = Bench(tmp_path, monkeypatch, converges=False)
-    bench.cluster.arc.steady("steady", True, "yes")
+    bench.cluster.experiment.steady("steady", True, "yes")
     with pytest.raises(Broke, match="must converge within 0s"), bench.faults(flux_down(), recovery="0s"):
         pass
-    assert bench.tainted
+    assert bench.quarantined
     assert bench.verdict().verdict is Verdict.BROKE
 
 
@@ -291,7 +291,7 @@ def test_a_steady_state_that_never_lasts_is_broke(tmp_path, monkeypatch):
 
 
 def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
-    bench.cluster.arc.steady("steady", True, "yes")
+    bench.cluster.experiment.steady("steady", True, "yes")
     with pytest.raises(Broke) as caught, bench.faults(flux_down()):
         bench.cluster.eventually(Probe("look", "look('x')", lambda _: "3 of 600 refused"), within="0s")
     text = str(caught.value)
@@ -310,11 +310,11 @@ def test_an_interrupt_while_healing_ends_the_test_after_everything_is_healed(ben
     def interrupted(cluster):
         cluster.undo.before("power-on", node="k3s2")
         cluster.driver.power_off("k3s2")
-        cluster.eventually(Probe("bitten", "bitten()", lambda _: HOLDS), within="0s")
+        cluster.eventually(Probe("effect", "effect()", lambda _: HOLDS), within="0s")
         yield
         raise KeyboardInterrupt
 
-    bench.cluster.arc.steady("steady", True, "yes")
+    bench.cluster.experiment.steady("steady", True, "yes")
     with pytest.raises(KeyboardInterrupt), bench.faults(interrupted()):
         pass
     assert bench.state() == toy.settled(bench.first)
@@ -335,10 +335,10 @@ def test_a_step_that_can_not_be_undone_holds_back_no_other(tmp_path):
     undo.before("power-on", node="k3s2")
     undo.before("scale", kind="Deployment", name="absent", namespace="flux-system", replicas=1)
     undo.before("scale", kind="Deployment", name="helm-controller", namespace="flux-system", replicas=1)
-    toy.Objects(world).scale("Deployment", "helm-controller", "flux-system", 0)
+    toy.KubeClient(world).scale("Deployment", "helm-controller", "flux-system", 0)
     toy.Driver(world).power_off("k3s2")
     with pytest.raises(KeyError):
-        undo.replay(toy.Driver(world), toy.Objects(world))
+        undo.replay(toy.Driver(world), toy.KubeClient(world))
     assert toy.settled(world.read()) == toy.settled(first)
     assert [s["name"] for s in undo.open_steps()] == ["absent"]
     undo.give_up()
@@ -362,13 +362,13 @@ def test_a_line_that_was_cut_swallows_no_later_one(tmp_path):
 )
 def test_more_than_the_tree_foretells_breaks_the_promise(tmp_path, measured, held):
     journal = Journal(tmp_path / "j.jsonl")
-    arc = Arc(journal, "t::x", "fault")
-    arc.blast("longhorn-system", ["HelmRelease/m/lt", "Deployment/notes/notes"], measured, ("c",))
-    radius, promise = list(read_file(tmp_path / "j.jsonl").entries)[-2:]
-    assert promise["held"] is held
+    experiment = Experiment(journal, "t::x", "fault")
+    experiment.blast("longhorn-system", ["HelmRelease/m/lt", "Deployment/notes/notes"], measured, ("c",))
+    radius, assertion = list(read_file(tmp_path / "j.jsonl").entries)[-2:]
+    assert assertion["held"] is held
     assert radius["unforeseen"] == ([] if held else ["Deployment/apps/web"])
     assert "Deployment/notes/notes" in radius["spared"]
-    assert bool(arc.broken) is not held
+    assert bool(experiment.broken) is not held
 
 
 def test_storage_is_not_ready_while_one_of_its_workloads_is_missing(tmp_path):

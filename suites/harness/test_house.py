@@ -6,21 +6,21 @@ import subprocess
 
 import pytest
 
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
 
 # Each room may import the rooms named here, and nothing else of holdfast's (design: "Imports run one way").
 ROOMS = [
-    "errors places progress durations",
+    "errors paths progress durations",
     "waiting journal",
-    "arc verdicts claims",
-    "host objects",
+    "experiment verdicts claims",
+    "provision kube",
     "drivers tree",
     "checking",
     "undo",
     "cluster",
     "gitserver bootstrap",
     "probes",
-    "changes faults sampling",
+    "commits faults sampling",
     "lane evidence reporting",
     "run",
     "plugin",

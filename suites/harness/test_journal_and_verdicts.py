@@ -12,7 +12,7 @@ from holdfast.verdicts import (
     EXIT_HELD,
     EXIT_NOT_EXERCISED,
     EXIT_UNPROVEN,
-    Finding,
+    ClaimVerdict,
     Verdict,
     exit_code,
     verdicts,
@@ -23,15 +23,15 @@ TEST, CLAIM = "suites/faults/test_x.py::test_x", "flux-down-workloads-continue"
 FAULT = [
     ("test-begin", {}),
     ("steady", {"ok": True}),
-    ("canary", {"probe": "sampler", "red": True}),
+    ("negative-control", {"probe": "sampler", "red": True}),
     ("fault-inject", {"fault": "flux_down()", "fault_id": 1}),
-    ("fault-bit", {"fault": "flux_down()", "fault_id": 1}),
-    ("promise", {"probe": "sampler", "held": True, "faults": ["flux_down()"]}),
+    ("fault-took-effect", {"fault": "flux_down()", "fault_id": 1}),
+    ("assertion", {"probe": "sampler", "held": True, "faults": ["flux_down()"]}),
     ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
     ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True}),
     ("test-end", {"outcome": "completed"}),
 ]
-OBSERVATION = [FAULT[0], FAULT[1], FAULT[2], ("promise", {"probe": "sampler", "held": True}), FAULT[-1]]
+OBSERVATION = [FAULT[0], FAULT[1], FAULT[2], ("assertion", {"probe": "sampler", "held": True}), FAULT[-1]]
 # What may be missing without a loss of proof: nothing.
 NEEDED = {"fault": range(len(FAULT)), "observation": range(len(OBSERVATION))}
 
@@ -42,7 +42,7 @@ def written(tmp_path, script, kind="fault", *, seal=True, tests=1):
     journal = Journal(path)
     journal.write(
         "run-begin",
-        lane="kind/swift",
+        lane="kind/fast",
         notes=[{"text": "everywhere", "touches": ["*"]}, {"text": "elsewhere", "touches": ["tailscale"]}],
     )
     names = [f"{TEST}{i or ''}" for i in range(tests)]
@@ -80,9 +80,9 @@ def test_whatever_is_missing_it_is_not_held(tmp_path, kind, left_out):
 
 RED = [
     ("steady", {"ok": False}),
-    ("canary", {"probe": "sampler", "red": False}),
-    ("promise", {"probe": "sampler", "held": None}),
-    ("promise", {"probe": "never red", "held": True}),
+    ("negative-control", {"probe": "sampler", "red": False}),
+    ("assertion", {"probe": "sampler", "held": None}),
+    ("assertion", {"probe": "never red", "held": True}),
     ("unproven", {"reason": "a doubt"}),
     ("fault-inject", {"fault": "another()", "fault_id": 2}),
     ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": False}),
@@ -99,7 +99,7 @@ def test_every_doubt_makes_it_unproven(tmp_path, doubt, place):
 def test_a_promise_seen_broken_breaks(tmp_path):
     script = [
         *FAULT[:5],
-        ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]}),
+        ("assertion", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]}),
         *FAULT[5:],
     ]
     found = verdict(written(tmp_path, script))
@@ -107,7 +107,7 @@ def test_a_promise_seen_broken_breaks(tmp_path):
 
 
 def test_a_promise_broken_before_the_fault_bit_proves_nothing(tmp_path):
-    script = [*FAULT[:4], ("promise", {"probe": "sampler", "held": False, "faults": []}), *FAULT[4:]]
+    script = [*FAULT[:4], ("assertion", {"probe": "sampler", "held": False, "faults": []}), *FAULT[4:]]
     assert verdict(written(tmp_path, script)).verdict is Verdict.UNPROVEN
 
 
@@ -126,7 +126,7 @@ def test_one_broken_test_breaks_the_claim_of_two(tmp_path):
     journal = Journal(tmp_path / "two.jsonl")
     for line in map(json.loads, lines):
         fields = {k: v for k, v in line.items() if k not in ("seq", "t", "at_s", "event", "hash")}
-        if line["event"] == "promise" and line["test"] == TEST:
+        if line["event"] == "assertion" and line["test"] == TEST:
             fields["held"] = False
         journal.write(line["event"], **fields)
     journal.seal()
@@ -168,23 +168,25 @@ def test_held_implies_everything_that_was_asked_for(tmp_path_factory, script, ki
     path = written(tmp_path_factory.mktemp("j"), script, kind)
     if verdict(path).verdict is not Verdict.HELD:
         return
-    promises = [f for e, f in script if e == "promise" and (not f.get("claims") or CLAIM in f["claims"])]
+    assertions = [f for e, f in script if e == "assertion" and (not f.get("claims") or CLAIM in f["claims"])]
     assert script[0][0] == "test-begin" and script[-1][0] == "test-end" and script[-1][1]["outcome"] == "completed"
-    assert promises and all(p["held"] is True for p in promises)
+    assert assertions and all(p["held"] is True for p in assertions)
     assert all(f["ok"] is True for e, f in script if e == "steady") and any(e == "steady" for e, _ in script)
-    red = {f["probe"] for e, f in script if e == "canary" and f.get("red")}
-    assert {p.get("probe") for p in promises} <= red | {None} and all(f.get("red") for e, f in script if e == "canary")
+    red = {f["probe"] for e, f in script if e == "negative-control" and f.get("red")}
+    assert {p.get("probe") for p in assertions} <= red | {None} and all(
+        f.get("red") for e, f in script if e == "negative-control"
+    )
     if kind == "fault":
         assert any(e == "fault-inject" for e, _ in script)
         for i, (event, fields) in enumerate(script):
             if event == "fault-inject":
                 later = [(e, f) for e, f in script[i + 1 :] if f.get("fault_id") == fields.get("fault_id")]
-                assert {"fault-bit", "fault-healed", "converged"} <= {e for e, _ in later}
+                assert {"fault-took-effect", "fault-healed", "converged"} <= {e for e, _ in later}
                 assert all(f.get("ok") is True for e, f in later if e == "converged")
 
 
-BAD = [*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["flux_down()"]}), *FAULT[6:]]
-DOUBTFUL = [*FAULT[:5], ("promise", {"probe": "sampler", "held": None, "faults": ["flux_down()"]}), *FAULT[6:]]
+BAD = [*FAULT[:5], ("assertion", {"probe": "sampler", "held": False, "faults": ["flux_down()"]}), *FAULT[6:]]
+DOUBTFUL = [*FAULT[:5], ("assertion", {"probe": "sampler", "held": None, "faults": ["flux_down()"]}), *FAULT[6:]]
 
 
 @settings(max_examples=300, deadline=None)
@@ -242,7 +244,7 @@ def test_a_secret_never_reaches_the_journal(tmp_path):
 
 
 def finding(verdict_, claim=CLAIM, *, selected=True):
-    return Finding(claim, "lab", "kind/swift", verdict_, "x", ("t",) if selected else ())
+    return ClaimVerdict(claim, "lab", "kind/fast", verdict_, "x", ("t",) if selected else ())
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,10 @@ def test_exit_codes(found, required, code):
 
 
 def test_a_broken_promise_is_not_taken_back_by_what_comes_later(tmp_path):
-    broken = ("promise", {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]})
+    broken = (
+        "assertion",
+        {"probe": "sampler", "held": False, "sighting": "3 of 600 refused", "faults": ["flux_down()"]},
+    )
     for later in [
         ("steady", {"ok": False, "sighting": "not steady again"}),
         ("not-exercised", {"reason": "no such capability"}),
@@ -284,7 +289,7 @@ def test_a_sighting_with_any_character_keeps_the_journal_whole(tmp_path):
         [
             *FAULT[:5],
             (
-                "promise",
+                "assertion",
                 {"probe": "sampler", "held": False, "sighting": "a\u2028b\u2029c\u0085d\x1ce", "faults": ["x"]},
             ),
             *FAULT[6:],
@@ -312,7 +317,7 @@ def test_a_cluster_that_does_not_recover_though_the_fault_was_undone_broke(tmp_p
 def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.write("run-begin", lane="kind/swift", notes=[])
+    journal.write("run-begin", lane="kind/fast", notes=[])
     journal.write(
         "collected",
         tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}],
@@ -333,7 +338,7 @@ def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
 
 STATIC = [
     ("test-begin", {}),
-    ("promise", {"probe": "rules", "held": True, "sighting": "fine", "unread": []}),
+    ("assertion", {"probe": "rules", "held": True, "sighting": "fine", "unread": []}),
     ("test-end", {"outcome": "completed"}),
 ]
 
@@ -342,7 +347,7 @@ def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
     """A run with its two collections: one for what needs no cluster, one for the rest."""
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.write("run-begin", lane="kind/swift")
+    journal.write("run-begin", lane="kind/fast")
     journal.write(
         "collected",
         tests=[{"test": "static", "kind": "static", "claims": [{"id": CLAIM, "level": "static"}]}],
@@ -367,7 +372,7 @@ def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
 
 def test_a_claim_has_a_verdict_on_each_level_and_they_never_merge(tmp_path):
     found = both(
-        tmp_path, lab=[*FAULT[:5], ("promise", {"probe": "sampler", "held": False, "faults": ["x"]}), *FAULT[6:]]
+        tmp_path, lab=[*FAULT[:5], ("assertion", {"probe": "sampler", "held": False, "faults": ["x"]}), *FAULT[6:]]
     )
     assert {level: f.verdict for level, f in found.items()} == {"static": Verdict.HELD, "lab": Verdict.BROKE}
     assert found["static"].notes == (), "a tree has no stand-ins"
@@ -386,8 +391,8 @@ def test_what_one_collection_leaves_out_is_no_doubt_in_the_other(tmp_path):
         STATIC[:1],
         STATIC[:2],
         [STATIC[0], STATIC[2]],
-        [STATIC[0], ("promise", {"probe": "rules", "held": True}), STATIC[2]],
-        [STATIC[0], ("promise", {"probe": "rules", "held": True, "unread": ["a chart"]}), STATIC[2]],
+        [STATIC[0], ("assertion", {"probe": "rules", "held": True}), STATIC[2]],
+        [STATIC[0], ("assertion", {"probe": "rules", "held": True, "unread": ["a chart"]}), STATIC[2]],
     ],
 )
 def test_a_static_verdict_lacks_nothing_either(tmp_path, static):

@@ -21,7 +21,7 @@ def run(tmp_path):
     begin = journal.write(
         "run-begin",
         run="r",
-        lane="kind/swift",
+        lane="kind/fast",
         tree="gitops",
         commit="abc",
         own_commit=True,
@@ -41,9 +41,9 @@ def run(tmp_path):
     for event, fields in [
         ("test-begin", {}),
         ("steady", {"what": "w", "ok": True, "sighting": "s"}),
-        ("canary", {"probe": "sampler", "red": True}),
+        ("negative-control", {"probe": "sampler", "red": True}),
         ("fault-inject", {"fault": "flux_down()", "fault_id": 1}),
-        ("fault-bit", {"fault": "flux_down()", "fault_id": 1, "witness": ["no pod after 1s"]}),
+        ("fault-took-effect", {"fault": "flux_down()", "fault_id": 1, "effects": ["no pod after 1s"]}),
         ("fault-healed", {"fault": "flux_down()", "fault_id": 1, "ok": True, "sighting": "healed"}),
         ("converged", {"fault": "flux_down()", "fault_id": 1, "ok": True, "sighting": "converged"}),
         (
@@ -54,7 +54,7 @@ def run(tmp_path):
                 "target": "http://x via k3s1 (new)",
                 "kind": "ingress",
                 "mode": "new",
-                "canary": False,
+                "negative-control": False,
                 "begin": at,
                 "end": at + 60,
                 "looks": 600,
@@ -68,7 +68,7 @@ def run(tmp_path):
             },
         ),
         (
-            "promise",
+            "assertion",
             {
                 "what": "p",
                 "probe": "sampler",
@@ -94,7 +94,7 @@ def test_the_page_is_one_file_with_every_claim_and_a_timeline(run):
         assert f"<code>{one}</code>" in page
     assert "All running workloads continue operating" in page
     assert page.count("<rect") == 3
-    for word in ("injected", "bit", "healed", "converged"):
+    for word in ("injected", "took effect", "healed", "converged"):
         assert f">{word}</text>" in page
 
 
@@ -145,7 +145,7 @@ def test_each_step_of_an_arc_has_its_line(run):
     said = "\n".join(filter(None, lines))
     for part in (
         "injecting flux_down()",
-        "flux_down() bit: no pod after 1s",
+        "flux_down() took effect: no pod after 1s",
         "flux_down() healed",
         "converged",
         "broke: 3 of 600",

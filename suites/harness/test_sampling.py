@@ -23,8 +23,8 @@ from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
 from holdfast.sampling.seen import Seen, acknowledged, parse, with_absences
-from holdfast.sampling.targets import Placed
-from holdfast.tree.adaptations import Change
+from holdfast.sampling.targets import AssignedTarget
+from holdfast.tree.settings import Adaptation
 
 
 class Serving:
@@ -329,7 +329,7 @@ class Says:
     def __init__(self):
         self.said = []
 
-    def promise(self, what, probe, held, sighting, **more):
+    def assertion(self, what, probe, held, sighting, **more):
         self.said.append((held, sighting))
 
     def faults_between(self, begin, end):
@@ -338,14 +338,14 @@ class Says:
 
 def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), share=None):
     """What a watch of 60 s says of one target with these looks."""
-    arc = Says()
-    cluster = SimpleNamespace(arc=arc, power_windows=[])
-    seen = Seen(cluster, [("ingress", Placed("outside", Target("t", "http", "h", 1)))], "w")
+    experiment = Says()
+    cluster = SimpleNamespace(experiment=experiment, power_windows=[])
+    seen = Seen(cluster, [("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))], "w")
     seen.begin, seen.end = 100.0, 160.0
     seen.series[0].looks = looks
     seen.control["outside"], seen.stalls["outside"] = (600 if control else 0), list(stalls)
     seen.outage_at_most(limit, *kinds, failed_share=share)
-    return arc.said[0]
+    return experiment.said[0]
 
 
 GOOD = "." * 600
@@ -391,8 +391,8 @@ def test_the_share_of_every_outage_counts():
 
 def test_a_control_look_that_failed_is_a_hole():
     seen = Seen(
-        SimpleNamespace(arc=Says(), power_windows=[]),
-        [("ingress", Placed("outside", Target("t", "http", "h", 1)))],
+        SimpleNamespace(experiment=Says(), power_windows=[]),
+        [("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))],
         "w",
     )
     lines = "".join(
@@ -404,7 +404,7 @@ def test_a_control_look_that_failed_is_a_hole():
 
 
 @pytest.mark.parametrize(
-    ("text", "going_on"),
+    ("text", "unfinished"),
     [
         ("." * 300, False),
         ("." * 50 + "x" * 30 + "." * 150, False),
@@ -413,14 +413,14 @@ def test_a_control_look_that_failed_is_a_hole():
         ("x" * 300, True),
     ],
 )
-def test_a_watch_goes_on_while_an_outage_is_not_over(text, going_on):
+def test_a_watch_goes_on_while_an_outage_is_not_over(text, unfinished):
     seen = Seen(
-        SimpleNamespace(arc=Says(), power_windows=[]),
-        [("ingress", Placed("outside", Target("t", "http", "h", 1)))],
+        SimpleNamespace(experiment=Says(), power_windows=[]),
+        [("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))],
         "w",
     )
     seen.series[0].looks = series(text)
-    assert bool(seen.going_on()) is going_on
+    assert bool(seen.unfinished()) is unfinished
 
 
 # -- records on volumes -----------------------------------------------------------------------------------------------------
@@ -497,22 +497,26 @@ def test_a_writer_that_does_not_run_has_an_outage(text, absent):
     ("spoil", "held"), [(lambda data: data, True), (lambda data: data[:-30], False), (lambda data: None, None)]
 )
 def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
-    arc, said = Says(), [(number, number) for number in range(1, 6)]
-    arc.canary = lambda probe, red, sighting: None if red else pytest.fail("the canary was green")
+    experiment, said = Says(), [(number, number) for number in range(1, 6)]
+    experiment.negative_control = lambda probe, red, sighting: (
+        None if red else pytest.fail("the negative control was green")
+    )
     data = spoil(b"".join(map(records.line, said)))
     shell = SimpleNamespace(
         run=lambda command: SimpleNamespace(rc=1 if data is None else 0, stdout_bytes=data, stderr="gone")
     )
     seen = Seen(
-        SimpleNamespace(arc=arc, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)),
-        [("volume", Placed("writer-0", Target("v", "volume", "", 0)))],
+        SimpleNamespace(
+            experiment=experiment, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)
+        ),
+        [("volume", AssignedTarget("writer-0", Target("v", "volume", "", 0)))],
         "w",
     )
     seen.acknowledged["writer-0"] = said
     monkeypatch.setattr(writers, "homes", lambda objects: {"writer-0": ("k3s1", "uid")})
     monkeypatch.setattr(writers, "file_on_node", lambda objects, writer, uid: "/data")
     seen.kept()
-    assert arc.said[0][0] is held
+    assert experiment.said[0][0] is held
 
 
 def test_bands_are_stretches_of_one_word_and_break_where_nobody_looked():
@@ -532,8 +536,8 @@ def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
         Sample({"alertname": "FluxSuspended", "name": "vpn"}, ((25.0, 1),)),
     ]
     cluster = SimpleNamespace(
-        adaptations=SimpleNamespace(
-            changes=[Change("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]
+        settings=SimpleNamespace(
+            adaptations=[Adaptation("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]
         )
     )
     monkeypatch.setattr(banding, "query", lambda cluster, text: alarms if text.startswith("ALERTS") else volumes)

@@ -14,8 +14,8 @@ import urllib.request
 import pytest
 
 from holdfast.bootstrap import admission_policy
-from holdfast.places import CHECKOUT
-from holdfast.tree.adaptations import Change
+from holdfast.paths import CHECKOUT
+from holdfast.tree.settings import Adaptation
 
 FLUX = CHECKOUT / "clusters" / "standins" / "flux"
 
@@ -130,7 +130,7 @@ def test_values_are_merged_map_by_map():
 
 def test_an_adaptation_changes_one_object_by_name():
     policy, binding = admission_policy(
-        Change("Kustomization", "flux-system", "remote-access", "no tailnet", {"/spec/suspend": True})
+        Adaptation("Kustomization", "flux-system", "remote-access", "no tailnet", {"/spec/suspend": True})
     )
     rule = policy["spec"]["matchConstraints"]["resourceRules"][0]
     assert (rule["resources"], rule["resourceNames"]) == (["kustomizations"], ["remote-access"])

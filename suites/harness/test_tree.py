@@ -6,9 +6,9 @@ import pytest
 
 from holdfast.bootstrap import corefile, made_up
 from holdfast.errors import UsageError
-from holdfast.places import CHECKOUT
-from holdfast.tree import adaptations as adapting
+from holdfast.paths import CHECKOUT
 from holdfast.tree import checkout, documents
+from holdfast.tree import settings as settings_file
 
 TREE = CHECKOUT / "fixtures" / "gitops"
 SYNC = """apiVersion: source.toolkit.fluxcd.io/v1
@@ -145,24 +145,25 @@ spec:
 def test_what_nobody_gave_is_named_before_anything_is_built(tree):
     (tree / "clusters/home/web.yaml").write_text(NEEDS)
     everything = documents.read(tree)
-    said = adapting.lacking(everything, adapting.Adaptations(), documents.entry(everything))
+    said = settings_file.lacking(everything, settings_file.Settings(), documents.entry(everything))
     assert [s.split(",")[0].split(" (")[0] for s in said] == [
         "the Secret apps/needed",
         "the Secret apps/mounted",
         "the Git host github.com",
     ]
     assert all("clusters/home" in s for s in said)
-    given = adapting.Adaptations(
-        aliases=("github.com",), secrets=(adapting.Secret("apps", "needed"), adapting.Secret("apps", "mounted"))
+    given = settings_file.Settings(
+        aliases=("github.com",),
+        secrets=(settings_file.Secret("apps", "needed"), settings_file.Secret("apps", "mounted")),
     )
-    assert adapting.lacking(everything, given, documents.entry(everything)) == []
+    assert settings_file.lacking(everything, given, documents.entry(everything)) == []
 
 
 def test_the_reference_tree_lacks_nothing():
     everything = documents.read(TREE)
-    found = adapting.load(TREE)
+    found = settings_file.load(TREE)
     entry = documents.entry(everything, found.entry)
-    assert adapting.lacking(documents.reachable(everything, entry), found, entry) == []
+    assert settings_file.lacking(documents.reachable(everything, entry), found, entry) == []
 
 
 @pytest.mark.parametrize(
@@ -178,22 +179,22 @@ def test_the_reference_tree_lacks_nothing():
 def test_a_wrong_file_is_said(tree, text, words):
     (tree / ".holdfast.toml").write_text(text)
     with pytest.raises(UsageError) as caught:
-        adapting.load(tree)
+        settings_file.load(tree)
     assert __import__("re").search(words, str(caught.value))
 
 
 def test_a_certificate_is_made_for_the_hosts_and_kept_for_the_probes(tmp_path):
-    made = made_up(adapting.Secret("apps", "tls", tls=("a.example", "b.example")), tmp_path, tmp_path)
+    made = made_up(settings_file.Secret("apps", "tls", tls=("a.example", "b.example")), tmp_path, tmp_path)
     assert made["type"] == "kubernetes.io/tls"
     assert "BEGIN CERTIFICATE" in (tmp_path / "apps-tls.crt").read_text()
 
 
 def test_an_age_key_is_taken_from_a_file_and_a_missing_one_is_said(tmp_path):
     (tmp_path / "age.txt").write_text("AGE-SECRET")
-    made = made_up(adapting.Secret("flux-system", "sops", file="age.txt", key="age.agekey"), tmp_path, tmp_path)
+    made = made_up(settings_file.Secret("flux-system", "sops", file="age.txt", key="age.agekey"), tmp_path, tmp_path)
     assert list(made["data"]) == ["age.agekey"]
     with pytest.raises(UsageError, match="isn't there"):
-        made_up(adapting.Secret("flux-system", "sops", file="absent"), tmp_path, tmp_path)
+        made_up(settings_file.Secret("flux-system", "sops", file="absent"), tmp_path, tmp_path)
 
 
 def test_the_hosts_block_is_put_in_once():

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
 from holdfast.drivers.driver import Node
-from holdfast.tree.adaptations import Adaptations, App
 from holdfast.tree.documents import Document, Entry
+from holdfast.tree.settings import App, Settings
 from holdfast.undo import UndoFile
 
 
@@ -36,7 +36,7 @@ class World:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Objects:
+class KubeClient:
     """The calls that faults, probes and undo make."""
 
     server = "https://127.0.0.1:1"
@@ -161,7 +161,7 @@ class Shell:
 
     def run(self, command):
         assert MOUNT in command
-        works = Objects(self.world).list("Pod", STORAGE, labels="longhorn.io/component=instance-manager")
+        works = KubeClient(self.world).list("Pod", STORAGE, labels="longhorn.io/component=instance-manager")
         return SimpleNamespace(rc=0, stdout="## \n" + ("" if works else "Input/output error\nfailed\n"))
 
 
@@ -274,13 +274,13 @@ def cluster(world, undo: Path):
         1,
         {"kind": "GitRepository", "metadata": {"name": "flux-system", "namespace": "flux-system"}},
     )
-    adaptations = Adaptations(apps=(App("web", "apps", "Deployment/web", "web", 80, host="web.example"),))
+    settings = Settings(apps=(App("web", "apps", "Deployment/web", "web", 80, host="web.example"),))
     made = Cluster(
         Driver(world),
-        Objects(world),
-        profile.load("swift"),
+        KubeClient(world),
+        profile.load("fast"),
         Entry("clusters/home", "clusters/home/flux-system", document, document),
-        adaptations,
+        settings,
         undo.parent,
         "nonce",
         UndoFile(undo),

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from holdfast.checking.command import helm, tool
-from holdfast.host import builds
-from holdfast.host.recipes import Recipes
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
+from holdfast.provision import builds
+from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
 from suites.harness.test_check_properties import written
 
@@ -56,7 +56,7 @@ def look(tmp_path, program, spec, **files):
 
 def test_a_charts_objects_are_judged(tmp_path, program):
     result = look(tmp_path, program, {"values": {"tag": "latest"}})
-    assert [(f.rule, f.object, f.places[0].file) for f in result.findings] == [
+    assert [(f.rule, f.object, f.locations[0].file) for f in result.findings] == [
         ("security.image", "Deployment/n/app", "charts/app/templates/d.yaml")
     ]
 
@@ -74,7 +74,7 @@ def test_an_unknown_field_of_a_template_is_found(tmp_path, program):
 def test_the_release_is_named_as_helm_controller_names_it(tmp_path, program):
     result = look(tmp_path, program, {"values": {"tag": "1"}, "targetNamespace": "t"})
     assert result.findings == []
-    assert [m.id for m in result.tree.charted] == ["Deployment/t/t-app"]
+    assert [m.id for m in result.tree.chart_objects] == ["Deployment/t/t-app"]
 
 
 def test_a_chart_that_can_not_be_rendered_says_why(tmp_path, program):

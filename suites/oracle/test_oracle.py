@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.checking.command import tool
-from holdfast.host import builds
-from holdfast.host.recipes import Recipes
-from holdfast.places import CHECKOUT
+from holdfast.paths import CHECKOUT
+from holdfast.provision import builds
+from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
 from holdfast.tree.sources import Loader
+from suites.harness import pairs
 
-BROKEN = CHECKOUT / "fixtures" / "broken"
-CASES = sorted(tomllib.loads((BROKEN / "cases.toml").read_text()))
-FLUX = (BROKEN / "image" / "twin" / "cluster" / "flux.yaml").read_text()
+PAIRS = sorted(pairs.load())
+FLUX = (pairs.valid("image") / "cluster" / "flux.yaml").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +28,7 @@ def oracle():
     return builds.binary(Recipes(), "flux-build")
 
 
-def by_oracle(oracle, root, layer):
+def by_oracle(oracle, root, kustomization):
     """The objects, or the error's text, as kustomize-controller gets them."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name).resolve() / "artifact"
@@ -39,8 +38,8 @@ def by_oracle(oracle, root, layer):
             ignore=lambda folder, names: [n for n in names if n == ".git" or (Path(folder) / n).is_symlink()],
         )
         done = subprocess.run(
-            [str(oracle), str(copy), layer.folder],
-            input=json.dumps(layer.manifest.body),
+            [str(oracle), str(copy), kustomization.folder],
+            input=json.dumps(kustomization.manifest.body),
             capture_output=True,
             text=True,
             check=False,
@@ -52,24 +51,26 @@ def by_oracle(oracle, root, layer):
         )
 
 
-def ours(layer):
-    return sorted((m.body for m in layer.objects), key=lambda b: json.dumps(b, sort_keys=True))
+def ours(kustomization):
+    return sorted((m.body for m in kustomization.objects), key=lambda b: json.dumps(b, sort_keys=True))
 
 
 def same(oracle, tree):
     compared = 0
-    for layer in tree.layers.values():
+    for kustomization in tree.kustomizations.values():
         if (
-            layer.not_read
-            or layer.manifest.unknown
-            or any(r.get("kind") for r in layer.spec.get("postBuild", {}).get("substituteFrom", []))
+            kustomization.not_read
+            or kustomization.manifest.unknown
+            or any(r.get("kind") for r in kustomization.spec.get("postBuild", {}).get("substituteFrom", []))
         ):
             continue  # without a cluster the oracle has no variables but the inline ones
-        theirs = by_oracle(oracle, tree.repository.root, layer)
-        if layer.error:
-            assert isinstance(theirs, str), f"{layer.id}: we say {layer.error}, and kustomize-controller builds it"
+        theirs = by_oracle(oracle, tree.repository.root, kustomization)
+        if kustomization.error:
+            assert isinstance(theirs, str), (
+                f"{kustomization.id}: we say {kustomization.error}, and kustomize-controller builds it"
+            )
         else:
-            assert theirs == ours(layer), layer.id
+            assert theirs == ours(kustomization), kustomization.id
         compared += 1
     return compared
 
@@ -78,13 +79,13 @@ def test_the_reference_tree(oracle):
     assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tool())) == 9
 
 
-@pytest.mark.parametrize("kind", ["defect", "twin"])
-@pytest.mark.parametrize("name", CASES)
-def test_the_small_trees(oracle, name, kind):
-    same(oracle, checking.load(BROKEN / name / kind, tool()))
+@pytest.mark.parametrize("valid", [False, True])
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_small_trees(oracle, name, valid):
+    same(oracle, checking.load(pairs.tree(name, valid=valid), tool()))
 
 
-DEPLOYMENT = (BROKEN / "image" / "twin" / "cluster" / "app.yaml").read_text()
+DEPLOYMENT = (pairs.valid("image") / "cluster" / "app.yaml").read_text()
 CONFIG = (
     'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: web\ndata:\n  one: {one}\n  two: "{two}"\n'
 )

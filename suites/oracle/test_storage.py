@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from holdfast.host import engine, images
-from holdfast.host.recipes import Recipes
+from holdfast.provision import engine, images
+from holdfast.provision.recipes import Recipes
 
 BLOCK, BLOCKS = 4096, 8
 READ, WRITE, FLUSH = 0, 1, 3

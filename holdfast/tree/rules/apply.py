@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Hit, Said, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.references import read
 from holdfast.tree.releases import releases
-from holdfast.tree.repository import Place
-from holdfast.tree.tree import Layer, Tree
+from holdfast.tree.repository import Location
+from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
 
@@ -20,32 +20,54 @@ FAMILY = "apply"
     FAMILY,
     Severity.BREAKS_APPLY,
     why="nothing of a Kustomization that can't be built is applied, and no later commit of it is either",
-    do="mend it, then run: kustomize build FOLDER",
+    do="fix it, then run: kustomize build FOLDER",
 )
-def build(tree: Tree) -> Iterator[Said]:
+def build(tree: Tree) -> Iterator[Outcome]:
     """Builds that fail, in kustomize's own words."""
-    for layer in tree.all_layers():
+    for kustomization in tree.all_kustomizations():
         if (
-            layer.error and "already defined" not in layer.error
+            kustomization.error and "already defined" not in kustomization.error
         ):  # a key that stands twice: apply.duplicate-key says it better
-            place = layer.built.place if layer.built and layer.built.place else _path_place(tree, layer)
-            held = () if layer.latent else tuple(f"Kustomization/{i}" for i in _held_back(tree, layer.id))
-            name = layer.folder if layer.latent and not layer.manifest.file else f"Kustomization/{layer.id}"
-            yield Hit(
-                name, (place,), f"{layer.folder} can't be built: {layer.error}", hits=(name, *held), latent=layer.latent
+            location = (
+                kustomization.built.location
+                if kustomization.built and kustomization.built.location
+                else _path_place(tree, kustomization)
+            )
+            held = (
+                ()
+                if kustomization.unreferenced
+                else tuple(f"Kustomization/{i}" for i in _held_back(tree, kustomization.id))
+            )
+            name = (
+                kustomization.folder
+                if kustomization.unreferenced and not kustomization.manifest.file
+                else f"Kustomization/{kustomization.id}"
+            )
+            yield Violation(
+                name,
+                (location,),
+                f"{kustomization.folder} can't be built: {kustomization.error}",
+                hits=(name, *held),
+                unreferenced=kustomization.unreferenced,
             )
 
 
-def _path_place(tree: Tree, layer: Layer) -> Place:
-    return tree.place(layer.manifest, "spec", "path") if layer.manifest.file else Place(layer.folder, 1)
+def _path_place(tree: Tree, kustomization: Kustomization) -> Location:
+    return (
+        tree.location(kustomization.manifest, "spec", "path")
+        if kustomization.manifest.file
+        else Location(kustomization.folder, 1)
+    )
 
 
-def _held_back(tree: Tree, layer: str) -> list[str]:
+def _held_back(tree: Tree, kustomization: str) -> list[str]:
     """The Kustomizations that wait for one, directly or not."""
     found: list[str] = []
-    for other in tree.layers.values():
-        if layer in other.depends_on:
-            found += [other.id, *_held_back(tree, other.id)] if other.id not in found and other.id != layer else []
+    for other in tree.kustomizations.values():
+        if kustomization in other.depends_on:
+            found += (
+                [other.id, *_held_back(tree, other.id)] if other.id not in found and other.id != kustomization else []
+            )
     return list(dict.fromkeys(found))
 
 
@@ -54,9 +76,9 @@ def _held_back(tree: Tree, layer: str) -> list[str]:
     FAMILY,
     Severity.BREAKS_APPLY,
     why="the release is never installed or upgraded",
-    do="mend the chart or the values, then run: helm template",
+    do="fix the chart or the values, then run: helm template",
 )
-def chart(tree: Tree) -> Iterator[Said]:
+def chart(tree: Tree) -> Iterator[Outcome]:
     """Charts that can be read and not rendered, in helm's own words."""
     for manifest, words in tree.chart_errors:
         yield hit(tree, manifest, f"the chart of {manifest.id} can't be rendered: {words}", "spec", "chart")
@@ -67,30 +89,38 @@ def chart(tree: Tree) -> Iterator[Said]:
     FAMILY,
     Severity.BREAKS_APPLY,
     why="a file that no parser reads is applied by nobody",
-    do="mend the YAML",
+    do="fix the YAML",
 )
-def broken_yaml(tree: Tree) -> Iterator[Said]:
+def broken_yaml(tree: Tree) -> Iterator[Outcome]:
     """Files that no build reads and that can't be parsed (what a build reads is apply.build's)."""
     reported = {
-        layer.built.place.file for layer in tree.all_layers() if layer.error and layer.built and layer.built.place
+        kustomization.built.location.file
+        for kustomization in tree.all_kustomizations()
+        if kustomization.error and kustomization.built and kustomization.built.location
     }
     for name in tree.unreachable:
         tree.sources.bodies(name)
     read_by_builds = {
         f
-        for layer in tree.all_layers()
-        if layer.built
-        for f in (*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations)
+        for kustomization in tree.all_kustomizations()
+        if kustomization.built
+        for f in (
+            *(kustomization.built.closure.files - kustomization.built.closure.opaque),
+            *kustomization.built.closure.kustomizations,
+        )
     }
     for name, trouble in sorted(tree.sources.troubles.items()):
         if name not in reported and (name in read_by_builds or name in tree.unreachable):
-            latent = not any(layer.built and name in layer.built.closure.files for layer in tree.layers.values())
-            yield Hit(
+            unreferenced = not any(
+                kustomization.built and name in kustomization.built.closure.files
+                for kustomization in tree.kustomizations.values()
+            )
+            yield Violation(
                 name,
-                (trouble.place,),
+                (trouble.location,),
                 f"the YAML is broken: {trouble.what}",
-                latent=latent,
-                severity=Severity.HYGIENE if latent else None,
+                unreferenced=unreferenced,
+                severity=Severity.HYGIENE if unreferenced else None,
             )
 
 
@@ -101,30 +131,37 @@ def broken_yaml(tree: Tree) -> Iterator[Said]:
     why="kustomize refuses a key that stands twice; other parsers silently take the last one",
     do="keep one of them",
 )
-def duplicate_keys(tree: Tree) -> Iterator[Said]:
+def duplicate_keys(tree: Tree) -> Iterator[Outcome]:
     """A mapping key that stands twice in a file that a build reads."""
-    for layer in tree.all_layers():
-        if "already defined" not in layer.error or layer.built is None:
+    for kustomization in tree.all_kustomizations():
+        if "already defined" not in kustomization.error or kustomization.built is None:
             continue  # kustomize reads every one of these files, and refuses such a key
-        files = sorted({*(layer.built.closure.files - layer.built.closure.opaque), *layer.built.closure.kustomizations})
+        files = sorted(
+            {
+                *(kustomization.built.closure.files - kustomization.built.closure.opaque),
+                *kustomization.built.closure.kustomizations,
+            }
+        )
         for name in (f for f in files if f.endswith((".yaml", ".yml"))):
             for source in tree.sources.documents(name):
-                for place, key, first in _twice(name, source.node):
+                for location, key, first in _twice(name, source.node):
                     held = (
                         ()
-                        if layer.latent
-                        else tuple(f"Kustomization/{i}" for i in [layer.id, *_held_back(tree, layer.id)])
+                        if kustomization.unreferenced
+                        else tuple(
+                            f"Kustomization/{i}" for i in [kustomization.id, *_held_back(tree, kustomization.id)]
+                        )
                     )
-                    yield Hit(
+                    yield Violation(
                         f"{source.kind}/{source.name}",
-                        (place,),
+                        (location,),
                         f"the key '{key}' stands twice (first in line {first})",
                         hits=held,
-                        latent=layer.latent,
+                        unreferenced=kustomization.unreferenced,
                     )
 
 
-def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
+def _twice(file: str, node: object) -> Iterator[tuple[Location, str, int]]:
     stack, done = [node], set()
     while stack:
         here = stack.pop()
@@ -141,7 +178,7 @@ def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
         for key, below in value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen and name != "<<":
-                yield Place(file, line), name, seen[name]
+                yield Location(file, line), name, seen[name]
             seen[name] = line
             stack.append(below)
 
@@ -153,15 +190,17 @@ def _twice(file: str, node: object) -> Iterator[tuple[Place, str, int]]:
     why="two owners overwrite each other at every interval, and pruning one deletes it",
     do="keep it in one Kustomization",
 )
-def duplicates(tree: Tree) -> Iterator[Said]:
+def duplicates(tree: Tree) -> Iterator[Outcome]:
     """The same object in two Kustomizations (twice in one, kustomize itself refuses)."""
     seen: dict[tuple[str, ...], Manifest] = {}
     for manifest in tree.objects:
         key = (manifest.group, *manifest.key)
         first = seen.setdefault(key, manifest)
         if first.owner != manifest.owner and not _on_purpose(first, manifest):
-            places = (tree.place(manifest, "metadata", "name"), tree.place(first, "metadata", "name"))
-            yield Hit(manifest.id, places, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}")
+            locations = (tree.location(manifest, "metadata", "name"), tree.location(first, "metadata", "name"))
+            yield Violation(
+                manifest.id, locations, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}"
+            )
     names: dict[tuple[str, str], Manifest] = {}
     for release in releases(tree):
         own = release.manifest
@@ -169,8 +208,10 @@ def duplicates(tree: Tree) -> Iterator[Said]:
         space = str(own.spec.get("storageNamespace") or own.namespace)
         other = names.setdefault((name, space), own)
         if other is not own and other.key != own.key:
-            stand = sorted((tree.place(own, "metadata", "name"), tree.place(other, "metadata", "name")), reverse=True)
-            yield Hit(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
+            stand = sorted(
+                (tree.location(own, "metadata", "name"), tree.location(other, "metadata", "name")), reverse=True
+            )
+            yield Violation(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
 
 
 def _on_purpose(one: Manifest, other: Manifest) -> bool:
@@ -191,14 +232,14 @@ def _owner(manifest: Manifest) -> str:
     FAMILY,
     Severity.BREAKS_CLAIM,
     why="kustomize says nothing about a patch whose target matches nothing: what it should change stays",
-    do="mend the target's kind or name",
+    do="fix the target's kind or name",
 )
-def patch_on_nothing(tree: Tree) -> Iterator[Said]:
+def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
     """Patches with a target that matches no object of the build."""
-    for layer in tree.all_layers():
-        if layer.error or layer.built is None:
+    for kustomization in tree.all_kustomizations():
+        if kustomization.error or kustomization.built is None:
             continue
-        for file in layer.built.closure.kustomizations:
+        for file in kustomization.built.closure.kustomizations:
             body = read(tree.sources, file)
             for index, patch in enumerate([*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
                 target = mapping(mapping(patch).get("target"))
@@ -206,24 +247,24 @@ def patch_on_nothing(tree: Tree) -> Iterator[Said]:
                     target
                     and body.get("kind") != "Component"
                     and not _for_any(patch)
-                    and not any(_targeted(target, m) for m in layer.objects)
+                    and not any(_targeted(target, m) for m in kustomization.objects)
                 ):
-                    yield Hit(
+                    yield Violation(
                         file,
-                        (tree.sources.place(file, path=("patches", index)),),
+                        (tree.sources.location(file, path=("patches", index)),),
                         f"a patch of {file} targets {_target_text(target)}, and there is none",
-                        latent=layer.latent,
+                        unreferenced=kustomization.unreferenced,
                     )
-        for index, patch in enumerate(sequence(layer.spec.get("patches"))):
+        for index, patch in enumerate(sequence(kustomization.spec.get("patches"))):
             target = mapping(mapping(patch).get("target"))
             # One that a parent puts into all of its children need not meet something in each of them.
-            shared = [la for la in tree.all_layers() if patch in sequence(la.spec.get("patches"))]
+            shared = [la for la in tree.all_kustomizations() if patch in sequence(la.spec.get("patches"))]
             if target and not _for_any(patch) and not any(_targeted(target, m) for la in shared for m in la.objects):
-                yield Hit(
-                    layer.manifest.id,
-                    (tree.place(layer.manifest, "spec", "patches", index),),
-                    f"a patch of {layer.manifest.id} targets {_target_text(target)}, and there is none",
-                    latent=layer.latent,
+                yield Violation(
+                    kustomization.manifest.id,
+                    (tree.location(kustomization.manifest, "spec", "patches", index),),
+                    f"a patch of {kustomization.manifest.id} targets {_target_text(target)}, and there is none",
+                    unreferenced=kustomization.unreferenced,
                 )
 
 

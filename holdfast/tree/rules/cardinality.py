@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import resources
 
-from holdfast.tree.findings import Doubt, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Body, Manifest, mapping, matches, sequence
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.rules.monitoring import alerts, metrics_of, monitor_namespaces, monitors, of_core_tier
@@ -105,7 +105,7 @@ def _expressions(board: str) -> Iterator[str]:
     why="an expression without data never fires, and its panel is empty",
     do="keep the metric in metricRelabelings",
 )
-def dropped(tree: Tree) -> Iterator[Said]:
+def dropped(tree: Tree) -> Iterator[Outcome]:
     """Metrics of Flux's controllers that a rule or a dashboard reads, and that every monitor of the controllers drops."""
     of_flux = [m for m in monitors(tree) if takes_flux(m)]
     if not of_flux or any(not rules_of(m) for m in of_flux):
@@ -124,10 +124,10 @@ def dropped(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="series grow with every pod, and none says which controller it is of",
     do="drop what nobody reads by metricRelabelings, and set the labels cluster, controller, component",
-    promise=True,
+    opt_in=True,
 )
 @of_core_tier
-def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
+def cardinality(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
     """Relabelling that drops, and the promised labels."""
     own = [(m, one) for m in monitors(tree) for _, one in rules_of(m)]
     more = [
@@ -149,7 +149,9 @@ def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
         return
     unknown = sorted({m.id for m, _ in own if not takes_flux(m)} | ({"the charts' values"} if of_charts else set()))
     if unknown:
-        yield Doubt(f"what {', '.join(unknown)} keeps isn't known: there is no list of the metrics of what it takes")
+        yield Inconclusive(
+            f"what {', '.join(unknown)} keeps isn't known: there is no list of the metrics of what it takes"
+        )
         return
     names = exported()[1]
     gone = {
@@ -159,11 +161,11 @@ def cardinality(tree: Tree, core: list[Release]) -> Iterator[Said]:
         if takes_flux(m) and any(drops(one, name) for _, one in rules_of(m))
     }
     yield (
-        Shown(
+        Evidence(
             f"{len(names) - len(gone)} of {len(names)} metrics of Flux's controllers are kept, and the labels {', '.join(_LABELS)} are set"
         )
         if gone
-        else Doubt("no relabelling of a monitor drops a metric that Flux's controllers are known to export")
+        else Inconclusive("no relabelling of a monitor drops a metric that Flux's controllers are known to export")
     )
 
 

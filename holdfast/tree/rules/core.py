@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.tree.boot import Step, down, reaches
-from holdfast.tree.findings import Absent, Doubt, Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.boot import Link, down, reaches
+from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.releases import releases
 from holdfast.tree.roles import (
@@ -15,28 +15,33 @@ from holdfast.tree.roles import (
     MONITORING,
     STORAGE,
     graph_of,
-    layers,
+    kustomizations,
     role,
     stateless,
     states_of,
     storage_states,
 )
-from holdfast.tree.tree import Layer, Tree
+from holdfast.tree.tree import Kustomization, Tree
 
 
-def chain(steps: tuple[Step, ...]) -> str:
+def chain(steps: tuple[Link, ...]) -> str:
     """A chain of reasons in words, each with its place."""
     return " → ".join(str(s) for s in steps)
 
 
-def unknown_charts(tree: Tree, *roles: str) -> Iterator[Doubt]:
+def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
     """What can't be judged in these parts of the tree: charts without declared facts."""
     for release in releases(tree):
-        layer = tree.layer_of(release.manifest)
-        if release.unread and layer and role(tree, layer) in roles:
-            yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
-        if not release.known and release.manifest.id not in tree.rendered and layer and role(tree, layer) in roles:
-            yield Doubt(
+        kustomization = tree.layer_of(release.manifest)
+        if release.unread and kustomization and role(tree, kustomization) in roles:
+            yield Inconclusive(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
+        if (
+            not release.known
+            and release.manifest.id not in tree.rendered
+            and kustomization
+            and role(tree, kustomization) in roles
+        ):
+            yield Inconclusive(
                 f"{release.manifest.id}: the chart {release.chart or 'that it names'} isn't known here, so what it creates wasn't judged"
             )
 
@@ -47,9 +52,9 @@ def unknown_charts(tree: Tree, *roles: str) -> Iterator[Doubt]:
     Severity.BREAKS_CLAIM,
     why="one pod that is lost or moved takes all that it serves with it",
     do="run it on every node (DaemonSet), or at least twice and spread",
-    promise=True,
+    opt_in=True,
 )
-def single(tree: Tree) -> Iterator[Said]:
+def single(tree: Tree) -> Iterator[Outcome]:
     """Ingress controllers with one replica only."""
     found = False
     for release in releases(tree):
@@ -70,12 +75,12 @@ def single(tree: Tree) -> Iterator[Said]:
                     tree, release.manifest, f"{release.manifest.id} runs {fact['what']} once, as a Deployment", *path
                 )
             else:
-                yield Shown(
+                yield Evidence(
                     f"{release.manifest.id} runs {fact['what']} as a {kind}"
                     + ("" if kind == "DaemonSet" else f", {count} times")
                 )
-    for layer in layers(tree, CORE):
-        for manifest in layer.objects:
+    for kustomization in kustomizations(tree, CORE):
+        for manifest in kustomization.objects:
             if (
                 manifest.kind == "Deployment"
                 and manifest.spec.get("replicas", 1) in (0, 1)
@@ -85,11 +90,13 @@ def single(tree: Tree) -> Iterator[Said]:
                 found = True
                 yield hit(tree, manifest, f"{manifest.id} answers from outside and runs once", "spec", "replicas")
     if not found:
-        yield Absent("the tree has no ingress controller that is known here", "let a core Kustomization bring one")
+        yield NotApplicable(
+            "the tree has no ingress controller that is known here", "let a core Kustomization bring one"
+        )
 
 
 def _nodes(tree: Tree) -> int:
-    return int(tree.adaptations.stated.get("nodes", 0) or 0)
+    return int(tree.settings.declared.get("nodes", 0) or 0)
 
 
 def _serves_from_outside(tree: Tree, manifest: Manifest) -> bool:
@@ -109,32 +116,34 @@ def _serves_from_outside(tree: Tree, manifest: Manifest) -> bool:
     why="core then starts only after storage, and stops with it",
     do="cut the chain, or give core an emptyDir",
 )
-def core_storage(tree: Tree) -> Iterator[Said]:
+def core_storage(tree: Tree) -> Iterator[Outcome]:
     """A path of any kind from core to storage; volumes in core itself."""
-    core = layers(tree, CORE)
+    core = kustomizations(tree, CORE)
     if not core:
-        yield Absent(
+        yield NotApplicable(
             "no Kustomization of the tree is recognised as core", "name it: [roles] core = […] in .holdfast.toml"
         )
         return
     yield from unknown_charts(tree, CORE)
     targets = storage_states(tree)
-    for layer in core:
-        steps = reaches(graph_of(tree), states_of(layer), targets - set(states_of(layer)))
+    for kustomization in core:
+        steps = reaches(graph_of(tree), states_of(kustomization), targets - set(states_of(kustomization)))
         if steps:
-            yield Hit(
-                f"Kustomization/{layer.id}",
-                tuple(dict.fromkeys(s.need.place for s in steps)),
-                f"core (Kustomization/{layer.id}) reaches storage: {chain(steps)}",
+            yield Violation(
+                f"Kustomization/{kustomization.id}",
+                tuple(dict.fromkeys(s.need.location for s in steps)),
+                f"core (Kustomization/{kustomization.id}) reaches storage: {chain(steps)}",
             )
-        hits = [*_own_volumes(tree, layer)]
+        hits = [*_own_volumes(tree, kustomization)]
         yield from hits
         if not steps and not hits:
-            yield Shown(f"nothing that Kustomization/{layer.id} needs leads to storage ({len(layer.objects)} objects)")
+            yield Evidence(
+                f"nothing that Kustomization/{kustomization.id} needs leads to storage ({len(kustomization.objects)} objects)"
+            )
 
 
-def _own_volumes(tree: Tree, layer: Layer) -> Iterator[Hit]:
-    for manifest in layer.objects:
+def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation]:
+    for manifest in kustomization.objects:
         if manifest.kind == "PersistentVolumeClaim" or manifest.spec.get("volumeClaimTemplates"):
             yield hit(tree, manifest, f"core has a volume: {manifest.id}", "spec")
         for index, volume in enumerate(sequence(manifest.pod.get("volumes"))):
@@ -149,7 +158,7 @@ def _own_volumes(tree: Tree, layer: Layer) -> Iterator[Hit]:
                     index,
                 )
     for release in releases(tree):
-        if release.manifest.owner == layer.id:
+        if release.manifest.owner == kustomization.id:
             for volume in release.volumes():
                 yield hit(
                     tree,
@@ -166,29 +175,29 @@ def _own_volumes(tree: Tree, layer: Layer) -> Iterator[Hit]:
     why="an app without data of its own can't be deployed or changed while storage is away",
     do="move it to a Kustomization that doesn't wait for storage",
 )
-def apps_storage(tree: Tree) -> Iterator[Said]:
+def apps_storage(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations of apps that reach storage although not every app in them has a volume."""
-    targets, apps = storage_states(tree), layers(tree, APPS)
+    targets, apps = storage_states(tree), kustomizations(tree, APPS)
     if not apps:
-        yield Absent("no Kustomization of the tree holds apps", "name it: [roles] apps = […] in .holdfast.toml")
+        yield NotApplicable("no Kustomization of the tree holds apps", "name it: [roles] apps = […] in .holdfast.toml")
         return
     yield from unknown_charts(tree, APPS)
-    for layer in apps:
-        users = [m for m in layer.objects if m.pod_path and not stateless(m)]
-        free = [m for m in layer.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
-        starts = [s for s in states_of(layer) if s.id == f"Kustomization/{layer.id}"]
+    for kustomization in apps:
+        users = [m for m in kustomization.objects if m.pod_path and not stateless(m)]
+        free = [m for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
+        starts = [s for s in states_of(kustomization) if s.id == f"Kustomization/{kustomization.id}"]
         steps = reaches(graph_of(tree), starts, targets)
         if steps and free:
-            yield Hit(
-                f"Kustomization/{layer.id}",
-                tuple(dict.fromkeys(s.need.place for s in steps)),
-                f"Kustomization/{layer.id} reaches storage, and {', '.join(m.id for m in free)} in it has no volume: {chain(steps)}",
+            yield Violation(
+                f"Kustomization/{kustomization.id}",
+                tuple(dict.fromkeys(s.need.location for s in steps)),
+                f"Kustomization/{kustomization.id} reaches storage, and {', '.join(m.id for m in free)} in it has no volume: {chain(steps)}",
                 hits=tuple(m.id for m in free),
             )
         elif users:
-            yield Shown(f"stated exceptions, with volumes of their own: {', '.join(m.id for m in users)}")
+            yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(m.id for m in users)}")
         else:
-            yield Shown(f"Kustomization/{layer.id} needs core only")
+            yield Evidence(f"Kustomization/{kustomization.id} needs core only")
 
 
 @rule(
@@ -199,36 +208,39 @@ def apps_storage(tree: Tree) -> Iterator[Said]:
     "of those it depends on, at the same revision",
     do="let only what has volumes depend on storage",
 )
-def cascade(tree: Tree) -> Iterator[Said]:
+def cascade(tree: Tree) -> Iterator[Outcome]:
     """What freezes or stops when storage is down, beyond what has volumes."""
     seeds = [r.manifest for r in releases(tree) if r.role == STORAGE] or [
-        m for layer in layers(tree, STORAGE) for m in layer.objects if m.pod_path or m.kind == "HelmRelease"
+        m
+        for kustomization in kustomizations(tree, STORAGE)
+        for m in kustomization.objects
+        if m.pod_path or m.kind == "HelmRelease"
     ]
     if not seeds:
-        yield Absent("nothing in the tree provides storage")
+        yield NotApplicable("nothing in the tree provides storage")
         return
     result = down(graph_of(tree), seeds)
     for name, steps in result.frozen.items():
-        layer = tree.layers.get(name.partition("/")[2])
-        if layer is None or role(tree, layer) in (STORAGE, LONGTERM):
+        kustomization = tree.kustomizations.get(name.partition("/")[2])
+        if kustomization is None or role(tree, kustomization) in (STORAGE, LONGTERM):
             continue
-        free = [m.id for m in layer.objects if m.pod_path and stateless(m)]
-        if free or role(tree, layer) in (CORE, MONITORING):
-            yield Hit(
+        free = [m.id for m in kustomization.objects if m.pod_path and stateless(m)]
+        if free or role(tree, kustomization) in (CORE, MONITORING):
+            yield Violation(
                 name,
-                tuple(dict.fromkeys(s.need.place for s in steps)),
+                tuple(dict.fromkeys(s.need.location for s in steps)),
                 f"with {', '.join(m.id for m in seeds)} unhealthy, {name} is frozen: {chain(steps)}",
                 hits=(name, *free),
             )
     for name, steps in result.stopped.items():
         manifest = next((m for m in tree.objects if m.id == name), None)
         if manifest is not None and stateless(manifest):
-            yield Hit(
+            yield Violation(
                 name,
-                tuple(dict.fromkeys(s.need.place for s in steps)),
+                tuple(dict.fromkeys(s.need.location for s in steps)),
                 f"{name} has no volume and stops with storage: {chain(steps)}",
             )
-    yield Shown(
+    yield Evidence(
         f"with {', '.join(m.id for m in seeds)} unhealthy: frozen {', '.join(result.frozen) or 'nothing'}; stopped {', '.join(result.stopped) or 'nothing'}"
     )
 
@@ -239,14 +251,14 @@ def cascade(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="an app that eats memory takes the pods beside it with it",
     do="set a memory limit, or a LimitRange in its namespace",
-    promise=True,
+    opt_in=True,
 )
-def limits(tree: Tree) -> Iterator[Said]:
+def limits(tree: Tree) -> Iterator[Outcome]:
     """Apps without a memory limit; infrastructure without requests."""
     ranged = {m.namespace for m in tree.of("LimitRange")}
     seen = 0
-    for layer in layers(tree, APPS):
-        for manifest in layer.objects:
+    for kustomization in kustomizations(tree, APPS):
+        for manifest in kustomization.objects:
             for path, container in manifest.containers():
                 seen += 1
                 if not get(container, "resources", "limits", "memory") and manifest.namespace not in ranged:
@@ -259,7 +271,7 @@ def limits(tree: Tree) -> Iterator[Said]:
                     )
     for release in releases(tree):
         for fact in release.parts("workload"):
-            owner = tree.layers.get(release.manifest.owner)
+            owner = tree.kustomizations.get(release.manifest.owner)
             if (
                 fact.get("resources")
                 and owner
@@ -275,4 +287,4 @@ def limits(tree: Tree) -> Iterator[Said]:
                     *fact["resources"].split("."),
                     do="set requests in the release's values",
                 )
-    yield Shown(f"{seen} containers of apps looked at") if seen else Absent("the tree has no apps")
+    yield Evidence(f"{seen} containers of apps looked at") if seen else NotApplicable("the tree has no apps")

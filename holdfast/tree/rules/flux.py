@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from holdfast.durations import go_seconds
-from holdfast.tree.findings import Absent, Doubt, Hit, Outside, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import (
+    Evidence,
+    Inconclusive,
+    NotApplicable,
+    Outcome,
+    OutOfScope,
+    Severity,
+    Violation,
+    hit,
+    rule,
+)
 from holdfast.tree.manifest import get, mapping, sequence
 from holdfast.tree.releases import releases
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
 
@@ -24,41 +34,41 @@ _WRITES_STATUS = frozenset({"github", "gitlab", "gitea", "bitbucket", "bitbucket
     why="it looks as if Git ruled it, and nothing applies it",
     do="list it in a kustomization, or take it out",
 )
-def unreachable(tree: Tree) -> Iterator[Said]:
+def unreachable(tree: Tree) -> Iterator[Outcome]:
     """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
-    for layer in tree.latent:
-        if layer.manifest.file:
-            yield Hit(
-                f"Kustomization/{layer.id}",
-                (Place(layer.manifest.file, 1),),
-                f"Kustomization/{layer.id} is applied by nothing",
-                latent=True,
+    for kustomization in tree.unreferenced:
+        if kustomization.manifest.file:
+            yield Violation(
+                f"Kustomization/{kustomization.id}",
+                (Location(kustomization.manifest.file, 1),),
+                f"Kustomization/{kustomization.id} is applied by nothing",
+                unreferenced=True,
             )
         else:
-            yield Hit(
-                layer.folder,
+            yield Violation(
+                kustomization.folder,
                 (
-                    Place(
-                        layer.built.closure.kustomizations[0]
-                        if layer.built and layer.built.closure.kustomizations
-                        else layer.folder
+                    Location(
+                        kustomization.built.closure.kustomizations[0]
+                        if kustomization.built and kustomization.built.closure.kustomizations
+                        else kustomization.folder
                     ),
                 ),
-                f"{layer.folder} is built by nothing that is applied",
+                f"{kustomization.folder} is built by nothing that is applied",
                 severity=Severity.HYGIENE,
-                latent=True,
+                unreferenced=True,
             )
     if tree.unreachable:
-        yield Hit(
+        yield Violation(
             tree.unreachable[0],
-            tuple(Place(f) for f in tree.unreachable),
+            tuple(Location(f) for f in tree.unreachable),
             f"{len(tree.unreachable)} manifest files are read by no build",
             severity=Severity.HYGIENE,
             hits=tuple(tree.unreachable),
-            latent=True,
+            unreferenced=True,
         )
-    yield Shown(
-        f"{len(tree.objects)} objects, each of one of {len(tree.layers)} Kustomizations that the entry leads to"
+    yield Evidence(
+        f"{len(tree.objects)} objects, each of one of {len(tree.kustomizations)} Kustomizations that the entry leads to"
     )
 
 
@@ -68,28 +78,28 @@ def unreachable(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="a push waits that long before anything happens",
     do="poll every 30s, or state the other interval",
-    promise=True,
+    opt_in=True,
 )
-def interval(tree: Tree) -> Iterator[Said]:
+def interval(tree: Tree) -> Iterator[Outcome]:
     """The source that the entry polls, and how often."""
     ref = mapping(tree.root.spec.get("sourceRef")) if tree.root else {}
     sources = [m for m in tree.of("GitRepository", "OCIRepository", "Bucket") if m.name == ref.get("name")]
     if not sources:
-        yield Absent("the source that the entry polls isn't in the tree")
+        yield NotApplicable("the source that the entry polls isn't in the tree")
         return
-    stated = go_seconds(tree.adaptations.stated.get("poll", "30s"))
+    declared = go_seconds(tree.settings.declared.get("poll", "30s"))
     for source in sources:
         every = go_seconds(source.spec.get("interval"))
-        if every is None or (stated is not None and every > stated):
+        if every is None or (declared is not None and every > declared):
             yield hit(
                 tree,
                 source,
-                f"{source.id} is polled every {source.spec.get('interval')}, and {stated:g}s is promised",
+                f"{source.id} is polled every {source.spec.get('interval')}, and {declared:g}s is promised",
                 "spec",
                 "interval",
             )
         else:
-            yield Shown(f"{source.id} is polled every {source.spec.get('interval')}")
+            yield Evidence(f"{source.id} is polled every {source.spec.get('interval')}")
 
 
 @rule(
@@ -99,13 +109,13 @@ def interval(tree: Tree) -> Iterator[Said]:
     why="nothing of it is reconciled, and nothing says so",
     do="resume it, or take it out of the tree",
 )
-def suspended(tree: Tree) -> Iterator[Said]:
+def suspended(tree: Tree) -> Iterator[Outcome]:
     """What is suspended in Git."""
     elsewhere = waited_for(tree)
     for manifest in tree.objects:
         if manifest.id not in elsewhere and manifest.suspended and manifest.group.endswith("toolkit.fluxcd.io"):
             yield hit(tree, manifest, f"{manifest.id} is suspended", "spec", "suspend")
-    yield Shown("nothing is suspended in Git")
+    yield Evidence("nothing is suspended in Git")
 
 
 @rule(
@@ -115,7 +125,7 @@ def suspended(tree: Tree) -> Iterator[Said]:
     why="what is taken out of Git stays in the cluster",
     do="set prune: true",
 )
-def prune(tree: Tree) -> Iterator[Said]:
+def prune(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that don't prune."""
     for manifest in tree.of("Kustomization"):
         if manifest.group == KUSTOMIZE and manifest.spec.get("prune") is not True:
@@ -128,12 +138,12 @@ def prune(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="after one failed install or upgrade a release without retries stays as it is until somebody looks",
     do="set install.remediation.retries and upgrade.remediation.retries",
-    promise=True,
+    opt_in=True,
 )
-def remediation(tree: Tree) -> Iterator[Said]:
+def remediation(tree: Tree) -> Iterator[Outcome]:
     """Releases that never try again."""
     if not releases(tree):
-        yield Absent("the tree has no HelmRelease")
+        yield NotApplicable("the tree has no HelmRelease")
     tried = 0
     for release in releases(tree):
         spec = release.manifest.spec
@@ -151,7 +161,7 @@ def remediation(tree: Tree) -> Iterator[Said]:
                     "remediation",
                     "retries",
                 )
-    yield Shown(f"{len(releases(tree))} releases: {tried} installs and upgrades try again")
+    yield Evidence(f"{len(releases(tree))} releases: {tried} installs and upgrades try again")
 
 
 @rule(
@@ -161,7 +171,7 @@ def remediation(tree: Tree) -> Iterator[Said]:
     why="after a failure it waits a whole interval before it tries again",
     do="set retryInterval",
 )
-def retry(tree: Tree) -> Iterator[Said]:
+def retry(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations with a long interval and no retryInterval."""
     for manifest in tree.of("Kustomization"):
         every = go_seconds(manifest.spec.get("interval"))
@@ -181,13 +191,13 @@ def retry(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="what it does for the others doesn't happen",
     do="run flux bootstrap with the default components",
-    promise=True,
+    opt_in=True,
 )
-def controllers(tree: Tree) -> Iterator[Said]:
+def controllers(tree: Tree) -> Iterator[Outcome]:
     """The four controllers, without volumes."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
     if not found:
-        yield Absent(
+        yield NotApplicable(
             "the tree doesn't hold Flux's own components",
             "let flux bootstrap write them, or state where they come from",
         )
@@ -195,11 +205,13 @@ def controllers(tree: Tree) -> Iterator[Said]:
     for name in _CONTROLLERS:
         if name not in found:
             first = next(iter(found.values()))
-            yield Hit(f"Deployment/{first.namespace}/{name}", (tree.place(first),), f"{name} isn't in the tree")
+            yield Violation(
+                f"Deployment/{first.namespace}/{name}", (tree.location(first),), f"{name} isn't in the tree"
+            )
         elif any(found[name].claims()):
             yield hit(tree, found[name], f"{found[name].id} keeps data on a volume", *found[name].pod_path, "volumes")
         else:
-            yield Shown(f"{found[name].id}, no volume claim")
+            yield Evidence(f"{found[name].id}, no volume claim")
 
 
 @rule(
@@ -208,13 +220,13 @@ def controllers(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="whoever pushes sees in Git no word of whether it was applied",
     do="let the Alert's eventSources take every Kustomization (name: '*')",
-    promise=True,
+    opt_in=True,
 )
-def status(tree: Tree) -> Iterator[Said]:
+def status(tree: Tree) -> Iterator[Outcome]:
     """A Provider that writes commit statuses, and an Alert that covers every Kustomization."""
     writing = [m for m in tree.of("Provider") if m.group == NOTIFICATION and m.spec.get("type") in _WRITES_STATUS]
     if not writing:
-        yield Absent(
+        yield NotApplicable(
             "the tree has no notification Provider that writes a commit's status",
             "add a Provider (github, gitlab, gitea …) and an Alert for all Kustomizations",
         )
@@ -256,7 +268,7 @@ def status(tree: Tree) -> Iterator[Said]:
                 hits=tuple(m.id for m in uncovered),
             )
         elif alerts:
-            yield Shown(f"{provider.id} writes the status of every Kustomization's commit")
+            yield Evidence(f"{provider.id} writes the status of every Kustomization's commit")
 
 
 @rule(
@@ -265,14 +277,14 @@ def status(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="what it pulls isn't tied to a key of its own",
     do="use ssh://git@HOST/… and a secretRef with identity and known_hosts",
-    promise=True,
+    opt_in=True,
 )
-def ssh(tree: Tree) -> Iterator[Said]:
+def ssh(tree: Tree) -> Iterator[Outcome]:
     """The entry's source: by SSH, with a key."""
     name = get(tree.root.spec, "sourceRef", "name") if tree.root else None
     sources = [m for m in tree.of("GitRepository") if m.group == SOURCE and m.name == name]
     if not sources:
-        yield Absent("the GitRepository that the entry reads isn't in the tree")
+        yield NotApplicable("the GitRepository that the entry reads isn't in the tree")
         return
     for source in sources:
         url = str(source.spec.get("url") or "")
@@ -287,7 +299,7 @@ def ssh(tree: Tree) -> Iterator[Said]:
         elif not get(source.spec, "secretRef", "name"):
             yield hit(tree, source, f"{source.id} is pulled by SSH without a key", "spec", "url")
         else:
-            yield Shown(
+            yield Evidence(
                 f"{source.id} is pulled by SSH with the key in Secret/{source.namespace}/{get(source.spec, 'secretRef', 'name')}"
             )
             held = tree.by_key.get(("Secret", source.namespace, str(get(source.spec, "secretRef", "name"))))
@@ -295,7 +307,7 @@ def ssh(tree: Tree) -> Iterator[Said]:
             if held is not None and "known_hosts" not in keys:
                 yield hit(tree, held, f"{held.id} has no known_hosts, so {source.id} can't be pulled", "data")
             if held is not None and "identity" not in keys:
-                yield Doubt(f"{held.id} has no identity")
+                yield Inconclusive(f"{held.id} has no identity")
 
 
 @rule(
@@ -304,20 +316,20 @@ def ssh(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="in the night nobody knows what to do about it",
     do="add a section on it",
-    promise=True,
+    opt_in=True,
 )
-def runbook(tree: Tree) -> Iterator[Said]:
+def runbook(tree: Tree) -> Iterator[Outcome]:
     """The runbook exists and covers every failure scenario."""
-    name = tree.adaptations.runbook
+    name = tree.settings.runbook
     if not name:
-        yield Outside("no runbook is named in .holdfast.toml")
+        yield OutOfScope("no runbook is named in .holdfast.toml")
         return
     if name not in tree.repository.known:
-        yield Hit(
+        yield Violation(
             name,
-            (Place(".holdfast.toml", 1),),
+            (Location(".holdfast.toml", 1),),
             f"the runbook {name} isn't in the tree",
-            do="put it there, or mend its name",
+            do="put it there, or fix its name",
         )
         return
     text = tree.repository.text(name).lower()
@@ -329,5 +341,5 @@ def runbook(tree: Tree) -> Iterator[Said]:
         "the control plane lost": ("control plane", "etcd", "k3s server"),
     }.items():
         if not any(w in text for w in words):
-            yield Hit(name, (Place(name, 1),), f"the runbook {name} says nothing about: {scenario}")
-    yield Shown(f"{name} names every failure scenario")
+            yield Violation(name, (Location(name, 1),), f"the runbook {name} says nothing about: {scenario}")
+    yield Evidence(f"{name} names every failure scenario")

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 from holdfast.tree.boot import reaches
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Absent, Hit, Judge, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Check, Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
-from holdfast.tree.needs import Sort, State
+from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release, releases, whole_namespace
-from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, layers, role, states_of, storage_states
+from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, kustomizations, role, states_of, storage_states
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -29,7 +29,9 @@ def stacks(tree: Tree, tier: str) -> list[Release]:
     return [
         r
         for r in releases(tree)
-        if r.chart == _STACK and r.manifest.owner in tree.layers and role(tree, tree.layers[r.manifest.owner]) == tier
+        if r.chart == _STACK
+        and r.manifest.owner in tree.kustomizations
+        and role(tree, tree.kustomizations[r.manifest.owner]) == tier
     ]
 
 
@@ -59,14 +61,14 @@ def scraped(tree: Tree, namespace: str, labels: Body) -> Manifest | None:
     )
 
 
-def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judge:
+def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Outcome]]) -> Check:
     """A rule about the Prometheus stacks of the core tier: without one there is nothing to judge, and charts that aren't known leave doubt."""
 
     @functools.wraps(judge)
-    def whole(tree: Tree) -> Iterator[Said]:
+    def whole(tree: Tree) -> Iterator[Outcome]:
         core = stacks(tree, MONITORING)
         if not core:
-            yield Absent("the tree has no kube-prometheus-stack in a core tier")
+            yield NotApplicable("the tree has no kube-prometheus-stack in a core tier")
             return
         yield from unknown_charts(tree, MONITORING, LONGTERM)
         yield from judge(tree, core)
@@ -80,10 +82,10 @@ def of_core_tier(judge: Callable[[Tree, list[Release]], Iterator[Said]]) -> Judg
     Severity.BREAKS_CLAIM,
     why="a Prometheus on a volume is blind exactly when storage fails",
     do="use an emptyDir and a retention of 2h in the core tier",
-    promise=True,
+    opt_in=True,
 )
 @of_core_tier
-def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
+def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
     """The core tier on emptyDir, 2h, without storage."""
     for release in core:
         bad = list(release.volumes())
@@ -95,7 +97,7 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
                 *volume.path,
             )
         retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
-        if retention != str(tree.adaptations.stated.get("core_retention", "2h")):
+        if retention != str(tree.settings.declared.get("core_retention", "2h")):
             yield hit(
                 tree,
                 release.manifest,
@@ -107,13 +109,13 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
                 "retention",
             )
         elif not bad:
-            yield Shown(f"{release.manifest.id}: no volume, retention {retention}")
-        layer = tree.layers[release.manifest.owner]
-        steps = reaches(graph_of(tree), states_of(layer), storage_states(tree))
+            yield Evidence(f"{release.manifest.id}: no volume, retention {retention}")
+        kustomization = tree.kustomizations[release.manifest.owner]
+        steps = reaches(graph_of(tree), states_of(kustomization), storage_states(tree))
         if steps and not bad:
-            yield Hit(
-                f"Kustomization/{layer.id}",
-                tuple(dict.fromkeys(s.need.place for s in steps)),
+            yield Violation(
+                f"Kustomization/{kustomization.id}",
+                tuple(dict.fromkeys(s.need.location for s in steps)),
                 f"the core tier reaches storage: {' → '.join(map(str, steps))}",
             )
 
@@ -124,27 +126,31 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="the tier that must see a failure goes down with it",
     do="let the core tier depend on nothing of the long-term tier, in a Kustomization of its own",
-    promise=True,
+    opt_in=True,
 )
-def tiers(tree: Tree) -> Iterator[Said]:
+def tiers(tree: Tree) -> Iterator[Outcome]:
     """Core tier and long-term tier apart, and the one without the other."""
-    core, longterm = layers(tree, MONITORING), layers(tree, LONGTERM)
+    core, longterm = kustomizations(tree, MONITORING), kustomizations(tree, LONGTERM)
     if not core or not longterm:
-        yield Absent("the tree has no two tiers of monitoring")
+        yield NotApplicable("the tree has no two tiers of monitoring")
         return
     far = {
-        State(f"Kustomization/{layer.id}", s) for layer in longterm for s in (Sort.READY, Sort.APPLIED, Sort.DEFINED)
+        State(f"Kustomization/{kustomization.id}", s)
+        for kustomization in longterm
+        for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)
     } | storage_states(tree)
-    for layer in core:
-        steps = reaches(graph_of(tree), states_of(layer), far)
+    for kustomization in core:
+        steps = reaches(graph_of(tree), states_of(kustomization), far)
         if steps:
-            yield Hit(
-                f"Kustomization/{layer.id}",
-                tuple(dict.fromkeys(s.need.place for s in steps)),
+            yield Violation(
+                f"Kustomization/{kustomization.id}",
+                tuple(dict.fromkeys(s.need.location for s in steps)),
                 f"the core tier needs what may be away: {' → '.join(map(str, steps))}",
             )
         else:
-            yield Shown(f"Kustomization/{layer.id} needs nothing of {', '.join(la.id for la in longterm)}, nor storage")
+            yield Evidence(
+                f"Kustomization/{kustomization.id} needs nothing of {', '.join(la.id for la in longterm)}, nor storage"
+            )
 
 
 @rule(
@@ -153,10 +159,10 @@ def tiers(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="no figure of any node, or of no object",
     do="switch them on in the core tier",
-    promise=True,
+    opt_in=True,
 )
 @of_core_tier
-def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
+def exporters(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
     """Node exporter and kube-state-metrics in the core tier."""
     every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
     for fact in core[0].facts.get("exporter", []):
@@ -172,7 +178,7 @@ def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
                 *fact["enabled"].split("."),
             )
         else:
-            yield Shown(f"{fact['what']} is part of {core[0].manifest.id}")
+            yield Evidence(f"{fact['what']} is part of {core[0].manifest.id}")
 
 
 @rule(
@@ -181,13 +187,13 @@ def exporters(tree: Tree, core: list[Release]) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="the past is gone when it is asked for",
     do="set retention 30d, a volumeClaimTemplate of Longhorn's class, Grafana and Alertmanager in the long-term tier",
-    promise=True,
+    opt_in=True,
 )
-def longterm(tree: Tree) -> Iterator[Said]:
+def longterm(tree: Tree) -> Iterator[Outcome]:
     """Prometheus on a volume for 30d, Grafana, Alertmanager."""
     found = stacks(tree, LONGTERM)
     if not found:
-        yield Absent("the tree has no long-term tier with kube-prometheus-stack")
+        yield NotApplicable("the tree has no long-term tier with kube-prometheus-stack")
         return
     for release in found:
         volumes = {v.what: v for v in release.volumes()}
@@ -195,7 +201,7 @@ def longterm(tree: Tree) -> Iterator[Said]:
         at = ("spec", "values", "prometheus", "prometheusSpec")
         if "Prometheus" not in volumes:
             yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} has no volume", *at)
-        if retention != str(tree.adaptations.stated.get("longterm_retention", "30d")):
+        if retention != str(tree.settings.declared.get("longterm_retention", "30d")):
             yield hit(
                 tree,
                 release.manifest,
@@ -214,7 +220,7 @@ def longterm(tree: Tree) -> Iterator[Said]:
                     part,
                     "enabled",
                 )
-        yield Shown(f"{release.manifest.id}: retention {retention}, volumes {', '.join(volumes) or 'none'}")
+        yield Evidence(f"{release.manifest.id}: retention {retention}, volumes {', '.join(volumes) or 'none'}")
 
 
 @rule(
@@ -223,9 +229,9 @@ def longterm(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="a controller that nobody scrapes fails in silence",
     do="add a PodMonitor for app in (the four controllers), port http-prom, in flux-system",
-    promise=True,
+    opt_in=True,
 )
-def dual(tree: Tree) -> Iterator[Said]:
+def dual(tree: Tree) -> Iterator[Outcome]:
     """All four controllers scraped, by ServiceMonitor and PodMonitor, nothing twice into the same labels."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
     for_flux = [
@@ -238,7 +244,7 @@ def dual(tree: Tree) -> Iterator[Said]:
         )
     ]
     if not found or not for_flux:
-        yield Absent(
+        yield NotApplicable(
             "no ServiceMonitor or PodMonitor of the tree takes a Flux controller",
             "add a PodMonitor for the four controllers, port http-prom",
         )
@@ -256,7 +262,7 @@ def dual(tree: Tree) -> Iterator[Said]:
                 "spec",
                 "selector",
             )
-    yield Shown(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
+    yield Evidence(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
 
 
 @rule(
@@ -265,13 +271,13 @@ def dual(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="a Kustomization can fail for weeks without anybody being told",
     do='add a PrometheusRule on gotk_resource_info{ready="False"} and on the source',
-    promise=True,
+    opt_in=True,
 )
-def gitops_health(tree: Tree) -> Iterator[Said]:
+def gitops_health(tree: Tree) -> Iterator[Outcome]:
     """Alerts on Flux' health, and metrics that exist."""
     about = [a for a in alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
     if not about:
-        yield Absent(
+        yield NotApplicable(
             "no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*"
         )
         return
@@ -286,7 +292,7 @@ def gitops_health(tree: Tree) -> Iterator[Said]:
                 *path,
                 do="give kube-state-metrics its customResourceState configuration for Flux",
             )
-    yield Shown(f"{len(about)} alerts on Flux")
+    yield Evidence(f"{len(about)} alerts on Flux")
 
 
 def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
@@ -310,7 +316,7 @@ def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, s
     why="an expression without data never fires",
     do="use a metric that exists",
 )
-def gone_metric(tree: Tree) -> Iterator[Said]:
+def gone_metric(tree: Tree) -> Iterator[Outcome]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
     longhorn = any(r.chart == "longhorn" for r in releases(tree))
     for manifest, path, name, expression in alerts(tree):
@@ -344,9 +350,9 @@ def _longhorn_scraped(tree: Tree) -> bool:
     "monitoring",
     Severity.BREAKS_CLAIM,
     why="Prometheus refuses the whole group",
-    do="mend the expression",
+    do="fix the expression",
 )
-def expression(tree: Tree) -> Iterator[Said]:
+def expression(tree: Tree) -> Iterator[Outcome]:
     """Expressions of rules that can't be parsed, in the parser's words."""
     for manifest in tree.of("PrometheusRule"):
         for g, group in enumerate(sequence(manifest.spec.get("groups"))):
@@ -394,7 +400,7 @@ def metrics_of(text: str) -> tuple[frozenset[str], str]:
     why="the operator takes only what carries the release's label, and says nothing about the rest",
     do="add the label, or set the stack's …SelectorNilUsesHelmValues to false",
 )
-def selected(tree: Tree) -> Iterator[Said]:
+def selected(tree: Tree) -> Iterator[Outcome]:
     """Monitors and rules that no Prometheus of the tree takes."""
     every = [r for r in releases(tree) if r.chart == _STACK]
     if not every or len(every) != len([r for r in releases(tree) if "prometheus" in r.chart or "victoria" in r.chart]):
@@ -430,9 +436,9 @@ def _takes(release: Release, field: str, manifest: Manifest) -> bool:
     "monitoring",
     Severity.BREAKS_CLAIM,
     why="there is no target, so every panel and alert on it is empty",
-    do="mend the selector, the namespace or the port's name",
+    do="fix the selector, the namespace or the port's name",
 )
-def target(tree: Tree) -> Iterator[Said]:
+def target(tree: Tree) -> Iterator[Outcome]:
     """Monitors that take nothing that exists, or a port that isn't there."""
     for monitor in monitors(tree):
         spaces = monitor_namespaces(monitor)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Absent, Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.releases import releases
-from holdfast.tree.repository import Place
+from holdfast.tree.repository import Location
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -64,21 +64,21 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
     Severity.BREAKS_CLAIM,
     why="it answers to whoever reaches the node",
     do="make it ClusterIP behind the ingress, or state it: [stated] node_ports / exposed",
-    promise=True,
+    opt_in=True,
 )
-def exposed(tree: Tree) -> Iterator[Said]:
+def exposed(tree: Tree) -> Iterator[Outcome]:
     """Node ports, load balancers, host ports and host networks beyond the stated ones."""
     yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
-    stated = set(tree.adaptations.stated.get("node_ports", []))
-    named = set(tree.adaptations.stated.get("exposed", []))
+    declared = set(tree.settings.declared.get("node_ports", []))
+    named = set(tree.settings.declared.get("exposed", []))
     for manifest, path, what, port in _exposed(tree):
-        if port in stated or manifest.id in named:
-            yield Shown(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
+        if port in declared or manifest.id in named:
+            yield Evidence(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
         else:
             yield hit(
                 tree, manifest, f"{manifest.id} is open to the outside: {what}" + (f" {port}" if port else ""), *path
             )
-    yield Shown("nothing else of the tree is open to the outside")
+    yield Evidence("nothing else of the tree is open to the outside")
 
 
 @rule(
@@ -87,13 +87,13 @@ def exposed(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="what points at these ports (router, DNS, monitoring) finds nothing there",
     do="set controller.service.type: NodePort and nodePorts http 30080, https 30443",
-    promise=True,
+    opt_in=True,
 )
-def nodeports(tree: Tree) -> Iterator[Said]:
+def nodeports(tree: Tree) -> Iterator[Outcome]:
     """The ingress controller on 30080 and 30443."""
     found = [r for r in releases(tree) if r.chart == "ingress-nginx"]
     if not found:
-        yield Absent("the tree has no release of ingress-nginx")
+        yield NotApplicable("the tree has no release of ingress-nginx")
         return
     for release in found:
         at = ("spec", "values", "controller", "service")
@@ -118,7 +118,7 @@ def nodeports(tree: Tree) -> Iterator[Said]:
                     name,
                 )
             else:
-                yield Shown(f"{name} on {port}")
+                yield Evidence(f"{name} on {port}")
 
 
 @rule(
@@ -128,12 +128,12 @@ def nodeports(tree: Tree) -> Iterator[Said]:
     why="browsers get the controller's own certificate, or plain HTTP",
     do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes",
 )
-def tls(tree: Tree) -> Iterator[Said]:
+def tls(tree: Tree) -> Iterator[Outcome]:
     """Every Ingress with TLS for each host, and a Secret that comes from somewhere."""
-    stated = {(s.namespace, s.name) for s in tree.adaptations.secrets}
+    declared = {(s.namespace, s.name) for s in tree.settings.secrets}
     made = {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
     if not tree.of("Ingress"):
-        yield Absent("the tree has no Ingress")
+        yield NotApplicable("the tree has no Ingress")
     yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
     for ingress in tree.of("Ingress"):
         blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
@@ -154,7 +154,7 @@ def tls(tree: Tree) -> Iterator[Said]:
             name = (ingress.namespace, str(block.get("secretName")))
             known = (
                 ("Secret", *name) in tree.by_key
-                or name in stated
+                or name in declared
                 or name in made
                 or issued
                 or UNKNOWN in name[1]
@@ -179,7 +179,7 @@ def tls(tree: Tree) -> Iterator[Said]:
                     "secretName",
                 )
             elif block.get("secretName"):
-                yield Shown(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
+                yield Evidence(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
 
 
 @rule(
@@ -188,11 +188,11 @@ def tls(tree: Tree) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="a part of the cluster then isn't reached, or isn't allowed",
     do="write the same ranges everywhere",
-    promise=True,
+    opt_in=True,
 )
-def ranges(tree: Tree) -> Iterator[Said]:
+def ranges(tree: Tree) -> Iterator[Outcome]:
     """Pod and service ranges wherever the tree names them."""
-    wanted = [ipaddress.ip_network(c) for c in tree.adaptations.stated.get("ranges", [_PODS, _SERVICES])]
+    wanted = [ipaddress.ip_network(c) for c in tree.settings.declared.get("ranges", [_PODS, _SERVICES])]
     seen: set[str] = set()
     for manifest in tree.objects:
         for path, text in _texts(manifest.body, ()):
@@ -207,9 +207,9 @@ def ranges(tree: Tree) -> Iterator[Said]:
                 elif near is not None:
                     seen.add(f"{manifest.id} {found}")
     yield (
-        Shown(f"agree: {', '.join(sorted(seen))}")
+        Evidence(f"agree: {', '.join(sorted(seen))}")
         if seen
-        else Absent("no object of the tree names the pods' or the services' range")
+        else NotApplicable("no object of the tree names the pods' or the services' range")
     )
 
 
@@ -231,11 +231,11 @@ def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
     Severity.BREAKS_CLAIM,
     why="what isn't advertised can't be reached from outside the home",
     do="list all three in TS_ROUTES (or in the Connector's advertiseRoutes)",
-    promise=True,
+    opt_in=True,
 )
-def tailscale(tree: Tree) -> Iterator[Said]:
+def tailscale(tree: Tree) -> Iterator[Outcome]:
     """The subnet router advertises all three ranges."""
-    wanted = {str(c) for c in tree.adaptations.stated.get("routes", [_PODS, _SERVICES, _HOME])}
+    wanted = {str(c) for c in tree.settings.declared.get("routes", [_PODS, _SERVICES, _HOME])}
     for manifest in tree.objects:
         if manifest.kind == "Connector":
             listed, path = (
@@ -256,15 +256,15 @@ def tailscale(tree: Tree) -> Iterator[Said]:
         if lacking:
             yield hit(tree, manifest, f"{manifest.id} doesn't advertise {', '.join(lacking)}", *path)
         else:
-            yield Shown(f"{manifest.id} advertises {', '.join(sorted(wanted))}")
+            yield Evidence(f"{manifest.id} advertises {', '.join(sorted(wanted))}")
         return
-    latent = [m for m in tree.latent_objects if "tailscale" in m.name]
-    if latent:
-        yield Hit(
-            latent[0].id,
-            (Place(latent[0].file or ".", 1),),
-            f"{latent[0].id} isn't reached from the entry",
-            latent=True,
+    unreferenced = [m for m in tree.unreferenced_objects if "tailscale" in m.name]
+    if unreferenced:
+        yield Violation(
+            unreferenced[0].id,
+            (Location(unreferenced[0].file or ".", 1),),
+            f"{unreferenced[0].id} isn't reached from the entry",
+            unreferenced=True,
         )
     else:
-        yield Absent("the tree has no Tailscale subnet router")
+        yield NotApplicable("the tree has no Tailscale subnet router")

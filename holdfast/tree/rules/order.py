@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from holdfast.durations import go_seconds
 from holdfast.tree.boot import Blocked
-from holdfast.tree.findings import Hit, Said, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_CLASSES
-from holdfast.tree.needs import Sort, State
+from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import releases, without_releases
 from holdfast.tree.roles import boot_of, graph_of
 from holdfast.tree.tree import Tree
@@ -17,10 +17,10 @@ FAMILY = "apply"
 _LACKING = {
     "dependsOn": ("apply.missing-dependency", "apply what it depends on, or take the dependency out"),
     "kind": ("apply.missing-kind", "apply the CRD first: in this Kustomization, or in one that this one depends on"),
-    "namespace": ("apply.missing-namespace", "add the Namespace to the tree, or mend its name"),
-    "source": ("apply.missing-source", "apply the source, or mend the reference (kind, name, namespace)"),
+    "namespace": ("apply.missing-namespace", "add the Namespace to the tree, or fix its name"),
+    "source": ("apply.missing-source", "apply the source, or fix the reference (kind, name, namespace)"),
     "storage": ("apply.missing-class", "name a class that exists, or add it to the tree"),
-    "healthCheck": ("apply.missing-health-check", "mend the name in the health check, or take it out"),
+    "healthCheck": ("apply.missing-health-check", "fix the name in the health check, or take it out"),
     "suspend": ("apply.suspended-dependency", "resume it, or take it out of what must be ready"),
 }
 
@@ -32,19 +32,19 @@ _LACKING = {
     why="running clusters don't show it: a cluster that is built from nothing never gets past it",
     do="cut one link of the chain",
 )
-def loops(tree: Tree) -> Iterator[Said]:
+def loops(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for each other in a circle, by whatever means."""
     for blocked in [*boot_of(tree).blocked, *boot_of(tree).never_ready]:
         if blocked.loop:
             yield _chained(tree, blocked)
 
 
-def _chained(tree: Tree, blocked: Blocked) -> Hit:
-    names = tuple(f"Kustomization/{i}" for i in blocked.layers)
+def _chained(tree: Tree, blocked: Blocked) -> Violation:
+    names = tuple(f"Kustomization/{i}" for i in blocked.kustomizations)
     chain = " → ".join(str(step) for step in blocked.chain)
-    stand = tuple(dict.fromkeys(step.need.place for step in blocked.chain))
+    stand = tuple(dict.fromkeys(step.need.location for step in blocked.chain))
     verb = "can never be applied" if blocked in boot_of(tree).blocked else "can never become ready"
-    return Hit(
+    return Violation(
         names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
     )
 
@@ -55,18 +55,18 @@ _WHY = dict.fromkeys(
 ) | {"dependsOn": "what depends on it never begins"}
 
 
-def _causes(tree: Tree, how: str) -> Iterator[Said]:
+def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
     graph = graph_of(tree)
-    for lacking in sorted(s for s in graph.net if s.sort is Sort.LACKING):
-        needers = sorted(s for s in graph.net.above[lacking] if graph.needs(s, lacking).how == how)
+    for lacking in sorted(s for s in graph.edges if s.phase is Phase.MISSING):
+        needers = sorted(s for s in graph.edges.required_by[lacking] if graph.needs(s, lacking).how == how)
         if not needers:
             continue
         needs = [graph.needs(s, lacking) for s in needers]
         held = [h for h in _lost(tree, lacking) if h not in {s.id for s in needers}]
         also = f"; it holds back {', '.join(held)}" if held else ""
-        yield Hit(
+        yield Violation(
             needers[0].id,
-            tuple(dict.fromkeys(n.place for n in needs)),
+            tuple(dict.fromkeys(n.location for n in needs)),
             f"{needs[0].why}{also}",
             why=_WHY.get(how, "it never becomes ready, and what waits for it never begins")
             if held
@@ -80,21 +80,21 @@ def _lost(tree: Tree, lacking: State) -> list[str]:
     found = []
     for blocked in [*boot_of(tree).blocked, *boot_of(tree).never_ready]:
         if blocked.chain and blocked.chain[-1].other == lacking:
-            found += [f"Kustomization/{i}" for i in blocked.layers]
+            found += [f"Kustomization/{i}" for i in blocked.kustomizations]
     return found
 
 
 def waited_for(tree: Tree) -> set[str]:
     """The suspended Kustomizations that another waits for: apply.suspended-dependency says them."""
-    return {said.object for said in _causes(tree, "suspend") if isinstance(said, Hit) and len(said.hits) > 1}
+    return {said.object for said in _causes(tree, "suspend") if isinstance(said, Violation) and len(said.hits) > 1}
 
 
 def _missing_rule(how: str, name: str, do: str) -> None:
     @rule(name, FAMILY, Severity.BREAKS_APPLY, why="", do=do)
-    def judge(tree: Tree) -> Iterator[Said]:
+    def judge(tree: Tree) -> Iterator[Outcome]:
         for said in _causes(tree, how):
             # A suspended Kustomization is a defect of the order only where another waits for it.
-            if how != "suspend" or (isinstance(said, Hit) and len(said.hits) > 1):
+            if how != "suspend" or (isinstance(said, Violation) and len(said.hits) > 1):
                 yield said
 
 
@@ -109,17 +109,17 @@ for _how, (_name, _do) in _LACKING.items():
     why="the claim stays Pending until a pod mounts it, so its Kustomization never becomes ready",
     do="apply the claim and its pod in one Kustomization, or let it not wait",
 )
-def late_volume(tree: Tree) -> Iterator[Said]:
+def late_volume(tree: Tree) -> Iterator[Outcome]:
     """Claims of a class that binds late, in a Kustomization that waits for them, with no pod that mounts them."""
     for claim in tree.of("PersistentVolumeClaim"):
-        layer, name = tree.layer_of(claim), claim.spec.get("storageClassName")
+        kustomization, name = tree.layer_of(claim), claim.spec.get("storageClassName")
         own = tree.by_key.get(("StorageClass", "", str(name)))
         late = name in GIVEN_CLASSES or (
             own is not None and own.body.get("volumeBindingMode") == "WaitForFirstConsumer"
         )
         if (
-            layer
-            and layer.waits
+            kustomization
+            and kustomization.waits
             and late
             and without_releases(tree, claim.namespace)
             and claim.namespace not in tree.custom_namespaces
@@ -128,7 +128,7 @@ def late_volume(tree: Tree) -> Iterator[Said]:
             yield hit(
                 tree,
                 claim,
-                f"{claim.id} binds only once a pod mounts it, none does, and Kustomization/{layer.id} waits for it",
+                f"{claim.id} binds only once a pod mounts it, none does, and Kustomization/{kustomization.id} waits for it",
                 "spec",
                 "storageClassName",
             )
@@ -141,16 +141,23 @@ def late_volume(tree: Tree) -> Iterator[Said]:
     why="the Kustomization reports failure, and holds back its dependants, while the release is still within its time",
     do="give the Kustomization at least the timeout of its slowest release",
 )
-def timeout(tree: Tree) -> Iterator[Said]:
+def timeout(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for a release for less time than the release itself may take."""
     for release in releases(tree):
-        layer = tree.layer_of(release.manifest)
-        limit = go_seconds(layer.spec.get("timeout") or layer.spec.get("interval")) if layer and layer.waits else None
+        kustomization = tree.layer_of(release.manifest)
+        limit = (
+            go_seconds(kustomization.spec.get("timeout") or kustomization.spec.get("interval"))
+            if kustomization and kustomization.waits
+            else None
+        )
         own = go_seconds(release.manifest.spec.get("timeout") or "5m")
-        if layer and limit is not None and own is not None and limit < own and layer.manifest.file:
-            yield Hit(
-                layer.manifest.id,
-                (tree.place(layer.manifest, "spec", "timeout"), tree.place(release.manifest, "spec", "timeout")),
-                f"Kustomization/{layer.id} waits {limit:g}s, and {release.manifest.id} may take {own:g}s",
-                hits=(layer.manifest.id, release.manifest.id),
+        if kustomization and limit is not None and own is not None and limit < own and kustomization.manifest.file:
+            yield Violation(
+                kustomization.manifest.id,
+                (
+                    tree.location(kustomization.manifest, "spec", "timeout"),
+                    tree.location(release.manifest, "spec", "timeout"),
+                ),
+                f"Kustomization/{kustomization.id} waits {limit:g}s, and {release.manifest.id} may take {own:g}s",
+                hits=(kustomization.manifest.id, release.manifest.id),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Said, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
 from holdfast.tree.releases import releases
 from holdfast.tree.tree import Tree
@@ -24,7 +24,7 @@ def _replicas(manifest: Manifest) -> int:
     why="no node that runs it can ever be drained: an upgrade stops there",
     do="allow one pod to be away (maxUnavailable: 1), or run one more",
 )
-def budget(tree: Tree) -> Iterator[Said]:
+def budget(tree: Tree) -> Iterator[Outcome]:
     """PodDisruptionBudgets that allow no disruption at all, and those that select nothing."""
     for pdb in tree.of("PodDisruptionBudget"):
         pods = [
@@ -61,7 +61,7 @@ def budget(tree: Tree) -> Iterator[Said]:
     why="it protects nothing",
     do="let its selector be labels of the pods that it is for",
 )
-def budget_on_nothing(tree: Tree) -> Iterator[Said]:
+def budget_on_nothing(tree: Tree) -> Iterator[Outcome]:
     """PodDisruptionBudgets without pods."""
     for pdb in tree.of("PodDisruptionBudget"):
         if (
@@ -80,7 +80,7 @@ def budget_on_nothing(tree: Tree) -> Iterator[Said]:
     why="on two nodes the new pod waits for a volume that the old one holds, and the rollout never ends",
     do="use strategy Recreate, or a StatefulSet, or a ReadWriteMany volume",
 )
-def shared_volume(tree: Tree) -> Iterator[Said]:
+def shared_volume(tree: Tree) -> Iterator[Outcome]:
     """Deployments that roll over, or run twice, on a ReadWriteOnce volume."""
     for manifest in tree.of("Deployment"):
         if get(manifest.spec, "strategy", "type") == "Recreate" and _replicas(manifest) <= 1:
@@ -111,9 +111,9 @@ def shared_volume(tree: Tree) -> Iterator[Said]:
     why="pods that may not share a node stay Pending when one is lost",
     do="make it a wish: ScheduleAnyway, or preferredDuringScheduling",
 )
-def spread(tree: Tree) -> Iterator[Said]:
+def spread(tree: Tree) -> Iterator[Outcome]:
     """More replicas than nodes, with a spread that is a must."""
-    nodes = int(tree.adaptations.stated.get("nodes", 0) or 0)
+    nodes = int(tree.settings.declared.get("nodes", 0) or 0)
     for manifest in tree.of("Deployment", "StatefulSet"):
         for index, term in enumerate(
             sequence(get(manifest.pod, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"))
@@ -144,7 +144,7 @@ def spread(tree: Tree) -> Iterator[Said]:
     why="it goes with that node, and comes back only with it",
     do="select by a label that more than one node can have",
 )
-def pinned(tree: Tree) -> Iterator[Said]:
+def pinned(tree: Tree) -> Iterator[Outcome]:
     """Workloads that are tied to one node by its name."""
     for manifest in tree.workloads():
         if manifest.pod.get("nodeName"):
@@ -173,7 +173,7 @@ def pinned(tree: Tree) -> Iterator[Said]:
     why="a pod that tolerates a lost node is never moved away from it",
     do="tolerate what you mean by its key, not everything",
 )
-def never_evicted(tree: Tree) -> Iterator[Said]:
+def never_evicted(tree: Tree) -> Iterator[Outcome]:
     """Deployments and StatefulSets that tolerate everything."""
     for manifest in tree.of("Deployment", "StatefulSet"):
         for index, one in enumerate(map(mapping, sequence(manifest.pod.get("tolerations")))):
@@ -203,7 +203,7 @@ def never_evicted(tree: Tree) -> Iterator[Said]:
     why="Flux sets the replicas back at every interval that the autoscaler has raised",
     do="take replicas out of the workload",
 )
-def scaled_twice(tree: Tree) -> Iterator[Said]:
+def scaled_twice(tree: Tree) -> Iterator[Outcome]:
     """An autoscaler and a fixed count for one workload; an autoscaler of nothing."""
     for scaler in tree.of("HorizontalPodAutoscaler"):
         ref = mapping(scaler.spec.get("scaleTargetRef"))
@@ -225,7 +225,7 @@ def scaled_twice(tree: Tree) -> Iterator[Said]:
                 "spec",
                 "scaleTargetRef",
                 why="it scales nothing",
-                do="mend the name",
+                do="fix the name",
             )
 
 
@@ -236,7 +236,7 @@ def scaled_twice(tree: Tree) -> Iterator[Said]:
     why="the probe fails for ever, and the pod is restarted or never gets a request",
     do="name a port of the container",
 )
-def probe_port(tree: Tree) -> Iterator[Said]:
+def probe_port(tree: Tree) -> Iterator[Outcome]:
     """Probes on a named port that the container doesn't have."""
     for manifest in tree.workloads():
         for path, container in manifest.containers():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.tree import schema
-from holdfast.tree.findings import Hit, Said, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.tree import KUSTOMIZE, Tree
@@ -18,15 +18,15 @@ FAMILY = "schema"
     FAMILY,
     Severity.BREAKS_APPLY,
     why="server-side apply refuses it, and with it the whole set of its Kustomization",
-    do="mend the field",
+    do="fix the field",
 )
-def field(tree: Tree) -> Iterator[Said]:
+def field(tree: Tree) -> Iterator[Outcome]:
     """Unknown fields, wrong types, what is required and isn't there."""
     known, own = (
         schema.load(tree.kubernetes),
         schema.of_crds([*tree.of("CustomResourceDefinition"), *_latent_crds(tree)]),
     )
-    for manifest in [*tree.objects, *tree.latent_objects]:
+    for manifest in [*tree.objects, *tree.unreferenced_objects]:
         name = f"{manifest.group}/{manifest.api.rpartition('/')[2]}/{manifest.kind}"
         found = own.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
         if found is None:
@@ -37,7 +37,7 @@ def field(tree: Tree) -> Iterator[Said]:
 
 
 def _latent_crds(tree: Tree) -> list[Manifest]:
-    return [m for m in tree.latent_objects if m.kind == "CustomResourceDefinition"]
+    return [m for m in tree.unreferenced_objects if m.kind == "CustomResourceDefinition"]
 
 
 @rule(
@@ -47,7 +47,7 @@ def _latent_crds(tree: Tree) -> list[Manifest]:
     why="the API server doesn't serve it, and the whole set of its Kustomization is refused",
     do="use a version that is served",
 )
-def version(tree: Tree) -> Iterator[Said]:
+def version(tree: Tree) -> Iterator[Outcome]:
     """API versions that this Kubernetes doesn't serve (any more)."""
     known, own = schema.load(tree.kubernetes), schema.of_crds(tree.of("CustomResourceDefinition"))
     kinds = {(k.split("/")[0], k.split("/")[2]) for k in own}
@@ -55,7 +55,7 @@ def version(tree: Tree) -> Iterator[Said]:
     for name in known.kinds:
         group, number, kind = name.split("/")
         everywhere.setdefault(kind, []).append(f"{group}/{number}".lstrip("/"))
-    for manifest in [*tree.objects, *tree.latent_objects]:
+    for manifest in [*tree.objects, *tree.unreferenced_objects]:
         number = manifest.api.rpartition("/")[2]
         name = f"{manifest.group}/{number}/{manifest.kind}"
         builtin = (
@@ -89,14 +89,14 @@ def version(tree: Tree) -> Iterator[Said]:
     why="Flux refuses what has no kind, apiVersion or name",
     do="complete it",
 )
-def no_object(tree: Tree) -> Iterator[Said]:
+def no_object(tree: Tree) -> Iterator[Outcome]:
     """Rendered documents that are no Kubernetes objects."""
-    for layer in tree.all_layers():
-        for manifest in layer.objects:
+    for kustomization in tree.all_kustomizations():
+        for manifest in kustomization.objects:
             if not (manifest.kind and manifest.api and manifest.name) and not manifest.is_(KUSTOMIZE, "Kustomization"):
-                yield Hit(
+                yield Violation(
                     manifest.id or manifest.file,
-                    (tree.place(manifest),),
+                    (tree.location(manifest),),
                     f"{manifest.file} holds an object without kind, apiVersion or name",
-                    latent=manifest.latent,
+                    unreferenced=manifest.unreferenced,
                 )

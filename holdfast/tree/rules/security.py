@@ -7,9 +7,9 @@ import math
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Doubt, Hit, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.repository import MAX_BYTES, Place
+from holdfast.tree.repository import MAX_BYTES, Location
 from holdfast.tree.roles import FLUX, role
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree, in_chart
@@ -24,7 +24,7 @@ _TOKENS = {
     "an AWS access key id": r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b",
     "a Slack token": r"\bxox[abposr]-[A-Za-z0-9-]{20,}",
     "a Slack webhook": r"https://hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{16,}",
-    "a Discord webhook": r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{15,}/[A-Za-z0-9_-]{50,}",
+    "a Discord webhook": r"https://(?:ptb\.|negative control\.)?discord(?:app)?\.com/api/webhooks/\d{15,}/[A-Za-z0-9_-]{50,}",
     "a Telegram bot token": r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}\b",
     "a Tailscale key": r"\btskey-(?:auth|api|client|webhook)-[A-Za-z0-9]{6,}-[A-Za-z0-9]{20,}\b",
     "a Google API key": r"\bAIza[A-Za-z0-9_-]{35}\b",
@@ -83,7 +83,7 @@ _TEXT = (
     why="whoever reads the repository, today or in its history, has it",
     do="take it out, make a new one at its issuer, and keep that encrypted (SOPS) or outside of Git",
 )
-def secret(tree: Tree) -> Iterator[Said]:
+def secret(tree: Tree) -> Iterator[Outcome]:
     """Secret objects and known tokens in plain text, in any file; the value is never shown."""
     count = 0
     for name in tree.repository.files:
@@ -96,7 +96,7 @@ def secret(tree: Tree) -> Iterator[Said]:
         if "\0" in text[:4096]:
             continue  # a picture, an archive
         if len(raw) > MAX_BYTES:
-            yield Doubt(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
+            yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         count += 1
         if _HINT.search(text):
             yield from _tokens(name, text)
@@ -105,11 +105,13 @@ def secret(tree: Tree) -> Iterator[Said]:
             yield from _secrets(tree, name)
         if name.endswith(_TEXT) or "." not in name:
             yield from _fields(name, text, documents=manifest)
-    yield from (Doubt(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd)
-    yield Shown(f"{count} files read for secrets, keys and tokens")
+    yield from (
+        Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
+    )
+    yield Evidence(f"{count} files read for secrets, keys and tokens")
 
 
-def _tokens(name: str, text: str) -> Iterator[Hit]:
+def _tokens(name: str, text: str) -> Iterator[Violation]:
     for number, line in enumerate(text.splitlines(), 1):
         for found in _TOKEN.finditer(line):
             index = next(int(k[1:]) for k, v in found.groupdict().items() if v and k.startswith("k"))
@@ -122,7 +124,7 @@ def _tokens(name: str, text: str) -> Iterator[Hit]:
                 continue
             if _NAMES[index] == "a private key" and not _key_follows(text, number):
                 continue
-            yield Hit(name, (Place(name, number),), f"{_NAMES[index]} in plain text")
+            yield Violation(name, (Location(name, number),), f"{_NAMES[index]} in plain text")
 
 
 def _key_follows(text: str, number: int) -> bool:
@@ -139,7 +141,7 @@ def _flat(value: str) -> bool:
     return -sum(p * math.log2(p) for p in counts) < 2.6
 
 
-def _secrets(tree: Tree, name: str) -> Iterator[Hit]:
+def _secrets(tree: Tree, name: str) -> Iterator[Violation]:
     for line, body in tree.sources.bodies(name):
         if body.get("kind") != "Secret" or body.get("apiVersion") != "v1" or "sops" in body:
             continue
@@ -150,10 +152,10 @@ def _secrets(tree: Tree, name: str) -> Iterator[Hit]:
                     keys.append((part, str(key)))
         if keys:
             label = f"Secret/{get(body, 'metadata', 'namespace') or 'default'}/{get(body, 'metadata', 'name')}"
-            place = tree.sources.place(name, "Secret", str(get(body, "metadata", "name")), keys[0])
-            yield Hit(
+            location = tree.sources.location(name, "Secret", str(get(body, "metadata", "name")), keys[0])
+            yield Violation(
                 label,
-                (place if place.line >= line else Place(name, line),),
+                (location if location.line >= line else Location(name, line),),
                 f"{label} holds {', '.join(k for _, k in keys)} in plain text",
             )
 
@@ -171,7 +173,7 @@ def _is_secret(value: str, *, encoded: bool) -> bool:
     )
 
 
-def _fields(name: str, text: str, *, documents: bool) -> Iterator[Hit]:
+def _fields(name: str, text: str, *, documents: bool) -> Iterator[Violation]:
     """``password: …`` with a value that looks like one: long enough, and not a word, a path, a reference or a placeholder."""
     if name.endswith(".md") or not _FIELD_HINT.search(text):
         return
@@ -202,7 +204,7 @@ def _fields(name: str, text: str, *, documents: bool) -> Iterator[Hit]:
             and not re.search(r"(?i)name|ref|file|path|existing|key:$", line.split(found[1])[0])
             and _mixed(found[2])
         ):
-            yield Hit(name, (Place(name, number),), f"a value of '{found[1]}' in plain text")
+            yield Violation(name, (Location(name, number),), f"a value of '{found[1]}' in plain text")
 
 
 def _mixed(value: str) -> bool:
@@ -220,9 +222,9 @@ def _mixed(value: str) -> bool:
     why="whoever runs code in that pod owns the cluster",
     do="give it the verbs that it needs, or state it: [stated] cluster_admin",
 )
-def cluster_admin(tree: Tree) -> Iterator[Said]:
+def cluster_admin(tree: Tree) -> Iterator[Outcome]:
     """cluster-admin and wildcards beyond the stated accounts; pods that use the default account."""
-    stated = {str(s) for s in tree.adaptations.stated.get("cluster_admin", [])}
+    declared = {str(s) for s in tree.settings.declared.get("cluster_admin", [])}
     wild = {
         m.name for m in tree.of("ClusterRole") if any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))
     }
@@ -237,14 +239,14 @@ def cluster_admin(tree: Tree) -> Iterator[Said]:
                 else str(subject.get("name"))
             )
             flux = _is_flux(tree, binding) and who.split("/")[-1] in ("kustomize-controller", "helm-controller")
-            if who in stated or flux:
-                yield Shown(
-                    f"{who} has {name}, stated" if who in stated else f"{who} has {name}: Flux applies everything"
+            if who in declared or flux:
+                yield Evidence(
+                    f"{who} has {name}, stated" if who in declared else f"{who} has {name}: Flux applies everything"
                 )
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
     yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
-    yield Shown("no other account has all rights")
+    yield Evidence("no other account has all rights")
 
 
 def _everything(one: dict[str, object]) -> bool:
@@ -253,8 +255,8 @@ def _everything(one: dict[str, object]) -> bool:
 
 
 def _is_flux(tree: Tree, manifest: Manifest) -> bool:
-    layer = tree.layer_of(manifest)
-    return layer is not None and role(tree, layer) == FLUX
+    kustomization = tree.layer_of(manifest)
+    return kustomization is not None and role(tree, kustomization) == FLUX
 
 
 @rule(
@@ -263,9 +265,9 @@ def _is_flux(tree: Tree, manifest: Manifest) -> bool:
     Severity.BREAKS_CLAIM,
     why="rights given to one pod are then everybody's",
     do="give it a ServiceAccount of its own, or automountServiceAccountToken: false",
-    promise=True,
+    opt_in=True,
 )
-def default_account(tree: Tree) -> Iterator[Said]:
+def default_account(tree: Tree) -> Iterator[Outcome]:
     """Pods that run as the default account with its token."""
     for manifest in tree.workloads():
         account = manifest.pod.get("serviceAccountName") or manifest.pod.get("serviceAccount") or "default"
@@ -277,7 +279,7 @@ def default_account(tree: Tree) -> Iterator[Said]:
             yield hit(
                 tree, manifest, f"{manifest.id} runs as the default ServiceAccount, with its token", *manifest.pod_path
             )
-    yield Shown(f"{len(tree.workloads())} workloads looked at")
+    yield Evidence(f"{len(tree.workloads())} workloads looked at")
 
 
 @rule(
@@ -287,11 +289,11 @@ def default_account(tree: Tree) -> Iterator[Said]:
     why="whoever gets into it owns the node",
     do="drop privileged and the host's paths, or state it: [stated] privileged",
 )
-def privileged(tree: Tree) -> Iterator[Said]:
+def privileged(tree: Tree) -> Iterator[Outcome]:
     """Privileged containers, the host's root, its container socket, its PID space."""
-    stated = {str(s) for s in tree.adaptations.stated.get("privileged", [])}
+    declared = {str(s) for s in tree.settings.declared.get("privileged", [])}
     for manifest in tree.workloads():
-        if manifest.id in stated:
+        if manifest.id in declared:
             continue
         for path, container in manifest.containers(every=True):
             if get(container, "securityContext", "privileged") is True:
@@ -327,7 +329,7 @@ def privileged(tree: Tree) -> Iterator[Said]:
     why="what runs after the next restart isn't what was tested",
     do="name a version or a digest",
 )
-def image(tree: Tree) -> Iterator[Said]:
+def image(tree: Tree) -> Iterator[Outcome]:
     """Images without a version."""
     for manifest in tree.workloads():
         for path, container in manifest.containers(every=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 
-from holdfast.tree.findings import Absent, Doubt, Judge, Said, Severity, Shown, hit, rule
+from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import mapping
 from holdfast.tree.releases import Release, releases
 from holdfast.tree.roles import CORE, role
@@ -18,17 +18,17 @@ def longhorn(tree: Tree) -> Release | None:
     return next((r for r in releases(tree) if r.chart == "longhorn"), None)
 
 
-def of_longhorn(judge: Callable[[Tree, Release], Iterator[Said]]) -> Judge:
+def of_longhorn(judge: Callable[[Tree, Release], Iterator[Outcome]]) -> Check:
     """A rule about Longhorn's release: without one there is nothing to judge, and values that aren't in the tree leave doubt."""
 
     @functools.wraps(judge)
-    def whole(tree: Tree) -> Iterator[Said]:
+    def whole(tree: Tree) -> Iterator[Outcome]:
         release = longhorn(tree)
         if release is None:
-            yield Absent("the tree has no HelmRelease of Longhorn")
+            yield NotApplicable("the tree has no HelmRelease of Longhorn")
             return
         if release.unread:
-            yield Doubt(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
+            yield Inconclusive(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
         yield from judge(tree, release)
 
     return whole
@@ -40,12 +40,12 @@ def of_longhorn(judge: Callable[[Tree, Release], Iterator[Said]]) -> Judge:
     Severity.BREAKS_CLAIM,
     why="a volume with one replica is gone with its node, and one with more replicas than nodes is degraded for ever",
     do="set persistence.defaultClassReplicaCount and defaultSettings.defaultReplicaCount to 2 or 3, and no more than there are nodes with disks",
-    promise=True,
+    opt_in=True,
 )
 @of_longhorn
-def replicas(tree: Tree, release: Release) -> Iterator[Said]:
+def replicas(tree: Tree, release: Release) -> Iterator[Outcome]:
     """Two or three replicas, a default class, disks."""
-    nodes = int(tree.adaptations.stated.get("storage_nodes", 0) or 0)
+    nodes = int(tree.settings.declared.get("storage_nodes", 0) or 0)
     for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
         count = release.value(path, default)
         if str(count) not in ("2", "3"):
@@ -62,7 +62,7 @@ def replicas(tree: Tree, release: Release) -> Iterator[Said]:
                 *path.split("."),
             )
         else:
-            yield Shown(f"{path} is {count}")
+            yield Evidence(f"{path} is {count}")
     if release.value("persistence.defaultClass", True) is False:
         yield hit(
             tree,
@@ -83,10 +83,10 @@ def replicas(tree: Tree, release: Release) -> Iterator[Said]:
             yield hit(
                 tree, manifest, f"{manifest.id} makes volumes with {count} replica(s)", "parameters", "numberOfReplicas"
             )
-    if not tree.adaptations.stated.get("disks") and not any(
+    if not tree.settings.declared.get("disks") and not any(
         m.group == "longhorn.io" and m.kind == "Node" for m in tree.objects
     ):
-        yield Doubt("the tree doesn't say which disks Longhorn uses (sdf1, sdg1, sdh1 in the document)")
+        yield Inconclusive("the tree doesn't say which disks Longhorn uses (sdf1, sdg1, sdh1 in the document)")
 
 
 @rule(
@@ -95,10 +95,10 @@ def replicas(tree: Tree, release: Release) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="what is lost with both nodes is lost",
     do="set the target (s3://…) and the Secret with its keys",
-    promise=True,
+    opt_in=True,
 )
 @of_longhorn
-def backup(tree: Tree, release: Release) -> Iterator[Said]:
+def backup(tree: Tree, release: Release) -> Iterator[Outcome]:
     """A backup target and its Secret."""
     for section in ("defaultBackupStore", "defaultSettings"):
         target, secret = (
@@ -111,10 +111,10 @@ def backup(tree: Tree, release: Release) -> Iterator[Said]:
                     tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget"
                 )
             else:
-                yield Shown(f"{section}.backupTarget is set, with its Secret")
+                yield Evidence(f"{section}.backupTarget is set, with its Secret")
             return
     if any(m.kind == "BackupTarget" and m.group == "longhorn.io" for m in tree.objects):
-        yield Shown("a BackupTarget is in the tree")
+        yield Evidence("a BackupTarget is in the tree")
         return
     if not release.unread:
         yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
@@ -126,28 +126,28 @@ def backup(tree: Tree, release: Release) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="nothing keeps it behind core, so the order of a rebuild is chance",
     do="let its Kustomization depend on core's",
-    promise=True,
+    opt_in=True,
 )
 @of_longhorn
-def by_flux(tree: Tree, release: Release) -> Iterator[Said]:
+def by_flux(tree: Tree, release: Release) -> Iterator[Outcome]:
     """A HelmRelease whose Kustomization depends on core."""
-    layer = tree.layer_of(release.manifest)
-    if layer is None:
-        yield Doubt(f"{release.manifest.id} is rendered by a chart that isn't read further")
+    kustomization = tree.layer_of(release.manifest)
+    if kustomization is None:
+        yield Inconclusive(f"{release.manifest.id} is rendered by a chart that isn't read further")
         return
-    above, seen = list(layer.depends_on), set()
+    above, seen = list(kustomization.depends_on), set()
     while above:
         one = above.pop()
-        if one in tree.layers and one not in seen:
+        if one in tree.kustomizations and one not in seen:
             seen.add(one)
-            above += tree.layers[one].depends_on
-    if any(role(tree, tree.layers[i]) == CORE for i in seen):
-        yield Shown(f"{release.manifest.id} is in Kustomization/{layer.id}, which depends on core")
+            above += tree.kustomizations[one].depends_on
+    if any(role(tree, tree.kustomizations[i]) == CORE for i in seen):
+        yield Evidence(f"{release.manifest.id} is in Kustomization/{kustomization.id}, which depends on core")
     else:
         yield hit(
             tree,
-            layer.manifest,
-            f"Kustomization/{layer.id} installs Longhorn and depends on nothing of core",
+            kustomization.manifest,
+            f"Kustomization/{kustomization.id} installs Longhorn and depends on nothing of core",
             "spec",
             "dependsOn",
         )
@@ -159,14 +159,14 @@ def by_flux(tree: Tree, release: Release) -> Iterator[Said]:
     Severity.BREAKS_CLAIM,
     why="nobody sees a degraded volume",
     do="set metrics.serviceMonitor.enabled: true, or add a ServiceMonitor for app=longhorn-manager, port manager",
-    promise=True,
+    opt_in=True,
 )
 @of_longhorn
-def metrics(tree: Tree, release: Release) -> Iterator[Said]:
+def metrics(tree: Tree, release: Release) -> Iterator[Outcome]:
     """Longhorn scraped on 9500."""
     if release.value("metrics.serviceMonitor.enabled") is True:
-        yield Shown("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
+        yield Evidence("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
     elif found := scraped(tree, release.target_namespace, {"app": "longhorn-manager"}):
-        yield Shown(f"{found.id} takes app=longhorn-manager")
+        yield Evidence(f"{found.id} takes app=longhorn-manager")
     elif not release.unread:
         yield hit(tree, release.manifest, "nothing in the tree scrapes Longhorn (port 9500)", "spec", "values")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Said, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.graph import config_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
 from holdfast.tree.releases import releases, without_releases
@@ -23,9 +23,9 @@ _OF_ONE_POD = frozenset(
     FAMILY,
     Severity.BREAKS_APPLY,
     why="the pods wait in ContainerCreating until it exists",
-    do="add it, or mend the name",
+    do="add it, or fix the name",
 )
-def missing_config(tree: Tree) -> Iterator[Said]:
+def missing_config(tree: Tree) -> Iterator[Outcome]:
     """ConfigMaps (and Secrets with a name almost like one that is there) that pods can't start without and nothing makes."""
     for manifest in tree.workloads():
         for kind, name, path in config_of(manifest):
@@ -69,9 +69,9 @@ def _alike(one: str, other: str) -> bool:
     FAMILY,
     Severity.BREAKS_APPLY,
     why="no pod of it is ever created",
-    do="add the ServiceAccount, or mend the name",
+    do="add the ServiceAccount, or fix the name",
 )
-def missing_account(tree: Tree) -> Iterator[Said]:
+def missing_account(tree: Tree) -> Iterator[Outcome]:
     """Pods that run as an account that nothing makes."""
     for manifest in tree.workloads():
         name = manifest.pod.get("serviceAccountName")
@@ -96,11 +96,11 @@ def missing_account(tree: Tree) -> Iterator[Said]:
     FAMILY,
     Severity.BREAKS_APPLY,
     why="no pod of it is ever created",
-    do="add the PriorityClass, or mend the name",
+    do="add the PriorityClass, or fix the name",
 )
-def missing_priority(tree: Tree) -> Iterator[Said]:
+def missing_priority(tree: Tree) -> Iterator[Outcome]:
     """Pods of a priority that nothing makes; a chart may bring one, so only where none is installed."""
-    if releases(tree) or any(la.not_read or la.error for la in tree.layers.values()):
+    if releases(tree) or any(la.not_read or la.error for la in tree.kustomizations.values()):
         return
     for manifest in tree.workloads():
         name = manifest.pod.get("priorityClassName")
@@ -126,9 +126,9 @@ def missing_priority(tree: Tree) -> Iterator[Said]:
     why="the API server refuses it, and with it all of its Kustomization",
     do="let spec.selector.matchLabels be labels of the pod template",
 )
-def selector(tree: Tree) -> Iterator[Said]:
+def selector(tree: Tree) -> Iterator[Outcome]:
     """Selectors that don't take the workload's own pods."""
-    for manifest in [*tree.objects, *tree.latent_objects]:
+    for manifest in [*tree.objects, *tree.unreferenced_objects]:
         if manifest.kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet") and manifest.group == "apps":
             wanted = mapping(manifest.spec.get("selector"))
             if wanted and not matches(wanted, manifest.pod_labels):
@@ -148,7 +148,7 @@ def selector(tree: Tree) -> Iterator[Said]:
     why="whoever calls it is refused",
     do="let the selector be labels of the pods that it is for",
 )
-def service_without_pods(tree: Tree) -> Iterator[Said]:
+def service_without_pods(tree: Tree) -> Iterator[Outcome]:
     """Services whose selector takes no pod of the tree, where nothing else can make pods."""
     for service in tree.of("Service"):
         wanted = mapping(service.spec.get("selector"))
@@ -194,7 +194,7 @@ def _labels(labels: dict[str, object]) -> str:
     why="the ingress controller answers 503 for it",
     do="name a Service and a port that exist",
 )
-def ingress_backend(tree: Tree) -> Iterator[Said]:
+def ingress_backend(tree: Tree) -> Iterator[Outcome]:
     """Ingresses that lead to no Service, or to no port of it."""
     for ingress in tree.of("Ingress"):
         for path, backend in _backends(ingress):
@@ -243,7 +243,7 @@ def _backends(ingress: Manifest) -> Iterator[tuple[tuple[str | int, ...], object
     why="no controller serves an Ingress of a class that isn't there",
     do="name a class that is installed",
 )
-def ingress_class(tree: Tree) -> Iterator[Said]:
+def ingress_class(tree: Tree) -> Iterator[Outcome]:
     """Ingresses of a class that no release and no object of the tree installs."""
     classes = {m.name for m in tree.of("IngressClass")}
     for release in releases(tree):
@@ -267,9 +267,9 @@ def ingress_class(tree: Tree) -> Iterator[Said]:
     FAMILY,
     Severity.BREAKS_CLAIM,
     why="whoever it is for has no rights at all",
-    do="mend the name, or add what it names",
+    do="fix the name, or add what it names",
 )
-def binding(tree: Tree) -> Iterator[Said]:
+def binding(tree: Tree) -> Iterator[Outcome]:
     """RoleBindings to a role or an account that nothing makes."""
     for manifest in tree.of("RoleBinding", "ClusterRoleBinding"):
         ref = mapping(manifest.body.get("roleRef"))
@@ -311,7 +311,7 @@ def binding(tree: Tree) -> Iterator[Said]:
     why="Flux looks for it in its own namespace only, and finds nothing",
     do="put both in one namespace, or name it with its namespace where that is allowed",
 )
-def wrong_namespace(tree: Tree) -> Iterator[Said]:
+def wrong_namespace(tree: Tree) -> Iterator[Outcome]:
     """substituteFrom and valuesFrom that name something which exists in another namespace only."""
     for manifest in tree.objects:
         named = (

@@ -1,0 +1,225 @@
+"""The Kubernetes API as a test sees it: objects as plain dicts, by the official dynamic client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import urllib3
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
+
+from holdfast.waiting import CannotLook
+
+Object = dict[str, Any]
+MANAGER = "holdfast"
+# The kinds that suites name, where a name alone is ambiguous or a version matters.
+_VERSIONS = {
+    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
+    "GitRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
+    "Provider": "notification.toolkit.fluxcd.io/v1beta3",
+    "Alert": "notification.toolkit.fluxcd.io/v1beta3",
+    "Deployment": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "ReplicaSet": "apps/v1",
+    "Ingress": "networking.k8s.io/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "Lease": "coordination.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "CustomResourceDefinition": "apiextensions.k8s.io/v1",
+    "StorageClass": "storage.k8s.io/v1",
+    "MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "VolumeAttachment": "storage.k8s.io/v1",
+    "Volume": "longhorn.io/v1beta2",
+    "Setting": "longhorn.io/v1beta2",
+    "Job": "batch/v1",
+    **dict.fromkeys(("Prometheus", "Alertmanager"), "monitoring.coreos.com/v1"),
+    "SubjectAccessReview": "authorization.k8s.io/v1",
+    "SelfSubjectRulesReview": "authorization.k8s.io/v1",
+}
+
+
+class KubeClient:
+    """Reads and writes objects. Where the API server doesn't answer, every call raises `CannotLook` within *timeout_s*.
+
+    Args:
+        kubeconfig: the cluster's own; no other one is ever read.
+        timeout_s: for each call.
+    """
+
+    def __init__(self, kubeconfig: Path, timeout_s: float = 5) -> None:
+        self._kubeconfig, self._timeout_s = kubeconfig, timeout_s
+        self._client: DynamicClient | None = None
+
+    def _dynamic(self) -> DynamicClient:
+        if self._client is None:
+            settings = kubernetes.client.Configuration()
+            kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+            settings.retries = False  # a wait of ours tries again itself, and says what it saw
+            self._client = DynamicClient(
+                kubernetes.client.ApiClient(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery"))
+            )
+        return self._client
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        settings = kubernetes.client.Configuration()
+        kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+        return str(settings.host)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        try:
+            yield
+        except ApiException as error:
+            # 0: the connection broke (the client's own way to say it). 401, 403: an API server that has just started doesn't know
+            # its own roles yet; one that says so for good makes a wait fail with these words.
+            if error.status in (None, 0, 401, 403, 429, 500, 502, 503, 504):
+                said = f"answered {error.status}" if error.status else "broke the connection"
+                raise CannotLook(f"the API server {said}") from None
+            raise
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None
+
+    def _api(self, kind: str, version: str = "") -> Any:
+        return self._dynamic().resources.get(api_version=version or _VERSIONS.get(kind, "v1"), kind=kind)
+
+    def get(self, kind: str, name: str, namespace: str | None = None, *, version: str = "") -> Object | None:
+        """One object, or None where there is none (or its kind isn't known to the cluster)."""
+        with self._looking():
+            try:
+                found: Object = (
+                    self._api(kind, version)
+                    .get(name=name, namespace=namespace, _request_timeout=self._timeout_s)
+                    .to_dict()
+                )
+            except (NotFoundError, ResourceNotFoundError):
+                return None
+            return found
+
+    def list(self, kind: str, namespace: str | None = None, *, labels: str = "", version: str = "") -> list[Object]:
+        """The objects of a kind, in one namespace or in all, by label selector."""
+        with self._looking():
+            try:
+                api = self._api(kind, version)
+                found = api.get(
+                    namespace=namespace, label_selector=labels or None, _request_timeout=self._timeout_s
+                ).to_dict()
+            except (NotFoundError, ResourceNotFoundError):
+                return []
+            return list(found["items"])
+
+    def apply(self, wanted: Object) -> Object:
+        """Server-side apply of one object, conflicts won."""
+        meta = wanted["metadata"]
+        with self._looking():
+            done: Object = (
+                self._api(wanted["kind"], wanted["apiVersion"])
+                .patch(
+                    name=meta["name"],
+                    namespace=meta.get("namespace"),
+                    body=json.dumps(wanted),
+                    content_type="application/apply-patch+yaml",
+                    field_manager=MANAGER,
+                    force_conflicts=True,
+                    _request_timeout=self._timeout_s,
+                )
+                .to_dict()
+            )
+            return done
+
+    def create(self, wanted: Object) -> Object:
+        """Creates one object (reviews, pods with a made-up name)."""
+        with self._looking():
+            done: Object = (
+                self._api(wanted["kind"], wanted["apiVersion"])
+                .create(body=wanted, namespace=wanted["metadata"].get("namespace"), _request_timeout=self._timeout_s)
+                .to_dict()
+            )
+            return done
+
+    def patch(self, kind: str, name: str, namespace: str | None, body: Object) -> None:
+        """A merge patch of one object."""
+        with self._looking():
+            self._api(kind).patch(
+                name=name,
+                namespace=namespace,
+                body=body,
+                content_type="application/merge-patch+json",
+                field_manager=MANAGER,
+                _request_timeout=self._timeout_s,
+            )
+
+    def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
+        """Sets the number of replicas of a Deployment or StatefulSet."""
+        self.patch(kind, name, namespace, {"spec": {"replicas": replicas}})
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_s: int | None = None) -> bool:
+        """Deletes one object, what it owns too, in the background; False where there was none."""
+        with self._looking():
+            try:
+                body = {"propagationPolicy": "Background"} | (
+                    {} if grace_s is None else {"gracePeriodSeconds": grace_s}
+                )
+                self._api(kind).delete(name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s)
+            except (NotFoundError, ResourceNotFoundError):
+                return False
+            return True
+
+    def proxy_get(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
+        """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
+        with self._looking():
+            client = self._dynamic().client
+            path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
+            asked = client.param_serialize(
+                "GET",
+                path,
+                query_params=list(query.items()),
+                auth_settings=["BearerToken"],
+                header_params={"Accept": "application/json"},
+            )
+            answer = client.call_api(*asked, _request_timeout=self._timeout_s)
+            body = bytes(answer.read() or b"")
+        if answer.status >= 500:
+            raise CannotLook(f"{service} answered {answer.status}: {body.decode(errors='replace')[:120]}")
+        return int(answer.status), body
+
+    def log(self, pod: str, namespace: str, *, tail: int = 200) -> str:
+        """The last lines of a pod's log."""
+        with self._looking():
+            core = kubernetes.client.CoreV1Api(self._dynamic().client)
+            return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
+
+
+_GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+
+
+def plain(item: Object) -> Object:
+    """An object as it can be applied again: without what the API server gives."""
+    meta = {k: v for k, v in item["metadata"].items() if k not in _GIVEN_BY_THE_SERVER}
+    return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}
+
+
+def name_of(item: Object) -> str:
+    """``Kind/namespace/name`` of an object, without the namespace where it has none."""
+    meta = item["metadata"]
+    return "/".join(filter(None, [item["kind"], meta.get("namespace"), meta["name"]]))
+
+
+def condition(item: Object, kind: str) -> Object:
+    """One of an object's conditions, empty where it isn't there."""
+    return next((c for c in (item.get("status") or {}).get("conditions") or [] if c["type"] == kind), {})

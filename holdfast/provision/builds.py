@@ -1,0 +1,193 @@
+"""Builds the parts of the offline images: Go programs and Debian root file systems. Only what changed is built again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from holdfast.errors import UsageError
+from holdfast.paths import cache_dir
+from holdfast.progress import step
+from holdfast.provision.engine import apt_install
+from holdfast.provision.recipes import LEFT_OUT, Recipes
+
+
+def run(
+    command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, what: str, log: Path
+) -> None:
+    """Runs a build command with its output in *log*; raises UsageError with its last words where it fails."""
+    with log.open("ab") as out:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            check=False,
+        )
+    if done.returncode == 0:
+        return
+    words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+    if any("No space left" in line for line in words):
+        raise UsageError(
+            f"{what}: the disk is full", "free some space (10 GB are needed), then run again: what is built is kept"
+        )
+    raise UsageError(f"{what} failed: {' / '.join(words)}", f"read {log}, then run again: what is built is kept")
+
+
+def _log(name: str) -> Path:
+    folder = cache_dir() / "log"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"build-{name}.log"
+    path.write_bytes(b"")
+    return path
+
+
+def _modfile(module: Path, version: str) -> list[str]:
+    """go.mod for a Kubernetes version other than the pinned one: derived from it, its sums checked by the sum database."""
+    pinned = (module / "go.mod").read_text()
+    if not version or f"k8s.io/kubernetes v{version}\n" in pinned:
+        return []
+    old = re.search(r"k8s.io/kubernetes v(\S+)\n", pinned)
+    assert old, "the kubernetes module requires k8s.io/kubernetes"
+    derived = cache_dir() / "pins" / f"kubernetes-{version}.mod"
+    if not derived.exists():
+        derived.parent.mkdir(exist_ok=True)
+        staging = (f"v0.{old[1].partition('.')[2]}", f"v0.{version.partition('.')[2]}")
+        derived.write_text(pinned.replace(f"v{old[1]}", f"v{version}").replace(*staging))
+        run(
+            ["go", "mod", "tidy", f"-modfile={derived}"],
+            cwd=module,
+            what=f"pinning Kubernetes {version}",
+            log=_log("pins"),
+        )
+    return [f"-modfile={derived}"]
+
+
+def _ldflags(name: str, version: str) -> str:
+    flags = ["-s", "-w"]
+    if name == "kube":
+        major, minor, _ = version.split(".")
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+            flags += [
+                f"-X {package}.gitVersion=v{version}",
+                f"-X {package}.gitMajor={major}",
+                f"-X {package}.gitMinor={minor}",
+                f"-X {package}.gitTreeState=clean",
+            ]
+    if name == "containerd":
+        flags.append(f"-X github.com/containerd/containerd/v2/version.Version=v{version}")
+    return " ".join(flags)
+
+
+def binary(recipes: Recipes, name: str) -> Path:
+    """Builds a Go program, or finds the one built before; returns its path."""
+    entry = recipes.table["binary"][name]
+    target = cache_dir() / "bin" / f"{name}-{recipes.hash_binary(name)}"
+    if target.exists():
+        return target
+    if not shutil.which("go"):
+        raise UsageError(
+            "the offline images need Go, and there is none",
+            "install Go 1.26, or use a machine that reaches an image registry",
+        )
+    version = recipes.version(name)
+    module = recipes.root / "images" / entry["module"]
+    target.parent.mkdir(exist_ok=True)
+    part = target.with_suffix(".part")
+    with step(f"building {name} {version}".rstrip()):
+        command = [
+            "go",
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            *_modfile(module, version if name == "kube" else ""),
+            "-ldflags",
+            _ldflags(name, version),
+            *(["-tags", entry["tags"]] if "tags" in entry else []),
+            "-o",
+            str(part),
+            *entry["packages"],
+        ]
+        # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
+        run(
+            command,
+            cwd=module,
+            env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+            what=f"building {name}",
+            log=_log(name),
+        )
+    part.replace(target)
+    return target
+
+
+def _debian_mirror() -> str:
+    """The mirror that this machine's apt is set up with (both of apt's formats), so that no file names one."""
+    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]:
+        if not path.exists():
+            continue
+        for line in path.read_text(errors="replace").splitlines():
+            found = re.match(r"(?:URIs:|deb\s+(?:\[.*?\]\s+)?)\s*(\S+/debian/?)(\s|$)", line)
+            if found and "security" not in found[1]:
+                return found[1]
+    raise UsageError(
+        "apt's sources name no Debian mirror",
+        "set up apt for Debian 12, or use a machine that reaches an image registry",
+    )
+
+
+def rootfs(recipes: Recipes, name: str) -> Path:
+    """Makes a Debian root file system as a tar file, or finds the one made before; returns its path."""
+    target = cache_dir() / "rootfs" / f"{name}-{recipes.hash_rootfs(name)}.tar"
+    if target.exists():
+        return target
+    if os.geteuid() != 0:
+        raise UsageError(
+            "the offline images are made by debootstrap, which needs root",
+            "run as root, or where an image registry answers",
+        )
+    if not shutil.which("debootstrap"):
+        apt_install("debootstrap")
+    target.parent.mkdir(exist_ok=True)
+    folder = target.with_suffix(".d")
+    shutil.rmtree(folder, ignore_errors=True)
+    log = _log(f"rootfs-{name}")
+    with step(f"making the Debian root file system of the {name} images"):
+        packages = ",".join(recipes.table["rootfs"][name])
+        run(
+            ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), _debian_mirror()],
+            what=f"debootstrap of {name}",
+            log=log,
+        )
+        # Its apt is never used, and its sources would carry this machine's mirror into an image.
+        shutil.rmtree(folder / "etc/apt/sources.list.d", ignore_errors=True)
+        (folder / "etc/apt/sources.list").write_text("")
+        excludes = [f"--exclude=./{path}/*" for path in LEFT_OUT]
+        run(
+            [
+                "tar",
+                "-C",
+                str(folder),
+                "--one-file-system",
+                "--exclude=./dev/*",
+                *excludes,
+                "-cf",
+                str(target.with_suffix(".part")),
+                ".",
+            ],
+            what=f"packing {name}",
+            log=log,
+        )
+    target.with_suffix(".part").replace(target)
+    shutil.rmtree(folder)
+    return target
+
+
+def tool(name: str) -> Path:
+    """A Go program that holdfast calls on the host (kind, kustomize): the user's own on PATH, else one that is built."""
+    found = shutil.which(name)
+    return Path(found) if found else binary(Recipes(), name)
