@@ -6,14 +6,10 @@ import base64
 import datetime
 import json
 import secrets as randomness
-import shutil
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,43 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
 from holdfast.kube import KubeClient, Object, condition
-from holdfast.provision import builds
-from holdfast.tree.documents import Entry
+from holdfast.tree.manifest import mapping
 from holdfast.tree.settings import Adaptation, Secret, Settings
+from holdfast.tree.tree import Tree
 from holdfast.waiting import CannotLook
 
 SYSTEM = "holdfast-system"
 _LATE_KINDS = ("GitRepository", "Kustomization")
-
-
-def render(root: Path, folder: str) -> list[Object]:
-    """Builds one folder of the tree by kustomize: reads nothing outside the repository, follows no link, fetches nothing."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name) / "tree"
-        shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-        for path in copy.rglob("*"):
-            if path.is_symlink():
-                path.unlink()
-        for path in copy.rglob("kustomization.y*ml"):
-            named = (yaml.safe_load(path.read_text()) or {}).get("resources") or []
-            remote = [r for r in named if any(mark in str(r) for mark in ("://", "git@", "?ref="))]
-            if remote and path.is_relative_to(copy / folder):
-                raise UsageError(
-                    f"{path.relative_to(copy)} names a remote base ({remote[0]}); a lane fetches nothing",
-                    "vendor it into the tree",
-                )
-        done = subprocess.run(
-            [str(builds.tool("kustomize")), "build", str(copy / folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": "", "HOME": name},
-        )
-    if done.returncode:
-        raise UsageError(
-            f"kustomize can't build {folder}: {done.stderr.strip()[-400:]}", "fix the tree, then run again"
-        )
-    return [doc for doc in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if doc]
 
 
 def certificate(hosts: tuple[str, ...]) -> tuple[str, str]:
@@ -99,7 +65,7 @@ def namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def made_up(wanted: Secret, tree: Path, folder: Path) -> Object:
+def made_up(wanted: Secret, settings: Settings, tree: Path, folder: Path) -> Object:
     """The Secret that an adaptation asks for: random texts, a certificate, or a file of the user's (an age key for SOPS).
 
     Certificates also land in *folder*, so that probes can tell them from any other.
@@ -109,20 +75,14 @@ def made_up(wanted: Secret, tree: Path, folder: Path) -> Object:
         (folder / f"{wanted.namespace}-{wanted.name}.crt").write_text(public)
         return secret(wanted.namespace, wanted.name, {"tls.crt": public, "tls.key": private}, "kubernetes.io/tls")
     if wanted.file:
-        path = (tree / wanted.file).expanduser()
-        if not path.is_file():
-            raise UsageError(
-                f"the file {path} for the Secret {wanted.namespace}/{wanted.name} isn't there",
-                "put it there, or give keys instead",
-            )
+        path = settings.file(tree, wanted.file, f"the file of the Secret {wanted.namespace}/{wanted.name}")
         return secret(wanted.namespace, wanted.name, {wanted.key or path.name: path.read_text()})
     return secret(wanted.namespace, wanted.name, {key: randomness.token_urlsafe(24) for key in wanted.keys})
 
 
-def admission_policy(change: Adaptation) -> list[Object]:
+def admission_policy(change: Adaptation, plural: str) -> list[Object]:
     """A policy that changes one object at every write, so that Flux sees no drift and the tree stays as it is."""
     name = f"holdfast-{change.kind.lower()}-{change.namespace}-{change.name}"
-    plural = f"{change.kind.lower()}s"
     patches = ", ".join(
         f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}'
         for pointer, value in change.set.items()
@@ -141,7 +101,9 @@ def admission_policy(change: Adaptation) -> list[Object]:
         },
         "matchConditions": [
             {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(change.namespace)}"}
-        ],
+        ]
+        if change.namespace
+        else [],
         "failurePolicy": "Fail",
         "reinvocationPolicy": "IfNeeded",
         "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{patches}]"}}],
@@ -172,14 +134,12 @@ class Bootstrap:
 
     Args:
         objects: the cluster's API.
-        tree: the folder of the tree.
-        start: its Flux entry.
-        adaptations: what the lane changes.
+        tree: the tree, with the settings of what the lane changes.
         folder: where made-up certificates go.
     """
 
-    def __init__(self, objects: KubeClient, tree: Path, start: Entry, settings: Settings, folder: Path) -> None:
-        self.objects, self.tree, self.start, self.settings, self.folder = objects, tree, start, settings, folder
+    def __init__(self, objects: KubeClient, tree: Tree, folder: Path) -> None:
+        self.objects, self.tree, self.sync, self.settings, self.folder = objects, tree, tree.sync, tree.settings, folder
 
     def configure_dns(self, address: str, worker: str) -> None:
         """CoreDNS as k3s has it - one replica, on the server, where it started before any worker joined - and with the tree's Git
@@ -223,29 +183,42 @@ class Bootstrap:
             if not self.objects.get("Namespace", wanted.namespace):
                 self.objects.apply(namespace(wanted.namespace))
             if not self.objects.get("Secret", wanted.name, wanted.namespace):
-                self.objects.apply(made_up(wanted, self.tree, self.folder))
+                self.objects.apply(made_up(wanted, self.settings, self.tree.repository.root, self.folder))
         for change in self.settings.adaptations:
-            for wish in admission_policy(change):
+            for wish in admission_policy(change, self._plural(change.kind)):
                 self.objects.apply(wish)
+
+    def _plural(self, kind: str) -> str:
+        """The resource's name of a kind: as its CRD in the tree says, or as the API server says."""
+        for manifest in [*self.tree.bootstrap, *self.tree.of("CustomResourceDefinition")]:
+            names = mapping(manifest.spec.get("names"))
+            if manifest.kind == "CustomResourceDefinition" and names.get("kind") == kind:
+                return str(names["plural"])
+        if plural := self.objects.plural(kind):
+            return plural
+        raise UsageError(
+            f"{self.settings.path}: the kind {kind} is changed in the lane, and neither the cluster nor a CRD of the tree knows it",
+            "correct the kind, or take the change out",
+        )
 
     def install_flux(self, git: GitServer) -> None:
         """Applies the tree's own Flux components, the key, and the sync, as ``flux bootstrap`` does."""
-        rendered = render(self.tree, self.start.sync_folder)
+        rendered = [m.body for m in self.tree.bootstrap]
         early = [o for o in rendered if o["kind"] in ("Namespace", "CustomResourceDefinition")]
         late = [o for o in rendered if o["kind"] in _LATE_KINDS]
         for wish in [*early, *(o for o in rendered if o not in early and o not in late)]:
             self.objects.apply(wish)
-        source = self.start.source
+        source = self.sync.source
         key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
-        name = (source.body["spec"].get("secretRef") or {}).get("name")
+        name = (source.spec.get("secretRef") or {}).get("name")
         if not name:
             raise UsageError(
-                f"the tree's GitRepository has no secretRef ({source}); SSH needs one",
+                f"the tree's GitRepository has no secretRef ({self.tree.locate(source)}); SSH needs one",
                 "add spec.secretRef, as flux bootstrap does",
             )
         self.objects.apply(secret(source.namespace, name, key))
         self._established([o for o in early if o["kind"] == "CustomResourceDefinition"])
-        for wish in late or [self.start.source.body, self.start.root.body]:
+        for wish in late or [self.sync.source.body, self.sync.root.body]:
             self.objects.apply(wish)
 
     def _established(self, definitions: list[Object], within_s: float = 60) -> None:
@@ -269,4 +242,4 @@ class Bootstrap:
         """Asks the source for a look now, as ``flux reconcile`` does."""
         now = datetime.datetime.now(datetime.UTC).isoformat()
         annotation: dict[str, Any] = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
-        self.objects.patch("GitRepository", self.start.source.name, self.start.source.namespace, annotation)
+        self.objects.patch("GitRepository", self.sync.source.name, self.sync.source.namespace, annotation)

@@ -87,9 +87,9 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     64 the command or the tree can't be used.
     """
     one = Lane(lane, tree, entry)
-    one.preflight()
-    if one.settings.claims:
-        claims.use(one.claims_file())
+    one.subject.preflight()
+    if own := one.subject.claims_file():
+        claims.use(own)
     register = claims.load()
     for wanted in [*(claim or []), *(require or [])]:
         if wanted not in register and wanted != "all":
@@ -101,7 +101,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         one.clean_dead()
         one.check(reuse=reuse)
         run = Run(one, folder, reuse=reuse, command=f"holdfast verify --lane {lane}")
-        console.print(f"run {run.name} on {lane}: tree {one.tree.name} at {one.checkout.commit[:12]}")
+        console.print(f"run {run.name} on {lane}: tree {one.subject.folder.name} at {one.checkout.commit[:12]}")
         run.journal.listener = lambda entry: live.show(console, entry)
         run.begin()
         try:
@@ -217,7 +217,7 @@ app.command()(checking.check)
 def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = "") -> None:
     """Brings a lane up with the tree on it and keeps it, for a suite author's loop with: holdfast verify --reuse."""
     one = Lane(lane, tree, entry)
-    one.preflight()
+    one.subject.preflight()
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         ensure_host()

@@ -11,8 +11,8 @@ from holdfast.drivers.driver import Driver, Node, NodeShell
 from holdfast.drivers.profile import Profile, Timers
 from holdfast.experiment import Experiment
 from holdfast.kube import KubeClient
-from holdfast.tree.documents import Entry
 from holdfast.tree.settings import App, Settings
+from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
 from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually
 
@@ -33,7 +33,7 @@ class Cluster:
     Attributes:
         driver: what can power and cut its nodes.
         objects: its API.
-        start: the tree's Flux entry.
+        sync: what Flux syncs the tree by.
         adaptations: what the lane changed, and which apps are sampled.
         folder: the lane's folder (kubeconfig, made-up certificates).
         nonce: what every probed endpoint of this run answers with.
@@ -46,7 +46,7 @@ class Cluster:
     driver: Driver
     objects: KubeClient
     profile: Profile
-    start: Entry
+    sync: Sync
     settings: Settings
     folder: Path
     nonce: str

@@ -10,16 +10,18 @@ from typing import Any
 import yaml
 
 from holdfast.probes.flux import MARKER, NAMESPACE
-from holdfast.tree.documents import Entry, read
+from holdfast.tree import repository
+from holdfast.tree.sources import Sources, scalar
+from holdfast.tree.tree import Sync
 
 Edit = Callable[[Path], None]
 
 
-def mark(start: Entry, marker: str, **more: str) -> Edit:
+def mark(sync: Sync, marker: str, **more: str) -> Edit:
     """A ConfigMap in the entry's folder that says *marker*: the smallest commit whose arrival can be seen."""
 
     def edit(folder: Path) -> None:
-        entry = folder / start.folder
+        entry = folder / sync.folder
         data = {"marker": marker, **more}
         body = {
             "apiVersion": "v1",
@@ -72,9 +74,16 @@ def _of(kind: str, name: str, change: Callable[[list[Any], dict[str, Any]], None
     """*change* gets the objects of the file that holds one, and that one."""
 
     def edit(folder: Path) -> None:
-        file = folder / next(d.file for d in read(folder) if d.kind == kind and d.name == name)
+        sources = Sources(repository.read(folder))
+        file = folder / next(
+            f for f in sources.repository.files if f.endswith((".yaml", ".yml")) and _holds(sources, f, kind, name)
+        )
         bodies = [body for body in yaml.safe_load_all(file.read_text()) if body]
         change(bodies, next(b for b in bodies if b["kind"] == kind and b["metadata"]["name"] == name))
         file.write_text(yaml.safe_dump_all(bodies, sort_keys=False))
 
     return edit
+
+
+def _holds(sources: Sources, file: str, kind: str, name: str) -> bool:
+    return scalar(sources.find(file, kind, name), "metadata", "name") == name

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from docker import DockerClient
 from docker.errors import NotFound
 
+from holdfast.drivers.owned import TOKEN_LABEL
 from holdfast.errors import UsageError
 from holdfast.tree import checkout
 
@@ -101,7 +102,7 @@ class GitServer:
         else:
             checkout.clone(self.bare, self.clone, self.branch)
 
-    def start(self, image: str, network: str) -> str:
+    def start(self, image: str, network: str, token: str) -> str:
         """Starts the server; returns the container's id."""
         host, self.key = Key.make(), Key.make()
         etc = self.folder / "etc"
@@ -117,7 +118,7 @@ class GitServer:
             .with_name(self.name)
             .with_volume_mapping(str(etc), "/etc/holdfast", "ro")
             .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw")
-            .with_kwargs(entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={"holdfast": network})
+            .with_kwargs(entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={TOKEN_LABEL: token})
         )
         container.start()
         return str(container.get_wrapped_container().id)

@@ -98,6 +98,12 @@ class KubeClient:
     def _api(self, kind: str, version: str = "") -> Any:
         return self._dynamic().resources.get(api_version=version or _VERSIONS.get(kind, "v1"), kind=kind)
 
+    def plural(self, kind: str) -> str:
+        """The resource's name of a kind, as the API server says it; empty where it serves none."""
+        with self._looking():
+            found = self._dynamic().resources.search(kind=kind)
+        return next((str(r.name) for r in found if "/" not in r.name and not r.kind.endswith("List")), "")
+
     def get(self, kind: str, name: str, namespace: str | None = None, *, version: str = "") -> Object | None:
         """One object, or None where there is none (or its kind isn't known to the cluster)."""
         with self._looking():

@@ -15,15 +15,12 @@ from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
-from holdfast.paths import cache_dir
 from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import step
-from holdfast.provision import builds
 from holdfast.sampling import agents
-from holdfast.tree.build import Tool
-from holdfast.tree.check import Result, check, load
+from holdfast.tree.check import Result, check
 from holdfast.waiting import Broke, Unproven, eventually, patiently
 
 _STEADY_WITHIN = "6m"
@@ -66,17 +63,17 @@ class Run:
 
     def begin(self) -> None:
         """The journal's first line: what runs, on what."""
-        lane, tree = self.lane, self.lane.checkout
+        lane, checkout = self.lane, self.lane.checkout
         self.journal.write(
             "run-begin",
             run=self.name,
             holdfast=holdfast.__version__,
             lane=lane.name,
-            tree=str(lane.tree.name),
-            commit=tree.commit,
-            own_commit=tree.own,
-            said=list(tree.said),
-            claims=str(lane.tree / lane.settings.claims) if lane.settings.claims else "",
+            tree=lane.subject.folder.name,
+            commit=checkout.commit,
+            own_commit=checkout.own,
+            said=[*checkout.said, *lane.settings.notices],
+            claims=str(lane.subject.claims_file() or ""),
         )
 
     def begin_lane(self) -> None:
@@ -95,16 +92,7 @@ class Run:
     @cached_property
     def checked(self) -> Result:
         """What the tree alone shows, read once."""
-        with step("reading the tree as Flux does"):
-            tree = self.lane.tree
-            return check(
-                load(
-                    tree,
-                    Tool.of((str(builds.tool("kustomize")), "build")),
-                    entry=self.lane.start.folder,
-                    cache=cache_dir() / "rendered",
-                )
-            )
+        return check(self.lane.tree)
 
     def cluster(self) -> Cluster:
         """The steady cluster; made at the first call, and anew after one was quarantined. Raises Unproven where it never became steady."""

@@ -76,6 +76,13 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
 }
 
 
+_OF_NODES = (
+    "power-on",
+    "unpause",
+    "restore-network",
+)  # done first, by the driver: the API may come back only with the power
+
+
 class UndoFile:
     """The open undo steps of a run, one JSON line each; a step that was done gets a line that says so.
 
@@ -104,15 +111,14 @@ class UndoFile:
             os.fsync(file.fileno())
 
     def _lines(self) -> list[UndoStep]:
-        if not self.path.exists():
-            return []
-        lines = []
-        for text in self.path.read_text().split("\n"):
-            try:
-                lines.append(json.loads(text))
-            except ValueError:  # empty, or cut by a crash while it was written: its fault hadn't begun
-                continue
-        return lines
+        return [line for text in self._texts() if (line := _parsed(text)) is not None]
+
+    def _texts(self) -> list[str]:
+        return [t for t in self.path.read_text(errors="replace").split("\n") if t.strip()] if self.path.exists() else []
+
+    def unreadable(self) -> int:
+        """How many lines say nothing: cut by a crash while they were written (then their fault hadn't begun), or changed since."""
+        return sum(_parsed(text) is None for text in self._texts())
 
     def open_steps(self) -> list[UndoStep]:
         """The steps that were not done yet, the newest first."""
@@ -132,18 +138,23 @@ class UndoFile:
         driver: Driver,
         objects: KubeClient,
         wait: Callable[[Callable[[], None], str], None] = lambda action, _: action(),
+        *,
+        before_api: Callable[[], None] = lambda: None,
     ) -> int:
         """Does every open step, the newest first, and after a failure the others all the same; returns how many.
 
         Args:
             wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power); without it
                 each step is done once.
+            before_api: called once, before the first step that changes the cluster by its API; where it raises, no such step is done.
         """
-        steps = sorted(
-            self.open_steps(), key=lambda s: s["action"] not in ("power-on", "unpause", "restore-network")
-        )  # nodes first
+        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in _OF_NODES)
         failed: Exception | None = None
+        asked = False
         for step in steps:
+            if step["action"] not in _OF_NODES and not asked:
+                before_api()
+                asked = True
             try:
                 wait(lambda step=step: ACTIONS[step["action"]](driver, objects, step), f"undo {step['action']}")  # type: ignore[misc]
                 self._append({"done": step["id"]})
@@ -153,3 +164,15 @@ class UndoFile:
         if failed:
             raise failed
         return len(steps)
+
+
+def _parsed(text: str) -> UndoStep | None:
+    """A line as a step, or as the word that one was done; None where it is neither."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(line, dict):
+        return None
+    known = line.get("action") in ACTIONS and isinstance(line.get("id"), int)
+    return line if known or isinstance(line.get("done"), int) else None

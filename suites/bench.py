@@ -11,9 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.checking.command import tool
 from holdfast.journal import Journal, read_file
-from holdfast.provision import engine, images
+from holdfast.provision import engine, images, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
@@ -136,7 +135,7 @@ def timed(command, env):
 
 def check_against_kustomize(rounds=5):
     """`holdfast check` of 300 files in 10 Kustomizations against building the same by kustomize, one after the other (goals: ≤ 1.0 × cold, ≤ 0.3 × warm)."""
-    kustomize = tool().command[0]
+    kustomize = tools.kustomize().command[0]
     ratios = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as name:
         tree = tree_of(Path(name) / "tree", 10, 30)
@@ -164,7 +163,7 @@ def check_grows():
             env = {
                 **os.environ,
                 "XDG_CACHE_HOME": f"{name}/cache",
-                "PATH": f"{Path(tool().command[0]).parent}:{os.environ['PATH']}",
+                "PATH": f"{Path(tools.kustomize().command[0]).parent}:{os.environ['PATH']}",
             }
             program = (
                 "import resource, sys\nfrom holdfast.console import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"

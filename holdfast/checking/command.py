@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +12,9 @@ import typer
 
 from holdfast.checking import documents, picture, text
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT, cache_dir
+from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
-from holdfast.tree.build import Tool
 from holdfast.tree.findings import Severity
 from holdfast.tree.roles import graph_of
 
@@ -37,39 +34,6 @@ class Level(StrEnum):
     BREAKS_CLAIM = "breaks-claim"
     UPGRADE_HAZARD = "upgrade-hazard"
     HYGIENE = "hygiene"
-
-
-def tool() -> Tool:
-    """The kustomize that is there: the one on PATH, kubectl's, or the one that `make` builds."""
-    if found := (shutil.which("kustomize") or _built("kustomize")):
-        return Tool.of((found, "build"))
-    if kubectl := shutil.which("kubectl"):
-        return Tool.of((kubectl, "kustomize"))
-    if shutil.which("go") and (CHECKOUT / "clusters").is_dir():
-        from holdfast.provision import builds  # noqa: PLC0415  what builds it is loaded only where it must be built
-
-        return Tool.of((str(builds.tool("kustomize")), "build"))
-    raise UsageError(
-        "there is no kustomize: neither on PATH, nor by kubectl, nor Go to build it",
-        "install kustomize 5 or kubectl, then run again",
-    )
-
-
-def helm() -> str:
-    """The helm that is there: the one on PATH, or the one that `make` built; empty where there is none."""
-    found = shutil.which("helm")
-    return found or _built("helm")
-
-
-def _built(name: str) -> str:
-    """The newest of holdfast's own builds of a tool."""
-    folder = cache_dir() / "bin"
-    found = (
-        [p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-[0-9a-f]{{12}}", p.name)]
-        if folder.is_dir()
-        else []
-    )
-    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
 
 
 def check(  # noqa: PLR0917  a command line
@@ -119,9 +83,9 @@ def check(  # noqa: PLR0917  a command line
                 f"no rule is about '{wanted}'",
                 f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
             )
-    loaded = checking.load(
-        tree, tool(), entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered", helm=helm(), charts=charts
-    )
+    loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
+    for notice in loaded.settings.notices:
+        print(f"note: {notice}", file=sys.stderr)
     if if_down:
         seeds = seeds_of(graph_of(loaded), if_down)
         if not seeds:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 
+class DriverError(Exception):
+    """A driver couldn't do what it was asked to: the harness's trouble, and never a verdict on the cluster."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A node of a running cluster.

@@ -6,9 +6,10 @@ import contextlib
 import io
 import json
 import os
-import shutil
+import re
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from functools import cached_property
@@ -20,16 +21,17 @@ import yaml
 from docker import DockerClient
 from docker.errors import APIError, NotFound
 
-from holdfast.drivers.driver import Node
+from holdfast.drivers.driver import DriverError, Node
+from holdfast.drivers.owned import TOKEN_LABEL, Owned, removed
 from holdfast.drivers.profile import NodeSpec, Profile
 from holdfast.errors import UsageError
 from holdfast.kube import KubeClient
 from holdfast.progress import step
 from holdfast.provision import builds, engine, registry
 from holdfast.provision.images import archive, send
-from holdfast.waiting import Broke, CannotLook
+from holdfast.waiting import CannotLook
 
-_LABEL = "io.x-k8s.kind.cluster"
+_QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
 
 
 class Kind:
@@ -47,6 +49,7 @@ class Kind:
         assert cluster.startswith("holdfast-"), "a throw-away cluster carries holdfast's prefix"
         self.cluster, self.profile, self.folder = cluster, profile, folder
         self._own_image = True
+        self.owned = Owned()
 
     @cached_property
     def docker(self) -> DockerClient:
@@ -66,6 +69,7 @@ class Kind:
 
     def up(self) -> None:
         self.check_ports()
+        self.owned.refuse_foreign(self.docker, self.cluster)
         self._make_network()
         image = registry.node_image(self.docker, self.profile.kubernetes)
         self._own_image = registry.is_own(self.docker, image, registry.NODE_LABEL)
@@ -86,28 +90,42 @@ class Kind:
             self._wire_pod_network()
 
     def down(self) -> None:
-        for container in self._containers():
-            with contextlib.suppress(NotFound):
-                container.remove(force=True, v=True)
-        for network in self.docker.networks.list(names=[self.network]):
-            if network.name == self.network:
+        quiet_since = time.monotonic()
+        while time.monotonic() < quiet_since + _QUIET_S:  # a kind that was killed may still have the engine make a node
+            found = {c.id for c in self._containers()} | {i for i in self.owned.containers if self._is_there(i)}
+            for identity in found:
+                removed(self.docker, identity)
+                quiet_since = time.monotonic()
+            for network in self.owned.networks(self.docker):
                 network.reload()
-                for left in network.attrs.get("Containers") or {}:
+                if not network.attrs.get("Containers"):
                     with contextlib.suppress(APIError):
-                        network.disconnect(left, force=True)
-                with contextlib.suppress(APIError):
-                    network.remove()
+                        network.remove()
+            if self.owned.containers and not found:
+                break  # all that was made was recorded: nothing can come late
+            time.sleep(0.2)
         self.kubeconfig.unlink(missing_ok=True)
+
+    def _is_there(self, identity: str) -> bool:
+        try:
+            self.docker.containers.get(identity)
+        except NotFound:
+            return False
+        return True
+
+    def named_like_ours(self) -> list[str]:
+        """The names of containers that are called as this lane's are, whoever made them."""
+        found = self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
+        return sorted(str(c.name) for c in found)
 
     def exists(self) -> bool:
         """Whether any container of this cluster is there."""
         return bool(self._containers())
 
     def _containers(self) -> list[Any]:
-        found = self.docker.containers.list(
-            all=True, filters={"label": f"{_LABEL}={self.cluster}"}, ignore_removed=True
-        )
-        return [c for c in found if str(c.name).startswith(f"{self.cluster}-")]
+        """The containers of this lane: the nodes, and the Git server."""
+        found = self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
+        return [c for c in found if self.owned.mine(self.docker, c)]
 
     def check_ports(self) -> None:
         """Raises UsageError where a port that the lane publishes is in use by something that isn't its own."""
@@ -126,8 +144,8 @@ class Kind:
                         ) from None
 
     def _make_network(self) -> None:
-        if not any(n.name == self.network for n in self.docker.networks.list(names=[self.network])):
-            self.docker.networks.create(self.network, driver="bridge", labels={"holdfast": self.cluster})
+        if not self.owned.networks(self.docker):
+            self.docker.networks.create(self.network, driver="bridge", labels={TOKEN_LABEL: self.owned.token})
 
     def _kind(self, *arguments: str) -> None:
         environment = {
@@ -138,20 +156,14 @@ class Kind:
         }
         log = self.folder / "kind.log"
         with log.open("ab") as out:
-            # It must not go on making nodes for a run that was killed.
-            leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+            # Neither kind nor its children may go on making nodes for a run that was killed.
+            leash = [sys.executable, "-m", "holdfast.drivers.leash"]
             command = [*leash, str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"]
             done = subprocess.run(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
             )
         if done.returncode:
-            words = [
-                line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "error" in line
-            ]
-            raise UsageError(
-                f"kind couldn't create the cluster: {words[-1][:300] if words else 'no word in its log'}",
-                f"read {log}, then run again",
-            )
+            raise UsageError(f"kind couldn't create the cluster: {_last_error(log)}", f"read {log}, then run again")
 
     def _config(self, image: str) -> dict[str, Any]:
         return {
@@ -289,7 +301,7 @@ class Kind:
         limit = time.monotonic() + 30
         while self.is_on(node) is not on:
             if time.monotonic() > limit:
-                raise Broke(f"the engine says that {node} is still {'off' if on else 'on'} after 30s")
+                raise DriverError(f"the engine says that {node} is still {'off' if on else 'on'} after 30s")
             time.sleep(0.05)
 
     def pause(self, node: str) -> None:
@@ -317,7 +329,7 @@ class Kind:
     def _run(self, node: str, script: str) -> str:
         done = self._container(node).exec_run(["sh", "-c", script])
         if done.exit_code:
-            raise Broke(f"a command on {node} failed: {done.output.decode(errors='replace').strip()[-200:]}")
+            raise DriverError(f"a command on {node} failed: {done.output.decode(errors='replace').strip()[-200:]}")
         return str(done.output.decode(errors="replace"))
 
     def shell(self, node: str) -> Any:
@@ -352,6 +364,17 @@ class Kind:
                             f"{node.name} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}",
                             "run: holdfast down",
                         )
+
+
+def _last_error(log: Path) -> str:
+    """kind's own last error, without the stack of Go that may follow it."""
+    lines = log.read_text(errors="replace").splitlines()
+    words = [line for line in lines if re.match(r"\s*(?:ERROR|Error|error)\b", line) or ": error" in line.lower()]
+    return (
+        words[-1].strip()[:300]
+        if words
+        else next((line.strip()[:300] for line in reversed(lines) if line.strip()), "no word in its log")
+    )
 
 
 _RESTORE = (

@@ -52,11 +52,11 @@ TROUBLE = "holdfast-trouble"  # the name of what `flux_in_trouble` makes
 @fault()
 def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     """A Kustomization of the tree is suspended; another one, made for this, fails; and a source, made for this, can't be reached."""
-    root, objects = cluster.start.root, cluster.objects
+    root, objects = cluster.sync.root, cluster.objects
     source = {
-        "kind": cluster.start.source.kind,
-        "name": cluster.start.source.name,
-        "namespace": cluster.start.source.namespace,
+        "kind": cluster.sync.source.kind,
+        "name": cluster.sync.source.name,
+        "namespace": cluster.sync.source.namespace,
     }
     meta = {"name": TROUBLE, "namespace": root.namespace}
     failing = {

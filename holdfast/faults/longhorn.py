@@ -105,7 +105,7 @@ def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -
 @fault()
 def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
-    component, start, names = cluster.settings.storage, cluster.start.root, _names(cluster)
+    component, start, names = cluster.settings.storage, cluster.sync.root, _names(cluster)
 
     def hold() -> None:
         cluster.undo.before(

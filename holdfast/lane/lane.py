@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import secrets
 import shutil
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 
 from holdfast.bootstrap import Bootstrap
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile as profiles
 from holdfast.drivers.kind import Kind
+from holdfast.drivers.owned import Owned
 from holdfast.drivers.profile import Note
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
 from holdfast.kube import KubeClient
-from holdfast.lane.state import LaneState
+from holdfast.lane.state import LaneState, owner_id
+from holdfast.lane.subject import Subject
 from holdfast.paths import cache_dir
 from holdfast.progress import console, step
 from holdfast.provision import engine, loop_devices, registry
 from holdfast.provision.recipes import Recipes
 from holdfast.sampling import agents, writers
-from holdfast.tree import checkout, documents
-from holdfast.tree import settings as settings_file
-from holdfast.tree.documents import Document, Entry
+from holdfast.tree.checkout import Checkout, git
+from holdfast.tree.manifest import get, mapping, sequence
+from holdfast.tree.settings import Settings
+from holdfast.tree.tree import Tree
 from holdfast.undo import UndoFile
 from holdfast.waiting import CannotLook, patiently
 
@@ -82,57 +85,34 @@ class Lane:
         entry: its Flux entry, where the tree has several.
     """
 
-    def __init__(self, name: str, tree: Path, entry: str = "") -> None:
+    def __init__(self, name: str, tree: Path, entry: str = "", charts: Path | None = None) -> None:
         self.driver_name, self.profile_name = parse(name)
         self.name = f"{self.driver_name}/{self.profile_name}"
-        self.tree, self._entry = tree.resolve(), entry
+        self.subject = Subject(tree.resolve(), entry, charts)
         self.profile = profiles.load(self.profile_name)
-        self.folder = cache_dir() / "lanes" / name.replace("/", "-")
+        self.folder = cache_dir() / "lanes" / self.name.replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_file = self.folder / "state.json"
-        self.driver = DRIVERS[self.driver_name](f"holdfast-{self.profile_name}", self.profile, self.folder)
+        self.driver = DRIVERS[self.driver_name](
+            f"holdfast-{self.driver_name}-{self.profile_name}-{owner_id()}", self.profile, self.folder
+        )
+        if state := self.state():
+            self.driver.owned = Owned(state.token, state.containers)
 
-    # -- the tree ------------------------------------------------------------------------------------------------------
+    @property
+    def checkout(self) -> Checkout:
+        """The user's checkout."""
+        return self.subject.checkout
 
-    @cached_property
-    def checkout(self) -> checkout.Checkout:
-        """The user's checkout, read once."""
-        return checkout.read(self.tree)
-
-    @cached_property
-    def documents(self) -> list[Document]:
-        """Every YAML object of the tree."""
-        return documents.read(self.tree)
-
-    @cached_property
-    def settings(self) -> settings_file.Settings:
+    @property
+    def settings(self) -> Settings:
         """What `.holdfast.toml` says."""
-        return settings_file.load(self.tree)
+        return self.subject.settings
 
-    @cached_property
-    def start(self) -> Entry:
-        """The Flux entry."""
-        return documents.entry(self.documents, self._entry or self.settings.entry)
-
-    def preflight(self) -> None:
-        """Everything that can be known before anything is built: raises UsageError with all that is lacking."""
-        assert self.checkout.commit
-        reachable = documents.reachable(self.documents, self.start)
-        missing = settings_file.lacking(reachable, self.settings, self.start)
-        if missing:
-            raise UsageError(
-                "the tree needs what nobody gave:\n    " + "\n    ".join(missing),
-                "name it in .holdfast.toml: [[secret]] for Secrets to make up, [git] aliases for hosts; README, 'Your own tree'",
-            )
-        for said in self.checkout.said:
-            console.print(f"  note: {said}", style="yellow")
-
-    def claims_file(self) -> Path:
-        """The tree's own claims file, which lies in the tree."""
-        path = (self.tree / self.settings.claims).resolve()
-        if not path.is_relative_to(self.tree):
-            raise UsageError(f"the claims file {self.settings.claims} lies outside of the tree", "put it into the tree")
-        return path
+    @property
+    def tree(self) -> Tree:
+        """The tree, read once."""
+        return self.subject.tree
 
     # -- up and down ---------------------------------------------------------------------------------------------------
 
@@ -146,8 +126,8 @@ class Lane:
         found = [*self.profile.notes, *(_KIND_NOTES if self.driver_name == "kind" else ())]
         found += [Note(text, (subject,)) for subject, text in OFFLINE_STAND_INS.items() if subject in self.stand_ins]
         found += [
-            Note(f"the image {image} is Debian's nginx", ("apps", "workloads"))
-            for image in self.settings.images
+            Note(f"the image {image} is the offline recipe {recipe} in its place", ("apps", "workloads"))
+            for image, recipe in self.settings.images.items()
             if self.offline
         ]
         return found + [Note(text, ("adaptations",)) for text in self.settings.notes()]
@@ -157,21 +137,29 @@ class Lane:
         """The subjects that something else stands in for: all offline; behind a mirror, where its helm-controller is ours."""
         if self.offline:
             return frozenset(OFFLINE_STAND_INS)
-        controllers = [d for d in self.documents if d.kind == "Deployment" and d.name == "helm-controller"]
-        images = [c["image"] for d in controllers for c in d.body["spec"]["template"]["spec"]["containers"]]
+        images = [image for name, image in self._controllers() if name == "helm-controller"]
         return frozenset(OFFLINE_STAND_INS if any(registry.mirrored_stand_in(i) for i in images) else ["flannel"])
+
+    def _controllers(self) -> list[tuple[str, str]]:
+        """The tree's controllers, each with its image."""
+        return [
+            (m.name, str(mapping(c).get("image")))
+            for m in [*self.tree.bootstrap, *self.tree.objects]
+            if m.kind == "Deployment" and m.name.endswith("-controller")
+            for c in sequence(get(m.pod, "containers"))
+        ]
 
     def state(self) -> LaneState | None:
         """What is on disk about this lane."""
         return LaneState.read(self.state_file)
 
     def _bootstrap(self) -> Bootstrap:
-        return Bootstrap(KubeClient(self.driver.kubeconfig), self.tree, self.start, self.settings, self.folder)
+        return Bootstrap(KubeClient(self.driver.kubeconfig), self.tree, self.folder)
 
     def _git(self) -> GitServer:
-        url = self.start.url
+        url = self.tree.sync.url
         return GitServer(
-            self.folder / "git", f"{self.driver.cluster}-git", url, self.start.branch, self.settings.aliases
+            self.folder / "git", f"{self.driver.cluster}-git", url, self.tree.sync.branch, self.settings.aliases
         )
 
     def up(self, run: str, undo: Path, without: str = "") -> Cluster:
@@ -185,25 +173,29 @@ class Lane:
             run=run,
             cluster=self.driver.cluster,
             nonce=secrets.token_hex(8),
-            tree=str(self.tree),
+            tree=str(self.subject.folder),
             commit=self.checkout.commit,
             fidelity=self._fidelity(),
             undo=[str(undo)],
+            token=secrets.token_hex(16),
+            branch=self.tree.sync.branch,
+            source=[self.tree.sync.source.namespace, self.tree.sync.source.name],
         )
         UndoFile(undo).give_up()  # of a cluster that is gone now
         state.write(self.state_file)
+        self.driver.owned = Owned(state.token)
         self.driver.up()
-        state.containers = [n.handle for n in self.driver.nodes()]
+        state.containers = self.driver.owned.containers = [n.handle for n in self.driver.nodes()]
         state.write(self.state_file)
-        git = self._start_git(state)
+        server = self._start_git(state)
         bootstrap = self._bootstrap()
         with step("putting the tree on the cluster"):
             if self.offline:
                 self.driver.load_images(self.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")
             worker = next(n.name for n in self.driver.nodes() if n.role == "worker")
-            bootstrap.configure_dns(git.address(self.driver.docker, self.driver.network), worker)
-            bootstrap.install_flux(git)
+            bootstrap.configure_dns(server.address(self.driver.docker, self.driver.network), worker)
+            bootstrap.install_flux(server)
             agents.install(bootstrap.objects, registry.upstream("sampler", self.profile.kubernetes))
         state.uid = self._uid(bootstrap.objects)
         state.stage = "ready"
@@ -211,16 +203,16 @@ class Lane:
         return self.cluster(undo)
 
     def _start_git(self, state: LaneState) -> GitServer:
-        git = self._git()
-        shutil.rmtree(git.folder, ignore_errors=True)
-        git.prepare(self.checkout)
+        server = self._git()
+        shutil.rmtree(server.folder, ignore_errors=True)
+        server.prepare(self.checkout)
         image = registry.upstream("git-server", self.profile.kubernetes)
         image = image if self.offline else registry.engine_name(image)
         with step("starting the Git server"):
-            state.containers.append(git.start(image, self.driver.network))
-        state.git = {"private": git.key.private, "public": git.key.public, "known_hosts": git.known_hosts}
+            state.containers.append(server.start(image, self.driver.network, state.token))
+        state.git = {"private": server.key.private, "public": server.key.public, "known_hosts": server.known_hosts}
         state.write(self.state_file)
-        return git
+        return server
 
     def image_names(self, without: str = "") -> dict[str, str]:
         """The names that the tree and the stand-in charts use for images (but one), each with the tag of what runs in its place."""
@@ -228,10 +220,9 @@ class Lane:
         names = {_full(image): recipes.tag(recipe) for image, recipe in self.settings.images.items()}
         for name in {"ingress", "longhorn", "monitoring"} - {without}:
             names[f"docker.io/holdfast/{name}:lane"] = recipes.tag(name)
-        for doc in self.documents:
-            if doc.kind == "Deployment" and doc.name.endswith("-controller") and doc.name in recipes.images:
-                for container in doc.body["spec"]["template"]["spec"]["containers"]:
-                    names[_full(container["image"])] = recipes.tag(doc.name)
+        for name, image in self._controllers():
+            if name in recipes.images:
+                names[_full(image)] = recipes.tag(name)
         return names
 
     @staticmethod
@@ -256,7 +247,7 @@ class Lane:
             self.driver,
             KubeClient(self.driver.kubeconfig),
             self.profile,
-            self.start,
+            self.tree.sync,
             self.settings,
             self.folder,
             state.nonce,
@@ -266,11 +257,11 @@ class Lane:
 
     def git(self) -> GitServer:
         """The running lane's Git server."""
-        git, state = self._git(), self.state()
+        server, state = self._git(), self.state()
         assert state, "up() or reuse() came first"
         assert state.git, "the Git server was started"
-        git.key, git.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
-        return git
+        server.key, server.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
+        return server
 
     def check(self, *, reuse: bool) -> None:
         """What can be known of the lane before a run begins: a kept cluster that fits, or free ports. Raises UsageError."""
@@ -285,7 +276,7 @@ class Lane:
             raise UsageError(
                 f"there is no kept cluster of {self.name} to reuse", f"run: holdfast up --lane {self.name}"
             )
-        if Path(state.tree) != self.tree:
+        if Path(state.tree) != self.subject.folder:
             raise UsageError(
                 f"the kept cluster of {self.name} runs another tree ({state.tree})",
                 f"run: holdfast down --lane {self.name}",
@@ -328,20 +319,65 @@ class Lane:
             )
 
     def heal(self) -> int:
-        """Replays what dead runs left in this lane's undo files, and lets their samplers rest; returns how many steps."""
+        """Replays what dead runs left in this lane's undo files, gives Git back the tree's own commit, and lets the samplers rest.
+
+        Returns how many steps were undone. Raises UsageError where what was left can't be known.
+        """
         state = self.state()
-        if not state or not self.driver.exists():
+        if not state:
+            return 0
+        self._known(state)
+        if not self.driver.exists():
             return 0
         objects, count = KubeClient(self.driver.kubeconfig), 0
+
+        def same() -> None:
+            if state.uid:
+                self._patiently(lambda: self._same(objects, state.uid), "the API server")
+
         for path in map(Path, state.undo):
             file = UndoFile(path)
             if file.open_steps():
                 with step(f"healing what {path.parent.name} left"):
-                    count += file.replay(self.driver, objects, self._patiently)
+                    count += file.replay(self.driver, objects, self._patiently, before_api=same)
+            if unreadable := file.unreadable():
+                console.print(
+                    f"  {unreadable} lines of {path} can't be read: if a fault had begun there, it is not undone. "
+                    f"To be sure: holdfast down --lane {self.name}",
+                    style="yellow",
+                    markup=False,
+                )
+        count += self._reset_git(state, objects)
         nodes = [n.name for n in self.driver.nodes()]
         for folder in (agents.FOLDER, *map(writers.folder, writers.names())):
             agents.stop(self.driver, nodes, folder=folder)
         return count
+
+    def _known(self, state: LaneState) -> None:
+        """Raises UsageError where the state can't be read and something is there that may be this lane's."""
+        if state.readable:
+            return
+        if left := self.driver.named_like_ours():
+            raise UsageError(
+                f"{self.state_file} can't be read, so it isn't known what {self.name} made and what is to be undone",
+                f"if {', '.join(left)} is nobody else's, remove it: docker rm -f -v {' '.join(left)}; then: rm {self.state_file}",
+            )
+
+    def _reset_git(self, state: LaneState, objects: KubeClient) -> int:
+        """Puts the branch back on the tree's commit, where a dead run had pushed another one; returns 1 where it had."""
+        bare = self.folder / "git" / "repository.git"
+        ref = f"refs/heads/{state.branch}"
+        if not state.branch or not bare.is_dir() or git("rev-parse", ref, folder=bare, check=False) == state.commit:
+            return 0
+        git("update-ref", ref, state.commit, folder=bare)
+        namespace, name = state.source
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        wish = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        self._patiently(lambda: objects.patch("GitRepository", name, namespace, wish), "the API server")
+        console.print(
+            f"  Git is back at the tree's commit {state.commit[:12]}; Flux takes away what later commits had added"
+        )
+        return 1
 
     def keep(self) -> None:
         """Leaves the cluster to later runs."""
@@ -360,20 +396,14 @@ class Lane:
 
     def down(self, *, quiet: bool = False) -> bool:
         """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
-        state, client = self.state(), self.driver.docker
-        mine = [
-            c
-            for c in client.containers.list(
-                all=True, filters={"name": f"^/{self.driver.cluster}-"}, ignore_removed=True
-            )
-            if c.labels.get("holdfast") == self.driver.network
-        ]
-        if not (state or mine or self.driver.exists()):
+        state = self.state()
+        if state:
+            self._known(state)
+        there = self.driver.exists()
+        if not (state or there):
             return False
-        if not quiet or mine or self.driver.exists():
+        if not quiet or there:
             console.print(f"  removing the cluster of {self.name}")
-        for container in mine:
-            container.remove(force=True, v=True)
         self.driver.down()
         if left := loop_devices.release():
             console.print(

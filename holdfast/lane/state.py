@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from holdfast.paths import cache_dir
+
+
+def owner_id() -> str:
+    """Who owns this cache folder's lanes: part of each cluster's name, so that two users of one engine don't meet."""
+    path = cache_dir() / "owner"
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(secrets.token_hex(3))
+        part.replace(path)
+    return path.read_text().strip()
 
 
 @dataclass
@@ -18,6 +32,8 @@ class LaneState:
         kept: whether a user asked for it to stay.
         fidelity: what it was made with: versions, stand-ins, adaptations; one that differs now fits no verdict.
         uid: the kube-system UID: the identity of the cluster.
+        token: the label of what it makes on the engine.
+        branch, source: what Flux follows: the branch, and the GitRepository as [namespace, name].
         undo: the undo files that may hold what a dead run left.
     """
 
@@ -30,8 +46,12 @@ class LaneState:
     commit: str = ""
     fidelity: list[str] = field(default_factory=list)
     kept: bool = False
+    readable: bool = True
+    token: str = ""
     containers: list[str] = field(default_factory=list)
     undo: list[str] = field(default_factory=list)
+    branch: str = ""
+    source: list[str] = field(default_factory=list)
     git: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -42,7 +62,7 @@ class LaneState:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
-            return LaneState(run="a run whose state can't be read")
+            return LaneState(run="a run whose state can't be read", readable=False)
 
     def write(self, path: Path) -> None:
         """Replaces the file whole."""

@@ -29,7 +29,7 @@ def _not_suspended(items: list[Object]) -> list[Object]:
 @probe
 def tree_applied(cluster: Cluster) -> Sighting:
     """Every Kustomization and release that isn't suspended is ready, the Kustomizations at the revision that their source has."""
-    source = cluster.objects.get("GitRepository", cluster.start.source.name, cluster.start.source.namespace)
+    source = cluster.objects.get("GitRepository", cluster.sync.source.name, cluster.sync.source.namespace)
     if not source:
         return "the GitRepository isn't there"
     revision = ((source.get("status") or {}).get("artifact") or {}).get("revision")

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.errors import UsageError
 from holdfast.paths import cache_dir
 from holdfast.progress import step
-from holdfast.provision.engine import apt_install
+from holdfast.provision.packages import apt_install
 from holdfast.provision.recipes import LEFT_OUT, Recipes
 
 
@@ -187,7 +187,18 @@ def rootfs(recipes: Recipes, name: str) -> Path:
     return target
 
 
+def built(name: str) -> str:
+    """The newest of holdfast's own builds of a tool; empty where there is none."""
+    folder = cache_dir() / "bin"
+    found = (
+        [p for p in folder.glob(f"{name}-*") if re.fullmatch(rf"{name}-[0-9a-f]{{12}}", p.name)]
+        if folder.is_dir()
+        else []
+    )
+    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
+
+
 def tool(name: str) -> Path:
-    """A Go program that holdfast calls on the host (kind, kustomize): the user's own on PATH, else one that is built."""
+    """A Go program that holdfast calls on the host (kind): the user's own on PATH, else one that is built."""
     found = shutil.which(name)
     return Path(found) if found else binary(Recipes(), name)

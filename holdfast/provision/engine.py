@@ -16,6 +16,7 @@ from docker.errors import DockerException
 from holdfast.errors import UsageError
 from holdfast.paths import cache_dir
 from holdfast.progress import step
+from holdfast.provision.packages import apt_install
 
 CAP_SYS_RESOURCE = 24
 _SOCKET = Path("/var/run/docker.sock")
@@ -99,23 +100,6 @@ def _install() -> None:
             "no container engine answers", "set HOLDFAST_INSTALL_ENGINE=1 to have Debian's docker.io installed"
         )
     apt_install("docker.io", "iptables")
-
-
-def apt_install(*packages: str) -> None:
-    """Installs Debian packages by the machine's own apt settings; raises UsageError with apt's last words."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with step(f"installing {' '.join(packages)}"):
-        for command in (
-            ["apt-get", "update", "-qq"],
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
-        ):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                words = (done.stderr or done.stdout).strip().splitlines()
-                raise UsageError(
-                    f"{' '.join(command[:2])} failed: {words[-1] if words else done.returncode}",
-                    "fix apt, then run again",
-                )
 
 
 def _start() -> None:

@@ -48,7 +48,7 @@ def bands(cluster: Cluster, begin: float, end: float) -> list[Band]:
     )
     alerts: dict[str, list[tuple[float, str]]] = {}
     own = {
-        c.name for c in cluster.settings.adaptations if c.set.get("/spec/suspend") is True
+        c.name for c in cluster.settings.adaptations if c.suspends
     }  # what the lane itself suspends is always alerted on
     for series in query(cluster, f'ALERTS{{alertstate="firing"}}{span}'):
         if series.labels.get("name") in own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,14 +77,17 @@ def claims() -> list[str]:
 def load(
     root: Path,
     tool: Tool,
+    helm: Callable[[], str] = str,  # no helm
     *,
     entry: str = "",
     kubernetes: str = "",
     cache: Path | None = None,
-    helm: str = "",
     charts: Path | None = None,
 ) -> Tree:
-    """Reads the tree at *root*, and by *helm* the charts in it and in the folder *charts*. Raises UsageError where it can't be read at all."""
+    """Reads the tree at *root*, and by the program that *helm* gives the charts in it and in the folder *charts*.
+
+    Raises UsageError where it can't be read at all.
+    """
     schema.load(kubernetes)
     found = repository.read(root)
     tree = read(found, tool, settings.load(root), entry=entry, cache=cache)
@@ -135,12 +138,12 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
 
 def promised(tree: Tree, claim: str) -> bool:
     """Whether the tree says that it makes this promise (``[check] promises``)."""
-    return claim in tree.settings.promises or _WITHOUT_LIMIT in tree.settings.promises
+    return claim in tree.settings.claimed or _WITHOUT_LIMIT in tree.settings.claimed
 
 
 def _absent(tree: Tree, one: Rule, absent: NotApplicable) -> Finding:
     root = tree.root
-    location = tree.location(root.manifest) if root and root.manifest.file else Location(root.folder if root else ".")
+    location = tree.locate(root.manifest) if root and root.manifest.file else Location(root.folder if root else ".")
     name = f"Kustomization/{root.id}" if root else "the tree"
     return Finding(
         one.id,

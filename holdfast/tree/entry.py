@@ -67,7 +67,7 @@ def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) 
     tops = {f: e for f, e in found.items() if not any(o != f and (o == "." or f.startswith(f"{o}/")) for o in found)}
     if len(tops) == 1:
         folder, entries = next(iter(tops.items()))
-        return layer_of(*_outermost(entries)), f"{folder}, synced by {_outermost(entries)[0]}"
+        return kustomization_in(*_outermost(entries)), f"{folder}, synced by {_outermost(entries)[0]}"
     if len(tops) > 1:
         raise UsageError(
             f"the tree has {len(tops)} Flux entries: {', '.join(f'{f} ({e[0][0]})' for f, e in sorted(tops.items()))}",
@@ -101,7 +101,7 @@ def _named(
     repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str
 ) -> tuple[Kustomization, str]:
     if wanted in found:
-        return layer_of(*_outermost(found[wanted])), f"{wanted}, as named"
+        return kustomization_in(*_outermost(found[wanted])), f"{wanted}, as named"
     if wanted not in repository.folders:
         raise UsageError(
             f"there is no folder {wanted} in the tree", f"entries that were found: {', '.join(sorted(found)) or 'none'}"
@@ -149,7 +149,7 @@ def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Kustomizati
     return Kustomization(Manifest(body, owner=""), folder)
 
 
-def layer_of(file: str, body: Body) -> Kustomization:
+def kustomization_in(file: str, body: Body) -> Kustomization:
     """The layer of a Flux Kustomization that stands in *file*."""
     return Kustomization(Manifest(body, file), path_of(body))
 

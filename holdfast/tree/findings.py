@@ -135,7 +135,7 @@ def rule(
 
 def hit(tree: Tree, manifest: Manifest, what: str, *path: str | int, **more: object) -> Violation:
     """A hit at a field of an object."""
-    return Violation(manifest.id, (tree.location(manifest, *path),), what, unreferenced=manifest.unreferenced, **more)  # type: ignore[arg-type]
+    return Violation(manifest.id, (tree.locate(manifest, *path),), what, unreferenced=manifest.unreferenced, **more)  # type: ignore[arg-type]
 
 
 def found_by(one: Rule, said: Violation) -> Finding:

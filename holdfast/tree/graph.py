@@ -105,7 +105,7 @@ class Graph:
                 state,
                 State(owner, stage),
                 f"{owner} applies it",
-                partial(self.tree.location, manifest),
+                partial(self.tree.locate, manifest),
                 "owns",
                 boot=True,
             )
@@ -159,7 +159,7 @@ class Graph:
     def _at(self, kustomization: Kustomization, *path: PathKey) -> LazyLocation:
         if not kustomization.manifest.file:
             return Location(kustomization.folder, 1)
-        return partial(self.tree.location, kustomization.manifest, *path)
+        return partial(self.tree.locate, kustomization.manifest, *path)
 
     def _source(self, kustomization: Kustomization, state: State) -> None:
         ref = mapping(kustomization.spec.get("sourceRef"))
@@ -242,7 +242,7 @@ class Graph:
                 state,
                 manifest.namespace,
                 f"{manifest.id} lies in the namespace {manifest.namespace}",
-                partial(self.tree.location, manifest, "metadata", "namespace"),
+                partial(self.tree.locate, manifest, "metadata", "namespace"),
             )
 
     def _kind(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
@@ -252,7 +252,7 @@ class Graph:
             return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
-        location = partial(self.tree.location, manifest, "apiVersion")
+        location = partial(self.tree.locate, manifest, "apiVersion")
         why = f"{manifest.id} is of the kind {kind} ({group})"
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
         if not givers:
@@ -344,31 +344,31 @@ class Graph:
                     state,
                     State(f"{manifest.id}, suspended", Phase.MISSING),
                     f"{manifest.id} is suspended",
-                    partial(self.tree.location, manifest, "spec", "suspend"),
+                    partial(self.tree.locate, manifest, "spec", "suspend"),
                     "suspend",
                     boot=True,
                 )
         if manifest.is_(KUSTOMIZE, "Kustomization"):
             return
-        self.need(ready, exists, "it must be there", partial(self.tree.location, manifest), "owns")
+        self.need(ready, exists, "it must be there", partial(self.tree.locate, manifest), "owns")
         if manifest.id in self.releases:
             applied = State(manifest.id, Phase.APPLIED)
             self.need(
                 ready,
                 applied,
                 "it is ready once it is installed",
-                partial(self.tree.location, manifest),
+                partial(self.tree.locate, manifest),
                 "owns",
                 boot=True,
             )
-            self.need(applied, exists, "it must be there", partial(self.tree.location, manifest), "owns")
+            self.need(applied, exists, "it must be there", partial(self.tree.locate, manifest), "owns")
             self._release(self.releases[manifest.id], applied)
         elif manifest.by == "HelmChart" and (manifest.pod_path or manifest.kind == "PersistentVolumeClaim"):
             self.need(
                 State(manifest.owner, Phase.READY),
                 ready,
                 f"{manifest.owner} waits for {manifest.id}",
-                partial(self.tree.location, manifest),
+                partial(self.tree.locate, manifest),
                 "wait",
             )
         if manifest.kind == "PersistentVolumeClaim":
@@ -387,7 +387,7 @@ class Graph:
         if ref:
             key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
             source = self.tree.by_key.get(key)
-            at = partial(self.tree.location, manifest, *path)
+            at = partial(self.tree.locate, manifest, *path)
             if source is not None:
                 self.need(ready, self.exists(source), f"{manifest.id} takes its chart from {source.id}", at, "source")
             else:
@@ -403,7 +403,7 @@ class Graph:
                 f"HelmRelease/{mapping(other).get('namespace') or manifest.namespace}/{mapping(other).get('name')}"
             )
             known = other_id in self.releases
-            at = partial(self.tree.location, manifest, "spec", "dependsOn", index)
+            at = partial(self.tree.locate, manifest, "spec", "dependsOn", index)
             if known:
                 self.need(ready, State(other_id, Phase.READY), f"{manifest.id} depends on {other_id}", at, "dependsOn")
             else:
@@ -413,7 +413,7 @@ class Graph:
         for ref_id in release.unread:
             self.external.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
         target = release.target_namespace
-        kustomization = self.tree.layer_of(manifest)
+        kustomization = self.tree.kustomization_of(manifest)
         if (
             target not in GIVEN_NAMESPACES
             and target != manifest.namespace
@@ -426,14 +426,14 @@ class Graph:
                 ready,
                 target,
                 f"{manifest.id} installs into {target}",
-                partial(self.tree.location, manifest, "spec", "targetNamespace"),
+                partial(self.tree.locate, manifest, "spec", "targetNamespace"),
             )
         for volume in release.volumes():
             self._class(
                 ready,
                 volume.storage_class,
                 f"{manifest.id} asks for a volume ({volume.what})",
-                partial(self.tree.location, manifest, *volume.path),
+                partial(self.tree.locate, manifest, *volume.path),
             )
 
     def _claim(self, manifest: Manifest, ready: State) -> None:
@@ -444,7 +444,7 @@ class Graph:
             ready,
             str(name) if name is not None else "",
             f"{manifest.id} asks for a volume",
-            partial(self.tree.location, manifest, "spec", "storageClassName"),
+            partial(self.tree.locate, manifest, "spec", "storageClassName"),
             none=name == "",
         )
         late = self.storage_class(str(name)) if name else None
@@ -452,7 +452,7 @@ class Graph:
             users = [
                 m for m in self.tree.workloads_in(manifest.namespace) if manifest.name in {c for _, c in m.claims()}
             ]
-            at = partial(self.tree.location, manifest, "spec", "storageClassName")
+            at = partial(self.tree.locate, manifest, "spec", "storageClassName")
             if users:
                 self._one_of(
                     ready,
@@ -513,7 +513,7 @@ class Graph:
     def _pods(self, manifest: Manifest, ready: State) -> None:
         for path, name in manifest.claims():
             claim = self.tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name))
-            at = partial(self.tree.location, manifest, *path)
+            at = partial(self.tree.locate, manifest, *path)
             if claim is not None:
                 self.need(
                     ready,
@@ -535,7 +535,7 @@ class Graph:
                 ready,
                 str(get(template, "spec", "storageClassName") or ""),
                 f"{manifest.id} has a volume for each pod",
-                partial(self.tree.location, manifest, "spec", "volumeClaimTemplates", index),
+                partial(self.tree.locate, manifest, "spec", "volumeClaimTemplates", index),
             )
         account = manifest.pod.get("serviceAccountName")
         if isinstance(account, str) and account != "default":
@@ -545,7 +545,7 @@ class Graph:
                     ready,
                     self.exists(found),
                     f"its pods run as {found.id}",
-                    partial(self.tree.location, manifest, *manifest.pod_path, "serviceAccountName"),
+                    partial(self.tree.locate, manifest, *manifest.pod_path, "serviceAccountName"),
                     "account",
                 )
         for kind, name, path in config_of(manifest):
@@ -555,7 +555,7 @@ class Graph:
                     ready,
                     self.exists(found),
                     f"the pods of {manifest.id} read {found.id}",
-                    partial(self.tree.location, manifest, *path),
+                    partial(self.tree.locate, manifest, *path),
                     "config",
                 )
             else:
@@ -570,7 +570,7 @@ class Graph:
                         State(manifest.id, Phase.READY),
                         State(release.manifest.id, Phase.READY),
                         f"{manifest.id} is served by {release.manifest.id}",
-                        partial(self.tree.location, manifest, "spec", "ingressClassName"),
+                        partial(self.tree.locate, manifest, "spec", "ingressClassName"),
                         "serves",
                         run=True,
                     )
@@ -601,7 +601,7 @@ class Graph:
                     State(release.manifest.id, Phase.APPLIED),
                     State(found["helm-controller"].id, Phase.READY),
                     f"{found['helm-controller'].id} installs it",
-                    partial(self.tree.location, release.manifest),
+                    partial(self.tree.locate, release.manifest),
                     "controller",
                     run=True,
                 )
@@ -614,7 +614,7 @@ class Graph:
                     partial(_stated, fact),
                     State(release.manifest.id, Phase.READY),
                     f"the admission webhook of {release.manifest.id}",
-                    partial(self.tree.location, release.manifest),
+                    partial(self.tree.locate, release.manifest),
                 )
         for config in self.tree.of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
             for index, hook in enumerate(sequence(config.body.get("webhooks"))):
@@ -624,7 +624,7 @@ class Graph:
                         partial(self._guards, mapping(hook)),
                         State(backend.id, Phase.READY),
                         f"the webhook of {config.id} ({backend.id})",
-                        partial(self.tree.location, config, "webhooks", index),
+                        partial(self.tree.locate, config, "webhooks", index),
                         own=backend,
                     )
 
@@ -636,7 +636,7 @@ class Graph:
                     partial(_of_group, str(api.spec.get("group"))),
                     State(backend.id, Phase.READY),
                     f"{api.id} ({backend.id})",
-                    partial(self.tree.location, api, "spec", "service"),
+                    partial(self.tree.locate, api, "spec", "service"),
                     own=backend,
                 )
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -22,11 +23,11 @@ _TIMEOUT_S = 60
 _SOURCE = re.compile(r"^# Source: [^/\n]+/(.+)$", re.MULTILINE)
 
 
-def render(tree: Tree, helm: str, charts: Path | None) -> None:
+def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> None:
     """Adds what the releases' charts render to the tree; what can't be rendered is said in `Tree.not_read`.
 
     Args:
-        helm: the helm program; empty where there is none.
+        find_helm: gives the helm program, empty where there is none; asked only where there is a chart to render.
         charts: a folder with charts: NAME/, NAME-VERSION/ or NAME-VERSION.tgz.
     """
     for release in releases(tree):
@@ -34,19 +35,21 @@ def render(tree: Tree, helm: str, charts: Path | None) -> None:
         found = inside or _in_folder(charts, release)
         if not found:
             continue
-        if not helm:
-            tree.not_read.append(f"{release.manifest.id}: its chart {found} wasn't rendered, since there is no helm")
-            continue
+        name = release.manifest.id
         if inside and (lacking := _to_fetch(tree, inside)):
-            tree.not_read.append(
-                f"{release.manifest.id}: its chart {found} needs {', '.join(lacking)}, which would have to be fetched"
+            _not_rendered(
+                tree, release, f"its chart {found} needs {', '.join(lacking)}, which would have to be fetched"
             )
-            continue
-        if release.unread:
-            tree.not_read.append(
-                f"{release.manifest.id}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree"
-            )
-        _rendered(tree, release, helm, found, inside=bool(inside))
+        elif not (helm := find_helm()):
+            _not_rendered(tree, release, f"its chart {found} wasn't rendered, since there is no helm")
+        else:
+            if release.unread:
+                tree.not_read.append(
+                    f"{name}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree"
+                )
+            _rendered(tree, release, helm, found, inside=bool(inside))
+            if name not in tree.rendered:
+                tree.unrendered.setdefault(name, f"its chart {found} can't be rendered")
     tree.refresh()
     for manifest in tree.chart_objects:
         if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io"):
@@ -54,6 +57,11 @@ def render(tree: Tree, helm: str, charts: Path | None) -> None:
                 f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed"
             )
             tree.incomplete_because.append(tree.not_read[-1])
+
+
+def _not_rendered(tree: Tree, release: Release, why: str) -> None:
+    tree.not_read.append(f"{release.manifest.id}: {why}")
+    tree.unrendered[release.manifest.id] = why
 
 
 def _to_fetch(tree: Tree, folder: str) -> list[str]:
@@ -163,7 +171,7 @@ def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manife
             continue
         source = _SOURCE.search(part)
         file = posixpath.normpath(posixpath.join(chart, source[1])) if source and chart else ""
-        at = Location(file, 1) if file in tree.repository.known else tree.location(release.manifest, "spec", "chart")
+        at = Location(file, 1) if file in tree.repository.known else tree.locate(release.manifest, "spec", "chart")
         found.append(_placed(body, release, at))
     return found
 

@@ -153,7 +153,7 @@ def manifests_below(sources: Sources, folder: str) -> list[str]:
 def references(sources: Sources, folder: str, body: dict[str, Any], fallback: Location) -> Iterator[Reference]:
     """Every reference of a kustomization in *folder*."""
     for field, text, path in _texts(body):
-        location = sources.location(fallback.file, path=path) if fallback.file in sources.repository.known else fallback
+        location = sources.locate(fallback.file, path=path) if fallback.file in sources.repository.known else fallback
         yield resolve(sources, folder, field, text, location)
         if field in _RUN:
             yield from _within_plugin(sources, folder, field, text, location)

@@ -136,7 +136,7 @@ class Sources:
                 found.append((source.line, body))
         return found
 
-    def location(
+    def locate(
         self, file: str, kind: str = "", name: str = "", path: Sequence[PathKey] = (), namespace: str = ""
     ) -> Location:
         """The line of a field of an object in *file*, or of the nearest thing above it that stands there."""

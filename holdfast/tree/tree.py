@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from holdfast.errors import UsageError
 from holdfast.tree.build import Built, Tool
-from holdfast.tree.manifest import Body, Key, Manifest, get, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import PathKey, Sources
@@ -65,6 +66,23 @@ class Kustomization:
         ]
 
 
+@dataclass(frozen=True)
+class Sync:
+    """What Flux syncs a cluster by: the *folder* of the entry, its source and its Kustomization."""
+
+    folder: str
+    source: Manifest
+    root: Manifest
+
+    @property
+    def branch(self) -> str:
+        return str(mapping(self.source.spec.get("ref")).get("branch") or "master")
+
+    @property
+    def url(self) -> str:
+        return str(self.source.spec["url"])
+
+
 @dataclass
 class Tree:
     """All that was read.
@@ -79,6 +97,8 @@ class Tree:
         opened: why claims about all of the tree are in doubt, besides layers that weren't read.
         taken: the Kustomization objects that were followed, by id.
         chart_errors: releases whose chart can't be rendered, with helm's words.
+        unrendered: releases whose chart lies in the tree and couldn't be rendered, by id, with the reason.
+        bootstrap: what is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands.
         kubernetes: the version whose schemas count; the newest without one.
         not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
     """
@@ -98,8 +118,10 @@ class Tree:
     chart_objects: list[Manifest] = field(default_factory=list)
     rendered: set[str] = field(default_factory=set)
     chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
+    unrendered: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     incomplete_because: list[str] = field(default_factory=list)
+    bootstrap: list[Manifest] = field(default_factory=list)
 
     @cached_property
     def objects(self) -> list[Manifest]:
@@ -120,6 +142,30 @@ class Tree:
             "_boot",
         ):
             self.__dict__.pop(name, None)
+
+    @cached_property
+    def sync(self) -> Sync:
+        """What Flux syncs the cluster by. Raises UsageError where the tree holds no GitRepository for its entry."""
+        root = self.root
+        ref = mapping(root.spec.get("sourceRef")) if root else {}
+        found = [
+            m
+            for m in [*self.bootstrap, *self.objects]
+            if m.kind == "GitRepository"
+            and m.name == str(ref.get("name"))
+            and m.namespace == str(ref.get("namespace") or (root.manifest.namespace if root else ""))
+        ]
+        if root is None or not root.manifest.file or not found:
+            raise UsageError(
+                f"the entry {self.entry} has no Kustomization with a GitRepository beside it, so a lane doesn't know what Flux pulls",
+                "run 'flux bootstrap' on the tree, or name the folder of another entry: --entry clusters/NAME",
+            )
+        url = found[0].spec.get("url")
+        if not isinstance(url, str) or not url:
+            raise UsageError(
+                f"the GitRepository at {self.locate(found[0])} has no url", "give it spec.url, as flux bootstrap does"
+            )
+        return Sync(root.folder, found[0], root.manifest)
 
     @cached_property
     def unreferenced_objects(self) -> list[Manifest]:
@@ -179,19 +225,19 @@ class Tree:
             if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager")
         )
 
-    def layer_of(self, manifest: Manifest) -> Kustomization | None:
+    def kustomization_of(self, manifest: Manifest) -> Kustomization | None:
         if manifest.owner.startswith("HelmRelease/"):
             owner = next((m for m in self.of("HelmRelease") if m.id == manifest.owner), None)
-            return self.layer_of(owner) if owner is not None else None
+            return self.kustomization_of(owner) if owner is not None else None
         return self.kustomizations.get(manifest.owner)
 
-    def location(self, manifest: Manifest, *path: PathKey) -> Location:
+    def locate(self, manifest: Manifest, *path: PathKey) -> Location:
         """Where a field of an object stands: in its base, or in the patch that holds more of it."""
         if manifest.at is not None:
             return manifest.at
         kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
         space = str(manifest.meta.get("namespace") or "")
-        best = self.sources.location(manifest.file, kind, name, () if manifest.by else path, space)
+        best = self.sources.locate(manifest.file, kind, name, () if manifest.by else path, space)
         deep = self.sources.depth(manifest.file, kind, name, path, space) if not manifest.by else 0
         changed = deep >= len(path) and self._changed(manifest, path, space)
         if deep >= len(path) and not changed:
@@ -200,12 +246,12 @@ class Tree:
         for file in reversed(manifest.patches):
             there = self.sources.depth(file, manifest.kind, manifest.name, path)
             if file != manifest.file and (there > deep or (there == deep == len(path) and path)):
-                best, deep = self.sources.location(file, manifest.kind, manifest.name, path), there
+                best, deep = self.sources.locate(file, manifest.kind, manifest.name, path), there
         return self._set_at(manifest, str(get(manifest.body, *path)), base) if changed and best is base else best
 
     def _set_at(self, manifest: Manifest, value: str, base: Location) -> Location:
         """The line of a kustomization, or of the Flux Kustomization, that holds a value which isn't the base's (an inline patch, an image's tag)."""
-        kustomization = self.layer_of(manifest)
+        kustomization = self.kustomization_of(manifest)
         if kustomization is None or kustomization.built is None:
             return base
         for file in [*kustomization.built.closure.kustomizations, kustomization.manifest.file]:

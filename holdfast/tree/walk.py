@@ -11,7 +11,15 @@ from pathlib import Path
 import yaml
 
 from holdfast.tree.build import Builder, Built, Request, Tool
-from holdfast.tree.entry import entry_of, flux_documents, is_kustomization, layer_of, made, path_of, source_rules
+from holdfast.tree.entry import (
+    entry_of,
+    flux_documents,
+    is_kustomization,
+    kustomization_in,
+    made,
+    path_of,
+    source_rules,
+)
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.references import FILES, Closure
@@ -35,10 +43,20 @@ def read(repository: Repository, tool: Tool, settings: Settings, *, entry: str =
     tree.root = root
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(tree, builder, root)
+        tree.bootstrap = _bootstrap(builder, root)
         _read_unreferenced(tree, builder, flux)
     tree.not_read += [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
     tree.not_read += [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
     return tree
+
+
+def _bootstrap(builder: Builder, root: Kustomization) -> list[Manifest]:
+    """What is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands."""
+    if not root.manifest.file:
+        return []
+    folder = posixpath.dirname(root.manifest.file) or "."
+    built = builder.build([Request(folder, {})])[0]
+    return [Manifest(body, file, by, _touching(built.closure), root.id) for body, file, by in built.objects]
 
 
 def _walk(tree: Tree, builder: Builder, root: Kustomization) -> None:
@@ -172,7 +190,7 @@ def _read_unreferenced(tree: Tree, builder: Builder, flux: list[tuple[str, Body]
             else None
         )
         if kind != "Component":
-            kustomization = layer_of(file, body) if body else made(root)
+            kustomization = kustomization_in(file, body) if body else made(root)
             kustomization.unreferenced, kustomization.folder = True, root
             kustomizations.append(kustomization)
     for kustomization, one in zip(

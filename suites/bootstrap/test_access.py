@@ -39,7 +39,7 @@ def test_the_ingress_serves_its_own_certificate(cluster):
 def test_nothing_listens_that_is_not_stated(cluster):
     """The sockets of every node, and what Services and pods open, equal the stated list."""
     cluster.steady(tree_applied(), within="5m")
-    declared = frozenset(cluster.settings.declared.get("node_ports", []))
+    declared = frozenset(cluster.settings.declared.node_ports)
     node = cluster.nodes()[-1].name
     host = cluster.host(node)
     number = host.check_output("sh -c 'timeout 30 socat TCP-LISTEN:17777,fork /dev/null >/dev/null 2>&1 & echo $!'")
@@ -67,7 +67,7 @@ def test_nothing_listens_that_is_not_stated(cluster):
 def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
     """No component runs under a default account; only the stated ones may do everything; asked of the API itself."""
     cluster.steady(tree_applied(), within="5m")
-    admins = frozenset(cluster.settings.declared.get("cluster_admin", []))
+    admins = frozenset(cluster.settings.declared.cluster_admin)
     objects, image = cluster.objects, _an_image(cluster)
     objects.apply(namespace("holdfast-negative control"))
     objects.apply(

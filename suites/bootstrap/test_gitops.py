@@ -32,7 +32,7 @@ def test_status_is_reported_in_the_cluster_and_to_git(cluster, git):
     """Each Kustomization and release says Ready at the pushed revision; and the commit's status is written to the Git host."""
     cluster.steady(tree_applied(), within="5m")
     cluster.negative_control(at_revision(NOWHERE))
-    push = git.push(mark(cluster.start, "status"), "a commit whose status is looked for")
+    push = git.push(mark(cluster.sync, "status"), "a commit whose status is looked for")
     cluster.eventually(at_revision(push), within="3m")
     cluster.eventually(commit_status_written(), within="0s")
 
@@ -65,7 +65,7 @@ def test_pushes_are_applied_in_time(cluster, git, experiment):
         if len(pushed) < 10 and time.monotonic() >= begin + 7.3 * len(pushed):
             number = len(pushed)
             pushed[number] = time.monotonic()
-            git.push(mark(cluster.start, f"push-{number}", **{f"n{i}": "pushed" for i in pushed}), f"push {number}")
+            git.push(mark(cluster.sync, f"push-{number}", **{f"n{i}": "pushed" for i in pushed}), f"push {number}")
         found = cluster.objects.get("ConfigMap", MARKER, NAMESPACE) or {}
         for number in pushed:
             if f"n{number}" in (found.get("data") or {}):
@@ -93,8 +93,8 @@ def test_a_push_flows_through_every_step(cluster, git, experiment):
     cluster.steady(tree_applied(), within="5m")
     cluster.negative_control(marked("never pushed"))
     limit_s = seconds(budget("flow-gitops", "flow"))
-    push, began, at = git.push(mark(cluster.start, "flow"), "a commit that is followed"), time.monotonic(), {}
-    root, source = cluster.start.root, cluster.start.source
+    push, began, at = git.push(mark(cluster.sync, "flow"), "a commit that is followed"), time.monotonic(), {}
+    root, source = cluster.sync.root, cluster.sync.source
 
     def steps():
         status = cluster.objects.get("GitRepository", source.name, source.namespace).get("status") or {}
@@ -125,9 +125,9 @@ def test_a_push_flows_through_every_step(cluster, git, experiment):
 def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, experiment):
     """The source is an SSH one with a key made for the run; the same source with another key fails, and says why."""
     cluster.steady(tree_applied(), within="5m")
-    start, objects = cluster.start, cluster.objects
-    good = objects.get("Secret", start.source.body["spec"]["secretRef"]["name"], start.source.namespace)
-    assert start.url.startswith("ssh://")
+    sync, objects = cluster.sync, cluster.objects
+    good = objects.get("Secret", sync.source.spec["secretRef"]["name"], sync.source.namespace)
+    assert sync.url.startswith("ssh://")
     known_hosts = __import__("base64").b64decode(good["data"]["known_hosts"]).decode()
     wrong = secret(SYSTEM, "wrong-key", {"identity": Key.make().private, "known_hosts": known_hosts})
     source = {
@@ -136,17 +136,17 @@ def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, experiment):
         "metadata": {"name": "wrong-key", "namespace": SYSTEM},
         "spec": {
             "interval": "1m",
-            "url": start.url,
-            "ref": {"branch": start.branch},
+            "url": sync.url,
+            "ref": {"branch": sync.branch},
             "secretRef": {"name": "wrong-key"},
         },
     }
     objects.apply(wrong)
     objects.apply(source)
     try:
-        cluster.negative_control(source_fails(start.source.name, start.source.namespace, "denied"))
+        cluster.negative_control(source_fails(sync.source.name, sync.source.namespace, "denied"))
         cluster.negative_control(source_ready("wrong-key", SYSTEM))
-        cluster.eventually(source_ready(start.source.name, start.source.namespace), within="30s")
+        cluster.eventually(source_ready(sync.source.name, sync.source.namespace), within="30s")
         cluster.eventually(source_fails("wrong-key", SYSTEM, "denied"), within="60s")
     finally:
         objects.delete("GitRepository", "wrong-key", SYSTEM)

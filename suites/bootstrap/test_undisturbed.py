@@ -26,7 +26,7 @@ def test_no_alert_fires_while_no_fault_is_in(cluster, experiment):
         seconds(budget("gitops-health-monitored", "quiet")),
         f'up{{namespace!="{SYSTEM}"}}',
     )
-    own = tuple(c.name for c in cluster.settings.adaptations if c.set.get("/spec/suspend") is True)
+    own = tuple(c.name for c in cluster.settings.adaptations if c.suspends)
     cluster.negative_control(has_series("absent"))
     cluster.negative_control(
         no_alert_fired(begin), within="2m"

@@ -71,5 +71,5 @@ def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
 
 def _since(cluster, kind):
     """When the fault's object became not ready, as wall time in seconds."""
-    found = condition(cluster.objects.get(kind, TROUBLE, cluster.start.root.namespace), "Ready")
+    found = condition(cluster.objects.get(kind, TROUBLE, cluster.sync.root.namespace), "Ready")
     return datetime.datetime.fromisoformat(found["lastTransitionTime"]).timestamp()

@@ -34,7 +34,7 @@ BUT = ("flux-system",)
 def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git, experiment):
     """Every request is answered while no Flux controller runs; a pushed commit stays away until they are back, and nothing is lost."""
     cluster.eventually(tree_applied(), within="5m")
-    git.push(mark(cluster.start, "before"), "a commit before the fault")
+    git.push(mark(cluster.sync, "before"), "a commit before the fault")
     cluster.eventually(marked("before"), within="3m")
     cluster.eventually(tree_applied(), within="3m")
     owned, before = inventory(cluster), lives(cluster, *BUT)
@@ -67,7 +67,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
             )
 
         with faults(flux_down(), after_heal=arrives):
-            git.push(mark(cluster.start, "during"), "a commit that must not arrive while Flux is down")
+            git.push(mark(cluster.sync, "during"), "a commit that must not arrive while Flux is down")
             cluster.always(not_marked("during"), during="45s", claims=CONTINUE)
             cluster.eventually(undisturbed(before, BUT), within="0s", claims=CONTINUE)
         cluster.eventually(inventory_is(owned), within="60s", claims=NO_LOSS)

@@ -62,7 +62,7 @@ def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
     """Deleted, and a commit changes its release: answers again within the budget after the poll."""
     _steady(cluster)
     component = cluster.settings.ingress
-    poll = cluster.start.source.body["spec"]["interval"]
+    poll = cluster.sync.source.spec["interval"]
     value = f"{60 + datetime.datetime.now(datetime.UTC).second}"
     with faults(ingress_deleted(hold=False)):
         git.push(

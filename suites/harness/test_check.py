@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from holdfast.checking import documents, text
-from holdfast.checking.command import tool
 from holdfast.paths import CHECKOUT
+from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.findings import RULES, Severity
 from holdfast.tree.rules import cardinality
@@ -18,7 +18,7 @@ PAIRS = pairs.load()
 
 @pytest.fixture(scope="session")
 def kustomize():
-    return tool()
+    return tools.kustomize()
 
 
 def looked_at(path, kustomize, **options):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.checking import documents
-from holdfast.checking.command import tool
 from holdfast.errors import UsageError
+from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
 from holdfast.tree.roles import boot_of, graph_of
@@ -21,7 +21,7 @@ from suites.harness import pairs
 
 FLUX = (pairs.valid("image") / "cluster" / "flux.yaml").read_text()
 MARKER = "marker-of-a-file-outside"
-KUSTOMIZE = tool()
+KUSTOMIZE = tools.kustomize()
 
 
 def kustomization(name, needs=(), wait=False):

@@ -47,7 +47,7 @@ def holdfast(*arguments, env):
         (["--lane", "kind/slow"], ["unknown lane 'kind/slow'", "kind/default, kind/fast"]),
         (["--claim", "flux-down"], ["unknown claim 'flux-down'", "suites/claims.toml"]),
         (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
-        (["--entry", "clusters/office"], ["no Flux entry at clusters/office"]),
+        (["--entry", "clusters/office"], ["there is no folder clusters/office in the tree", "clusters/home"]),
         (["--expect", "/absent.toml"], ["/absent.toml can't be read"]),
         ([], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
     ],
@@ -63,14 +63,23 @@ def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
 
 
 def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
-    tree = tmp_path / "tree"
-    (tree / "clusters").mkdir(parents=True)
-    (tree / "clusters/x.yaml").write_text("kind: A\n  b: c\n")
-    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    tree = copied(tmp_path)
+    (tree / "apps/stateless/bad.yaml").write_text("kind: A\n  b: c\n")
+    listed = tree / "apps/stateless/kustomization.yaml"
+    listed.write_text(listed.read_text().replace("resources:", "resources:\n  - bad.yaml"))
     done = holdfast("verify", "--tree", str(tree), env=elsewhere)
     assert done.returncode == 64
-    assert "clusters/x.yaml:2: the YAML is broken" in done.stdout
+    assert "Flux can't build this tree" in done.stdout
+    assert "apps/stateless/bad.yaml" in done.stdout
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def copied(tmp_path):
+    """The reference tree, in a repository of its own."""
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-r", str(CHECKOUT / "fixtures/gitops"), str(tree)], check=True)
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    return tree
 
 
 def test_a_secret_that_nobody_gave_is_named_before_anything_is_built(elsewhere, tmp_path):

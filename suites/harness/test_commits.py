@@ -6,7 +6,8 @@ import pytest
 
 from holdfast.commits import add_copy, remove, set_values
 from holdfast.paths import CHECKOUT
-from holdfast.tree.documents import read
+from holdfast.tree import repository
+from holdfast.tree.sources import Sources
 
 STATELESS = CHECKOUT / "fixtures" / "gitops" / "apps" / "stateless"
 
@@ -18,7 +19,9 @@ def tree(tmp_path):
 
 
 def objects(folder):
-    return {(d.kind, d.name): d.body for d in read(folder)}
+    sources = Sources(repository.read(folder))
+    bodies = [body for f in sources.repository.files if f.endswith(".yaml") for _, body in sources.bodies(f)]
+    return {(b["kind"], b.get("metadata", {}).get("name")): b for b in bodies}
 
 
 def test_a_copy_has_pods_of_its_own_and_leaves_all_else_as_it_was(tree):

@@ -537,7 +537,15 @@ def test_the_worst_volume_is_what_a_band_shows(monkeypatch):
     ]
     cluster = SimpleNamespace(
         settings=SimpleNamespace(
-            adaptations=[Adaptation("Kustomization", "flux-system", "vpn", "no tailnet", {"/spec/suspend": True})]
+            adaptations=[
+                Adaptation(
+                    kind="Kustomization",
+                    namespace="flux-system",
+                    name="vpn",
+                    reason="no tailnet",
+                    set={"/spec/suspend": True},
+                )
+            ]
         )
     )
     monkeypatch.setattr(banding, "query", lambda cluster, text: alarms if text.startswith("ALERTS") else volumes)

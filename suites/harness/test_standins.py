@@ -130,7 +130,14 @@ def test_values_are_merged_map_by_map():
 
 def test_an_adaptation_changes_one_object_by_name():
     policy, binding = admission_policy(
-        Adaptation("Kustomization", "flux-system", "remote-access", "no tailnet", {"/spec/suspend": True})
+        Adaptation(
+            kind="Kustomization",
+            namespace="flux-system",
+            name="remote-access",
+            reason="no tailnet",
+            set={"/spec/suspend": True},
+        ),
+        "kustomizations",
     )
     rule = policy["spec"]["matchConstraints"]["resourceRules"][0]
     assert (rule["resources"], rule["resourceNames"]) == (["kustomizations"], ["remote-access"])

@@ -1,14 +1,19 @@
-"""The tree as a lane takes it: the checkout, its documents, its entry, its adaptations."""
+"""The tree as a lane takes it: the checkout, its entry, what it needs, its settings."""
 
+import re
 import subprocess
 
 import pytest
 
 from holdfast.bootstrap import corefile, made_up
 from holdfast.errors import UsageError
+from holdfast.lane.subject import Subject
 from holdfast.paths import CHECKOUT
-from holdfast.tree import checkout, documents
+from holdfast.provision import tools
+from holdfast.tree import checkout
 from holdfast.tree import settings as settings_file
+from holdfast.tree.needed import astray, lacking
+from holdfast.tree.settings import Settings
 
 TREE = CHECKOUT / "fixtures" / "gitops"
 SYNC = """apiVersion: source.toolkit.fluxcd.io/v1
@@ -45,8 +50,8 @@ def tree(tmp_path):
     return folder
 
 
-def start(folder, wanted=""):
-    return documents.entry(documents.read(folder), wanted)
+def read(folder, wanted=""):
+    return tools.read(folder, entry=wanted)
 
 
 def test_a_clean_checkout_is_taken_byte_for_byte(tree, tmp_path):
@@ -86,13 +91,13 @@ def test_what_is_no_checkout_is_said(tmp_path, make, words):
 
 def test_broken_yaml_is_named_with_its_line(tree):
     (tree / "clusters/home/bad.yaml").write_text("kind: A\nmetadata:\n  - x\n  y: [\n")
-    with pytest.raises(UsageError, match=r"clusters/home/bad\.yaml:\d+: the YAML is broken"):
-        start(tree)
+    with pytest.raises(UsageError, match=r"clusters/home/bad\.yaml:\d+"):
+        Subject(tree).preflight()
 
 
 def test_no_entry_is_said(tmp_path):
     with pytest.raises(UsageError, match="no Flux entry"):
-        start(tmp_path)
+        read(tmp_path)
 
 
 def test_two_entries_are_named_and_one_can_be_chosen(tree):
@@ -100,33 +105,42 @@ def test_two_entries_are_named_and_one_can_be_chosen(tree):
     second.parent.mkdir(parents=True)
     second.write_text(SYNC.format(path="clusters/away"))
     with pytest.raises(UsageError, match=r"clusters/away.*clusters/home") as caught:
-        start(tree)
+        read(tree)
     assert "--entry" in caught.value.next_step
-    assert start(tree, "./clusters/away").folder == "clusters/away"
-    with pytest.raises(UsageError, match="no Flux entry at clusters/absent"):
-        start(tree, "clusters/absent")
+    assert read(tree, "./clusters/away").sync.folder == "clusters/away"
+    with pytest.raises(UsageError, match="no folder clusters/absent"):
+        read(tree, "clusters/absent")
+
+
+def test_an_entry_without_a_source_is_said_where_a_lane_asks_for_it(tree):
+    sync = tree / "clusters/home/flux-system/gotk-sync.yaml"
+    sync.write_text(sync.read_text().partition("---\n")[2])
+    found = read(tree)
+    with pytest.raises(UsageError, match="no Kustomization with a GitRepository"):
+        _ = found.sync
 
 
 def test_a_link_out_of_the_tree_is_not_followed(tree, tmp_path):
-    (tmp_path / "secret.yaml").write_text("kind: Outside\n")
+    (tmp_path / "secret.yaml").write_text("apiVersion: v1\nkind: Outside\nmetadata: {name: x}\n")
     (tree / "clusters/home/link.yaml").symlink_to(tmp_path / "secret.yaml")
     (tree / "clusters/home/folder").symlink_to(tmp_path)
-    assert "Outside" not in {d.kind for d in documents.read(tree)}
+    assert "Outside" not in {m.kind for m in [*read(tree).objects, *read(tree).bootstrap]}
 
 
 def test_only_what_the_entry_reaches_counts(tree):
     (tree / "apps").mkdir()
-    (tree / "apps/web.yaml").write_text("kind: Deployment\nmetadata: {name: web}\n")
+    (tree / "apps/web.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n")
     (tree / "old").mkdir()
-    (tree / "old/web.yaml").write_text("kind: Old\nmetadata: {name: web}\n")
+    (tree / "old/web.yaml").write_text("apiVersion: v1\nkind: Old\nmetadata: {name: web}\n")
     (tree / "clusters/home/apps.yaml").write_text(
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps}\n"
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps, namespace: flux-system}\n"
+        "spec: {path: ./apps, sourceRef: {kind: GitRepository, name: flux-system}}\n"
     )
-    everything = documents.read(tree)
-    assert {d.kind for d in documents.reachable(everything, documents.entry(everything))} == {
-        "GitRepository",
-        "Kustomization",
-        "Deployment",
+    found = read(tree)
+    assert {m.kind for m in found.objects} == {"GitRepository", "Kustomization", "Deployment"}
+    assert {(m.kind, m.name) for m in found.bootstrap} == {
+        ("GitRepository", "flux-system"),
+        ("Kustomization", "flux-system"),
     }
 
 
@@ -144,57 +158,137 @@ spec:
 
 def test_what_nobody_gave_is_named_before_anything_is_built(tree):
     (tree / "clusters/home/web.yaml").write_text(NEEDS)
-    everything = documents.read(tree)
-    said = settings_file.lacking(everything, settings_file.Settings(), documents.entry(everything))
+    said = lacking(read(tree))
     assert [s.split(",")[0].split(" (")[0] for s in said] == [
         "the Secret apps/needed",
         "the Secret apps/mounted",
         "the Git host github.com",
     ]
     assert all("clusters/home" in s for s in said)
-    given = settings_file.Settings(
-        aliases=("github.com",),
-        secrets=(settings_file.Secret("apps", "needed"), settings_file.Secret("apps", "mounted")),
+    (tree / ".holdfast.toml").write_text(
+        "[git]\naliases = ['github.com']\n"
+        + "".join(f"[[secret]]\nnamespace='apps'\nname='{n}'\nkeys=['a']\n" for n in ("needed", "mounted"))
     )
-    assert settings_file.lacking(everything, given, documents.entry(everything)) == []
+    assert lacking(read(tree)) == []
 
 
 def test_the_reference_tree_lacks_nothing():
-    everything = documents.read(TREE)
-    found = settings_file.load(TREE)
-    entry = documents.entry(everything, found.entry)
-    assert settings_file.lacking(documents.reachable(everything, entry), found, entry) == []
+    assert lacking(read(TREE)) == []
+    assert astray(read(TREE)) == []
+
+
+def test_an_object_to_change_that_nobody_makes_is_named(tree):
+    (tree / ".holdfast.toml").write_text(
+        "[git]\naliases = ['github.com']\n[[suspend]]\nkind='Kustomization'\nnamespace='flux-system'\nname='vpm'\nreason='x'\n"
+    )
+    with pytest.raises(UsageError, match="nothing of the tree is Kustomization/flux-system/vpm"):
+        Subject(tree).preflight()
+
+
+def test_a_recipe_that_does_not_exist_is_named_with_those_that_do(tree):
+    (tree / ".holdfast.toml").write_text("[git]\naliases = ['github.com']\n[images]\n'nginx:1' = 'webb'\n")
+    with pytest.raises(UsageError, match="no recipe 'webb' for nginx:1") as caught:
+        Subject(tree).preflight()
+    assert "web" in caught.value.next_step
+
+
+def test_a_trees_own_settings_name_no_file_outside_of_it(tree, tmp_path):
+    (tmp_path / "key").write_text("secret of this machine")
+    words = "[git]\naliases = ['github.com']\n[[secret]]\nnamespace='a'\nname='b'\nfile='{}'\n"
+    for name in (str(tmp_path / "key"), "../key", "link"):
+        (tree / "link").unlink(missing_ok=True)
+        (tree / "link").symlink_to(tmp_path / "key")
+        (tree / ".holdfast.toml").write_text(words.format(name))
+        with pytest.raises(UsageError, match="no file outside of the tree") as caught:
+            Subject(tree).preflight()
+        assert "tree.holdfast.toml" in caught.value.next_step
+    (tree / "link").unlink()
+    (tree / ".holdfast.toml").unlink()
+    beside = tmp_path / "tree.holdfast.toml"
+    beside.write_text(words.format(tmp_path / "key"))
+    Subject(tree).preflight()  # the machine's owner wrote these
+    beside.write_text(words.format(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="there is no"):
+        Subject(tree).preflight()
+
+
+SECRET = "[[secret]]\nnamespace='a'\nname='b'\n"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[gti]\n", "unknown section 'gti'; did you mean 'git'"),
-        ("[secret]\nname='a'\n", r"write it as \[\[secret\]\]"),
+        ("[secret]\nname='a'\n", r"'secret' is written as \[\[secret\]\]"),
         ("a = \n", "holdfast.toml"),
-        ("[[app]]\nname='a'\ncolour='red'\n", "unexpected keyword argument 'colour'"),
-        ("[[suspend]]\nkind='K'\n", "missing"),
+        ("[[app]]\nname='a'\ncolour='red'\n", "3: .*unknown key 'colour'"),
+        ("[[suspend]]\nkind='K'\n", "'name' is missing"),
+        (SECRET + "keys = 'abc'\n", "4: .*'keys' must be a list, and is text"),
+        (SECRET, "needs exactly one of keys, tls and file, and has none"),
+        (SECRET + "tls = 'x'\n", "'tls' must be a list"),
+        (SECRET + "keys=['a']\ntls=['x']\n", "has keys and tls"),
+        ("[[patch]]\nkind='K'\nname='n'\nreason='r'\nset='x'\n", "5: .*'set' must be a table"),
+        ("[[patch]]\nkind='K'\nname='n'\nreason='r'\nset={'spec/x'=1}\n", "must be a JSON pointer"),
+        ("[ingress]\nworkload='web'\n", "2: 'workload' must be Kind/name"),
+        ("[storage]\nnamspace='x'\n", "2: unknown key 'namspace'; did you mean 'namespace'"),
+        ("[roles]\ncores=['x']\n", "cores"),
+        ("[[allow]]\nrule='x'\nbecause=' '\n", "'because' must be filled in"),
+        ("[declared]\npoll='often'\n", "write a duration"),
+        ("claims = 3\n", "1: 'claims' must be text"),
     ],
 )
-def test_a_wrong_file_is_said(tree, text, words):
+def test_a_wrong_file_is_said_with_the_key_its_line_and_the_right_form(tree, text, words):
     (tree / ".holdfast.toml").write_text(text)
     with pytest.raises(UsageError) as caught:
         settings_file.load(tree)
-    assert __import__("re").search(words, str(caught.value))
+    assert re.search(words, str(caught.value)), str(caught.value)
+    assert caught.value.next_step
+
+
+def test_every_error_is_said_at_once(tree):
+    (tree / ".holdfast.toml").write_text("[ingress]\nx=1\nnamespace=2\n[git]\naliases='a'\n[nonsense]\n")
+    with pytest.raises(UsageError) as caught:
+        settings_file.load(tree)
+    for part in (
+        ":2: unknown key 'x'",
+        ":3: 'namespace' must be text",
+        ":5: 'aliases' must be a list",
+        "unknown section 'nonsense'",
+    ):
+        assert part in str(caught.value)
+
+
+def test_old_spellings_are_taken_with_a_note(tree):
+    (tree / ".holdfast.toml").write_text("[declared]\nnode_ports=[30080]\n[check]\npromises='all'\n")
+    found = settings_file.load(tree)
+    assert (found.declared.node_ports, found.claimed) == ((30080,), ("all",))
+    assert len(found.notices) == 2
 
 
 def test_a_certificate_is_made_for_the_hosts_and_kept_for_the_probes(tmp_path):
-    made = made_up(settings_file.Secret("apps", "tls", tls=("a.example", "b.example")), tmp_path, tmp_path)
+    made = made_up(
+        settings_file.Secret(namespace="apps", name="tls", tls=("a.example", "b.example")),
+        Settings(),
+        tmp_path,
+        tmp_path,
+    )
     assert made["type"] == "kubernetes.io/tls"
     assert "BEGIN CERTIFICATE" in (tmp_path / "apps-tls.crt").read_text()
 
 
 def test_an_age_key_is_taken_from_a_file_and_a_missing_one_is_said(tmp_path):
     (tmp_path / "age.txt").write_text("AGE-SECRET")
-    made = made_up(settings_file.Secret("flux-system", "sops", file="age.txt", key="age.agekey"), tmp_path, tmp_path)
+    made = made_up(
+        settings_file.Secret(namespace="flux-system", name="sops", file="age.txt", key="age.agekey"),
+        Settings(),
+        tmp_path,
+        tmp_path,
+    )
     assert list(made["data"]) == ["age.agekey"]
-    with pytest.raises(UsageError, match="isn't there"):
-        made_up(settings_file.Secret("flux-system", "sops", file="absent"), tmp_path, tmp_path)
+    with pytest.raises(UsageError, match="there is no"):
+        made_up(
+            settings_file.Secret(namespace="flux-system", name="sops", file="absent"), Settings(), tmp_path, tmp_path
+        )
 
 
 def test_the_hosts_block_is_put_in_once():

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
 from holdfast.drivers.driver import Node
-from holdfast.tree.documents import Document, Entry
+from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import App, Settings
+from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
 
 
@@ -269,17 +270,21 @@ def settled(state):
 
 def cluster(world, undo: Path):
     """The facade over a world."""
-    document = Document(
-        "clusters/home/flux-system/gotk-sync.yaml",
-        1,
-        {"kind": "GitRepository", "metadata": {"name": "flux-system", "namespace": "flux-system"}},
+    source = Manifest(
+        {
+            "kind": "GitRepository",
+            "metadata": {"name": "flux-system", "namespace": "flux-system"},
+            "spec": {"url": "ssh://x/y"},
+        }
     )
-    settings = Settings(apps=(App("web", "apps", "Deployment/web", "web", 80, host="web.example"),))
+    settings = Settings(
+        apps=(App(name="web", namespace="apps", workload="Deployment/web", service="web", port=80, host="web.example"),)
+    )
     made = Cluster(
         Driver(world),
         KubeClient(world),
         profile.load("fast"),
-        Entry("clusters/home", "clusters/home/flux-system", document, document),
+        Sync("clusters/home", source, source),
         settings,
         undo.parent,
         "nonce",

@@ -6,9 +6,8 @@ import subprocess
 import pytest
 import yaml
 
-from holdfast.checking.command import helm, tool
 from holdfast.paths import CHECKOUT
-from holdfast.provision import builds
+from holdfast.provision import builds, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
 from suites.harness.test_check_properties import written
@@ -36,7 +35,7 @@ TEMPLATE = (
 
 @pytest.fixture(scope="session")
 def program():
-    return helm() or str(builds.binary(Recipes(), "helm"))
+    return tools.helm() or str(builds.binary(Recipes(), "helm"))
 
 
 def look(tmp_path, program, spec, **files):
@@ -51,7 +50,7 @@ def look(tmp_path, program, spec, **files):
             **files,
         },
     )
-    return checking.check(checking.load(root, tool(), helm=program), strict=True)
+    return checking.check(checking.load(root, tools.kustomize(), helm=program), strict=True)
 
 
 def test_a_charts_objects_are_judged(tmp_path, program):

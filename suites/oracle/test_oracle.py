@@ -11,9 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.checking.command import tool
 from holdfast.paths import CHECKOUT
-from holdfast.provision import builds
+from holdfast.provision import builds, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
 from holdfast.tree.sources import Loader
@@ -76,13 +75,13 @@ def same(oracle, tree):
 
 
 def test_the_reference_tree(oracle):
-    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tool())) == 9
+    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tools.kustomize())) == 9
 
 
 @pytest.mark.parametrize("valid", [False, True])
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_small_trees(oracle, name, valid):
-    same(oracle, checking.load(pairs.tree(name, valid=valid), tool()))
+    same(oracle, checking.load(pairs.tree(name, valid=valid), tools.kustomize()))
 
 
 DEPLOYMENT = (pairs.valid("image") / "cluster" / "app.yaml").read_text()
@@ -229,4 +228,4 @@ def test_generated_kustomizations(spec, one, two, listed, own_fields):
         for file, text in files.items():
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).write_text(text)
-        assert same(oracle_, checking.load(root, tool())) == 2
+        assert same(oracle_, checking.load(root, tools.kustomize())) == 2

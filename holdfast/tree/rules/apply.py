@@ -54,7 +54,7 @@ def build(tree: Tree) -> Iterator[Outcome]:
 
 def _path_place(tree: Tree, kustomization: Kustomization) -> Location:
     return (
-        tree.location(kustomization.manifest, "spec", "path")
+        tree.locate(kustomization.manifest, "spec", "path")
         if kustomization.manifest.file
         else Location(kustomization.folder, 1)
     )
@@ -197,7 +197,7 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
         key = (manifest.group, *manifest.key)
         first = seen.setdefault(key, manifest)
         if first.owner != manifest.owner and not _on_purpose(first, manifest):
-            locations = (tree.location(manifest, "metadata", "name"), tree.location(first, "metadata", "name"))
+            locations = (tree.locate(manifest, "metadata", "name"), tree.locate(first, "metadata", "name"))
             yield Violation(
                 manifest.id, locations, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}"
             )
@@ -208,9 +208,7 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
         space = str(own.spec.get("storageNamespace") or own.namespace)
         other = names.setdefault((name, space), own)
         if other is not own and other.key != own.key:
-            stand = sorted(
-                (tree.location(own, "metadata", "name"), tree.location(other, "metadata", "name")), reverse=True
-            )
+            stand = sorted((tree.locate(own, "metadata", "name"), tree.locate(other, "metadata", "name")), reverse=True)
             yield Violation(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
 
 
@@ -251,7 +249,7 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                 ):
                     yield Violation(
                         file,
-                        (tree.sources.location(file, path=("patches", index)),),
+                        (tree.sources.locate(file, path=("patches", index)),),
                         f"a patch of {file} targets {_target_text(target)}, and there is none",
                         unreferenced=kustomization.unreferenced,
                     )
@@ -262,7 +260,7 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
             if target and not _for_any(patch) and not any(_targeted(target, m) for la in shared for m in la.objects):
                 yield Violation(
                     kustomization.manifest.id,
-                    (tree.location(kustomization.manifest, "spec", "patches", index),),
+                    (tree.locate(kustomization.manifest, "spec", "patches", index),),
                     f"a patch of {kustomization.manifest.id} targets {_target_text(target)}, and there is none",
                     unreferenced=kustomization.unreferenced,
                 )

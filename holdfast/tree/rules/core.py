@@ -30,20 +30,20 @@ def chain(steps: tuple[Link, ...]) -> str:
 
 
 def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
-    """What can't be judged in these parts of the tree: charts without declared facts."""
+    """What can't be judged in these parts of the tree, or in all of it without *roles*: charts that weren't rendered and have no declared facts."""
     for release in releases(tree):
-        kustomization = tree.layer_of(release.manifest)
-        if release.unread and kustomization and role(tree, kustomization) in roles:
-            yield Inconclusive(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
-        if (
-            not release.known
-            and release.manifest.id not in tree.rendered
-            and kustomization
-            and role(tree, kustomization) in roles
-        ):
-            yield Inconclusive(
-                f"{release.manifest.id}: the chart {release.chart or 'that it names'} isn't known here, so what it creates wasn't judged"
-            )
+        kustomization, name = tree.kustomization_of(release.manifest), release.manifest.id
+        if roles and (kustomization is None or role(tree, kustomization) not in roles):
+            continue
+        if release.unread:
+            yield Inconclusive(f"{name}: its values in {', '.join(release.unread)} aren't in the tree")
+        if name in tree.rendered:
+            continue
+        if name in tree.unrendered:  # facts of a chart by its name say nothing of one that the tree holds itself
+            yield Inconclusive(f"{name}: {tree.unrendered[name]}, so what it creates wasn't judged")
+        elif not release.known:
+            chart = release.chart or "that it names"
+            yield Inconclusive(f"{name}: the chart {chart} isn't known here, so what it creates wasn't judged")
 
 
 @rule(
@@ -96,7 +96,7 @@ def single(tree: Tree) -> Iterator[Outcome]:
 
 
 def _nodes(tree: Tree) -> int:
-    return int(tree.settings.declared.get("nodes", 0) or 0)
+    return int(tree.settings.declared.nodes or 0)
 
 
 def _serves_from_outside(tree: Tree, manifest: Manifest) -> bool:

@@ -87,7 +87,7 @@ def interval(tree: Tree) -> Iterator[Outcome]:
     if not sources:
         yield NotApplicable("the source that the entry polls isn't in the tree")
         return
-    declared = go_seconds(tree.settings.declared.get("poll", "30s"))
+    declared = go_seconds(tree.settings.declared.poll)
     for source in sources:
         every = go_seconds(source.spec.get("interval"))
         if every is None or (declared is not None and every > declared):
@@ -205,9 +205,7 @@ def controllers(tree: Tree) -> Iterator[Outcome]:
     for name in _CONTROLLERS:
         if name not in found:
             first = next(iter(found.values()))
-            yield Violation(
-                f"Deployment/{first.namespace}/{name}", (tree.location(first),), f"{name} isn't in the tree"
-            )
+            yield Violation(f"Deployment/{first.namespace}/{name}", (tree.locate(first),), f"{name} isn't in the tree")
         elif any(found[name].claims()):
             yield hit(tree, found[name], f"{found[name].id} keeps data on a volume", *found[name].pod_path, "volumes")
         else:

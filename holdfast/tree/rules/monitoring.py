@@ -97,7 +97,7 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
                 *volume.path,
             )
         retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
-        if retention != str(tree.settings.declared.get("core_retention", "2h")):
+        if retention != str(tree.settings.declared.core_retention):
             yield hit(
                 tree,
                 release.manifest,
@@ -201,7 +201,7 @@ def longterm(tree: Tree) -> Iterator[Outcome]:
         at = ("spec", "values", "prometheus", "prometheusSpec")
         if "Prometheus" not in volumes:
             yield hit(tree, release.manifest, f"Prometheus of {release.manifest.id} has no volume", *at)
-        if retention != str(tree.settings.declared.get("longterm_retention", "30d")):
+        if retention != str(tree.settings.declared.longterm_retention):
             yield hit(
                 tree,
                 release.manifest,

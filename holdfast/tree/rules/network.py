@@ -63,14 +63,14 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
     "no-exposed-ports",
     Severity.BREAKS_CLAIM,
     why="it answers to whoever reaches the node",
-    do="make it ClusterIP behind the ingress, or state it: [stated] node_ports / exposed",
+    do="make it ClusterIP behind the ingress, or state it: [declared] node_ports / exposed",
     opt_in=True,
 )
 def exposed(tree: Tree) -> Iterator[Outcome]:
     """Node ports, load balancers, host ports and host networks beyond the stated ones."""
-    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
-    declared = set(tree.settings.declared.get("node_ports", []))
-    named = set(tree.settings.declared.get("exposed", []))
+    yield from unknown_charts(tree)
+    declared = set(tree.settings.declared.node_ports)
+    named = set(tree.settings.declared.exposed)
     for manifest, path, what, port in _exposed(tree):
         if port in declared or manifest.id in named:
             yield Evidence(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
@@ -134,7 +134,7 @@ def tls(tree: Tree) -> Iterator[Outcome]:
     made = {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
     if not tree.of("Ingress"):
         yield NotApplicable("the tree has no Ingress")
-    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
+    yield from unknown_charts(tree)
     for ingress in tree.of("Ingress"):
         blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
         covered = {str(h) for b in blocks for h in sequence(b.get("hosts"))}
@@ -192,7 +192,7 @@ def tls(tree: Tree) -> Iterator[Outcome]:
 )
 def ranges(tree: Tree) -> Iterator[Outcome]:
     """Pod and service ranges wherever the tree names them."""
-    wanted = [ipaddress.ip_network(c) for c in tree.settings.declared.get("ranges", [_PODS, _SERVICES])]
+    wanted = [ipaddress.ip_network(c) for c in (tree.settings.declared.ranges or [_PODS, _SERVICES])]
     seen: set[str] = set()
     for manifest in tree.objects:
         for path, text in _texts(manifest.body, ()):
@@ -235,7 +235,7 @@ def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
 )
 def tailscale(tree: Tree) -> Iterator[Outcome]:
     """The subnet router advertises all three ranges."""
-    wanted = {str(c) for c in tree.settings.declared.get("routes", [_PODS, _SERVICES, _HOME])}
+    wanted = {str(c) for c in (tree.settings.declared.routes or [_PODS, _SERVICES, _HOME])}
     for manifest in tree.objects:
         if manifest.kind == "Connector":
             listed, path = (

@@ -112,7 +112,7 @@ for _how, (_name, _do) in _LACKING.items():
 def late_volume(tree: Tree) -> Iterator[Outcome]:
     """Claims of a class that binds late, in a Kustomization that waits for them, with no pod that mounts them."""
     for claim in tree.of("PersistentVolumeClaim"):
-        kustomization, name = tree.layer_of(claim), claim.spec.get("storageClassName")
+        kustomization, name = tree.kustomization_of(claim), claim.spec.get("storageClassName")
         own = tree.by_key.get(("StorageClass", "", str(name)))
         late = name in GIVEN_CLASSES or (
             own is not None and own.body.get("volumeBindingMode") == "WaitForFirstConsumer"
@@ -144,7 +144,7 @@ def late_volume(tree: Tree) -> Iterator[Outcome]:
 def timeout(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for a release for less time than the release itself may take."""
     for release in releases(tree):
-        kustomization = tree.layer_of(release.manifest)
+        kustomization = tree.kustomization_of(release.manifest)
         limit = (
             go_seconds(kustomization.spec.get("timeout") or kustomization.spec.get("interval"))
             if kustomization and kustomization.waits
@@ -155,8 +155,8 @@ def timeout(tree: Tree) -> Iterator[Outcome]:
             yield Violation(
                 kustomization.manifest.id,
                 (
-                    tree.location(kustomization.manifest, "spec", "timeout"),
-                    tree.location(release.manifest, "spec", "timeout"),
+                    tree.locate(kustomization.manifest, "spec", "timeout"),
+                    tree.locate(release.manifest, "spec", "timeout"),
                 ),
                 f"Kustomization/{kustomization.id} waits {limit:g}s, and {release.manifest.id} may take {own:g}s",
                 hits=(kustomization.manifest.id, release.manifest.id),

@@ -113,7 +113,7 @@ def shared_volume(tree: Tree) -> Iterator[Outcome]:
 )
 def spread(tree: Tree) -> Iterator[Outcome]:
     """More replicas than nodes, with a spread that is a must."""
-    nodes = int(tree.settings.declared.get("nodes", 0) or 0)
+    nodes = int(tree.settings.declared.nodes or 0)
     for manifest in tree.of("Deployment", "StatefulSet"):
         for index, term in enumerate(
             sequence(get(manifest.pod, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"))

@@ -96,7 +96,7 @@ def no_object(tree: Tree) -> Iterator[Outcome]:
             if not (manifest.kind and manifest.api and manifest.name) and not manifest.is_(KUSTOMIZE, "Kustomization"):
                 yield Violation(
                     manifest.id or manifest.file,
-                    (tree.location(manifest),),
+                    (tree.locate(manifest),),
                     f"{manifest.file} holds an object without kind, apiVersion or name",
                     unreferenced=manifest.unreferenced,
                 )

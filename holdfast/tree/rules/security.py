@@ -152,7 +152,7 @@ def _secrets(tree: Tree, name: str) -> Iterator[Violation]:
                     keys.append((part, str(key)))
         if keys:
             label = f"Secret/{get(body, 'metadata', 'namespace') or 'default'}/{get(body, 'metadata', 'name')}"
-            location = tree.sources.location(name, "Secret", str(get(body, "metadata", "name")), keys[0])
+            location = tree.sources.locate(name, "Secret", str(get(body, "metadata", "name")), keys[0])
             yield Violation(
                 label,
                 (location if location.line >= line else Location(name, line),),
@@ -220,11 +220,11 @@ def _mixed(value: str) -> bool:
     "rbac-least",
     Severity.BREAKS_CLAIM,
     why="whoever runs code in that pod owns the cluster",
-    do="give it the verbs that it needs, or state it: [stated] cluster_admin",
+    do="give it the verbs that it needs, or state it: [declared] cluster_admin",
 )
 def cluster_admin(tree: Tree) -> Iterator[Outcome]:
     """cluster-admin and wildcards beyond the stated accounts; pods that use the default account."""
-    declared = {str(s) for s in tree.settings.declared.get("cluster_admin", [])}
+    declared = {str(s) for s in tree.settings.declared.cluster_admin}
     wild = {
         m.name for m in tree.of("ClusterRole") if any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))
     }
@@ -245,7 +245,7 @@ def cluster_admin(tree: Tree) -> Iterator[Outcome]:
                 )
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
-    yield from unknown_charts(tree, "core", "storage", "monitoring", "longterm", "apps", "other")
+    yield from unknown_charts(tree)
     yield Evidence("no other account has all rights")
 
 
@@ -255,7 +255,7 @@ def _everything(one: dict[str, object]) -> bool:
 
 
 def _is_flux(tree: Tree, manifest: Manifest) -> bool:
-    kustomization = tree.layer_of(manifest)
+    kustomization = tree.kustomization_of(manifest)
     return kustomization is not None and role(tree, kustomization) == FLUX
 
 
@@ -287,11 +287,11 @@ def default_account(tree: Tree) -> Iterator[Outcome]:
     FAMILY,
     Severity.BREAKS_CLAIM,
     why="whoever gets into it owns the node",
-    do="drop privileged and the host's paths, or state it: [stated] privileged",
+    do="drop privileged and the host's paths, or state it: [declared] privileged",
 )
 def privileged(tree: Tree) -> Iterator[Outcome]:
     """Privileged containers, the host's root, its container socket, its PID space."""
-    declared = {str(s) for s in tree.settings.declared.get("privileged", [])}
+    declared = {str(s) for s in tree.settings.declared.privileged}
     for manifest in tree.workloads():
         if manifest.id in declared:
             continue

@@ -45,7 +45,7 @@ def of_longhorn(judge: Callable[[Tree, Release], Iterator[Outcome]]) -> Check:
 @of_longhorn
 def replicas(tree: Tree, release: Release) -> Iterator[Outcome]:
     """Two or three replicas, a default class, disks."""
-    nodes = int(tree.settings.declared.get("storage_nodes", 0) or 0)
+    nodes = int(tree.settings.declared.storage_nodes or 0)
     for path, default in (("persistence.defaultClassReplicaCount", 3), ("defaultSettings.defaultReplicaCount", 3)):
         count = release.value(path, default)
         if str(count) not in ("2", "3"):
@@ -83,7 +83,7 @@ def replicas(tree: Tree, release: Release) -> Iterator[Outcome]:
             yield hit(
                 tree, manifest, f"{manifest.id} makes volumes with {count} replica(s)", "parameters", "numberOfReplicas"
             )
-    if not tree.settings.declared.get("disks") and not any(
+    if not tree.settings.declared.disks and not any(
         m.group == "longhorn.io" and m.kind == "Node" for m in tree.objects
     ):
         yield Inconclusive("the tree doesn't say which disks Longhorn uses (sdf1, sdg1, sdh1 in the document)")
@@ -131,7 +131,7 @@ def backup(tree: Tree, release: Release) -> Iterator[Outcome]:
 @of_longhorn
 def by_flux(tree: Tree, release: Release) -> Iterator[Outcome]:
     """A HelmRelease whose Kustomization depends on core."""
-    kustomization = tree.layer_of(release.manifest)
+    kustomization = tree.kustomization_of(release.manifest)
     if kustomization is None:
         yield Inconclusive(f"{release.manifest.id} is rendered by a chart that isn't read further")
         return
