@@ -17,6 +17,7 @@ from docker.errors import NotFound
 from holdfast.drivers.owned import TOKEN_LABEL
 from holdfast.errors import UsageError
 from holdfast.tree import checkout
+from holdfast.tree.git import git
 
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
 from testcontainers.core.container import DockerContainer
@@ -97,8 +98,8 @@ class GitServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         tree.bare(self.bare, self.branch)
         if self.clone.exists():
-            checkout.git("fetch", "-q", "origin", folder=self.clone)
-            checkout.git("reset", "-q", "--hard", f"origin/{self.branch}", folder=self.clone)
+            git("fetch", "-q", "origin", folder=self.clone)
+            git("reset", "-q", "--hard", f"origin/{self.branch}", folder=self.clone)
         else:
             checkout.clone(self.bare, self.clone, self.branch)
 
@@ -137,12 +138,12 @@ class GitServer:
         """Edits the clone by *edit* (which gets its folder), commits and pushes; returns what was pushed."""
         edit(self.clone)
         commit = checkout.commit(self.clone, message)
-        checkout.git("push", "-q", "origin", f"HEAD:refs/heads/{self.branch}", folder=self.clone)
+        git("push", "-q", "origin", f"HEAD:refs/heads/{self.branch}", folder=self.clone)
         return Push(commit, f"{self.branch}@sha1:{commit}", message)
 
     def head(self) -> Push:
         """What stands on the branch now."""
-        commit = checkout.git("rev-parse", f"refs/heads/{self.branch}", folder=self.bare)
+        commit = git("rev-parse", f"refs/heads/{self.branch}", folder=self.bare)
         return Push(commit, f"{self.branch}@sha1:{commit}", "")
 
 

@@ -25,7 +25,8 @@ from holdfast.progress import console, step
 from holdfast.provision import engine, loop_devices, registry
 from holdfast.provision.recipes import Recipes
 from holdfast.sampling import agents, writers
-from holdfast.tree.checkout import Checkout, git
+from holdfast.tree.checkout import Checkout
+from holdfast.tree.git import git
 from holdfast.tree.manifest import get, mapping, sequence
 from holdfast.tree.settings import Settings
 from holdfast.tree.tree import Tree

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import UsageError
+from holdfast.tree.git import Checkout as GitCheckout
+from holdfast.tree.git import git, top_of
 
 # A commit that holdfast makes itself is the same for the same content.
 _MADE = {
@@ -16,33 +15,6 @@ _MADE = {
     for who in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "holdfast"), ("EMAIL", "holdfast@localhost"), ("DATE", "2000-01-01T00:00:00Z"))
 }
-
-
-def git(*arguments: str, folder: Path, env: dict[str, str] | None = None, check: bool = True) -> str:
-    """Runs git in *folder* without the user's or the machine's settings getting in; returns its output without the line's end."""
-    # A tree's own .git/config is untrusted: what it may name as a remote is neither fetched nor run. The lane's own pushes are to files.
-    environment = {
-        **os.environ,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_ALLOW_PROTOCOL": "file",
-        "GIT_NO_LAZY_FETCH": "1",
-        **(env or {}),
-    }
-    done = subprocess.run(
-        ["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", *arguments],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check and done.returncode:
-        raise UsageError(
-            f"git {arguments[0]} in {folder} failed: {done.stderr.strip()[-300:]}", "fix the checkout, then run again"
-        )
-    return done.stdout.rstrip("\n") if done.returncode == 0 else ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +25,7 @@ class Checkout:
         path: the folder that was named.
         commit: what Flux is given: the user's own commit, or one made of what lies in the folder.
         own: whether *commit* is the user's, byte for byte.
+        source: how Git is asked about it.
         said: what is not as the user's repository has it, in words; empty where all is.
     """
 
@@ -60,12 +33,12 @@ class Checkout:
     commit: str
     own: bool
     said: tuple[str, ...]
+    source: GitCheckout
 
     def bare(self, target: Path, branch: str) -> None:
         """Makes *target* a bare repository that holds the commit on *branch*."""
-        git("init", "-q", "--bare", f"--initial-branch={branch}", str(target), folder=self.path)
-        top = Path(git("rev-parse", "--show-toplevel", folder=self.path))
-        git("push", "-q", "--force", str(target), f"{self.commit}:refs/heads/{branch}", folder=top)
+        git("init", "-q", "--bare", f"--initial-branch={branch}", str(target), folder=target.parent)
+        self.source.git("push", "-q", "--force", str(target), f"{self.commit}:refs/heads/{branch}")
 
 
 def read(path: Path) -> Checkout:
@@ -75,41 +48,45 @@ def read(path: Path) -> Checkout:
     """
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}", "name the GitOps tree: TREE=path (make) or --tree path")
-    top_text = git("rev-parse", "--show-toplevel", folder=path, check=False)
-    if not top_text:
+    folder = path.resolve()
+    top = top_of(folder)
+    if top is None and (folder / "HEAD").is_file() and (folder / "objects").is_dir():
+        raise UsageError(
+            f"{path} is a bare repository, without files to read", f"make a checkout of it: git clone {path} FOLDER"
+        )
+    if top is None:
         raise UsageError(
             f"{path} is no Git checkout, and Flux pulls commits",
             f"run: git init {path} && git -C {path} add . && git -C {path} commit",
         )
-    top, folder = Path(top_text).resolve(), path.resolve()
+    source = GitCheckout(top)
+    if source.run("rev-parse", "--git-dir").returncode:
+        words = source.run("rev-parse", "--git-dir").stderr.decode(errors="replace").strip()
+        raise UsageError(f"{top} is a broken checkout: {words[-200:]}", f"see: git -C {top} fsck")
     inside = folder.relative_to(top).as_posix()
-    head = git("rev-parse", "--verify", "-q", "HEAD", folder=path, check=False)
-    changed = git("status", "--porcelain", "--untracked-files=all", "--", ".", folder=path)
+    head = source.git("rev-parse", "--verify", "-q", "HEAD^{commit}", check=False)
+    changed = source.git(
+        "status", "--porcelain", "--untracked-files=all", "--ignore-submodules=all", "--", ".", folder=folder
+    )
     if head and inside == "." and not changed:
-        return Checkout(folder, head, own=True, said=())
+        return Checkout(folder, head, own=True, said=(), source=source)
     said = []
-    if changed:
+    if not head:
+        said.append("HEAD names no commit, so one is made of what lies in the folder")
+    elif changed:
         said.append(f"uncommitted changes are taken as they are ({len(changed.splitlines())} files)")
     if inside != ".":
         said.append(f"the tree is the folder {inside} of a larger repository, so its commit is made from it")
-    return Checkout(folder, _commit_of(path, inside, head if inside == "." else ""), own=False, said=tuple(said))
+    commit = _commit_of(source, folder, inside, head if inside == "." else "")
+    return Checkout(folder, commit, own=False, said=tuple(said), source=source)
 
 
-def _commit_of(path: Path, inside: str, parent: str) -> str:
+def _commit_of(source: GitCheckout, folder: Path, inside: str, parent: str) -> str:
     """A commit of what lies in the folder now; the user's index and branches stay as they are."""
-    with tempfile.TemporaryDirectory() as folder:
-        env = {**_MADE, "GIT_INDEX_FILE": str(Path(folder) / "index")}
-        git("add", "--all", "--", ".", folder=path, env=env)
-        tree = git("write-tree", *([] if inside == "." else [f"--prefix={inside}/"]), folder=path, env=env)
-        return git(
-            "commit-tree",
-            tree,
-            *(["-p", parent] if parent else []),
-            "-m",
-            "the tree as it lies in the folder",
-            folder=path,
-            env=env,
-        )
+    source.git("add", "--all", "--", ".", folder=folder, env=_MADE)
+    tree = source.git("write-tree", *([] if inside == "." else [f"--prefix={inside}/"]))
+    parents = ["-p", parent] if parent else []
+    return source.git("commit-tree", tree, *parents, "-m", "the tree as it lies in the folder", env=_MADE)
 
 
 def clone(bare: Path, target: Path, branch: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-import subprocess
+import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from holdfast.errors import UsageError
+from holdfast.tree.git import Checkout, top_of
 
 # Source: fluxcd/pkg/sourceignore; the second list counts only where there is no pattern of one's own, the first always.
 _ALWAYS_LEFT_OUT = (".git/", ".gitignore", ".gitmodules", ".gitattributes")
@@ -137,7 +138,7 @@ def read(root: Path) -> Repository:
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", "name the GitOps tree: holdfast check PATH")
     root = root.resolve()
-    raw = _tracked(root)
+    raw, head = _tracked(root)
     names, odd = [], []
     for one in raw:
         try:
@@ -153,40 +154,18 @@ def read(root: Path) -> Repository:
             files.append(name)
         elif path.is_dir():
             modules.append(name)
-    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), _head(root), tuple(modules))
+    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), head, tuple(modules))
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
-    # The tree's own .git/config is untrusted: no hook, no monitor, and nothing is fetched, by whatever program it names.
-    environment = {
-        **os.environ,
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_NO_LAZY_FETCH": "1",
-    }
-    try:
-        done = subprocess.run(
-            ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", *arguments],
-            cwd=root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _head(root: Path) -> str:
-    return (_git(root, "rev-parse", "--verify", "-q", "HEAD") or b"").decode().strip()
-
-
-def _tracked(root: Path) -> list[bytes]:
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if listed:
-        return sorted({name for name in listed.split(b"\0") if name})
+def _tracked(root: Path) -> tuple[list[bytes], str]:
+    """The names of the files that Git tracks or would track, or of every file where it is no checkout; and the commit of its HEAD."""
+    top = top_of(root)
+    if top is not None and shutil.which("git"):
+        with Checkout(top) as source:
+            listed = source.run("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=root)
+            head = source.git("rev-parse", "--verify", "-q", "HEAD", check=False)
+        if listed.returncode == 0 and listed.stdout:
+            return sorted({name for name in listed.stdout.split(b"\0") if name}), head
     found = []
     base = os.fsencode(root)
     for folder, below, names in os.walk(base):
@@ -194,7 +173,7 @@ def _tracked(root: Path) -> list[bytes]:
         linked = [d for d in below if os.path.islink(os.path.join(folder, d))]  # noqa: PTH118, PTH114  bytes: a name need not be text
         below[:] = [d for d in below if os.fsdecode(d) not in _WORKING_NAMES and d not in linked]
         found += [n if here == b"." else os.path.join(here, n) for n in [*names, *linked]]  # noqa: PTH118
-    return sorted(found)
+    return sorted(found), ""
 
 
 def _linked(root: Path, name: str) -> bool:

@@ -28,14 +28,15 @@ spec: {{path: ./{path}, sourceRef: {{kind: GitRepository, name: flux-system}}}}
 """
 
 
-def git(folder, *arguments):
-    return subprocess.run(
+def git(folder, *arguments, check=True):
+    done = subprocess.run(
         ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout.strip()
+        check=check,
+    )
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -67,16 +68,18 @@ def test_uncommitted_changes_are_taken_as_they_are_and_said(tree, tmp_path):
     found = checkout.read(tree)
     assert not found.own
     assert "1 files" in found.said[0]
-    assert git(tree, "show", f"{found.commit}:new.yaml") == "kind: X"
-    assert git(tree, "rev-parse", f"{found.commit}^") == git(tree, "rev-parse", "HEAD")
     assert git(tree, "status", "--porcelain") == before  # the user's index stays as it was
     found.bare(tmp_path / "bare.git", "main")
+    assert git(tmp_path / "bare.git", "show", f"{found.commit}:new.yaml") == "kind: X"
+    assert git(tmp_path / "bare.git", "rev-parse", f"{found.commit}^") == git(tree, "rev-parse", "HEAD")
+    assert not git(tree, "cat-file", "-t", found.commit, check=False)  # the user's repository isn't written
     assert checkout.read(tree).commit == found.commit  # the same content, the same commit
 
 
 def test_a_folder_of_a_larger_repository_is_a_tree_of_its_own(tree, tmp_path):
     found = checkout.read(tree / "clusters")
-    assert git(tree, "ls-tree", "-r", "--name-only", found.commit) == "home/flux-system/gotk-sync.yaml"
+    found.bare(tmp_path / "bare.git", "main")
+    assert git(tmp_path / "bare.git", "ls-tree", "-r", "--name-only", found.commit) == "home/flux-system/gotk-sync.yaml"
     assert "larger repository" in found.said[0]
 
 
@@ -259,7 +262,7 @@ def test_every_error_is_said_at_once(tree):
 
 
 def test_old_spellings_are_taken_with_a_note(tree):
-    (tree / ".holdfast.toml").write_text("[declared]\nnode_ports=[30080]\n[check]\npromises='all'\n")
+    (tree / ".holdfast.toml").write_text("[stated]\nnode_ports=[30080]\n[check]\npromises='all'\n")
     found = settings_file.load(tree)
     assert (found.declared.node_ports, found.claimed) == ((30080,), ("all",))
     assert len(found.notices) == 2
