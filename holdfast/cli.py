@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -76,6 +77,14 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Only the lab smoke: one claim of each fault, and the observations.")
     ] = False,
+    charts: Annotated[
+        Path | None,
+        typer.Option(
+            "--charts",
+            metavar="FOLDER",
+            help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.",
+        ),
+    ] = None,
     expect: Annotated[
         Path | None,
         typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way."),
@@ -86,7 +95,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
     64 the command or the tree can't be used.
     """
-    one = Lane(lane, tree, entry)
+    one = Lane(lane, tree, entry, charts)
     one.subject.preflight()
     if own := one.subject.claims_file():
         claims.use(own)
@@ -100,7 +109,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
         ensure_host()
         one.clean_dead()
         one.check(reuse=reuse)
-        run = Run(one, folder, reuse=reuse, command=f"holdfast verify --lane {lane}")
+        run = Run(one, folder, reuse=reuse, command=_command(one))
         console.print(f"run {run.name} on {lane}: tree {one.subject.folder.name} at {one.checkout.commit[:12]}")
         run.journal.listener = lambda entry: live.show(console, entry)
         run.begin()
@@ -145,6 +154,18 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     else:
         console.print(terminal.exit_line(code))
     raise typer.Exit(code)
+
+
+def _command(lane: Lane) -> str:
+    """The command that runs one of this run's tests again, but for its name."""
+    words = ["holdfast", "verify", "--lane", lane.name]
+    if lane.subject.folder != _TREE.resolve():
+        words += ["--tree", str(lane.subject.folder)]
+    if lane.subject.entry:
+        words += ["--entry", lane.subject.entry]
+    if lane.subject.charts:
+        words += ["--charts", str(lane.subject.charts)]
+    return shlex.join(words)
 
 
 def _pytest(

@@ -90,24 +90,26 @@ class Cluster:
         *,
         claims: tuple[str, ...] = (),
         every_s: float = 0.5,
-        soft: bool = False,
+        required: bool = False,
     ) -> Wait:
         """Waits until *what* holds. In a fault's test before the fault this is the steady state, afterwards a promise.
 
         Args:
-            soft: a promise that doesn't hold fails the test at its end only: what else there is to measure is measured.
+            required: an assertion that doesn't hold ends the test at once; any other fails it at its end, when all else was looked at.
         """
-        return self._record(eventually(self, what, within, every_s=every_s), "eventually", within, claims, soft=soft)
+        return self._record(
+            eventually(self, what, within, every_s=every_s), "eventually", within, claims, required=required
+        )
 
     def always(self, what: Probe, during: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
         """Sees that *what* holds all the time."""
         return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
 
     def _record(
-        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, soft: bool = False
+        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, required: bool = False
     ) -> Wait:
         if self.experiment:
-            return self.experiment.waited(wait, mode, limit, claims, soft=soft)
+            return self.experiment.waited(wait, mode, limit, claims, required=required)
         if wait.held is not True:
             raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
         return wait

@@ -14,6 +14,10 @@ _KINDS = (
     "Pod",
     "Deployment",
     "DaemonSet",
+    "StatefulSet",
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+    "VolumeAttachment",
     "Service",
     "EndpointSlice",
     "Ingress",
@@ -40,9 +44,14 @@ def capture(cluster: Cluster, folder: Path) -> list[str]:
         if failed:
             break  # the API is away: each further look would cost its whole time limit
     if not failed:
+        settings = cluster.settings
+        telling = {
+            "flux-system",
+            *(part.namespace for part in (settings.ingress, settings.storage, settings.monitoring)),
+        }
         for pod in json.loads((folder / "pods.json").read_text()):  # just written
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-            if namespace in ("flux-system", "ingress-nginx", cluster.settings.ingress.namespace):
+            if namespace in telling:
                 keep(f"log-{namespace}-{name}.txt", lambda p=name, n=namespace: cluster.objects.log(p, n))  # type: ignore[misc]
     keep("nodes.txt", lambda: "\n".join(n.name for n in cluster.nodes()))
     for node in cluster.nodes() if (folder / "nodes.txt").exists() else []:

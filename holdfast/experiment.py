@@ -79,11 +79,12 @@ class Experiment:
         budget: Any = None,
         claims: tuple[str, ...] = (),
         faults: list[str] | None = None,
-        soft: bool = False,
+        required: bool = False,
     ) -> None:
-        """A promise was looked at; it goes into the journal, whatever came out.
+        """An assertion was looked at; it goes into the journal, whatever came out.
 
-        One that didn't hold ends the test at once, or at its end where it is *soft* (what else there is to measure is measured).
+        One that didn't hold fails the test at its end: what else there is to look at is looked at, for the sake of the other claims. One that
+        is *required* ends the test at once, since what comes after it makes no sense without it.
         """
         self.write(
             "assertion",
@@ -98,9 +99,14 @@ class Experiment:
         )
         if held is True:
             return
-        if not soft:
+        if required:
             self.fail(held, sighting)
         (self.broken if held is False else self.doubts).append(sighting)
+
+    @property
+    def failures(self) -> int:
+        """How many assertions didn't hold so far."""
+        return len(self.broken) + len(self.doubts)
 
     def blast(
         self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: tuple[str, ...]
@@ -130,7 +136,6 @@ class Experiment:
             sighting,
             figure=f"{len(measured)} workloads",
             claims=claims,
-            soft=True,
         )
 
     def shown(self, what: str, sighting: str) -> None:
@@ -172,7 +177,7 @@ class Experiment:
         raise Broke(text) if held is False else Unproven(text)
 
     def waited(
-        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, soft: bool = False
+        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, required: bool = False
     ) -> Wait:
         """Puts a wait of the cluster's into the place that the stage gives it."""
         took = round(wait.took_s, 1)
@@ -197,6 +202,6 @@ class Experiment:
                 figure=f"{took}s",
                 budget=str(limit),
                 claims=claims,
-                soft=soft,
+                required=required,
             )
         return wait

@@ -34,6 +34,7 @@ class Journal:
         self._seq, self._last, self._began = 0, _START, time.monotonic()
         self._lock = threading.Lock()
         self._secrets: list[str] = []
+        self.of_test: dict[str, list[Line]] = {}  # what was written of each test, for its end
         self.listener: Callable[[Line], None] | None = None
 
     def keep_out(self, *secrets: str) -> None:
@@ -59,6 +60,8 @@ class Journal:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
+            if entry.get("test"):
+                self.of_test.setdefault(str(entry["test"]), []).append(entry)
         if self.listener:
             self.listener(entry)
         return entry

@@ -15,10 +15,10 @@ from holdfast.faults.fault import Faults, NotExercised
 from holdfast.gitserver import GitServer
 from holdfast.run import Run
 from holdfast.sampling.watch import Sampler
+from holdfast.verdicts import Verdict, of_test
 from holdfast.waiting import Broke, Unproven
 
 RUN = pytest.StashKey[Run]()
-_ENDED = pytest.StashKey[bool]()
 
 
 class Plugin:
@@ -86,35 +86,49 @@ class Plugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Ends a test in the journal, and says in pytest what the journal comes to: the two can't differ."""
         report = yield
         if not _ids(item):
             return report
         error = call.excinfo.value if call.excinfo else None
-        if isinstance(error, Broke | Unproven):
-            report.longrepr = str(error)
-        if error is not None and not report.skipped and not isinstance(error, Broke):
-            report.user_properties.append(("unproven", str(error)))
-        self._end(item, call, error, report)
+        if call.when == "setup" and error is None:
+            return report
+        if error is not None or call.when == "call":
+            self._end(item, error, report)
+        if call.when == "teardown" and error is None:
+            return report
+        lines = self.run.journal.of_test.get(item.nodeid, [])
+        verdict, reason = of_test(lines, _ids(item), _kind(item))
+        report.user_properties.append(("verdict", verdict.value))
+        if verdict is Verdict.HELD:
+            report.outcome, report.longrepr = "passed", None
+        elif verdict is Verdict.NOT_EXERCISED:
+            report.outcome, report.longrepr = (
+                "skipped",
+                (str(item.path), item.location[1] or 0, f"not exercised: {reason}"),
+            )
+        else:
+            report.outcome = "failed"
+            ours = isinstance(error, Broke | Unproven) and reason in str(error)
+            if error is None or isinstance(error, Broke | Unproven | NotExercised | pytest.skip.Exception):
+                report.longrepr = str(error) if ours else reason
         return report
 
-    def _end(
-        self, item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None, report: pytest.TestReport
-    ) -> None:
-        """The last line of a test in the journal, written once."""
-        if item.stash.get(_ENDED, False) or (call.when == "setup" and error is None):
-            return
-        item.stash[_ENDED] = True
-        soft = getattr(error, "soft", False)  # then the promises themselves say which claims are in doubt
+    def _end(self, item: pytest.Item, error: BaseException | None, report: pytest.TestReport) -> None:
+        """The last lines of a test, once its call is over; an error of its teardown adds to them."""
+        looked_at_all = getattr(
+            error, "at_the_end", False
+        )  # then the assertions themselves say which claims are in doubt
         if report.skipped:
             self.run.journal.write("not-exercised", test=item.nodeid, reason=str(error))
-        elif isinstance(error, Unproven) and not soft:
+        elif isinstance(error, Unproven) and not looked_at_all:
             self.run.journal.write("unproven", test=item.nodeid, reason=str(error))
         elif error is not None and not isinstance(error, Broke | Unproven):
             first = str(error).partition("\n")[0][:300]
-            self.run.journal.write(
-                "unproven", test=item.nodeid, reason=f"harness error: {type(error).__name__}: {first}"
-            )
-        outcome = "completed" if error is None or soft else "stopped"
+            where = "" if report.when == "call" else f" in its {report.when}"
+            reason = f"harness error{where}: {type(error).__name__}: {first}"
+            self.run.journal.write("unproven", test=item.nodeid, reason=reason)
+        outcome = "completed" if error is None or looked_at_all else "stopped"
         self.run.journal.write("test-end", test=item.nodeid, outcome=outcome, reason=str(error) if error else "")
 
     @pytest.hookimpl(wrapper=True)
@@ -126,7 +140,7 @@ class Plugin:
                 try:
                     experiment.finish()
                 except (Broke, Unproven) as error:
-                    error.soft = True  # type: ignore[union-attr]  # every measure was taken
+                    error.at_the_end = True  # type: ignore[union-attr]
                     raise
         except NotExercised as error:
             pytest.skip(str(error))
@@ -134,15 +148,18 @@ class Plugin:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """broke = failed, unproven = error, not exercised = skipped."""
-        if any(
-            name == "unproven" for name, _ in getattr(report, "user_properties", ())
-        ):  # pytest asks about collection too
-            return ("error", "U", "UNPROVEN") if report.when != "teardown" else None
-        if report.failed and report.when == "call":
-            return "failed", "B", "BROKE"
-        if report.passed and report.when == "call":
-            return "passed", "H", "HELD"
-        return None
+        verdict = dict(getattr(report, "user_properties", ())).get("verdict")  # pytest asks about collection too
+        if verdict is None or (report.when == "setup" and report.passed):
+            return None
+        return _WORDS[Verdict(str(verdict))]
+
+
+_WORDS = {
+    Verdict.HELD: ("passed", "H", "HELD"),
+    Verdict.BROKE: ("failed", "B", "BROKE"),
+    Verdict.UNPROVEN: ("error", "U", "UNPROVEN"),
+    Verdict.NOT_EXERCISED: ("skipped", "N", "NOT EXERCISED"),
+}
 
 
 def _ids(item: pytest.Item) -> list[str]:

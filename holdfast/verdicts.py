@@ -182,6 +182,14 @@ def _judge(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR091
     return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in assertions), figures)
 
 
+def of_test(entries: list[Line], claims: Iterable[str], kind: str) -> tuple[Verdict, str]:
+    """The worst verdict that a test's lines come to for one of its claims, with the reason: what pytest prints of it, too."""
+    parts = [_judge(entries, claim, kind) for claim in claims]
+    worst = min(parts, key=lambda p: _ORDER.index(p.verdict))
+    reasons = dict.fromkeys(p.reason for p in parts if p.verdict is worst.verdict)
+    return worst.verdict, "; ".join(reasons)
+
+
 _ORDER = (Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED, Verdict.HELD)
 
 

@@ -116,11 +116,13 @@ class Faults:
                 raise Unproven(f"{wanted.text} looked for no effect check")
             experiment.stage = Stage.FAULT
             experiment.faults.append(wanted.text)
+            before = experiment.failures
             yield
+            if experiment.failures > before:
+                self._capture(wanted.text)
         except BaseException as error:
             failed = error
-            with suppress(Exception):  # what went wrong must not be hidden by what goes wrong while it is written down
-                self.capture(wanted.text)
+            self._capture(wanted.text)
             raise
         finally:
             experiment.stage = Stage.EFFECT
@@ -140,6 +142,11 @@ class Faults:
                 experiment.stage = Stage.AFTER
             if stop is not None and (failed is None or not isinstance(stop, Exception)):
                 raise stop
+
+    def _capture(self, what: str) -> None:
+        """Keeps evidence while the fault is still in; what goes wrong meanwhile must not hide what went wrong before."""
+        with suppress(Exception):
+            self.capture(what)
 
     def since_undone_s(self) -> float:
         """Seconds since the last fault was undone: what comes back is timed from there, not from where the waiting for it ended."""
@@ -203,8 +210,7 @@ class Faults:
             sighting=sighting,
         )
         if held is not True:
-            with suppress(Exception):
-                self.capture(f"{wanted.text} not converged")
+            self._capture(f"{wanted.text} not converged")
             self.quarantine(sighting)
             if not quiet:
                 raise Broke(sighting) if held is False else Unproven(sighting)

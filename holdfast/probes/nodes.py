@@ -27,8 +27,11 @@ def node_ready(cluster: Cluster, node: str) -> Sighting:
 def nodes_ready(cluster: Cluster) -> Sighting:
     """Every node of the lane is Ready and schedulable."""
     for node in cluster.nodes():
-        if _status(cluster, node.name) != "True":
+        found = cluster.objects.get("Node", node.name)
+        if not found or condition(found, "Ready").get("status") != "True":
             return f"{node.name} is not Ready"
+        if found["spec"].get("unschedulable"):
+            return f"{node.name} is cordoned: it takes no pods"
     return HOLDS
 
 

@@ -215,7 +215,6 @@ class Seen:
             budget=budget,
             claims=claims,
             faults=experiment.faults_between(self.begin, self.end),
-            soft=True,
         )
 
     def _judge(self, one: Series, limit_s: float, share: float | None, begin: float, end: float) -> _Part:
@@ -301,7 +300,6 @@ class Seen:
             figure=f"{total} records",
             claims=claims,
             faults=experiment.faults_between(self.begin, self.end),
-            soft=True,
         )
 
     def journal(self) -> None:

@@ -108,6 +108,6 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
                 if p["metadata"]["uid"] not in old
             )
             cluster.eventually(
-                has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL, soft=True
+                has_series(f'up{{namespace="{NAMESPACE}", pod="{pod}"}} == 1'), within=limit_s, claims=DUAL
             )
         cluster.eventually(inventory_is(owned), within="60s", claims=FOUR)

@@ -43,12 +43,12 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
 
     def scraped_again():  # right after the node is ready
         cluster.eventually(
-            has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS, soft=True
+            has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS
         )
 
     with sampler.watch(*targets, api()) as seen, faults(node_loss(worker), recovery="6m", after_heal=scraped_again):
         cluster.eventually(stateless_run_elsewhere(worker), within=timers.evicted_s + 60, claims=RESCHEDULED)
-        cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER, soft=True)
+        cluster.eventually(writers_run(away_from=worker), within=moved_s, claims=FAILOVER)
         seen.observe_for(12)  # a stable stretch: the end of each volume's outage is seen while the node is still away
     for claims in (RESCHEDULED, HA):
         seen.outage_at_most(
@@ -108,7 +108,6 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
             figure=f"{len(running)} containers, {wait.took_s:.0f}s",
             budget="30s",
             claims=DOWN,
-            soft=True,
         )
     for kind, what in (("ingress", "the app through"), ("service", "the app's Service from"), ("dns", "DNS from")):
         component = {"via": worker} if kind == "ingress" else {"vantage": worker}
@@ -151,7 +150,6 @@ def _volumes_on(cluster, worker, experiment):
             None,
             f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}",
             claims=FAILOVER,
-            soft=True,
         )
     cluster.negative_control(writers_run(away_from=worker))
 

@@ -6,6 +6,7 @@ import pytest
 
 from holdfast import claims
 from holdfast.errors import UsageError
+from holdfast.lane.lane import parse
 from holdfast.paths import CHECKOUT
 from holdfast.reporting import expected as expecting
 from holdfast.verdicts import NOT_ALL, ClaimVerdict, Verdict
@@ -73,11 +74,14 @@ def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
 # -- what is expected ----------------------------------------------------------------------------------------------------
 
 
-def test_the_expected_verdicts_name_claims_and_reasons():
+def test_the_expected_verdicts_name_claims_levels_and_lanes():
     for one in expecting.load(CHECKOUT / "suites/expected.toml"):
         assert one.claim in REGISTER
-        assert len(one.reason) > 15
+        assert one.smoke in (True, False, expecting.PARTLY)
         assert one.level in ("static", "model", "lab", "live")
+        assert parse(one.lane)
+        if one.verdict is Verdict.NOT_EXERCISED:
+            assert one.reason, one.claim
 
 
 WANTED = expecting.Expected("c", "lab", "kind/fast", Verdict.BROKE, "the default does", smoke=True)

@@ -19,6 +19,7 @@ def elsewhere(tmp_path):
         **os.environ,
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HOLDFAST_REPORTS": str(tmp_path / "out"),
+        "HOLDFAST_LOCK": str(tmp_path),
         "DOCKER_HOST": "tcp://127.0.0.1:1",
         "COLUMNS": "200",
     }

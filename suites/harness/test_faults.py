@@ -17,6 +17,7 @@ from holdfast.journal import Journal, read_file
 from holdfast.kube import name_of
 from holdfast.probes.blast import hit
 from holdfast.probes.longhorn import storage_ready, workloads
+from holdfast.probes.nodes import nodes_ready
 from holdfast.undo import UndoFile
 from holdfast.verdicts import Verdict, verdicts
 from holdfast.waiting import HOLDS, Broke, Probe, Unproven
@@ -157,13 +158,13 @@ def test_the_calm_begins_anew_where_a_fault_is_over(bench):
     assert cluster.calm_since >= cluster.experiment.history[-1].healed > before
 
 
-def test_a_soft_promise_lets_the_others_be_looked_at(bench):
+def test_what_does_not_hold_lets_the_others_be_looked_at_and_leaves_evidence(bench):
     cluster, experiment = bench.cluster, bench.cluster.experiment
     experiment.steady("steady", True, "yes")
     experiment.negative_control("look", True, "red")
     with bench.faults(flux_down()):
-        cluster.eventually(Probe("look", "first()", lambda _: "not yet"), 0, soft=True)
-        cluster.eventually(Probe("look", "second()", lambda _: HOLDS), 0, soft=True)
+        cluster.eventually(Probe("look", "first()", lambda _: "not yet"), 0)
+        cluster.eventually(Probe("look", "second()", lambda _: HOLDS), 0)
     with pytest.raises(Broke, match="not yet"):
         experiment.finish()
     said = {
@@ -187,7 +188,7 @@ def test_what_comes_right_after_healing_is_seen_before_convergence(bench):
 
 def test_a_promise_broken_right_after_healing_still_lets_the_cluster_converge(bench):
     def late():
-        experiment.assertion("arrives", "look", False, "not within 2m")
+        experiment.assertion("arrives", "look", False, "not within 2m", required=True)
 
     experiment = bench.cluster.experiment
     experiment.steady("steady", True, "yes")
@@ -293,7 +294,7 @@ def test_a_steady_state_that_never_lasts_is_broke(tmp_path, monkeypatch):
 def test_a_failure_says_what_when_and_how_to_run_it_again(bench):
     bench.cluster.experiment.steady("steady", True, "yes")
     with pytest.raises(Broke) as caught, bench.faults(flux_down()):
-        bench.cluster.eventually(Probe("look", "look('x')", lambda _: "3 of 600 refused"), within="0s")
+        bench.cluster.eventually(Probe("look", "look('x')", lambda _: "3 of 600 refused"), within="0s", required=True)
     text = str(caught.value)
     for part in (
         "look('x') must hold within 0s",
@@ -404,3 +405,56 @@ def test_what_is_hit_is_named_by_its_release_too(tmp_path):
         )
     }
     assert hit(cluster, frozenset(["flux-system"])) == {}
+
+
+def test_a_claim_of_its_own_is_held_beside_one_that_breaks(bench):
+    experiment = bench.cluster.experiment
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
+    with bench.faults(flux_down()):
+        experiment.assertion("apps are reached", "look", False, "3 of 9 refused", claims=("other",))
+        experiment.assertion("monitoring goes on", "look", True, "no gap", claims=("c",))
+    with pytest.raises(Broke):
+        experiment.finish()
+    assert bench.verdict().verdict is Verdict.HELD
+
+
+def test_a_cordoned_node_is_not_ready_for_pods(tmp_path):
+    path, _ = toy.fresh(tmp_path)
+    world = toy.World(path)
+    cluster = toy.cluster(world, tmp_path / "undo.jsonl")
+    assert nodes_ready()(cluster) is HOLDS
+    world.change(lambda state: state.__setitem__("cordoned", "k3s2"))
+    assert "cordoned" in nodes_ready()(cluster)
+
+
+def test_undo_is_replayed_only_on_the_cluster_that_it_was_written_for(tmp_path):
+    path, _ = toy.fresh(tmp_path)
+    world = toy.World(path)
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.before("power-on", node="k3s2")
+    undo.before("scale", kind="Deployment", name="helm-controller", namespace="flux-system", replicas=5)
+    toy.Driver(world).power_off("k3s2")
+    before = world.read()["objects"]
+
+    def another():
+        raise RuntimeError("another cluster")
+
+    with pytest.raises(RuntimeError, match="another cluster"):
+        undo.replay(toy.Driver(world), toy.KubeClient(world), before_api=another)
+    assert world.read()["objects"] == before
+    assert world.read()["nodes"]["k3s2"] == "on"  # by its recorded id, which no other cluster has
+    assert [s["action"] for s in undo.open_steps()] == ["scale"]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"id": 1, "action": "sca', "[]", '"text"', '{"id": 7, "action": "dance"}', "null", "\x00\xff"]
+)
+def test_a_line_of_the_undo_file_that_says_nothing_is_counted(tmp_path, line):
+    undo = UndoFile(tmp_path / "undo.jsonl")
+    undo.before("power-on", node="k3s2")
+    with undo.path.open("a") as file:
+        file.write(line + "\n")
+    undo.before("power-on", node="k3s1")
+    assert [s["node"] for s in undo.open_steps()] == ["k3s1", "k3s2"]
+    assert undo.unreadable() == 1

@@ -9,7 +9,7 @@ from rich.console import Console
 from holdfast import claims
 from holdfast.journal import Journal, read_file
 from holdfast.reporting import html, junit, live, report, terminal
-from holdfast.verdicts import verdicts
+from holdfast.verdicts import ClaimVerdict, Verdict, exit_code, verdicts
 
 TEST = "suites/faults/test_flux.py::test_x"
 
@@ -126,18 +126,18 @@ def test_the_table_shows_the_reason_and_an_unsealed_journal_is_said(run):
     assert "not whole" in (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (0, "every selected claim held"),
-        (10, "broke"),
-        (11, "unproven"),
-        (12, "not exercised"),
-        (64, "could not be used"),
-    ],
-)
-def test_exit_codes_are_explained(code, words):
-    assert words in terminal.exit_line(code)
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_the_exit_line_says_the_verdict_that_the_code_comes_from(verdict):
+    found = [ClaimVerdict("c", "lab", "kind/fast", verdict, "so", ("t",))]
+    words = terminal.exit_line(exit_code(found, ["c"]))
+    others = {v.value for v in Verdict} - {verdict.value}
+    assert verdict.value in words
+    assert not {o for o in others if f" {o}" in words and o not in verdict.value}
+
+
+def test_every_exit_code_of_the_design_has_its_own_words():
+    said = [terminal.exit_line(code) for code in (0, 10, 11, 12, 13, 64)]
+    assert len({line.partition(":")[2] for line in said}) == len(said)
 
 
 def test_each_step_of_an_arc_has_its_line(run):

@@ -51,6 +51,7 @@ class KubeClient:
             ready = "True" if state["nodes"].get(name) == "on" else "Unknown"
             return {
                 "kind": "Node",
+                "spec": {"unschedulable": state.get("cordoned") == name},
                 "metadata": {"name": name},
                 "status": {"conditions": [{"type": "Ready", "status": ready}]},
             }

@@ -1,0 +1,92 @@
+"""Every way in which a test can end: what pytest prints of it is what the journal comes to."""
+
+from types import SimpleNamespace
+
+from holdfast.journal import Journal, read_file
+from holdfast.plugin import Plugin
+from holdfast.verdicts import Verdict, verdicts
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import pytest
+from holdfast.claims import claim
+from holdfast.drivers.driver import DriverError
+from holdfast.faults.fault import NotExercised
+from holdfast.waiting import Broke, CannotLook, Unproven
+
+
+@pytest.fixture
+def clean():
+    yield
+    raise RuntimeError("the teardown failed")
+
+
+@pytest.fixture
+def broken_setup(experiment):
+    raise RuntimeError("the setup failed")
+
+
+def begin(experiment):
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("look", True, "red")
+
+
+def looked(experiment, held, claims=()):
+    experiment.assertion("works", "look", held, f"seen: {held}", claims=claims)
+"""
+# name -> (body, extra fixture, verdict)
+ENDS = {
+    "held": ("looked(experiment, True)", "", Verdict.HELD),
+    "broke": ("looked(experiment, False)", "", Verdict.BROKE),
+    "broke_and_goes_on": ("looked(experiment, False); looked(experiment, True)", "", Verdict.BROKE),
+    "required": (
+        "experiment.assertion('works', 'look', False, 'seen', required=True); looked(experiment, True)",
+        "",
+        Verdict.BROKE,
+    ),
+    "doubt": ("looked(experiment, None)", "", Verdict.UNPROVEN),
+    "nothing": ("pass", "", Verdict.UNPROVEN),
+    "unproven": ("looked(experiment, True); raise Unproven('no data')", "", Verdict.UNPROVEN),
+    "a_verdict_out_of_nowhere": ("looked(experiment, True); raise Broke('a driver says so')", "", Verdict.UNPROVEN),
+    "driver_error": ("looked(experiment, True); raise DriverError('the node is still on')", "", Verdict.UNPROVEN),
+    "cannot_look": ("looked(experiment, True); raise CannotLook('no API')", "", Verdict.UNPROVEN),
+    "defect": ("looked(experiment, True); {}['x']", "", Verdict.UNPROVEN),
+    "plain_assert": ("looked(experiment, True); assert 1 == 2", "", Verdict.UNPROVEN),
+    "defect_after_broke": ("looked(experiment, False); {}['x']", "", Verdict.BROKE),
+    "not_exercised": ("raise NotExercised('the lane lacks it')", "", Verdict.NOT_EXERCISED),
+    "skipped": ("pytest.skip('not today')", "", Verdict.NOT_EXERCISED),
+    "broke_then_not_exercised": ("looked(experiment, False); raise NotExercised('the rest')", "", Verdict.BROKE),
+    "setup_fails": ("looked(experiment, True)", "broken_setup", Verdict.UNPROVEN),
+    "teardown_fails": ("looked(experiment, True)", "clean", Verdict.UNPROVEN),
+    "teardown_fails_after_broke": ("looked(experiment, False)", "clean", Verdict.BROKE),
+}
+
+
+def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
+    body = SUITE
+    for name, (lines, extra, _) in ENDS.items():
+        steps = "; ".join(("begin(experiment)", lines)) if name not in ("not_exercised", "skipped") else lines
+        body += f"\n\n@claim('ingress-tls')\ndef test_{name}(experiment{', ' + extra if extra else ''}):\n    {steps}\n"
+    pytester.makepyfile(body)
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write("run-begin", lane="toy", notes=[])
+    run = SimpleNamespace(journal=journal, lane=SimpleNamespace(stand_ins=frozenset()), command="holdfast verify")
+    result = pytester.inline_run("-v", "-p", "no:cacheprovider", plugins=[Plugin(run)])
+    assert result.ret == 1
+    journal.seal()
+    record = read_file(tmp_path / "journal.jsonl")
+    by_test = {}
+    for item in next(record.of("collected"))["tests"]:
+        alone = {**next(record.of("collected")), "tests": [item]}
+        lines = tuple(alone if e["event"] == "collected" else e for e in record.entries)
+        found = verdicts(type(record)(lines, record.sealed))[0]
+        by_test[item["test"].partition("::test_")[2]] = found.verdict
+    assert by_test == {name: wanted for name, (_, _, wanted) in ENDS.items()}
+    printed = {}
+    for report in result.getreports("pytest_runtest_logreport"):
+        for key, value in report.user_properties:
+            if key == "verdict":
+                printed[report.nodeid.partition("::test_")[2]] = Verdict(value)
+                assert report.outcome == {"held": "passed", "not exercised": "skipped"}.get(value, "failed")
+    assert printed == by_test  # the last word that pytest prints of each
