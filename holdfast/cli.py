@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +16,12 @@ import pytest
 import typer
 from docker.errors import DockerException
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
 from typer.exceptions import Abort, TyperException
 
 from holdfast import claims
 from holdfast.checking import command as checking
+from holdfast.drivers.driver import DriverError
 from holdfast.errors import UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane, ensure_host
@@ -29,7 +34,7 @@ from holdfast.provision.recipes import Recipes
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
-from holdfast.run import Run, new_name
+from holdfast.run import TEMP, Run, clean_temp, new_name, private_temp
 from holdfast.verdicts import EXIT_INTERRUPTED, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE, exit_code, lacking
 from holdfast.waiting import Broke, CannotLook, Unproven
 
@@ -106,6 +111,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     wishes = expecting.load(expect) if expect else []
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
+        clean_temp(reports_dir())
         ensure_host()
         one.clean_dead()
         one.check(reuse=reuse)
@@ -197,7 +203,6 @@ def _pytest(
         options += ["-k", select]
     if smoke:
         options += ["-m", "smoke"]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # healed as after Ctrl-C
     plugin = Plugin(run, frozenset(wanted), prepare)
     code = int(pytest.main([*options, *suites], plugins=[plugin]))
     if plugin.stopped:
@@ -229,6 +234,7 @@ def _end(run: Run, *, keep: bool) -> None:
             f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it",
             style="yellow",
         )
+    clean_temp(reports_dir())
 
 
 app.command()(checking.check)
@@ -241,6 +247,7 @@ def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = 
     one.subject.preflight()
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
+        clean_temp(reports_dir())
         ensure_host()
         one.clean_dead()
         one.check(reuse=False)
@@ -250,8 +257,13 @@ def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = 
             run.cluster()
         except Unproven as why:
             raise UsageError(str(why), f"see {folder / 'evidence'}, then: holdfast down --lane {lane}") from None
+        except KeyboardInterrupt:
+            console.print("  interrupted: what was made is taken away again", style="yellow")
+            one.down(quiet=True)
+            raise
         finally:
             run.journal.seal()
+            clean_temp(reports_dir())
         one.keep()
     console.print(f"  {lane} is up; its kubeconfig: {one.driver.kubeconfig}")
 
@@ -260,15 +272,30 @@ def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = 
 def down(lane: LaneName = "kind/fast") -> None:
     """Removes a lane's cluster, its Git server and its network, and nothing else."""
     with LaneLock("holdfast down"):
-        console.print("  removed" if Lane(lane, _TREE).down() else f"  there is nothing of {lane}")
+        _temp_apart()
+        one = Lane(lane, _TREE)
+        console.print("  removed" if one.down() else f"  there is nothing of {lane}")
+        if foreign := one.driver.named_like_ours():
+            console.print(
+                f"  {', '.join(foreign)}: called like this lane's, and not made by it; if nobody needs it: docker rm -f -v {' '.join(foreign)}",
+                style="yellow",
+            )
 
 
 @app.command()
 def heal(lane: LaneName = "kind/fast") -> None:
     """Replays what a dead run left undone on a lane's cluster; the cluster stays."""
     with LaneLock("holdfast heal"):
+        _temp_apart()
         count = Lane(lane, _TREE).heal()
         console.print(f"  {count} steps undone" if count else "  nothing is left to heal")
+
+
+def _temp_apart() -> None:
+    """A folder of this command's own for temporary files, and the end of those that dead runs left."""
+    with suppress(OSError):  # a full disk must not keep anybody from cleaning up
+        clean_temp(reports_dir())
+        private_temp(reports_dir() / ".commands" / TEMP)
 
 
 @app.command()
@@ -286,30 +313,64 @@ def report(
     folders = sorted(p for p in reports_dir().iterdir() if (p / "journal.jsonl").exists())
     if run is None and not folders:
         raise UsageError("there is no run yet", "run: holdfast verify")
-    reporting.make(run or folders[-1], console)
+    folder = run or folders[-1]
+    try:
+        reporting.make(folder, console)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UsageError(
+            f"the journal in {folder} holds what this version of holdfast doesn't understand ({type(error).__name__}: {str(error)[:120]})",
+            "use the version that wrote it (its first line says which), or another run's folder",
+        ) from None
 
 
 def main() -> None:
     """The entry point: whatever can't be done is one message with the next step and exit 64, never a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleaned up as after Ctrl-C
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = _main()
+    except (BrokenPipeError, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    except OSError:  # not even the message could be written
+        code = EXIT_USAGE
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # closed, or on a full disk: Python would end with a traceback of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or (EXIT_INTERRUPTED if error.errno == errno.EPIPE else EXIT_USAGE)
+    sys.exit(code)
+
+
+def _main() -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
     except TyperException as error:
-        console.print(f"holdfast: {error}\n  next: holdfast --help", style="red", markup=False)
-        sys.exit(EXIT_USAGE)
+        return _said(f"holdfast: {error}\n  next: holdfast --help")
     except (Abort, KeyboardInterrupt):
         console.print("stopped; what is left is healed or removed by the next start", style="yellow")
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except UsageError as error:
-        console.print(f"holdfast: {error}", style="red", markup=False)
-        sys.exit(EXIT_USAGE)
-    except (DockerException, ApiException, CannotLook, Broke, Unproven, OSError) as error:
-        first = str(error).partition("\n")[0][:300]
-        console.print(
-            f"holdfast: {type(error).__name__}: {first}\n  next: holdfast down, then run again",
-            style="red",
-            markup=False,
+        return _said(f"holdfast: {error}")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _said(
+            f"holdfast: {type(error).__name__}: {str(error)[:300]}\n  next: {_WAYS_OUT.get(error.errno or 0, 'holdfast down, then run again')}"
         )
-        sys.exit(EXIT_USAGE)
+    except (DockerException, ApiException, ConfigException, CannotLook, DriverError, Broke, Unproven) as error:
+        first = str(error).partition("\n")[0][:300]
+        return _said(f"holdfast: {type(error).__name__}: {first}\n  next: holdfast down, then run again")
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space, then run the same command again",
+    errno.EROFS: "make that folder writable, or name others: XDG_CACHE_HOME, HOLDFAST_REPORTS",
+    errno.EACCES: "run as the user who owns it, or name other folders: XDG_CACHE_HOME, HOLDFAST_REPORTS",
+}
+
+
+def _said(text: str) -> int:
+    console.print(text, style="red", markup=False)
+    return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from holdfast.drivers.driver import Driver, Node, NodeShell
 from holdfast.drivers.profile import Profile, Timers
 from holdfast.experiment import Experiment
-from holdfast.kube import KubeClient
+from holdfast.inject import Inject
+from holdfast.kube import KubeClient, KubeReader
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
@@ -32,7 +34,7 @@ class Cluster:
 
     Attributes:
         driver: what can power and cut its nodes.
-        objects: its API.
+        client: its API, for what holdfast itself brings along (samplers, writers); tests and faults read by *objects*, and change by *inject*.
         sync: what Flux syncs the tree by.
         adaptations: what the lane changed, and which apps are sampled.
         folder: the lane's folder (kubeconfig, made-up certificates).
@@ -44,7 +46,7 @@ class Cluster:
     """
 
     driver: Driver
-    objects: KubeClient
+    client: KubeClient
     profile: Profile
     sync: Sync
     settings: Settings
@@ -56,6 +58,20 @@ class Cluster:
     quarantined: str = ""
     power_windows: list[PowerWindow] = field(default_factory=list)
     calm_since: float = field(default_factory=time.time)
+
+    @property
+    def objects(self) -> KubeReader:
+        """Its API, read-only."""
+        return self.client
+
+    @cached_property
+    def inject(self) -> Inject:
+        """The only door through which a test or a fault changes it."""
+        return Inject(self.driver, self.client, self.undo)
+
+    def heal(self) -> int:
+        """Undoes what is open of this test's changes, or within a fault of the fault's; returns how many steps."""
+        return self.inject.heal()
 
     @property
     def timers(self) -> Timers:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class NotExercised(Exception):
+    """The lane lacks what a test, a fault or a probe needs; the message is the reason."""
+
+
 class UsageError(Exception):
     """The command, the tree or the machine can't be used as asked: exit 64, no traceback.
 

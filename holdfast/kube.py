@@ -1,4 +1,4 @@
-"""The Kubernetes API as a test sees it: objects as plain dicts, by the official dynamic client."""
+"""The Kubernetes API as a test sees it: objects as without_server_fields dicts, by the official dynamic client."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import kubernetes
 import urllib3
+import yaml
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
+from holdfast.errors import UsageError
 from holdfast.waiting import CannotLook
 
 Object = dict[str, Any]
@@ -52,8 +55,8 @@ _VERSIONS = {
 }
 
 
-class KubeClient:
-    """Reads and writes objects. Where the API server doesn't answer, every call raises `CannotLook` within *timeout_s*.
+class KubeReader:
+    """Reads objects, and changes nothing. Where the API server doesn't answer, every call raises `CannotLook` within *timeout_s*.
 
     Args:
         kubeconfig: the cluster's own; no other one is ever read.
@@ -66,8 +69,7 @@ class KubeClient:
 
     def _dynamic(self) -> DynamicClient:
         if self._client is None:
-            settings = kubernetes.client.Configuration()
-            kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+            settings = self._settings()
             settings.retries = False  # a wait of ours tries again itself, and says what it saw
             self._client = DynamicClient(
                 kubernetes.client.ApiClient(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery"))
@@ -77,9 +79,20 @@ class KubeClient:
     @property
     def server(self) -> str:
         """The API server's URL."""
+        return str(self._settings().host)
+
+    def _settings(self) -> Any:
+        """The client's settings. Raises UsageError where the kubeconfig is gone, or isn't one any more."""
         settings = kubernetes.client.Configuration()
-        kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
-        return str(settings.host)
+        try:
+            kubernetes.config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+        except (ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            words = str(error).partition("\n")[0][:160]
+            raise UsageError(
+                f"the lane's kubeconfig {self._kubeconfig} can't be used: {words}",
+                "run: holdfast down, then bring the lane up again",
+            ) from None
+        return settings
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -129,6 +142,45 @@ class KubeClient:
                 return []
             return list(found["items"])
 
+    def review(self, wanted: Object) -> Object:
+        """What the API server answers to a review (may this account do that?): it is a question, and nothing is kept of it."""
+        assert wanted["kind"].endswith("Review")
+        with self._looking():
+            done: Object = (
+                self._api(wanted["kind"], wanted["apiVersion"])
+                .create(body=wanted, namespace=None, _request_timeout=self._timeout_s)
+                .to_dict()
+            )
+            return done
+
+    def proxy_get(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
+        """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
+        with self._looking():
+            client = self._dynamic().client
+            path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
+            asked = client.param_serialize(
+                "GET",
+                path,
+                query_params=list(query.items()),
+                auth_settings=["BearerToken"],
+                header_params={"Accept": "application/json"},
+            )
+            answer = client.call_api(*asked, _request_timeout=self._timeout_s)
+            body = bytes(answer.read() or b"")
+        if answer.status >= 500:
+            raise CannotLook(f"{service} answered {answer.status}: {body.decode(errors='replace')[:120]}")
+        return int(answer.status), body
+
+    def log(self, pod: str, namespace: str, *, tail: int = 200) -> str:
+        """The last lines of a pod's log."""
+        with self._looking():
+            core = kubernetes.client.CoreV1Api(self._dynamic().client)
+            return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
+
+
+class KubeClient(KubeReader):
+    """Reads and writes objects. Tests and faults write through `Cluster.inject` only."""
+
     def apply(self, wanted: Object) -> Object:
         """Server-side apply of one object, conflicts won."""
         meta = wanted["metadata"]
@@ -144,16 +196,6 @@ class KubeClient:
                     force_conflicts=True,
                     _request_timeout=self._timeout_s,
                 )
-                .to_dict()
-            )
-            return done
-
-    def create(self, wanted: Object) -> Object:
-        """Creates one object (reviews, pods with a made-up name)."""
-        with self._looking():
-            done: Object = (
-                self._api(wanted["kind"], wanted["apiVersion"])
-                .create(body=wanted, namespace=wanted["metadata"].get("namespace"), _request_timeout=self._timeout_s)
                 .to_dict()
             )
             return done
@@ -186,35 +228,11 @@ class KubeClient:
                 return False
             return True
 
-    def proxy_get(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
-        """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
-        with self._looking():
-            client = self._dynamic().client
-            path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
-            asked = client.param_serialize(
-                "GET",
-                path,
-                query_params=list(query.items()),
-                auth_settings=["BearerToken"],
-                header_params={"Accept": "application/json"},
-            )
-            answer = client.call_api(*asked, _request_timeout=self._timeout_s)
-            body = bytes(answer.read() or b"")
-        if answer.status >= 500:
-            raise CannotLook(f"{service} answered {answer.status}: {body.decode(errors='replace')[:120]}")
-        return int(answer.status), body
-
-    def log(self, pod: str, namespace: str, *, tail: int = 200) -> str:
-        """The last lines of a pod's log."""
-        with self._looking():
-            core = kubernetes.client.CoreV1Api(self._dynamic().client)
-            return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
-
 
 _GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
-def plain(item: Object) -> Object:
+def without_server_fields(item: Object) -> Object:
     """An object as it can be applied again: without what the API server gives."""
     meta = {k: v for k, v in item["metadata"].items() if k not in _GIVEN_BY_THE_SERVER}
     return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}

@@ -9,14 +9,14 @@ import pytest
 
 from holdfast import claims
 from holdfast.cluster import Cluster
-from holdfast.errors import UsageError
+from holdfast.errors import NotExercised, UsageError
 from holdfast.experiment import Experiment
-from holdfast.faults.fault import Faults, NotExercised
+from holdfast.faults.fault import Faults
 from holdfast.gitserver import GitServer
 from holdfast.run import Run
 from holdfast.sampling.watch import Sampler
 from holdfast.verdicts import Verdict, of_test
-from holdfast.waiting import Broke, Unproven
+from holdfast.waiting import Broke, Unproven, patiently
 
 RUN = pytest.StashKey[Run]()
 
@@ -227,7 +227,11 @@ def cluster(run: Run, experiment: Experiment) -> Iterator[Cluster]:
     made.experiment = experiment
     made.power_windows.clear()
     yield made
-    made.experiment = None
+    try:
+        if not run.quarantined:
+            made.inject.heal(patiently)  # what the test itself changed and left
+    finally:
+        made.experiment = None
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +26,21 @@ from holdfast.tree.check import Result, check
 from holdfast.waiting import Broke, Unproven, eventually, patiently
 
 _STEADY_WITHIN = "6m"
+
+
+TEMP = "tmp"  # in a run's folder: where this process, and every client in it, keeps files for a while (keys of clients among them)
+
+
+def private_temp(folder: Path) -> None:
+    """From now on this process's temporary files lie in *folder*, which nobody else may read: what a kill leaves there is found again."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tempfile.tempdir = str(folder)
+
+
+def clean_temp(reports: Path) -> None:
+    """Removes the temporary folders that dead runs left, and this run's own at its end. The machine's lane lock must be held."""
+    for left in reports.glob(f"*/{TEMP}"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def new_name() -> str:
@@ -50,6 +67,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
+        private_temp(self.folder / TEMP)
         self.journal = Journal(self.folder / "journal.jsonl")
 
     @property
@@ -137,7 +155,7 @@ class Run:
                 if wait.held is not True:
                     evidence.capture(cluster, self.folder / "evidence" / "never-steady")
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
-        patiently(lambda: agents.enable_scraping(cluster.objects), "letting the samplers be scraped")
+        patiently(lambda: agents.enable_scraping(cluster.client), "letting the samplers be scraped")
         cluster.calm_since = time.time()
         self.journal.write(
             "lane-ready",

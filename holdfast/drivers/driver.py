@@ -94,6 +94,14 @@ class NodeShell(Protocol):
 
 
 @runtime_checkable
+class Writable(Protocol):
+    """May be changed at all. A driver without it is read-only, whatever else it can do."""
+
+    def before_change(self) -> None:
+        """Called before each change; raises where this very cluster may not be changed (any more)."""
+
+
+@runtime_checkable
 class ImageLoader(Protocol):
     """Can put an image of the engine into every node under the names that the tree uses."""
 

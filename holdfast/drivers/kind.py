@@ -96,14 +96,16 @@ class Kind:
             for identity in found:
                 removed(self.docker, identity)
                 quiet_since = time.monotonic()
-            for network in self.owned.networks(self.docker):
-                network.reload()
-                if not network.attrs.get("Containers"):
-                    with contextlib.suppress(APIError):
-                        network.remove()
             if self.owned.containers and not found:
                 break  # all that was made was recorded: nothing can come late
             time.sleep(0.2)
+        for network in self.owned.networks(self.docker):  # the last: what comes late is known by it
+            network.reload()
+            for left in network.attrs.get("Containers") or {}:  # a stranger that was connected to it stays, without it
+                with contextlib.suppress(APIError):
+                    network.disconnect(left, force=True)
+            with contextlib.suppress(APIError):
+                network.remove()
         self.kubeconfig.unlink(missing_ok=True)
 
     def _is_there(self, identity: str) -> bool:
@@ -117,6 +119,9 @@ class Kind:
         """The names of containers that are called as this lane's are, whoever made them."""
         found = self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
         return sorted(str(c.name) for c in found)
+
+    def before_change(self) -> None:
+        """A throw-away cluster that this lane made may always be changed."""
 
     def exists(self) -> bool:
         """Whether any container of this cluster is there."""

@@ -48,11 +48,10 @@ def apps_misbehave(cluster: Cluster, image: str) -> Iterator[None]:
     Args:
         image: one that the nodes have, with a shell and Python.
     """
-    cluster.undo.before("delete", kind="Namespace", name=NAMESPACE, namespace=None)
-    cluster.objects.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    cluster.inject.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     for name in APPS:
-        cluster.objects.apply(_app(name, image))
+        cluster.inject.create(_app(name, image))
     for name, how in (("crash-loop", "Error"), ("memory-eater", "OOMKilled"), ("log-flood", "")):
         cluster.eventually(misbehaves(name, NAMESPACE, how), within="90s")
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects)
+    cluster.heal()

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from holdfast.cluster import Cluster
 from holdfast.durations import seconds
+from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment, FaultTime, Stage
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
@@ -20,10 +21,7 @@ from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, always, ev
 
 P = ParamSpec("P")
 _ids = count(1)
-
-
-class NotExercised(Exception):
-    """The lane lacks what a fault needs; the message is the reason."""
+FACTORIES: dict[str, Callable[..., Fault]] = {}  # every fault there is, by module and name
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ def fault(*needs: type) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[
                 f"{function.__name__}({', '.join(words)})", needs, lambda cluster: function(cluster, *args, **kwargs)
             )
 
+        FACTORIES[f"{function.__module__}.{function.__name__}"] = factory
         return factory
 
     return decorate
@@ -163,7 +162,7 @@ class Faults:
         except BaseException as error:
             why, stop = _first_line(error), error if not isinstance(error, Exception) else None
         try:
-            undo.replay(self.cluster.driver, self.cluster.objects, patiently)
+            self.cluster.inject.heal(patiently)
         except BaseException as error:
             why, stop, undone = why or _first_line(error), error if not isinstance(error, Exception) else stop, False
             self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}")

@@ -23,15 +23,10 @@ from holdfast.probes.flux import (
 def flux_down(cluster: Cluster) -> Iterator[None]:
     """No Flux controller runs: their Deployments are scaled to zero."""
     for name in CONTROLLERS:
-        found = cluster.objects.get("Deployment", name, NAMESPACE)
-        assert found, f"a steady cluster has the Deployment {name}"
-        cluster.undo.before(
-            "scale", kind="Deployment", name=name, namespace=NAMESPACE, replicas=found["spec"].get("replicas", 1)
-        )
-        cluster.objects.scale("Deployment", name, NAMESPACE, 0)
+        cluster.inject.scale("Deployment", name, NAMESPACE, 0)
     cluster.eventually(no_controller_pod(), within="90s")
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects)
+    cluster.heal()
     cluster.eventually(controllers_ready(), within="2m")
 
 
@@ -40,7 +35,7 @@ def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
     """One controller's pod is deleted without grace; its Deployment has to bring another."""
     old = uids(cluster, name)
     for pod in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}"):
-        cluster.objects.delete("Pod", pod["metadata"]["name"], NAMESPACE, grace_s=0)
+        cluster.inject.delete_pod(pod["metadata"]["name"], NAMESPACE, grace_s=0)
     cluster.eventually(pod_gone(name, old), within="60s")
     yield
     cluster.eventually(controller_replaced(name, old), within="2m")
@@ -52,7 +47,7 @@ TROUBLE = "holdfast-trouble"  # the name of what `flux_in_trouble` makes
 @fault()
 def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     """A Kustomization of the tree is suspended; another one, made for this, fails; and a source, made for this, can't be reached."""
-    root, objects = cluster.sync.root, cluster.objects
+    root = cluster.sync.root
     source = {
         "kind": cluster.sync.source.kind,
         "name": cluster.sync.source.name,
@@ -78,12 +73,10 @@ def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
         "spec": {"interval": "1m", "url": "https://unreachable.invalid/tree.git", "ref": {"branch": "main"}},
     }
     for item in (failing, unreachable):
-        cluster.undo.before("delete", kind=item["kind"], name=TROUBLE, namespace=root.namespace)
-        objects.apply(item)
+        cluster.inject.create(item)
     cluster.eventually(not_ready("Kustomization", TROUBLE, root.namespace), within="90s")
     cluster.eventually(not_ready("GitRepository", TROUBLE, root.namespace), within="90s")
-    cluster.undo.before("suspend", kind="Kustomization", name=kustomization, namespace=root.namespace, suspend=False)
-    objects.patch("Kustomization", kustomization, root.namespace, {"spec": {"suspend": True}})
+    cluster.inject.suspend("Kustomization", kustomization, root.namespace)
     cluster.eventually(suspended(kustomization, root.namespace), within="5s")
     yield
-    cluster.undo.replay(cluster.driver, objects)
+    cluster.heal()

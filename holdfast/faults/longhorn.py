@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.faults.fault import fault
-from holdfast.kube import name_of, plain
+from holdfast.kube import name_of
 from holdfast.probes.longhorn import (
     no_control_plane_pod,
     no_data_plane_pod,
@@ -23,10 +23,7 @@ _NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks f
 def _hold(cluster: Cluster) -> None:
     """Whoever keeps the storage system as it is in Git stands still meanwhile: its release."""
     component = cluster.settings.storage
-    cluster.undo.before(
-        "suspend", kind="HelmRelease", name=component.release, namespace=component.namespace, suspend=False
-    )
-    cluster.objects.patch("HelmRelease", component.release, component.namespace, {"spec": {"suspend": True}})
+    cluster.inject.suspend("HelmRelease", component.release, component.namespace)
 
 
 def _stop_control_plane(cluster: Cluster) -> None:
@@ -36,23 +33,18 @@ def _stop_control_plane(cluster: Cluster) -> None:
     ):  # what deploys the others goes first
         kind, name = item["kind"], item["metadata"]["name"]
         if kind == "DaemonSet":
-            there, away = (
-                {"spec": {"template": {"spec": {"nodeSelector": {_NOWHERE: value}}}}} for value in (None, "true")
+            cluster.inject.patch(
+                kind, name, namespace, {"spec": {"template": {"spec": {"nodeSelector": {_NOWHERE: "true"}}}}}
             )
-            cluster.undo.before("patch", kind=kind, name=name, namespace=namespace, body=there)
-            cluster.objects.patch(kind, name, namespace, away)
         else:
-            cluster.undo.before(
-                "scale", kind=kind, name=name, namespace=namespace, replicas=item["spec"].get("replicas", 1)
-            )
-            cluster.objects.scale(kind, name, namespace, 0)
+            cluster.inject.scale(kind, name, namespace, 0)
     for pod in pods(cluster, data_plane=False):  # or they go on working until their grace period is over
-        cluster.objects.delete("Pod", pod, namespace, grace_s=0)
+        cluster.inject.delete_pod(pod, namespace, grace_s=0)
 
 
 def _kill_data_plane(cluster: Cluster) -> None:
     for pod in pods(cluster, data_plane=True):
-        cluster.objects.delete("Pod", pod, cluster.settings.storage.namespace, grace_s=0)
+        cluster.inject.delete_pod(pod, cluster.settings.storage.namespace, grace_s=0)
 
 
 def _names(cluster: Cluster) -> frozenset[str]:
@@ -60,7 +52,7 @@ def _names(cluster: Cluster) -> frozenset[str]:
 
 
 def _back(cluster: Cluster, names: frozenset[str]) -> None:
-    cluster.undo.replay(cluster.driver, cluster.objects)
+    cluster.heal()
     cluster.eventually(storage_ready(names=names), within="3m")
     cluster.eventually(volumes_work(), within="3m")
 
@@ -90,31 +82,21 @@ def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
     _back(cluster, names)
 
 
-def _delete_all(cluster: Cluster, *, before: Callable[[], None] | None = None) -> None:
+def _delete_all(cluster: Cluster) -> None:
     items, namespace = workloads(cluster), cluster.settings.storage.namespace
     for item in items:
-        cluster.undo.before("apply", object=plain(item))
-    if before:
-        before()
-    for item in items:
-        cluster.objects.delete(item["kind"], item["metadata"]["name"], namespace, grace_s=0)
+        cluster.inject.delete(item["kind"], item["metadata"]["name"], namespace, grace_s=0)
     for pod in [*pods(cluster, data_plane=False), *pods(cluster, data_plane=True)]:
-        cluster.objects.delete("Pod", pod, namespace, grace_s=0)
+        cluster.inject.delete_pod(pod, namespace, grace_s=0)
 
 
 @fault()
 def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
-    component, start, names = cluster.settings.storage, cluster.sync.root, _names(cluster)
-
-    def hold() -> None:
-        cluster.undo.before(
-            "suspend", kind="Kustomization", name=component.kustomization, namespace=start.namespace, suspend=False
-        )
-        cluster.objects.patch("Kustomization", component.kustomization, start.namespace, {"spec": {"suspend": True}})
-        _hold(cluster)
-
-    _delete_all(cluster, before=hold)
+    names = _names(cluster)
+    cluster.inject.suspend("Kustomization", cluster.settings.storage.kustomization, cluster.sync.root.namespace)
+    _hold(cluster)
+    _delete_all(cluster)
     cluster.eventually(no_control_plane_pod(), within="60s")
     cluster.eventually(no_data_plane_pod(), within="30s")
     cluster.eventually(volumes_fail(), within="60s")

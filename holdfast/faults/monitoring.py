@@ -22,19 +22,14 @@ def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
         cluster.eventually(
             has_endpoint(service, component.namespace), within="60s"
         )  # or the effect check would hold without any fault
-    cluster.undo.before(
-        "suspend", kind="HelmRelease", name=component.longterm_release, namespace=component.namespace, suspend=False
-    )
-    objects.patch("HelmRelease", component.longterm_release, component.namespace, {"spec": {"suspend": True}})
+    cluster.inject.suspend("HelmRelease", component.longterm_release, component.namespace)
     for kind in ("Prometheus", "Alertmanager", "Deployment"):
         for item in objects.list(kind, component.namespace):
             if _of_release(item, component.longterm_release):
-                name, before = item["metadata"]["name"], {"spec": {"replicas": item["spec"].get("replicas", 1)}}
-                cluster.undo.before("patch", kind=kind, name=name, namespace=component.namespace, body=before)
-                objects.patch(kind, name, component.namespace, {"spec": {"replicas": 0}})
+                cluster.inject.patch(kind, item["metadata"]["name"], component.namespace, {"spec": {"replicas": 0}})
     for service in (component.longterm, component.alertmanager):
         cluster.eventually(no_endpoint(service, component.namespace), within="60s")
     yield
-    cluster.undo.replay(cluster.driver, objects)
+    cluster.heal()
     for service in (component.longterm, component.alertmanager):
         cluster.eventually(has_endpoint(service, component.namespace), within="2m")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import cast
 
 from holdfast.cluster import Cluster, PowerWindow
 from holdfast.drivers.driver import NodePower
@@ -18,13 +17,12 @@ def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
 
     The effect check of a worker is the control plane, which calls it NotReady; the effect check of the server is its API, which refuses.
     """
-    driver, server = cast(NodePower, cluster.driver), cluster.node(node).role == "server"
-    cluster.undo.before("power-on", node=node)
+    server = cluster.node(node).role == "server"
     window = PowerWindow(node, time.time())
     cluster.power_windows.append(window)
-    driver.power_off(node)
+    cluster.inject.power_off(node)
     cluster.eventually(api_refuses() if server else node_not_ready(node), within=cluster.timers.node_lost_s + 20)
     yield
-    cluster.undo.replay(cluster.driver, cluster.objects)
+    cluster.heal()
     window.on = time.time()
     cluster.eventually(node_ready(node), within="5m")

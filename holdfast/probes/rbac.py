@@ -57,5 +57,5 @@ def may(cluster: Cluster, account: str, verb: str, resource: str, wanted: bool) 
             "resourceAttributes": {"verb": verb, "group": group, "resource": plain},
         },
     }
-    allowed = bool(cluster.objects.create(review)["status"]["allowed"])
+    allowed = bool(cluster.objects.review(review)["status"]["allowed"])
     return HOLDS if allowed is wanted else f"{account} may{'' if allowed else ' not'} {verb} {resource}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from holdfast.drivers.driver import NodeShell
-from holdfast.kube import KubeClient, Object
+from holdfast.kube import KubeClient, KubeReader, Object
 from holdfast.sampling.process import PEER_PORT
 
 NAMESPACE, NAME = "holdfast-system", "sampler"
@@ -95,7 +95,7 @@ def stop(shell: NodeShell, nodes: list[str], nonce: str = "", folder: str = FOLD
         shell.write_files(node, folder, {"spec.json": json.dumps({"watch": "", "nonce": nonce, "targets": []})})
 
 
-def pods(objects: KubeClient) -> dict[str, str]:
+def pods(objects: KubeReader) -> dict[str, str]:
     """The samplers' addresses, by node."""
     found = objects.list("Pod", NAMESPACE, labels="app=holdfast-sampler")
     return {

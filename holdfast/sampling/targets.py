@@ -165,7 +165,7 @@ def volumes() -> Wanted:
     """The writers: each appends records to a volume of the tree's storage class, flushed to the disk before they count."""
 
     def assign(cluster: Cluster) -> list[AssignedTarget]:
-        writers.install(cluster.objects, cluster.settings.storage.storage_class)
+        writers.install(cluster.client, cluster.settings.storage.storage_class)
         for workload in (f"StatefulSet/{writers.STATEFUL}", f"Deployment/{writers.DEPLOYMENT}"):
             wait = eventually(cluster, workload_ready(workload, agents.NAMESPACE), "2m")
             if wait.held is not True:

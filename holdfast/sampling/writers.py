@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from holdfast.cluster import Cluster
-from holdfast.kube import KubeClient, Object, condition
+from holdfast.kube import KubeClient, KubeReader, Object, condition
 from holdfast.sampling.agents import NAME, NAMESPACE, program
 from holdfast.waiting import HOLDS, Sighting, probe
 
@@ -111,7 +111,7 @@ def _pod(by: str, image: str, writer: str | None) -> Object:
     }
 
 
-def homes(objects: KubeClient) -> dict[str, tuple[str, str]]:
+def homes(objects: KubeReader) -> dict[str, tuple[str, str]]:
     """(node, pod UID) of each writer that is ready."""
     found = {}
     for pod in objects.list("Pod", NAMESPACE, labels="app=holdfast-writer"):
@@ -121,7 +121,7 @@ def homes(objects: KubeClient) -> dict[str, tuple[str, str]]:
     return found
 
 
-def file_on_node(objects: KubeClient, writer: str, uid: str) -> str:
+def file_on_node(objects: KubeReader, writer: str, uid: str) -> str:
     """Where the node of a writer's pod has the file with its records, as kubelet mounts volumes of CSI."""
     claim = objects.get("PersistentVolumeClaim", claim_of(writer), NAMESPACE)
     volume = claim["spec"]["volumeName"] if claim else ""

@@ -53,11 +53,9 @@ def test_nothing_listens_that_is_not_stated(cluster):
         "metadata": {"name": "negative-control", "namespace": SYSTEM},
         "spec": {"type": "NodePort", "selector": {"app": "none"}, "ports": [{"port": 80, "nodePort": 31777}]},
     }
-    cluster.objects.apply(open_port)
-    try:
+    with cluster.inject.for_a_while():
+        cluster.inject.create(open_port)
         cluster.negative_control(exposes_only(declared))
-    finally:
-        cluster.objects.delete("Service", "negative-control", SYSTEM)
     for one in cluster.nodes():
         cluster.eventually(listens_only_on(one.name, declared), within="10s")
     cluster.eventually(exposes_only(declared), within="10s")
@@ -69,27 +67,15 @@ def test_accounts_are_dedicated_and_may_no_more_than_the_tree_says(cluster):
     cluster.steady(tree_applied(), within="5m")
     admins = frozenset(cluster.settings.declared.cluster_admin)
     objects, image = cluster.objects, _an_image(cluster)
-    objects.apply(namespace("holdfast-negative control"))
-    objects.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "holdfast-negative control"},
-        }
-    )
-    objects.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "negative-control", "namespace": "holdfast-negative control"},
-            "spec": {"containers": [{"name": "negative-control", "image": image, "imagePullPolicy": "IfNotPresent"}]},
-        }
-    )
-    try:
+    meta = {"name": "negative-control", "namespace": "holdfast-negative-control"}
+    pod = {"containers": [{"name": "negative-control", "image": image, "imagePullPolicy": "IfNotPresent"}]}
+    with cluster.inject.for_a_while():
+        cluster.inject.create(namespace(meta["namespace"]))
+        cluster.inject.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**meta, "name": "default"}})
+        cluster.inject.create(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"terminationGracePeriodSeconds": 0, **pod}}
+        )
         cluster.negative_control(dedicated_accounts())
-    finally:
-        objects.delete("Namespace", "holdfast-negative control")
-        objects.delete("Pod", "negative-control", "holdfast-negative control", grace_s=0)
     cluster.negative_control(admins_are(frozenset()))
     admin = min(admins)
     cluster.negative_control(may(admin, "delete", "nodes", wanted=False))

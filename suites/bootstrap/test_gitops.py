@@ -44,8 +44,8 @@ def test_drift_made_by_hand_is_reverted(cluster):
     kind, _, name = app.workload.partition("/")
     cluster.steady(tree_applied(), within="5m")
     wanted = cluster.objects.get(kind, name, app.namespace)["spec"]["replicas"]
-    cluster.objects.scale(kind, name, app.namespace, wanted + 1)
-    cluster.objects.delete("Service", app.service, app.namespace)
+    cluster.inject.scale(kind, name, app.namespace, wanted + 1)
+    cluster.inject.delete("Service", app.service, app.namespace)
     scaled, there = has_replicas(app.workload, app.namespace, wanted), exists("Service", app.service, app.namespace)
     cluster.negative_control(scaled)
     cluster.negative_control(there)
@@ -141,13 +141,10 @@ def test_flux_pulls_by_ssh_and_a_wrong_key_is_said(cluster, experiment):
             "secretRef": {"name": "wrong-key"},
         },
     }
-    objects.apply(wrong)
-    objects.apply(source)
-    try:
+    with cluster.inject.for_a_while():
+        cluster.inject.create(wrong)
+        cluster.inject.create(source)
         cluster.negative_control(source_fails(sync.source.name, sync.source.namespace, "denied"))
         cluster.negative_control(source_ready("wrong-key", SYSTEM))
         cluster.eventually(source_ready(sync.source.name, sync.source.namespace), within="30s")
         cluster.eventually(source_fails("wrong-key", SYSTEM, "denied"), within="60s")
-    finally:
-        objects.delete("GitRepository", "wrong-key", SYSTEM)
-        objects.delete("Secret", "wrong-key", SYSTEM)

@@ -8,7 +8,7 @@ import pytest
 from holdfast.bootstrap import SYSTEM
 from holdfast.claims import claim
 from holdfast.durations import seconds
-from holdfast.faults.fault import NotExercised
+from holdfast.errors import NotExercised
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import blocks_on, claim_bound, claim_says, is_on_volume, storage_ready
@@ -31,8 +31,7 @@ def volume(cluster):
         def ask(self, word, size="64Mi"):
             name = self.name(word)
             claims.append(name)
-            cluster.undo.before("delete", kind="PersistentVolumeClaim", name=name, namespace=SYSTEM)
-            objects.apply(
+            cluster.inject.create(
                 {
                     "apiVersion": "v1",
                     "kind": "PersistentVolumeClaim",
@@ -48,7 +47,6 @@ def volume(cluster):
 
         def mount(self, word, node, claim_name, command="true"):
             name = self.name(word)
-            cluster.undo.before("delete", kind="Pod", name=name, namespace=SYSTEM)
             container = {
                 "name": "main",
                 "image": image,
@@ -57,7 +55,7 @@ def volume(cluster):
                 "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/done"]}, "periodSeconds": 1},
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}],
             }
-            objects.apply(
+            cluster.inject.create(
                 {
                     "apiVersion": "v1",
                     "kind": "Pod",
@@ -74,19 +72,15 @@ def volume(cluster):
             return name
 
         def leave(self, name):
-            objects.delete("Pod", name, SYSTEM, grace_s=0)
+            cluster.inject.delete_pod(name, SYSTEM, grace_s=0)
 
     yield Volume()
     for name in claims:
         claimed = objects.get("PersistentVolumeClaim", name, SYSTEM)
         if claimed and claimed["spec"].get("volumeName"):  # a class may keep what its claim has left
-            objects.patch(
-                "PersistentVolume",
-                claimed["spec"]["volumeName"],
-                None,
-                {"spec": {"persistentVolumeReclaimPolicy": "Delete"}},
-            )
-    cluster.undo.replay(cluster.driver, objects)
+            keep = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+            cluster.inject.patch_own("PersistentVolume", claimed["spec"]["volumeName"], None, keep)
+    cluster.heal()
 
 
 @pytest.mark.smoke
@@ -181,10 +175,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
         blocks_on(cluster, asked, SYSTEM),
     )
     host, disk = cluster.host(home), f"/var/lib/longhorn/replicas/{name}"
-    cluster.undo.before("unmount", node=home, path=disk)
-    host.check_output(
-        f"mkdir -p {disk} && mount -t tmpfs -o size=24m tmpfs {disk}"
-    )  # this volume's disk, a third of its size
+    cluster.inject.mount_memory(home, disk, "24m")  # this volume's disk, a third of its size
     fill = "dd if=/dev/zero of=/data/fill bs=1M count=48 conv=fsync && exit 1"
     full = volume.mount("full", home, asked, f"echo kept > /data/data && sync /data/data; {fill}")
     cluster.eventually(pod_ready(full, SYSTEM), within="90s")  # it was told so: the write failed

@@ -38,11 +38,8 @@ def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
     component = cluster.settings.ingress
     with faults(ingress_deleted(hold=False)):
         now = datetime.datetime.now(datetime.UTC).isoformat()
-        cluster.objects.patch(
-            "HelmRelease",
-            component.release,
-            component.namespace,
-            {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}},
+        cluster.inject.annotate(
+            "HelmRelease", component.release, component.namespace, {"reconcile.fluxcd.io/requestedAt": now}
         )
         _answers_within(cluster, budget(QUICK[0], "answer"))
 

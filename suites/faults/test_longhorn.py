@@ -151,14 +151,11 @@ def _uninstall_is_refused(cluster):
         )
     job["metadata"] = {"name": name, "namespace": component.namespace}
     cluster.negative_control(job_failed(name, component.namespace, "deleting-confirmation-flag"))
-    cluster.undo.before("delete", kind="Job", name=name, namespace=component.namespace)
-    cluster.objects.apply(job)
-    try:
+    with cluster.inject.for_a_while():
+        cluster.inject.create(job)
         cluster.eventually(
             job_failed(name, component.namespace, "deleting-confirmation-flag"), within="60s", claims=REDEPLOY
         )
-    finally:
-        cluster.undo.replay(cluster.driver, cluster.objects)
 
 
 def _steady(cluster):

@@ -131,7 +131,7 @@ def _spread(cluster):
     homes = [p["spec"].get("nodeName") for p in pods_of(cluster, app.namespace, labels)]
     if len(set(homes)) < len(cluster.nodes()):
         crowded = pods_of(cluster, app.namespace, labels)[0]["metadata"]["name"]
-        cluster.objects.delete("Pod", crowded, app.namespace)
+        cluster.inject.delete_pod(crowded, app.namespace)
     cluster.eventually(spread(app.namespace, labels), within="90s")
 
 
@@ -156,17 +156,12 @@ def _volumes_on(cluster, worker, experiment):
 
 def _gather(cluster, node):
     """Lets every writer run on one node: the others take no pods meanwhile."""
-    volumes().component(cluster)
+    volumes().assign(cluster)
     others = [n.name for n in cluster.nodes() if n.name != node]
-    try:
+    with cluster.inject.for_a_while():
         for other in others:
-            cluster.undo.before(
-                "patch", kind="Node", name=other, namespace=None, body={"spec": {"unschedulable": None}}
-            )
-            cluster.objects.patch("Node", other, None, {"spec": {"unschedulable": True}})
+            cluster.inject.patch("Node", other, None, {"spec": {"unschedulable": True}})
         for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
             if pod["spec"].get("nodeName") != node:
-                cluster.objects.delete("Pod", pod["metadata"]["name"], SYSTEM)
+                cluster.inject.delete_pod(pod["metadata"]["name"], SYSTEM)
         cluster.eventually(writers_run(on=node), within="3m")
-    finally:
-        cluster.undo.replay(cluster.driver, cluster.objects)

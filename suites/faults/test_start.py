@@ -4,7 +4,7 @@ import time
 
 from holdfast.claims import claim
 from holdfast.durations import seconds
-from holdfast.faults.fault import NotExercised
+from holdfast.errors import NotExercised
 from holdfast.plugin import budget
 from holdfast.probes.ingress import answers
 from holdfast.probes.longhorn import storage_never_ready

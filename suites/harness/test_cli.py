@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from holdfast.errors import UsageError
+from holdfast.journal import Journal
 from holdfast.lane.lock import LaneLock
 from holdfast.lane.state import LaneState
 from holdfast.paths import CHECKOUT
@@ -144,3 +146,110 @@ def test_a_state_is_replaced_whole_and_read_back(tmp_path):
     LaneState(stage="ready", run="r", fidelity=["a"], kept=True).write(tmp_path / "state.json")
     assert LaneState.read(tmp_path / "state.json") == LaneState(stage="ready", run="r", fidelity=["a"], kept=True)
     assert LaneState.read(tmp_path / "absent.json") is None
+
+
+NASTY = {
+    "a date that is none": "a: 2026-99-99\n",
+    "a number that is none": "a: !!int zz\n",
+    "an anchor that names itself": "a: &a [*a]\n",
+    "metadata as text": "metadata: text\n",
+    "spec as text": "metadata: {name: x}\nspec: text\n",
+    "a source as text": "metadata: {name: x}\nspec: {sourceRef: text, path: ./apps}\n",
+    "a url that no parser takes": "metadata: {name: x}\nspec: {url: 'ssh://[::1'}\n",
+    "a list of nothing": "- \n",
+    "a name that is a number": "metadata: {name: 5, namespace: [x]}\n",
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("kind", ["ConfigMap", "Kustomization", "GitRepository"])
+def test_whatever_a_tree_holds_verify_says_it_in_words(elsewhere, tmp_path, name, kind):
+    tree = copied(tmp_path)
+    api = {
+        "ConfigMap": "v1",
+        "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
+        "GitRepository": "source.toolkit.fluxcd.io/v1",
+    }[kind]
+    (tree / "apps/stateless/nasty.yaml").write_text(f"apiVersion: {api}\nkind: {kind}\n{NASTY[name]}")
+    listed = tree / "apps/stateless/kustomization.yaml"
+    listed.write_text(listed.read_text().replace("resources:", "resources:\n  - nasty.yaml"))
+    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    assert done.returncode == 64
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
+    assert "next:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[patch]]\nkind='K'\nname='n'\nreason='r'\nset='x'\n",
+        "[[secret]]\nnamespace='a'\nname='b'\nfile='/etc/hostname'\n",
+    ],
+)
+def test_settings_that_can_not_be_used_stop_verify_before_anything_is_built(elsewhere, tmp_path, text):
+    tree = copied(tmp_path)
+    (tree / ".holdfast.toml").write_text("[git]\naliases=['github.com']\n" + text)
+    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    assert done.returncode == 64
+    assert ".holdfast.toml" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_closed_standard_output_ends_without_a_traceback(elsewhere):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.cli", "--help"],
+        env=elsewhere,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_full_standard_output_ends_without_a_traceback(elsewhere):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast.cli", "report"],
+            env=elsewhere,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=CHECKOUT,
+            check=False,
+        )
+    assert done.returncode == 64
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"event": "collected", "tests": 5}],
+        [{"event": "collected", "tests": [{"claims": "x"}]}],
+        [{"event": "run-begin", "notes": 3}, {"event": "sampled"}],
+    ],
+)
+def test_a_strange_but_sealed_journal_is_said(elsewhere, tmp_path, entries):
+    folder = tmp_path / "out" / "run-1"
+    folder.mkdir(parents=True)
+    journal = Journal(folder / "journal.jsonl")
+    for entry in entries:
+        journal.write(**entry)
+    journal.seal()
+    done = holdfast("report", str(folder), env=elsewhere)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode in (0, 64)
+
+
+def test_temporary_files_of_a_dead_run_are_removed_by_the_next_start(elsewhere, tmp_path):
+    left = tmp_path / "out" / "20260101-000000-dead" / "tmp"
+    left.mkdir(parents=True)
+    (left / "tmpkey").write_text("-----BEGIN PRIVATE KEY-----")
+    holdfast("heal", env=elsewhere)
+    assert not left.exists()

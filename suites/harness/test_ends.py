@@ -12,7 +12,7 @@ SUITE = """
 import pytest
 from holdfast.claims import claim
 from holdfast.drivers.driver import DriverError
-from holdfast.faults.fault import NotExercised
+from holdfast.errors import NotExercised
 from holdfast.waiting import Broke, CannotLook, Unproven
 
 

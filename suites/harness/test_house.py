@@ -20,6 +20,7 @@ ROOMS = [
     "checking",
     "drivers",
     "undo",
+    "inject",
     "cluster",
     "gitserver",
     "bootstrap",
@@ -105,3 +106,33 @@ def test_no_file_is_tied_to_one_machine():
         text = path.read_text(errors="replace")
         if len(own) > 4:
             assert own + "/" not in text, path
+
+
+WRITES = {"apply", "create", "patch", "scale", "delete"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        p
+        for room in ("holdfast/faults", "holdfast/probes", "suites/bootstrap", "suites/faults", "suites/static")
+        for p in (CHECKOUT / room).glob("*.py")
+    ),
+    ids=lambda p: p.name,
+)
+def test_a_fault_a_probe_or_a_suite_changes_a_cluster_through_one_door(path):
+    """``cluster.inject`` writes how to undo a change before it is made; whatever goes past it would be left by a kill."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Attribute):
+            continue
+        of = node.value
+        name = of.attr if isinstance(of, ast.Attribute) else of.id if isinstance(of, ast.Name) else ""
+        assert not (node.attr in WRITES and name in ("objects", "client")), (
+            f"line {node.lineno}: use cluster.inject.{node.attr}"
+        )
+        assert not (node.attr == "client" and name == "cluster"), (
+            f"line {node.lineno}: use cluster.objects to read, cluster.inject to change"
+        )
+        assert not (name == "undo" and node.attr in ("before", "replay")), (
+            f"line {node.lineno}: cluster.inject and cluster.heal() do that"
+        )

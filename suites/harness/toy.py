@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
 from holdfast.drivers.driver import Node
+from holdfast.faults.flux import TROUBLE
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
@@ -58,28 +59,38 @@ class KubeClient:
         return state["objects"].get(f"{kind}/{namespace}/{name}")
 
     def list(self, kind, namespace=None, labels="", **_):
-        found = [o for o in self.world.read()["objects"].values() if o["kind"] in (kind, "Deployment", "DaemonSet")]
+        state = self.world.read()
+        found = [o for o in state["objects"].values() if o["kind"] in (kind, "Deployment", "DaemonSet")]
+        if kind == "EndpointSlice":  # a pod stands behind a Service while the tier that it belongs to runs
+            running = [o for o in found if o["metadata"]["namespace"] == namespace and o["spec"].get("replicas")]
+            return [{"endpoints": [{"conditions": {"ready": True}}]}] if running else []
         if kind != "Pod":
             return [o for o in found if o["kind"] == kind and namespace in (None, o["metadata"]["namespace"])]
         if namespace == STORAGE:
             return self._storage_pods(labels)
         label = labels.partition("=")[2]
         return [
-            {
-                "kind": "Pod",
-                "metadata": {
-                    "name": f"{o['metadata']['name']}-x",
-                    "namespace": o["metadata"]["namespace"],
-                    "uid": o["metadata"]["name"],
-                },
-                "spec": {"nodeName": "k3s1"},
-                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-            }
+            self._pod(o, state)
             for o in found
             if o["metadata"]["namespace"] == namespace
             and (not label or o["metadata"]["name"] == label)
             and o["spec"].get("replicas", 1)
         ]
+
+    @staticmethod
+    def _pod(owner, state):
+        """A pod of a workload: a new one after each time that it was deleted. Apps of `apps_misbehave` end as their names say."""
+        name, namespace = owner["metadata"]["name"], owner["metadata"]["namespace"]
+        uid = f"{name}{state['deleted'].get(name, '')}"
+        ends = {"crash-loop": "Error", "memory-eater": "OOMKilled"}
+        container = {"started": True, "lastState": {"terminated": {"reason": ends[name]}} if name in ends else {}}
+        return {
+            "kind": "Pod", "metadata": {"name": f"{name}-x", "namespace": namespace, "uid": uid}, "spec": {"nodeName": "k3s1"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [container]},
+        }  # fmt: skip
+
+    def log(self, pod, namespace, **_):
+        return "x" * 600_000 if pod == "log-flood-x" else ""
 
     def _storage_pods(self, labels):
         """Pods of the control plane while their workloads ask for any; those that serve blocks, which a manager brings back."""
@@ -102,10 +113,11 @@ class KubeClient:
 
     def apply(self, wanted):
         meta = wanted["metadata"]
+        not_ready = {"conditions": [{"type": "Ready", "status": "False"}]} if meta["name"] == TROUBLE else {}
         wanted = {
             **wanted,
             "metadata": {**meta, "generation": 0},
-            "status": {"readyReplicas": wanted.get("spec", {}).get("replicas", 1)},
+            "status": {"readyReplicas": wanted.get("spec", {}).get("replicas", 1), **not_ready},
         }
         self.world.change(
             lambda s: s["objects"].__setitem__(f"{wanted['kind']}/{meta.get('namespace')}/{meta['name']}", wanted)
@@ -120,10 +132,16 @@ class KubeClient:
         self.world.change(edit)
 
     def patch(self, kind, name, namespace, body):
-        self.world.change(lambda s: merge(s["objects"][f"{kind}/{namespace}/{name}"], body))
+        self.world.change(lambda s: merge_patch(s["objects"][f"{kind}/{namespace}/{name}"], body))
 
     def delete(self, kind, name, namespace=None, **_):
-        self.world.change(lambda s: s["objects"].pop(f"{kind}/{namespace}/{name}", None))
+        def edit(state):
+            gone = state["objects"].pop(f"{kind}/{namespace}/{name}", None)
+            if kind == "Pod" and gone is None:  # one that a workload makes anew
+                owner = name.removesuffix("-x")
+                state["deleted"][owner] = state["deleted"].get(owner, 0) + 1
+
+        self.world.change(edit)
         return True
 
 
@@ -131,13 +149,15 @@ STORAGE = "longhorn-system"
 MOUNT = "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/pvc-1/mount"
 
 
-def merge(item, body):
-    """A JSON merge patch."""
+def merge_patch(item, body):
+    """A JSON merge patch (RFC 7396), done to *item*."""
     for key, value in body.items():
         if value is None:
             item.pop(key, None)
         elif isinstance(value, dict):
-            merge(item.setdefault(key, {}), value)
+            if not isinstance(item.get(key), dict):
+                item[key] = {}
+            merge_patch(item[key], value)
         else:
             item[key] = value
 
@@ -175,6 +195,9 @@ class Driver:
 
     def __init__(self, world):
         self.world = world
+
+    def before_change(self):
+        pass
 
     def up(self):
         pass
@@ -215,6 +238,8 @@ def fresh(folder: Path):
         workload("Deployment", f"{n}-controller", "flux-system", replicas=1)
         for n in ("source", "kustomize", "helm", "notification")
     ]
+    longterm = workload("Deployment", "longterm", "monitoring", replicas=1)
+    longterm["metadata"]["annotations"] = {"meta.helm.sh/release-name": "monitoring-longterm"}
     objects += [
         workload("DaemonSet", "ingress-nginx-controller", "ingress-nginx"),
         {
@@ -247,9 +272,17 @@ def fresh(folder: Path):
             "metadata": {"name": "pvc-1", "namespace": None},
             "spec": {"csi": {"driver": "driver.longhorn.io"}},
         },
+        {
+            "apiVersion": "helm.toolkit.fluxcd.io/v2",
+            "kind": "HelmRelease",
+            "metadata": {"name": "monitoring-longterm", "namespace": "monitoring"},
+            "spec": {"suspend": False},
+        },
+        longterm,
     ]
     state = {
         "nodes": {"k3s1": "on", "k3s2": "on"},
+        "deleted": {},
         "objects": {f"{o['kind']}/{o['metadata']['namespace']}/{o['metadata']['name']}": o for o in objects},
     }
     path = folder / "world.json"

@@ -1,0 +1,150 @@
+"""The one door through which a fault or a test changes a cluster: how to undo a change is on disk before the change is made, by structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell, Writable
+from holdfast.errors import NotExercised
+from holdfast.kube import KubeClient, Object, without_server_fields
+from holdfast.undo import UndoFile
+
+
+class Inject:
+    """Changes a cluster, each change with its undo step.
+
+    Every method raises NotExercised where the lane may not be changed, or where its driver can't do what is asked.
+
+    Args:
+        driver: what powers and cuts nodes.
+        client: the cluster's API, with the right to write.
+        undo: where the undo steps go.
+    """
+
+    def __init__(self, driver: Driver, client: KubeClient, undo: UndoFile) -> None:
+        self._driver, self._client, self._undo = driver, client, undo
+
+    def _writable(self) -> None:
+        if not isinstance(self._driver, Writable):
+            raise NotExercised(f"the lane of the driver {self._driver.name} is read-only")
+        self._driver.before_change()
+
+    def _before(self, action: str, **fields: Any) -> None:
+        self._writable()
+        self._undo.before(action, **fields)
+
+    def _able(self, capability: type) -> None:
+        if not isinstance(self._driver, capability):
+            raise NotExercised(f"the driver {self._driver.name} lacks {capability.__name__}")
+
+    def _found(self, kind: str, name: str, namespace: str | None) -> Object:
+        found = self._client.get(kind, name, namespace)
+        assert found, f"a steady cluster has {kind} {namespace or ''}/{name}"
+        return found
+
+    # -- objects -------------------------------------------------------------------------------------------------------
+
+    def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
+        """Sets a workload's number of replicas."""
+        before = self._found(kind, name, namespace)["spec"].get("replicas", 1)
+        self._before("scale", kind=kind, name=name, namespace=namespace, replicas=before)
+        self._client.scale(kind, name, namespace, replicas)
+
+    def suspend(self, kind: str, name: str, namespace: str) -> None:
+        """Suspends an object of Flux's."""
+        before = self._found(kind, name, namespace)["spec"].get("suspend", False)
+        self._before("suspend", kind=kind, name=name, namespace=namespace, suspend=before)
+        self._client.patch(kind, name, namespace, {"spec": {"suspend": True}})
+
+    def patch(self, kind: str, name: str, namespace: str | None, body: Object) -> None:
+        """A merge patch; undone field by field, so that what others change meanwhile stays."""
+        before = inverse(self._found(kind, name, namespace), body)
+        self._before("patch", kind=kind, name=name, namespace=namespace, body=before)
+        self._client.patch(kind, name, namespace, body)
+
+    def delete(self, kind: str, name: str, namespace: str | None, *, grace_s: int | None = None) -> None:
+        """Deletes an object; undone by putting it back where nobody else has done so."""
+        self._before("apply", object=without_server_fields(self._found(kind, name, namespace)))
+        self._client.delete(kind, name, namespace, grace_s=grace_s)
+
+    def delete_pod(self, name: str, namespace: str, *, grace_s: int | None = None) -> None:
+        """Deletes a pod that something owns and brings back: there is nothing to undo."""
+        self._writable()
+        self._client.delete("Pod", name, namespace, grace_s=grace_s)
+
+    def create(self, wanted: Object) -> None:
+        """Creates an object that wasn't there, or overwrites one of holdfast's own; undone by deleting it."""
+        meta = wanted["metadata"]
+        self._before("delete", kind=wanted["kind"], name=meta["name"], namespace=meta.get("namespace"))
+        self._client.apply(wanted)
+
+    def patch_own(self, kind: str, name: str, namespace: str | None, body: Object) -> None:
+        """A merge patch that isn't undone: it is about an object of holdfast's own, which its undo step takes away whole."""
+        self._writable()
+        self._client.patch(kind, name, namespace, body)
+
+    def annotate(self, kind: str, name: str, namespace: str, annotations: dict[str, str]) -> None:
+        """Sets annotations, such as a request to reconcile."""
+        self.patch(kind, name, namespace, {"metadata": {"annotations": annotations}})
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def power_off(self, node: str) -> None:
+        """Cuts a node's power."""
+        self._able(NodePower)
+        self._before("power-on", node=node)
+        cast(NodePower, self._driver).power_off(node)
+
+    def pause(self, node: str) -> None:
+        """Freezes a node."""
+        self._able(NodePause)
+        self._before("unpause", node=node)
+        cast(NodePause, self._driver).pause(node)
+
+    def cut_network(self, node: str, for_s: float) -> None:
+        """Cuts a node off the network, for *for_s* seconds at most."""
+        self._able(NodeNetwork)
+        self._before("restore-network", node=node)
+        cast(NodeNetwork, self._driver).cut_network(node, for_s)
+
+    def mount_memory(self, node: str, path: str, size: str) -> None:
+        """Lays a file system in memory of a *size* such as ``24m`` over a folder of a node."""
+        self._able(NodeShell)
+        self._before("unmount", node=node, path=path)
+        cast(NodeShell, self._driver).shell(node).check_output(
+            f"mkdir -p {path} && mount -t tmpfs -o size={size} tmpfs {path}"
+        )
+
+    # -- undoing -------------------------------------------------------------------------------------------------------
+
+    def heal(self, wait: Callable[[Callable[[], None], str], None] | None = None) -> int:
+        """Undoes every change that is open (within a fault: its own), the newest first; returns how many. *wait*: see `UndoFile.replay`."""
+        if wait is None:
+            return self._undo.replay(self._driver, self._client)
+        return self._undo.replay(self._driver, self._client, wait)
+
+    @contextmanager
+    def for_a_while(self) -> Iterator[None]:
+        """What is changed in the block is undone at its end, and nothing else is."""
+        floor, self._undo.floor = self._undo.floor, self._undo.count()
+        try:
+            yield
+        finally:
+            try:
+                self.heal()
+            finally:
+                self._undo.floor = floor
+
+
+def inverse(item: Object, body: Object) -> Object:
+    """The merge patch that sets back what the merge patch *body* sets in *item*: values of before, and null for what wasn't there."""
+    before: Object = {}
+    for key, value in body.items():
+        there = item.get(key)
+        if isinstance(value, dict) and isinstance(there, dict):
+            before[key] = inverse(there, value)
+        else:
+            before[key] = there
+    return before
