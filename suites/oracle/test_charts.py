@@ -50,7 +50,7 @@ def look(tmp_path, program, spec, **files):
             **files,
         },
     )
-    return checking.check(checking.load(root, tools.kustomize(), helm=program), strict=True)
+    return checking.check(checking.load(root, tools.kustomize(), helm=lambda: program), strict=True)
 
 
 def test_a_charts_objects_are_judged(tmp_path, program):
