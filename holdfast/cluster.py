@@ -55,7 +55,6 @@ class Cluster:
     undo: UndoFile
     stand_ins: frozenset[str] = frozenset()
     experiment: Experiment | None = None
-    quarantined: str = ""
     power_windows: list[PowerWindow] = field(default_factory=list)
     calm_since: float = field(default_factory=time.time)
 

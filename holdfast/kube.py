@@ -1,4 +1,4 @@
-"""The Kubernetes API as a test sees it: objects as without_server_fields dicts, by the official dynamic client."""
+"""The Kubernetes API as a test sees it: objects as plain dicts, by the official dynamic client."""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast.errors import UsageError
 from holdfast.tree import repository, rules, schema, settings
 from holdfast.tree.build import Tool
 from holdfast.tree.findings import (
@@ -90,7 +92,15 @@ def load(
     """
     schema.load(kubernetes)
     found = repository.read(root)
-    tree = read(found, tool, settings.load(root), entry=entry, cache=cache)
+    said = settings.load(root)
+    if unknown := [a.rule for a in said.allow if a.rule not in RULES]:
+        near = difflib.get_close_matches(unknown[0], RULES, 1)
+        raise UsageError(
+            f"{said.path}: [[allow]] names no rule: {', '.join(unknown)}"
+            + (f"; did you mean '{near[0]}'?" if near else ""),
+            "each finding of 'holdfast check --format json' names its rule",
+        )
+    tree = read(found, tool, said, entry=entry, cache=cache)
     tree.kubernetes = kubernetes
     render(tree, helm, charts)
     return tree

@@ -200,7 +200,6 @@ class SettingsFile(Table, frozen=True):
     ] = {}
     allow: tuple[Allow, ...] = ()
     claims: Annotated[str, Meta(description="a claims file of your own, in the form of `suites/claims.toml`")] = ""
-    suites: Annotated[str, Meta(description="a folder with suites of your own, run beside holdfast's")] = ""
     runbook: Annotated[str, Meta(description="the runbook for emergencies, a file of the tree")] = ""
 
 
@@ -220,7 +219,6 @@ _FORMS = {
     "roles": '[roles] core = ["KUSTOMIZATION"]',
     "allow": '[[allow]] rule = "longhorn.backup", because = "…"',
     "claims": 'claims = "holdfast/claims.toml"',
-    "suites": 'suites = "holdfast"',
     "runbook": 'runbook = "docs/runbook.md"',
 }
 _OLD_SECTIONS = {"stated": "declared"}  # accepted with a note until 0.3
@@ -246,7 +244,6 @@ class Settings:
     apps: tuple[App, ...] = ()
     declared: Declared = field(default_factory=Declared)
     claims: str = ""
-    suites: str = ""
     runbook: str = ""
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     claimed: tuple[str, ...] = ()
@@ -326,7 +323,7 @@ class _Reader:
         return Settings(
             entry=file.flux.entry, aliases=file.git.aliases, secrets=file.secret, adaptations=(*suspended, *file.patch),
             images=file.images, ingress=file.ingress, storage=file.storage, monitoring=file.monitoring, apps=file.app,
-            declared=file.declared, claims=file.claims, suites=file.suites, runbook=file.runbook, roles={str(r): m for r, m in file.roles.items()},
+            declared=file.declared, claims=file.claims, runbook=file.runbook, roles={str(r): m for r, m in file.roles.items()},
                         claimed=(ALL,) if file.check.claims == ALL else tuple(file.check.claims),
             allow=file.allow, path=self.path, beside=self.beside, notices=tuple(self.notices),
         )  # fmt: skip

@@ -300,3 +300,9 @@ def test_the_hosts_block_is_put_in_once():
     assert once.count("10.0.0.9 github.com") == 1
     assert corefile(once, "10.0.0.7", ("github.com",)).count("github.com") == 1
     assert once.index("github.com") < once.index("kubernetes cluster.local")
+
+
+def test_an_allowance_of_no_rule_is_said_with_the_nearest(tree):
+    (tree / ".holdfast.toml").write_text("[[allow]]\nrule='longhorn.backups'\nbecause='x'\n")
+    with pytest.raises(UsageError, match=r"longhorn\.backups; did you mean 'longhorn\.backup'"):
+        read(tree)
