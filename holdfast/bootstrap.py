@@ -120,15 +120,6 @@ def admission_policy(change: Adaptation, plural: str) -> list[Object]:
     ]
 
 
-def corefile(text: str, address: str, hosts: tuple[str, ...]) -> str:
-    """CoreDNS's configuration with *hosts* at *address* (put in once, and replaced afterwards)."""
-    lines = [line for line in text.splitlines() if "# holdfast" not in line]
-    entries = [f"       {address} {host} # holdfast" for host in hosts]
-    block = ["    hosts { # holdfast", *entries, "       fallthrough # holdfast", "    } # holdfast"]
-    at = next(i for i, line in enumerate(lines) if line.strip().startswith("kubernetes "))
-    return "\n".join([*lines[:at], *block, *lines[at:]]) + "\n"
-
-
 class Bootstrap:
     """The steps from an empty cluster to one that Flux syncs.
 
@@ -140,33 +131,6 @@ class Bootstrap:
 
     def __init__(self, objects: KubeClient, tree: Tree, folder: Path) -> None:
         self.objects, self.tree, self.sync, self.settings, self.folder = objects, tree, tree.sync, tree.settings, folder
-
-    def configure_dns(self, address: str, worker: str) -> None:
-        """CoreDNS as k3s has it - one replica, on the server, where it started before any worker joined - and with the tree's Git
-        hosts at the lane's own server."""
-        config = self.objects.get("ConfigMap", "coredns", "kube-system")
-        assert config, "kubeadm makes CoreDNS's ConfigMap"
-        text = corefile(config["data"]["Corefile"], address, self.settings.aliases)
-        self.objects.patch("ConfigMap", "coredns", "kube-system", {"data": {"Corefile": text}})
-        self.objects.scale("Deployment", "coredns", "kube-system", 1)
-        self.objects.patch("Node", worker, None, {"spec": {"unschedulable": True}})
-        try:
-            old = {p["metadata"]["name"] for p in self._dns_pods()}
-            for pod in old:  # its own reload takes up to 45 s
-                self.objects.delete("Pod", pod, "kube-system", grace_s=1)
-            self._scheduled(old)
-        finally:
-            self.objects.patch("Node", worker, None, {"spec": {"unschedulable": None}})
-
-    def _dns_pods(self) -> list[Object]:
-        return self.objects.list("Pod", "kube-system", labels="k8s-app=kube-dns")
-
-    def _scheduled(self, old: set[str], within_s: float = 60) -> None:
-        limit = time.monotonic() + within_s
-        while not any(p["spec"].get("nodeName") and p["metadata"]["name"] not in old for p in self._dns_pods()):
-            if time.monotonic() > limit:
-                raise UsageError(f"CoreDNS isn't scheduled after {within_s:g}s", "run: holdfast down, then run again")
-            time.sleep(0.2)
 
     def adapt(self, nonce: str) -> None:
         """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""

@@ -1,21 +1,17 @@
-"""The claims register (``suites/claims.toml``) and `@claim`, which ties a test to the sentences that it shows."""
+"""The claims register (``suites/claims.toml``): the sentences of the architecture document."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pytest
 
 from holdfast.errors import UsageError
 from holdfast.paths import CHECKOUT
 
 REGISTER = CHECKOUT / "suites" / "claims.toml"
-T = TypeVar("T", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,9 @@ class Claim:
     touches: tuple[str, ...] = ()
     budgets: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def level(self, stand_ins: frozenset[str]) -> str:
-        """The evidence level that a cluster test of this claim reaches on a lane with these stand-ins."""
-        return "model" if stand_ins & set(self.subjects) else "lab"
+    def level(self, stand_ins: Collection[str], at_most: str) -> str:
+        """The evidence level that a cluster test of this claim reaches on a lane with these stand-ins, whose driver reaches *at_most*."""
+        return "model" if set(stand_ins) & set(self.subjects) else at_most
 
 
 def load(own: Path | None = None) -> dict[str, Claim]:
@@ -80,8 +76,3 @@ def unknown(wanted: str, known: dict[str, Claim]) -> str:
     """The sentence for a claim id that isn't in the register, with the nearest one."""
     near = difflib.get_close_matches(wanted, known, 1, cutoff=0.5)
     return f"unknown claim '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else "")
-
-
-def claim(*ids: str) -> Callable[[T], T]:
-    """Marks a test as the proof of claims; ids that aren't in the register fail at collection."""
-    return pytest.mark.claim(*ids)

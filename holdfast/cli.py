@@ -24,18 +24,26 @@ from holdfast.checking import command as checking
 from holdfast.drivers.driver import DriverError
 from holdfast.errors import UsageError
 from holdfast.journal import read_file
-from holdfast.lane.lane import Lane, ensure_host
+from holdfast.lane.lane import Lane
 from holdfast.lane.lock import LaneLock
 from holdfast.paths import CHECKOUT, reports_dir
 from holdfast.plugin import Plugin
 from holdfast.progress import console
-from holdfast.provision import images
+from holdfast.provision import engine, images
 from holdfast.provision.recipes import Recipes
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import live, terminal
 from holdfast.reporting import report as reporting
 from holdfast.run import TEMP, Run, clean_temp, new_name, private_temp
-from holdfast.verdicts import EXIT_INTERRUPTED, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE, exit_code, lacking
+from holdfast.verdicts import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_EXERCISED,
+    EXIT_UNEXPECTED,
+    EXIT_UNPROVEN,
+    EXIT_USAGE,
+    exit_code,
+    lacking,
+)
 from holdfast.waiting import Broke, CannotLook, Unproven
 
 app = typer.Typer(
@@ -112,7 +120,7 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         clean_temp(reports_dir())
-        ensure_host()
+        one.driver.ensure_host()
         one.clean_dead()
         one.check(reuse=reuse)
         run = Run(one, folder, reuse=reuse, command=_command(one))
@@ -125,7 +133,9 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
             ]  # what needs no cluster comes before anything slow
             if codes[0] in _GOES_ON:
                 codes.append(
-                    _pytest(run, ("bootstrap", "faults"), select, claim or [], smoke=smoke, prepare=run.begin_lane)
+                    _pytest(
+                        run, ("bootstrap", "faults", "driver"), select, claim or [], smoke=smoke, prepare=run.begin_lane
+                    )
                 )
         finally:
             _end(run, keep=keep or reuse)
@@ -146,9 +156,13 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
     ):
         raise UsageError("the suites can't all be collected", "fix what the lines above name, then run again")
     _, found = reporting.make(folder, console)
-    code = exit_code(found, require or [])
+    unclaimed = [
+        f"{line['of']} shows no claim, and failed: {line['reason']}"
+        for line in read_file(folder / "journal.jsonl").of("unclaimed-failed")
+    ]
+    code = exit_code(found, require or []) or (EXIT_UNPROVEN if unclaimed else 0)
     if expect:
-        said = expecting.differences(found, wishes, lane, smoke=smoke)
+        said = [*expecting.differences(found, wishes, lane, smoke=smoke), *unclaimed]
         for line in said:
             console.print(f"  not as expected: {line}", style="red", markup=False)
         code = EXIT_UNEXPECTED if said else EXIT_NOT_EXERCISED if lacking(found, require or []) else 0
@@ -158,6 +172,8 @@ def verify(  # noqa: PLR0917, PLR0912  a command line, and every way in which a 
             else f"exit {code}: every verdict is as {expect.name} expects"
         )
     else:
+        for line in unclaimed:
+            console.print(f"  {line}", style="red", markup=False)
         console.print(terminal.exit_line(code))
     raise typer.Exit(code)
 
@@ -248,7 +264,7 @@ def up(lane: LaneName = "kind/fast", tree: TreePath = _TREE, entry: EntryName = 
     folder = reports_dir() / new_name()
     with LaneLock(folder.name):
         clean_temp(reports_dir())
-        ensure_host()
+        one.driver.ensure_host()
         one.clean_dead()
         one.check(reuse=False)
         run = Run(one, folder)
@@ -275,9 +291,9 @@ def down(lane: LaneName = "kind/fast") -> None:
         _temp_apart()
         one = Lane(lane, _TREE)
         console.print("  removed" if one.down() else f"  there is nothing of {lane}")
-        if foreign := one.driver.named_like_ours():
+        for stray in one.driver.strays():
             console.print(
-                f"  {', '.join(foreign)}: called like this lane's, and not made by it; if nobody needs it: docker rm -f -v {' '.join(foreign)}",
+                f"  {stray.name}: called like this lane's, and not made by it; if nobody needs it: {stray.removal}",
                 style="yellow",
             )
 
@@ -301,7 +317,7 @@ def _temp_apart() -> None:
 @app.command()
 def build() -> None:
     """Builds the offline images that aren't there yet (`holdfast verify` does so by itself where no image registry answers)."""
-    ensure_host()
+    engine.ensure()
     console.print(f"  node image: {images.build(Recipes())}")
 
 

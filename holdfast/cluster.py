@@ -6,10 +6,12 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from holdfast.drivers.driver import Driver, Node, NodeShell
-from holdfast.drivers.profile import Profile, Timers
+from holdfast.drivers.driver import Capability, Driver, Node, NodeShell, capable
+from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.profile import Timers
+from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment
 from holdfast.inject import Inject
 from holdfast.kube import KubeClient, KubeReader
@@ -47,7 +49,6 @@ class Cluster:
 
     driver: Driver
     client: KubeClient
-    profile: Profile
     sync: Sync
     settings: Settings
     folder: Path
@@ -75,7 +76,7 @@ class Cluster:
     @property
     def timers(self) -> Timers:
         """What Kubernetes waits for on this lane, in seconds."""
-        return self.profile.timers
+        return self.driver.timers
 
     def nodes(self) -> list[Node]:
         """The nodes, the server first."""
@@ -87,7 +88,23 @@ class Cluster:
 
     def host(self, node: str) -> Any:
         """A pytest-testinfra host of a node."""
-        return cast(NodeShell, self.driver).shell(node)
+        return capable(self.driver, NodeShell).shell(node)
+
+    def capable(self, capability: type[Capability]) -> Capability:
+        """Its driver as one that has a capability; raises NotExercised, with the reason, where it hasn't."""
+        return capable(self.driver, capability)
+
+    @property
+    def flavour(self) -> NodeFlavour:
+        """What its nodes are like, for whoever asks them something."""
+        return capable(self.driver, NodeShell).flavour
+
+    def address(self, node: str, port: int) -> tuple[str, int]:
+        """(host, port) at which a node's *port* is reached from here; raises NotExercised where it isn't."""
+        found = self.driver.address(node, port)
+        if found is None:
+            raise NotExercised(f"port {port} of {node} isn't reached from where holdfast runs")
+        return found
 
     @property
     def app(self) -> App:

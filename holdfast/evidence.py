@@ -55,7 +55,7 @@ def capture(cluster: Cluster, folder: Path) -> list[str]:
                 keep(f"log-{namespace}-{name}.txt", lambda p=name, n=namespace: cluster.objects.log(p, n))  # type: ignore[misc]
     keep("nodes.txt", lambda: "\n".join(n.name for n in cluster.nodes()))
     for node in cluster.nodes() if (folder / "nodes.txt").exists() else []:
-        keep(f"journal-{node.name}.txt", lambda n=node.name: cluster.host(n).run("journalctl --no-pager -n 300").stdout)  # type: ignore[misc]
+        keep(f"journal-{node.name}.txt", lambda n=node.name: cluster.host(n).run(cluster.flavour.journal).stdout)  # type: ignore[misc]
     return failed
 
 

@@ -1,50 +1,19 @@
-"""The Git server that Flux pulls the tree from: sshd and git in a container on the lane's network, keys made for the run."""
+"""The Git server that Flux pulls the tree from: its repository, its keys, and what a test pushes; a driver hosts it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from docker import DockerClient
-from docker.errors import NotFound
 
-from holdfast.drivers.owned import TOKEN_LABEL
+from holdfast.drivers.driver import GitHosting, GitSite
 from holdfast.errors import UsageError
 from holdfast.tree import checkout
 from holdfast.tree.git import git
-
-os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
-from testcontainers.core.container import DockerContainer
-
-# Only the user git, only by the key made for the run, only git's own commands.
-_SSHD = """HostKey /etc/holdfast/host_key
-AuthorizedKeysFile /etc/holdfast/authorized_keys
-AllowUsers git
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-StrictModes no
-PermitTTY no
-X11Forwarding no
-AllowTcpForwarding no
-MaxStartups 100
-UseDNS no
-"""
-# Any image with a shell, git and sshd will do (Debian's or Alpine's): the user is made here. A password of '*' can't be entered,
-# but unlike '!' it doesn't lock the account for keys.
-_START = """set -eu
-shell=$(command -v git-shell || echo /usr/bin/git-shell)
-id git >/dev/null 2>&1 || useradd --create-home --shell "$shell" git 2>/dev/null || adduser -D -s "$shell" git
-sed -i 's/^git:[^:]*:/git:*:/' /etc/shadow
-git config --system safe.directory '*'
-mkdir -p /run/sshd
-exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /etc/holdfast/sshd_config
-"""
 
 
 @dataclass(frozen=True)
@@ -68,15 +37,13 @@ class GitServer:
 
     Args:
         folder: where the repository, the clone for pushes and the server's host key lie.
-        name: the container's name.
         url: the GitRepository's own URL, ``ssh://git@HOST/PATH``.
         branch: the branch that Flux follows.
         hosts: the names that the server answers to.
     """
 
-    def __init__(self, folder: Path, name: str, url: str, branch: str, hosts: tuple[str, ...]) -> None:
-        self.folder, self.name, self.url, self.branch = folder, name, url, branch
-        self.hosts = hosts
+    def __init__(self, folder: Path, url: str, branch: str, hosts: tuple[str, ...]) -> None:
+        self.folder, self.url, self.branch, self.hosts = folder, url, branch, hosts
 
     @property
     def bare(self) -> Path:
@@ -103,34 +70,11 @@ class GitServer:
         else:
             checkout.clone(self.bare, self.clone, self.branch)
 
-    def start(self, image: str, network: str, token: str) -> str:
-        """Starts the server; returns the container's id."""
+    def start(self, hosting: GitHosting) -> None:
+        """Has it served, with new keys."""
         host, self.key = Key.make(), Key.make()
-        etc = self.folder / "etc"
-        etc.mkdir(exist_ok=True)
-        (etc / "host_key").write_text(host.private)
-        (etc / "host_key").chmod(0o600)
-        (etc / "authorized_keys").write_text(self.key.public + "\n")
-        (etc / "sshd_config").write_text(_SSHD)
-        (etc / "start").write_text(_START)
         self.known_hosts = "".join(f"{name} {host.public}\n" for name in self.hosts)
-        container = (
-            DockerContainer(image)
-            .with_name(self.name)
-            .with_volume_mapping(str(etc), "/etc/holdfast", "ro")
-            .with_volume_mapping(str(self.bare), urlsplit(self.url).path, "rw")
-            .with_kwargs(entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels={TOKEN_LABEL: token})
-        )
-        container.start()
-        return str(container.get_wrapped_container().id)
-
-    def address(self, client: DockerClient, network: str) -> str:
-        """The server's address on the lane's network."""
-        try:
-            attrs: dict[str, Any] = client.containers.get(self.name).attrs
-        except NotFound:
-            raise UsageError("the lane's Git server is gone", "run: holdfast down, then run again") from None
-        return str(attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
+        hosting.serve_git(GitSite(self.folder, self.bare, self.url, self.hosts, host.private, self.key.public))
 
     # -- what a test does with it ----------------------------------------------------------------------------------------
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell, Writable
-from holdfast.errors import NotExercised
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell, Writable, capable
 from holdfast.kube import KubeClient, Object, without_server_fields
 from holdfast.undo import UndoFile
 
@@ -27,17 +26,11 @@ class Inject:
         self._driver, self._client, self._undo = driver, client, undo
 
     def _writable(self) -> None:
-        if not isinstance(self._driver, Writable):
-            raise NotExercised(f"the lane of the driver {self._driver.name} is read-only")
-        self._driver.before_change()
+        capable(self._driver, Writable).before_change()
 
     def _before(self, action: str, **fields: Any) -> None:
         self._writable()
         self._undo.before(action, **fields)
-
-    def _able(self, capability: type) -> None:
-        if not isinstance(self._driver, capability):
-            raise NotExercised(f"the driver {self._driver.name} lacks {capability.__name__}")
 
     def _found(self, kind: str, name: str, namespace: str | None) -> Object:
         found = self._client.get(kind, name, namespace)
@@ -93,29 +86,27 @@ class Inject:
 
     def power_off(self, node: str) -> None:
         """Cuts a node's power."""
-        self._able(NodePower)
+        driver = capable(self._driver, NodePower)
         self._before("power-on", node=node)
-        cast(NodePower, self._driver).power_off(node)
+        driver.power_off(node)
 
     def pause(self, node: str) -> None:
         """Freezes a node."""
-        self._able(NodePause)
+        driver = capable(self._driver, NodePause)
         self._before("unpause", node=node)
-        cast(NodePause, self._driver).pause(node)
+        driver.pause(node)
 
     def cut_network(self, node: str, for_s: float) -> None:
         """Cuts a node off the network, for *for_s* seconds at most."""
-        self._able(NodeNetwork)
+        driver = capable(self._driver, NodeNetwork)
         self._before("restore-network", node=node)
-        cast(NodeNetwork, self._driver).cut_network(node, for_s)
+        driver.cut_network(node, for_s)
 
     def mount_memory(self, node: str, path: str, size: str) -> None:
         """Lays a file system in memory of a *size* such as ``24m`` over a folder of a node."""
-        self._able(NodeShell)
+        shell = capable(self._driver, NodeShell).shell(node)
         self._before("unmount", node=node, path=path)
-        cast(NodeShell, self._driver).shell(node).check_output(
-            f"mkdir -p {path} && mount -t tmpfs -o size={size} tmpfs {path}"
-        )
+        shell.check_output(f"mkdir -p {path} && mount -t tmpfs -o size={size} tmpfs {path}")
 
     # -- undoing -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 
 from holdfast import claims
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import GitHosting, Writable, lacks
 from holdfast.errors import NotExercised, UsageError
 from holdfast.experiment import Experiment
 from holdfast.faults.fault import Faults
@@ -69,7 +70,9 @@ class Plugin:
                 levels = [
                     {
                         "id": i,
-                        "level": "static" if _kind(item) == "static" else register[i].level(self.run.lane.stand_ins),
+                        "level": "static"
+                        if _kind(item) == "static"
+                        else register[i].level(self.run.lane.fidelity.stand_ins, self.run.lane.driver.evidence_level),
                     }
                     for i in ids
                 ]
@@ -88,9 +91,9 @@ class Plugin:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Ends a test in the journal, and says in pytest what the journal comes to: the two can't differ."""
         report = yield
-        if not _ids(item):
-            return report
         error = call.excinfo.value if call.excinfo else None
+        if not _ids(item):
+            return self._unclaimed(item, error, report)
         if call.when == "setup" and error is None:
             return report
         if error is not None or call.when == "call":
@@ -114,12 +117,24 @@ class Plugin:
                 report.longrepr = str(error) if ours else reason
         return report
 
+    def _unclaimed(
+        self, item: pytest.Item, error: BaseException | None, report: pytest.TestReport
+    ) -> pytest.TestReport:
+        """A test that shows no claim: no verdict comes of it, but where it fails the run isn't green either."""
+        if isinstance(error, NotExercised):
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"not exercised: {error}")
+        elif report.failed:
+            first = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+            self.run.journal.write("unclaimed-failed", of=item.nodeid, when=report.when, reason=first)
+        return report
+
     def _end(self, item: pytest.Item, error: BaseException | None, report: pytest.TestReport) -> None:
         """The last lines of a test, once its call is over; an error of its teardown adds to them."""
         looked_at_all = getattr(
             error, "at_the_end", False
         )  # then the assertions themselves say which claims are in doubt
-        if report.skipped:
+        if report.skipped or isinstance(error, NotExercised):
             self.run.journal.write("not-exercised", test=item.nodeid, reason=str(error))
         elif isinstance(error, Unproven) and not looked_at_all:
             self.run.journal.write("unproven", test=item.nodeid, reason=str(error))
@@ -133,17 +148,14 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-        try:
-            result = yield
-            experiment = cast(Experiment | None, pyfuncitem.funcargs.get("experiment"))
-            if experiment:
-                try:
-                    experiment.finish()
-                except (Broke, Unproven) as error:
-                    error.at_the_end = True  # type: ignore[union-attr]
-                    raise
-        except NotExercised as error:
-            pytest.skip(str(error))
+        result = yield
+        experiment = cast(Experiment | None, pyfuncitem.funcargs.get("experiment"))
+        if experiment:
+            try:
+                experiment.finish()
+            except (Broke, Unproven) as error:
+                error.at_the_end = True  # type: ignore[union-attr]
+                raise
         return result
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -171,9 +183,20 @@ def _kind(item: pytest.Item) -> str:
     return "static" if "tree" in used else "fault" if "faults" in used else "observation"
 
 
+_NEEDED_BY = {"faults": Writable, "git": GitHosting}
+
+
+def _needs(item: pytest.Item) -> list[type]:
+    """The capabilities that a test names, and those that its fixtures need."""
+    used = getattr(item, "fixturenames", ())
+    named = [need for mark in item.iter_markers("needs") for need in mark.args]
+    return list(dict.fromkeys([*named, *(need for fixture, need in _NEEDED_BY.items() if fixture in used)]))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the mark."""
     config.addinivalue_line("markers", "claim(*ids): the claims of suites/claims.toml that the test shows")
+    config.addinivalue_line("markers", "needs(*capabilities): what the lane's driver must be able to do")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -200,6 +223,8 @@ def experiment(request: pytest.FixtureRequest, run: Run) -> Experiment:
     rerun = f"{run.command} -k {item.name}"
     made = Experiment(run.journal, item.nodeid, _kind(item), rerun)
     made.write("test-begin", claims=_ids(item), kind=made.kind)
+    if why := lacks(run.lane.driver, *_needs(item)):
+        raise NotExercised(why)
     return made
 
 

@@ -97,13 +97,13 @@ class Run:
     def begin_lane(self) -> None:
         """Before the first cluster: what of this lane is not as in production."""
         lane = self.lane
-        notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.notes()]
+        notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.fidelity.notes()]
         self.journal.write(
             "lane-begin",
-            kubernetes=lane.profile.kubernetes,
-            offline=lane.offline,
+            kubernetes=lane.driver.kubernetes,
+            offline=lane.fidelity.offline,
             notes=notes,
-            stand_ins=sorted(lane.stand_ins),
+            stand_ins=sorted(lane.fidelity.stand_ins),
             reused=self.reuse,
         )
 

@@ -21,7 +21,7 @@ CLAIMS = ("ingress-nodeports", "git-over-ssh")
 def holdings(lane, recipes):
     """What the registry holds: name in it -> tag in the engine."""
     held = {f"kindest/node:v{recipes.kubernetes}": recipes.node_tag()}
-    held |= {registry.path(full): tag for full, tag in lane.image_names().items()}
+    held |= {registry.path(full): tag for full, tag in lane.fidelity.image_names().items()}
     return held | {registry.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
 
 

@@ -1,10 +1,19 @@
-"""What a driver is, and what only some drivers can do. A driver satisfies these by its shape: nothing is inherited."""
+"""What a driver is, and what only some drivers can do. A driver satisfies these by its shape: nothing is inherited.
+
+A capability is named by whoever needs it: a fault (``@fault(NodePower)``), a test (``@needs(NodeShell)``); in between,
+`capable` gives the driver as that capability, or says why there is none.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.profile import Note, Timers
+from holdfast.errors import NotExercised
 
 
 class DriverError(Exception):
@@ -13,34 +22,65 @@ class DriverError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a running cluster.
+    """A node of a cluster.
 
     Attributes:
         name: as the API names it.
         role: ``server`` (control plane) or ``worker``.
-        loopback: the host address that its node ports are published on.
-        handle: what the driver knows it by (a container's id).
     """
 
     name: str
     role: str
-    loopback: str
-    handle: str
 
     def __str__(self) -> str:
         return self.name
 
 
-class Driver(Protocol):
-    """Creates a cluster, says what it consists of, takes it away."""
+@dataclass(frozen=True)
+class Stray:
+    """Something that is called as a lane's own things are, and isn't known to be the lane's: it is said, and never touched.
+
+    Attributes:
+        name: what it is called.
+        removal: the command that removes it, for a user who knows that nobody needs it.
+    """
 
     name: str
+    removal: str
+
+
+class Driver(Protocol):
+    """Creates a cluster, says what it consists of, takes it away.
+
+    Attributes:
+        name: the driver's, as lanes are called by it.
+        kubernetes: the version of its Kubernetes.
+        timers: what that Kubernetes waits for.
+        evidence_level: what a cluster test reaches at most: ``model``, ``lab`` or ``live``.
+    """
+
+    name: str
+    kubernetes: str
+    timers: Timers
+    evidence_level: str
+
+    def ensure_host(self) -> None:
+        """Makes sure that this machine can run the lane, installing only what the user said may be; raises UsageError."""
+
+    def preflight(self) -> None:
+        """What can be known before `up` without making anything, such as ports in use. Raises UsageError."""
 
     def up(self) -> None:
-        """Creates the cluster; returns when its API answers and every node is Ready."""
+        """Creates the cluster; returns when its API answers and every node is Ready. What it makes it records before it makes it."""
 
     def down(self) -> None:
-        """Removes everything that `up` made, also half of it. Touches nothing else."""
+        """Removes everything that `up` made, also half of it. Touches nothing else. Raises UsageError where that can't be known."""
+
+    def exists(self) -> bool:
+        """Whether anything of this cluster is there."""
+
+    def strays(self) -> list[Stray]:
+        """What looks like this lane's and isn't known to be."""
 
     def nodes(self) -> list[Node]:
         """The nodes, the server first."""
@@ -48,6 +88,23 @@ class Driver(Protocol):
     @property
     def kubeconfig(self) -> Path:
         """A kubeconfig of its own; the user's default one is never read or written."""
+
+    def notes(self) -> list[Note]:
+        """What every cluster of this driver has otherwise than production."""
+
+    def stand_ins(self, images: Mapping[str, str]) -> dict[str, str]:
+        """What stands in for something else here: subject -> in words. *images*: the tree's controllers, by name."""
+
+    def address(self, node: str, port: int) -> tuple[str, int] | None:
+        """(host, port) at which a node's *port* is reached from where holdfast runs; None where it isn't."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """May be changed at all. A driver without it is read-only, whatever else it can do."""
+
+    def before_change(self) -> None:
+        """Called before each change; raises where this very cluster may not be changed (any more)."""
 
 
 @runtime_checkable
@@ -81,7 +138,13 @@ class NodeNetwork(Protocol):
 
 @runtime_checkable
 class NodeShell(Protocol):
-    """Can run commands on a node and exchange files with it; reading files works also while the node is off."""
+    """Can run commands on a node and exchange files with it; reading files works also while the node is off.
+
+    Attributes:
+        flavour: where a node of this kind keeps things.
+    """
+
+    flavour: NodeFlavour
 
     def shell(self, node: str) -> Any:
         """A pytest-testinfra host of the node."""
@@ -94,16 +157,79 @@ class NodeShell(Protocol):
 
 
 @runtime_checkable
-class Writable(Protocol):
-    """May be changed at all. A driver without it is read-only, whatever else it can do."""
+class ImageLoader(Protocol):
+    """Can put images into every node under the names that the tree uses."""
 
-    def before_change(self) -> None:
-        """Called before each change; raises where this very cluster may not be changed (any more)."""
+    def needs_images(self) -> bool:
+        """Whether it must be given them: no image registry answers here."""
+
+    def load_images(self, images: dict[str, str]) -> None:
+        """*images*: full name in the cluster -> tag of what runs there."""
 
 
 @runtime_checkable
-class ImageLoader(Protocol):
-    """Can put an image of the engine into every node under the names that the tree uses."""
+class Agents(Protocol):
+    """Samplers and writers can run in the cluster, as pods."""
 
-    def load_images(self, images: dict[str, str]) -> None:
-        """*images*: full name in the cluster -> tag in the engine."""
+    def agent_image(self) -> str:
+        """The image that has Python, for a pod of holdfast's own."""
+
+
+@dataclass(frozen=True)
+class GitSite:
+    """A repository as a lane serves it.
+
+    Attributes:
+        folder: where the server may keep files of its own.
+        repository: the bare repository.
+        url: as the tree's source names it; the server answers under its path.
+        hosts: the names that the cluster must find the server by.
+        host_key, user_key: private key of the server, public key of the one who may pull (where it is SSH).
+    """
+
+    folder: Path
+    repository: Path
+    url: str
+    hosts: tuple[str, ...]
+    host_key: str
+    user_key: str
+
+
+@runtime_checkable
+class GitHosting(Protocol):
+    """Can serve a Git repository to the cluster."""
+
+    def serve_git(self, site: GitSite) -> None:
+        """Starts a server that the cluster finds by the site's hosts; it ends with the cluster."""
+
+
+Capability = TypeVar("Capability")
+
+
+def lacks(driver: Driver, *capabilities: type) -> str:
+    """Why a driver can't do what is needed, as a sentence; empty where it can."""
+    missing = [c.__name__ for c in capabilities if not isinstance(driver, c)]
+    return f"the driver {driver.name} can't do that: it lacks {', '.join(missing)}" if missing else ""
+
+
+def capable(driver: Driver, capability: type[Capability]) -> Capability:
+    """The driver as one that has a capability; raises NotExercised where it hasn't."""
+    if why := lacks(driver, capability):
+        raise NotExercised(why)
+    return cast(Capability, driver)
+
+
+class OpenDriver(Protocol):
+    """What makes a driver of a lane: `profiles` names what a lane may be called by, and `open` gives the driver of one."""
+
+    def profiles(self) -> list[str]:
+        """The profiles that there are."""
+
+    def open(self, profile: str, folder: Path, owner: str) -> Driver:
+        """The driver of a profile. *folder*: where it keeps its files; *owner*: part of each name that it gives on this machine."""
+
+
+__all__ = [
+    "Agents", "Driver", "DriverError", "GitHosting", "GitSite", "ImageLoader", "Node", "NodeNetwork", "NodePause", "NodePower",
+    "NodeShell", "OpenDriver", "Stray", "Writable", "capable", "lacks",
+]  # fmt: skip

@@ -1,162 +1,82 @@
-"""The kind driver: nodes are containers of the local engine. It touches only containers, networks and files of its own name."""
+"""The kind driver: kubeadm clusters whose nodes are containers of the local engine."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import tarfile
 import time
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import testinfra
 import yaml
-from docker import DockerClient
-from docker.errors import APIError, NotFound
 
-from holdfast.drivers.driver import DriverError, Node
-from holdfast.drivers.owned import TOKEN_LABEL, Owned, removed
-from holdfast.drivers.profile import NodeSpec, Profile
+from holdfast.drivers import coredns, profile
+from holdfast.drivers.containers import Containers
+from holdfast.drivers.flavour import KUBEADM
+from holdfast.drivers.profile import NodeSpec, Note
 from holdfast.errors import UsageError
 from holdfast.kube import KubeClient
-from holdfast.progress import step
-from holdfast.provision import builds, engine, registry
-from holdfast.provision.images import archive, send
-from holdfast.waiting import CannotLook
+from holdfast.provision import builds, registry
+from holdfast.provision.images import archive
+from holdfast.waiting import CannotLook, patiently
 
-_QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
+_NOT_K3S = Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",))
+_NOT_FLANNEL = {"flannel": "the pod network is not Flannel (static routes offline, else kind's own)"}
+_ROLES = {"control-plane": "server", "worker": "worker"}
 
 
-class Kind:
-    """A cluster of kind's, by a profile.
+def profiles() -> list[str]:
+    """The profiles that there are."""
+    return profile.names("kind")
 
-    Args:
-        cluster: its name, with the prefix ``holdfast-`` and unique on this engine.
-        profile: nodes, versions and timers.
-        folder: where the kubeconfig lies.
-    """
+
+def open(name: str, folder: Path, owner: str) -> Kind:  # noqa: A001  the word of the protocol
+    """The driver of a profile."""
+    return Kind(f"holdfast-kind-{name}-{owner}", profile.load("kind", name), folder)
+
+
+class Kind(Containers):
+    """A cluster of kind's."""
 
     name = "kind"
+    flavour = KUBEADM
+    _own_image = True
 
-    def __init__(self, cluster: str, profile: Profile, folder: Path) -> None:
-        assert cluster.startswith("holdfast-"), "a throw-away cluster carries holdfast's prefix"
-        self.cluster, self.profile, self.folder = cluster, profile, folder
-        self._own_image = True
-        self.owned = Owned()
+    def notes(self) -> list[Note]:
+        return [*super().notes(), _NOT_K3S]
 
-    @cached_property
-    def docker(self) -> DockerClient:
-        """The engine's client."""
-        return engine.client()
+    def stand_ins(self, images: Mapping[str, str]) -> dict[str, str]:
+        return {**super().stand_ins(images), **_NOT_FLANNEL}
 
-    @property
-    def network(self) -> str:
-        """The cluster's own Docker network."""
-        return self.cluster
-
-    @property
-    def kubeconfig(self) -> Path:
-        return self.folder / "kubeconfig"
-
-    # -- up and down ---------------------------------------------------------------------------------------------------
-
-    def up(self) -> None:
-        self.check_ports()
-        self.owned.refuse_foreign(self.docker, self.cluster)
-        self._make_network()
-        image = registry.node_image(self.docker, self.profile.kubernetes)
+    def create(self) -> None:
+        image = registry.node_image(self.docker, self.kubernetes)
         self._own_image = registry.is_own(self.docker, image, registry.NODE_LABEL)
         config = self.folder / "kind.yaml"
         config.write_text(yaml.safe_dump(self._config(image), sort_keys=False))
-        with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.profile.kubernetes}"):
-            self._kind(
-                "create",
-                "cluster",
-                "--name",
-                self.cluster,
-                "--config",
-                str(config),
-                "--kubeconfig",
-                str(self.kubeconfig),
-            )
-            registry.trust_mirror(self.docker, self.network, [n.name for n in self.nodes()], self.write_files)
-            self._wire_pod_network()
+        words = ["--name", self.cluster, "--config", str(config), "--kubeconfig", str(self.kubeconfig)]
+        self._kind("create", "cluster", *words)
+        registry.trust_mirror(self.docker, self.cluster, [n.name for n in self.nodes()], self.write_files)
+        self._wire_pod_network()
 
-    def down(self) -> None:
-        quiet_since = time.monotonic()
-        while time.monotonic() < quiet_since + _QUIET_S:  # a kind that was killed may still have the engine make a node
-            found = {c.id for c in self._containers()} | {i for i in self.owned.containers if self._is_there(i)}
-            for identity in found:
-                removed(self.docker, identity)
-                quiet_since = time.monotonic()
-            if self.owned.containers and not found:
-                break  # all that was made was recorded: nothing can come late
-            time.sleep(0.2)
-        for network in self.owned.networks(self.docker):  # the last: what comes late is known by it
-            network.reload()
-            for left in network.attrs.get("Containers") or {}:  # a stranger that was connected to it stays, without it
-                with contextlib.suppress(APIError):
-                    network.disconnect(left, force=True)
-            with contextlib.suppress(APIError):
-                network.remove()
-        self.kubeconfig.unlink(missing_ok=True)
+    def role_of(self, container: Any) -> str:
+        return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")
 
-    def _is_there(self, identity: str) -> bool:
+    def resolve(self, hosts: tuple[str, ...], address: str) -> None:
+        client, workers = KubeClient(self.kubeconfig), [n.name for n in self.nodes() if n.role == "worker"]
         try:
-            self.docker.containers.get(identity)
-        except NotFound:
-            return False
-        return True
-
-    def named_like_ours(self) -> list[str]:
-        """The names of containers that are called as this lane's are, whoever made them."""
-        found = self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
-        return sorted(str(c.name) for c in found)
-
-    def before_change(self) -> None:
-        """A throw-away cluster that this lane made may always be changed."""
-
-    def exists(self) -> bool:
-        """Whether any container of this cluster is there."""
-        return bool(self._containers())
-
-    def _containers(self) -> list[Any]:
-        """The containers of this lane: the nodes, and the Git server."""
-        found = self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
-        return [c for c in found if self.owned.mine(self.docker, c)]
-
-    def check_ports(self) -> None:
-        """Raises UsageError where a port that the lane publishes is in use by something that isn't its own."""
-        if self.exists():
-            return
-        for node in self.profile.nodes:
-            for port in self.profile.node_ports:
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    try:
-                        probe.bind((node.loopback, port))
-                    except OSError:
-                        raise UsageError(
-                            f"port {port} on {node.loopback} is in use, and the lane publishes {node.name} there",
-                            f"see who holds it: ss -ltnp 'sport = :{port}'; a lane left over is removed by: holdfast down",
-                        ) from None
-
-    def _make_network(self) -> None:
-        if not self.owned.networks(self.docker):
-            self.docker.networks.create(self.network, driver="bridge", labels={TOKEN_LABEL: self.owned.token})
+            patiently(lambda: coredns.configure(client, address, hosts, workers), "the API server")
+        except CannotLook as why:
+            raise UsageError(str(why), "run: holdfast down, then run again") from None
 
     def _kind(self, *arguments: str) -> None:
         environment = {
             **os.environ,
             "KIND_EXPERIMENTAL_PROVIDER": "docker",
-            "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.network,
+            "KIND_EXPERIMENTAL_DOCKER_NETWORK": self.cluster,
             "KUBECONFIG": str(self.kubeconfig),
         }
         log = self.folder / "kind.log"
@@ -176,9 +96,9 @@ class Kind:
             "apiVersion": "kind.x-k8s.io/v1alpha4",
             "networking": {
                 "disableDefaultCNI": self._own_image,
-                "podSubnet": self.profile.pod_cidr,
-                "serviceSubnet": self.profile.service_cidr,
-                "apiServerAddress": self.profile.nodes[0].loopback,
+                "podSubnet": self.published.pod_cidr,
+                "serviceSubnet": self.published.service_cidr,
+                "apiServerAddress": self.published.loopback[self.profile.nodes[0].name],
             },
             "featureGates": {"KubeletInUserNamespace": True},
             "containerdConfigPatches": [
@@ -220,9 +140,9 @@ class Kind:
 
     def _node_config(self, node: NodeSpec, image: str) -> dict[str, Any]:
         kind = "InitConfiguration" if node.role == "server" else "JoinConfiguration"
+        loopback = self.published.loopback[node.name]
         ports = [
-            {"containerPort": port, "hostPort": port, "listenAddress": node.loopback}
-            for port in self.profile.node_ports
+            {"containerPort": port, "hostPort": port, "listenAddress": loopback} for port in self.published.node_ports
         ]
         # As k3s: the server takes workloads too.
         patch = {"kind": kind, "nodeRegistration": {"name": node.name, "taints": []}}
@@ -238,14 +158,14 @@ class Kind:
         if not self._own_image:
             return  # kind's own network does it
         ranges = self._pod_ranges()
-        containers = {node.name: self.docker.containers.get(node.handle) for node in self.nodes()}
+        containers = {node.name: self.container(node.name) for node in self.nodes()}
         for name, container in containers.items():
             peers = "".join(f"{containers[other].name} {cidr}\n" for other, cidr in ranges.items() if other != name)
             container.put_archive(
                 "/",
                 archive(
                     {
-                        "etc/holdfast/network": f"PODS={self.profile.pod_cidr}\nSERVICES={self.profile.service_cidr}\n",
+                        "etc/holdfast/network": f"PODS={self.published.pod_cidr}\nSERVICES={self.published.service_cidr}\n",
                         "etc/holdfast/peers": peers,
                         "etc/cni/net.d/10-holdfast.conflist": _cni(ranges[name]),
                     }
@@ -268,108 +188,6 @@ class Kind:
             f"read {self.folder / 'kind.log'}, then run again",
         )
 
-    # -- nodes ---------------------------------------------------------------------------------------------------------
-
-    def nodes(self) -> list[Node]:
-        by_role: dict[str, list[Any]] = {"control-plane": [], "worker": []}
-        for container in sorted(self._containers(), key=lambda c: c.name):
-            by_role.setdefault(container.labels.get("io.x-k8s.kind.role", ""), []).append(container)
-        found = []
-        for spec in self.profile.nodes:
-            of_role = by_role["control-plane" if spec.role == "server" else "worker"]
-            if of_role:
-                found.append(Node(spec.name, spec.role, spec.loopback, of_role.pop(0).id))
-        return found
-
-    def _container(self, node: str) -> Any:
-        for known in self.nodes():
-            if known.name == node:
-                return self.docker.containers.get(known.handle)
-        raise UsageError(f"the cluster {self.cluster} has no node {node}", "run: holdfast down, then run again")
-
-    def power_off(self, node: str) -> None:
-        with contextlib.suppress(APIError):  # it may be off already
-            self._container(node).kill("SIGKILL")
-        self._until(node, on=False)
-
-    def power_on(self, node: str) -> None:
-        container = self._container(node)
-        if container.status == "paused":
-            container.unpause()
-        container.start()
-        self._until(node, on=True)
-
-    def is_on(self, node: str) -> bool:
-        return bool(self._container(node).status == "running")
-
-    def _until(self, node: str, *, on: bool) -> None:
-        limit = time.monotonic() + 30
-        while self.is_on(node) is not on:
-            if time.monotonic() > limit:
-                raise DriverError(f"the engine says that {node} is still {'off' if on else 'on'} after 30s")
-            time.sleep(0.05)
-
-    def pause(self, node: str) -> None:
-        self._container(node).pause()
-
-    def unpause(self, node: str) -> None:
-        container = self._container(node)
-        if container.status == "paused":
-            container.unpause()
-
-    def cut_network(self, node: str, for_s: float) -> None:
-        self._run(
-            node,
-            f"""
-            set -e
-            iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
-            iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
-            for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
-            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""",
-        )
-
-    def restore_network(self, node: str) -> None:
-        self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
-
-    def _run(self, node: str, script: str) -> str:
-        done = self._container(node).exec_run(["sh", "-c", script])
-        if done.exit_code:
-            raise DriverError(f"a command on {node} failed: {done.output.decode(errors='replace').strip()[-200:]}")
-        return str(done.output.decode(errors="replace"))
-
-    def shell(self, node: str) -> Any:
-        return testinfra.get_host(f"docker://{self._container(node).id}")
-
-    def read_files(self, node: str, folder: str) -> dict[str, bytes]:
-        try:
-            stream, _ = self._container(node).get_archive(folder)
-        except NotFound:
-            return {}
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-            return {Path(m.name).name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
-
-    def write_files(self, node: str, folder: str, files: dict[str, str]) -> None:
-        container = self._container(node)
-        parts = Path(folder).parts[1:]
-        container.put_archive("/", archive({"/".join((*parts, name)): text for name, text in files.items()}))
-
-    def load_images(self, images: dict[str, str]) -> None:
-        """Gives images that are on the nodes the names of *images*; what a node hasn't got is sent to it."""
-        for node in self.nodes():
-            container: Any = self.docker.containers.get(node.handle)
-            have = set(container.exec_run(["ctr", "-n", "k8s.io", "images", "ls", "-q"]).output.decode().split())
-            for full, tag in images.items():
-                source = _full_name(tag)
-                if source not in have:
-                    send([tag], container.id)
-                if full not in have and full != source:
-                    done = container.exec_run(["ctr", "-n", "k8s.io", "images", "tag", "--force", source, full])
-                    if done.exit_code:
-                        raise UsageError(
-                            f"{node.name} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}",
-                            "run: holdfast down",
-                        )
-
 
 def _last_error(log: Path) -> str:
     """kind's own last error, without the stack of Go that may follow it."""
@@ -380,16 +198,6 @@ def _last_error(log: Path) -> str:
         if words
         else next((line.strip()[:300] for line in reversed(lines) if line.strip()), "no word in its log")
     )
-
-
-_RESTORE = (
-    "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; "
-    "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
-)
-
-
-def _full_name(tag: str) -> str:
-    return tag if "." in tag.partition("/")[0] or tag.startswith("localhost") else f"docker.io/{tag}"
 
 
 def _arguments(values: dict[str, Any]) -> list[dict[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import secrets
+from pathlib import Path
 from typing import Any
 
 from docker import DockerClient
@@ -13,15 +15,51 @@ from holdfast.errors import UsageError
 TOKEN_LABEL = "holdfast.token"  # noqa: S105  the name of a label
 
 
-@dataclass
 class Owned:
-    """The containers that were recorded, and a secret *token* that the lane's networks and its own containers carry as a label.
+    """The containers that were recorded, and a secret token that the lane's networks and its own containers carry as a label.
 
     The token is on disk before anything is made, and nobody else knows it: what a killed run had no time to record is found by it.
+
+    Args:
+        file: where it stands.
     """
 
-    token: str = ""
-    containers: list[str] = field(default_factory=list)
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.token, self.containers, self.readable = "", list[str](), True
+        try:
+            found = json.loads(file.read_text())
+            self.token, self.containers = str(found["token"]), [str(i) for i in found["containers"]]
+        except FileNotFoundError:
+            pass
+        except (ValueError, TypeError, KeyError):
+            self.readable = False
+
+    def begin(self) -> None:
+        """A new token, on disk from now on; what was recorded before is forgotten."""
+        self.token, self.containers, self.readable = secrets.token_hex(16), [], True
+        self._write()
+
+    def record(self, *containers: str) -> None:
+        """Adds containers by id."""
+        self.containers += [i for i in containers if i not in self.containers]
+        self._write()
+
+    def end(self) -> None:
+        """Nothing is there any more."""
+        self.token, self.containers, self.readable = "", [], True
+        self.file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps({"token": self.token, "containers": self.containers}))
+        part.chmod(0o600)
+        part.replace(self.file)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What everything carries that is made for the lane."""
+        return {TOKEN_LABEL: self.token}
 
     def networks(self, client: DockerClient) -> list[Any]:
         """The networks with the token."""

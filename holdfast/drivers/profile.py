@@ -1,11 +1,12 @@
-"""A lane's profile: nodes, versions, node timers, address ranges and ports, from ``clusters/profiles/*.toml``."""
+"""A lane's profile: versions, nodes and node timers, from ``clusters/profiles/DRIVER/*.toml``. What only one driver has, it reads itself."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from holdfast.errors import UsageError
 from holdfast.paths import CHECKOUT
@@ -14,17 +15,8 @@ PROFILES = CHECKOUT / "clusters" / "profiles"
 
 
 @dataclass(frozen=True)
-class NodeSpec:
-    """A node as a profile wants it: *loopback* is the host address that its node ports are published on."""
-
-    name: str
-    role: str
-    loopback: str
-
-
-@dataclass(frozen=True)
 class Timers:
-    """What Kubernetes waits for before it gives a node up, in seconds."""
+    """What Kubernetes waits for before it gives a node up, in seconds; *defaults*: nothing is set, its version brings them."""
 
     node_monitor_grace_s: int
     node_monitor_period_s: int
@@ -53,41 +45,48 @@ class Note:
 
 
 @dataclass(frozen=True)
+class NodeSpec:
+    """A node as a profile wants it: *role* is ``server`` or ``worker``, *more* what its driver alone reads."""
+
+    name: str
+    role: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Profile:
-    """One profile, as its file says."""
+    """One profile, as its file says; *more* is what its driver alone reads."""
 
     name: str
     kubernetes: str
-    pod_cidr: str
-    service_cidr: str
-    node_ports: tuple[int, ...]
     nodes: tuple[NodeSpec, ...]
     timers: Timers
     notes: tuple[Note, ...]
+    more: dict[str, Any] = field(default_factory=dict)
 
 
-def names() -> list[str]:
-    """The profiles that there are."""
-    return sorted(p.stem for p in PROFILES.glob("*.toml"))
+def names(driver: str, folder: Path = PROFILES) -> list[str]:
+    """The profiles that a driver has."""
+    return sorted(p.stem for p in (folder / driver).glob("*.toml"))
 
 
-def load(name: str, folder: Path = PROFILES) -> Profile:
+def load(driver: str, name: str, folder: Path = PROFILES) -> Profile:
     """Reads a profile; raises UsageError for an unknown one, with the nearest name."""
-    path = folder / f"{name}.toml"
-    if not path.is_file():
-        near = difflib.get_close_matches(name, names(), 1)
+    path = folder / driver / f"{name}.toml"
+    known = names(driver, folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
         raise UsageError(
-            f"unknown profile '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
-            f"choose one of: {', '.join(names())}",
+            f"the driver {driver} has no profile '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"choose one of: {', '.join(known)}",
         )
     table = tomllib.loads(path.read_text())
+    nodes = [dict(node) for node in table.pop("node")]
     return Profile(
         name=name,
-        kubernetes=table["kubernetes"],
-        pod_cidr=table["pod_cidr"],
-        service_cidr=table["service_cidr"],
-        node_ports=tuple(table["node_ports"]),
-        nodes=tuple(NodeSpec(**n) for n in table["node"]),
-        timers=Timers(**table["timers"]),
-        notes=tuple(Note(n["text"], tuple(n["touches"])) for n in table.get("note", [])),
+        kubernetes=table.pop("kubernetes"),
+        nodes=tuple(NodeSpec(node.pop("name"), node.pop("role"), node) for node in nodes),
+        timers=Timers(**table.pop("timers")),
+        notes=tuple(Note(n["text"], tuple(n["touches"])) for n in table.pop("note", [])),
+        more=table,
     )

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Concatenate, ParamSpec, cast
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import Writable, lacks
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment, FaultTime, Stage
@@ -30,7 +31,7 @@ class Fault:
 
     Attributes:
         text: how it reads in a sentence, such as ``node_loss('k3s2')``.
-        needs: the optional capabilities that the driver must have.
+        needs: the capabilities that the driver must have: every fault changes something, so `Writable` is one of them.
         run: injects it, waits for its effect check, yields, heals.
     """
 
@@ -47,7 +48,9 @@ def fault(*needs: type) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[
         def factory(*args: P.args, **kwargs: P.kwargs) -> Fault:
             words = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
             return Fault(
-                f"{function.__name__}({', '.join(words)})", needs, lambda cluster: function(cluster, *args, **kwargs)
+                f"{function.__name__}({', '.join(words)})",
+                (Writable, *needs),
+                lambda cluster: function(cluster, *args, **kwargs),
             )
 
         FACTORIES[f"{function.__module__}.{function.__name__}"] = factory
@@ -95,11 +98,8 @@ class Faults:
             after_heal: what to see right after healing, before the whole cluster is waited for: times from the healing are taken here.
             recovery: how long the cluster may take to converge once it is healed: a budget, so more than that is *broke*.
         """
-        missing = [need.__name__ for need in wanted.needs if not isinstance(self.cluster.driver, need)]
-        if missing:
-            raise NotExercised(
-                f"{wanted.text} needs {', '.join(missing)}, and the driver {self.cluster.driver.name} can't do that"
-            )
+        if why := lacks(self.cluster.driver, *wanted.needs):
+            raise NotExercised(f"{wanted.text}: {why}")
         experiment, number = self._experiment, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()

@@ -32,14 +32,12 @@ class LaneState:
         kept: whether a user asked for it to stay.
         fidelity: what it was made with: versions, stand-ins, adaptations; one that differs now fits no verdict.
         uid: the kube-system UID: the identity of the cluster.
-        token: the label of what it makes on the engine.
         branch, source: what Flux follows: the branch, and the GitRepository as [namespace, name].
         undo: the undo files that may hold what a dead run left.
     """
 
     stage: str = "making"
     run: str = ""
-    cluster: str = ""
     uid: str = ""
     nonce: str = ""
     tree: str = ""
@@ -47,8 +45,6 @@ class LaneState:
     fidelity: list[str] = field(default_factory=list)
     kept: bool = False
     readable: bool = True
-    token: str = ""
-    containers: list[str] = field(default_factory=list)
     undo: list[str] = field(default_factory=list)
     branch: str = ""
     source: list[str] = field(default_factory=list)

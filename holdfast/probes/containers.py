@@ -26,7 +26,7 @@ def containers_on(cluster: Cluster, node: str, except_: frozenset[str] = frozens
 @probe
 def containers_run(cluster: Cluster, node: str, containers: dict[str, str]) -> Sighting:
     """Each of these containers still runs on its node: the very same, so none was started anew."""
-    tasks = cluster.host(node).check_output("ctr -n k8s.io tasks ls").splitlines()
+    tasks = cluster.host(node).check_output(cluster.flavour.containers).splitlines()
     running = {parts[0] for parts in map(str.split, tasks) if parts and parts[-1] == "RUNNING"}
     ended = sorted({name for one, name in containers.items() if one not in running})
     return f"{len(ended)} of {len(containers)} containers on {node} ended: {', '.join(ended)}" if ended else HOLDS

@@ -30,7 +30,7 @@ def serves_certificate(cluster: Cluster, node: str, host: str, pem: str) -> Sigh
     """Through a node's HTTPS port, *host* is served with exactly this certificate."""
     wanted = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
     try:
-        served = _served(cluster.node(node).loopback, cluster.profile.node_ports[1], host)
+        served = _served(*cluster.address(node, cluster.settings.ingress.https_port), host)
     except (OSError, ssl.SSLError) as error:
         return f"no TLS through {node}: {type(error).__name__}"
     if served == wanted:
@@ -40,9 +40,7 @@ def serves_certificate(cluster: Cluster, node: str, host: str, pem: str) -> Sigh
 
 def _get(cluster: Cluster, node: str, host: str) -> tuple[int, str]:
     """(status, nonce) of a plain HTTP request through a node."""
-    with socket.create_connection(
-        (cluster.node(node).loopback, cluster.profile.node_ports[0]), timeout=3
-    ) as connection:
+    with socket.create_connection(cluster.address(node, cluster.settings.ingress.http_port), timeout=3) as connection:
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         connection.settimeout(3)
         data = b""

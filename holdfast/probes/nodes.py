@@ -53,14 +53,9 @@ def api_refuses(cluster: Cluster) -> Sighting:
     return "the API server's port takes connections"
 
 
-# What a node of kubeadm's listens on by itself: the API server, etcd's peers and clients, kubelet, kube-proxy's health, and the
-# scheduler's and the controller manager's own (on loopback only, so not seen here).
-OWN_PORTS = {"server": {6443, 2379, 2380, 10250, 10256}, "worker": {10250, 10256}}
-
-
 def listening(cluster: Cluster, node: str) -> set[int]:
     """TCP ports that a node listens on at an address other than loopback, read on the node itself."""
-    text = cluster.host(node).check_output("ss -Hltn")
+    text = cluster.host(node).check_output(cluster.flavour.listening)
     found = set()
     for line in text.splitlines():
         address, _, port = line.split()[3].rpartition(":")
@@ -73,7 +68,7 @@ def listening(cluster: Cluster, node: str) -> set[int]:
 def listens_only_on(cluster: Cluster, node: str, declared: frozenset[int]) -> Sighting:
     """The node listens on its own ports and on the stated ones, and on no other."""
     role = cluster.node(node).role
-    more = listening(cluster, node) - OWN_PORTS[role] - declared
+    more = listening(cluster, node) - cluster.flavour.own_ports[role] - declared
     return f"{node} also listens on {', '.join(map(str, sorted(more)))}" if more else HOLDS
 
 

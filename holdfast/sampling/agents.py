@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from holdfast.drivers.driver import NodeShell
 from holdfast.kube import KubeClient, KubeReader, Object
 from holdfast.sampling.process import PEER_PORT
+from holdfast.sampling.vantage import WatchedTargets, fetch, rest
 
 NAMESPACE, NAME = "holdfast-system", "sampler"
 FOLDER = "/var/lib/holdfast/sampler"  # on each node: spec.json, and records/
@@ -89,10 +89,21 @@ def _daemon_set(image: str) -> Object:
     }
 
 
-def stop(shell: NodeShell, nodes: list[str], nonce: str = "", folder: str = FOLDER) -> None:
-    """Lets the samplers look at nothing, until the next watch."""
-    for node in nodes:
-        shell.write_files(node, folder, {"spec.json": json.dumps({"watch": "", "nonce": nonce, "targets": []})})
+class AgentsInside:
+    """The samplers on the nodes, for one watch: each finds on its node what to look at, so that it needs no API server."""
+
+    def __init__(self, shell: NodeShell, nodes: list[str], watched: WatchedTargets) -> None:
+        self.shell, self.nodes, self.watched = shell, nodes, watched
+
+    def start(self) -> None:
+        for node in self.nodes:
+            self.shell.write_files(node, FOLDER, {"spec.json": self.watched.specification(node)})
+
+    def collect(self) -> dict[str, list[str]]:
+        return {node: fetch(self.shell, node, FOLDER, self.watched, node) for node in self.nodes}
+
+    def stop(self) -> None:
+        rest(self.shell, self.nodes, FOLDER, self.watched.nonce)
 
 
 def pods(objects: KubeReader) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Target:
     check_name: bool = True
     resolver: str = ""
     timeout_s: float = 2.0
-    rate_hz: float = 10.0
+    rate_hz: float = 5.0
     negative_control: bool = False
     _context: Any = field(default=None, repr=False, compare=False)
 

@@ -16,7 +16,7 @@ from holdfast.sampling.looks import Target
 from holdfast.sampling.process import PEER_PORT
 from holdfast.waiting import Unproven, eventually
 
-OUTSIDE = "outside"
+OUTSIDE, VOLUME = "outside", "volume"
 _CLOSED_PORT = 1  # nothing listens there: what looks at it must be red
 
 
@@ -56,12 +56,12 @@ def ingress(*, tls: bool = False) -> Wanted:
         app, kind = cluster.app, "https" if tls else "http"
         if not app.host:
             raise Unproven(f"the app {app.name} names no host in .holdfast.toml: nothing answers from outside")
-        port = cluster.profile.node_ports[1 if tls else 0]
+        port = cluster.settings.ingress.https_port if tls else cluster.settings.ingress.http_port
         certificate = (cluster.folder / f"{app.namespace}-{app.tls_secret}.crt").read_text() if tls else ""
         nonce = cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
         assigned = []
         for node in cluster.nodes():
-            target = Target("", kind, node.loopback, port, ask=app.host, nonce=nonce, ca=certificate)
+            target = Target("", kind, *cluster.address(node.name, port), ask=app.host, nonce=nonce, ca=certificate)
             broken = replace(target, nonce="of-another-run") if nonce else replace(target, port=_CLOSED_PORT)
             assigned += _both(OUTSIDE, f"{kind}://{app.host} via {node.name}", target, broken)
         return assigned
@@ -73,10 +73,12 @@ def ingress_itself() -> Wanted:
     """The ingress controller apart from any app: it answers 404 for a host that nobody has, whatever state the apps are in."""
 
     def assign(cluster: Cluster) -> list[AssignedTarget]:
-        port, nonce = cluster.profile.node_ports[0], cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
+        port = cluster.settings.ingress.http_port
+        nonce = cluster.nonce if "ingress-nginx" in cluster.stand_ins else ""
         assigned = []
         for node in cluster.nodes():
-            target = Target("", "http", node.loopback, port, ask="absent.holdfast.example", nonce=nonce, expect=404)
+            where = cluster.address(node.name, port)
+            target = Target("", "http", *where, ask="absent.holdfast.example", nonce=nonce, expect=404)
             assigned += _both(OUTSIDE, f"ingress itself via {node.name}", target, replace(target, expect=418))
         return assigned
 
@@ -172,7 +174,7 @@ def volumes() -> Wanted:
                 raise Unproven(f"the writers can't run: {wait.last}")
         assigned = []
         for name in writers.names():
-            target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5, rate_hz=5)
+            target = Target(f"volume of {name}", "volume", "", 0, path=writers.FILE, timeout_s=5, rate_hz=2)
             assigned += [
                 AssignedTarget(name, target),
                 AssignedTarget(
@@ -188,4 +190,4 @@ def volumes() -> Wanted:
             ]
         return assigned
 
-    return Wanted("volume", assign)
+    return Wanted(VOLUME, assign)

@@ -6,8 +6,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import NodeShell
 from holdfast.kube import KubeClient, KubeReader, Object, condition
 from holdfast.sampling.agents import NAME, NAMESPACE, program
+from holdfast.sampling.vantage import WatchedTargets, fetch, rest
 from holdfast.waiting import HOLDS, Sighting, probe
 
 FOLDER = "/var/lib/holdfast/writers"  # on each node: WRITER/spec.json and WRITER/records/, so that a writer may move
@@ -109,6 +111,31 @@ def _pod(by: str, image: str, writer: str | None) -> Object:
             "volumes": volumes,
         },
     }
+
+
+class WritersInside:
+    """The writers, for one watch. A writer may move: it finds what to do, and leaves its records, wherever it comes to."""
+
+    def __init__(self, shell: NodeShell, nodes: list[str], watched: WatchedTargets) -> None:
+        self.shell, self.nodes, self.watched = shell, nodes, watched
+
+    def start(self) -> None:
+        for writer in self.watched.targets:
+            specification = self.watched.specification(writer)
+            for node in self.nodes:
+                self.shell.write_files(node, folder(writer), {"spec.json": specification})
+
+    def collect(self) -> dict[str, list[str]]:
+        return {
+            writer: [text for node in self.nodes for text in self._of(writer, node)] for writer in self.watched.targets
+        }
+
+    def _of(self, writer: str, node: str) -> list[str]:
+        return fetch(self.shell, node, folder(writer), self.watched, f"{writer}-{node}")
+
+    def stop(self) -> None:
+        for writer in self.watched.targets:
+            rest(self.shell, self.nodes, folder(writer), self.watched.nonce)
 
 
 def homes(objects: KubeReader) -> dict[str, tuple[str, str]]:

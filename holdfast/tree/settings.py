@@ -103,11 +103,13 @@ class App(Table, frozen=True):
 
 
 class Ingress(Table, frozen=True):
-    """The ingress controller, and the release that makes it."""
+    """The ingress controller, the release that makes it, and the ports of each node that it answers on."""
 
     namespace: Text = "ingress-nginx"
     workload: Workload = "DaemonSet/ingress-nginx-controller"
     release: Text = "ingress-nginx"
+    http_port: Annotated[int, Meta(ge=1, le=65535)] = 30080
+    https_port: Annotated[int, Meta(ge=1, le=65535)] = 30443
 
 
 class Storage(Table, frozen=True):

@@ -3,7 +3,8 @@
 import pytest
 
 from holdfast.bootstrap import SYSTEM, certificate, namespace
-from holdfast.claims import claim
+from holdfast.drivers.driver import NodeShell
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import serves_certificate
 from holdfast.probes.nodes import exposes_only, listens_only_on
@@ -35,6 +36,7 @@ def test_the_ingress_serves_its_own_certificate(cluster):
         cluster.eventually(serves_certificate(node.name, app.host, own), within="10s")
 
 
+@needs(NodeShell)
 @claim("no-exposed-ports")
 def test_nothing_listens_that_is_not_stated(cluster):
     """The sockets of every node, and what Services and pods open, equal the stated list."""

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM, secret
-from holdfast.claims import claim
 from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.gitserver import Key, Push
+from holdfast.marks import claim
 from holdfast.plugin import budget
 from holdfast.probes.flux import (
     MARKER,

@@ -6,12 +6,14 @@ import secrets
 import pytest
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
+from holdfast.drivers.driver import Agents, NodeShell
+from holdfast.marks import claim, needs
 from holdfast.plugin import budget
 from holdfast.probes.flux import CONTROLLERS, tree_applied
 from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_grafana, query
 from holdfast.sampling import agents
 from holdfast.sampling.process import run_number
+from holdfast.sampling.vantage import rest
 from holdfast.tree.rules.monitoring import metrics_of
 
 FLUX = 'namespace="flux-system"'
@@ -96,6 +98,7 @@ def _read_by(tree):
     return {name for text in texts for name in metrics_of(text)[0]}
 
 
+@needs(Agents, NodeShell)
 @claim("flow-metrics")
 def test_a_known_value_is_read_through_grafana(cluster):
     """A number that this run alone knows goes from a pod's metrics through Prometheus to Grafana's data source."""
@@ -104,10 +107,10 @@ def test_a_known_value_is_read_through_grafana(cluster):
     names, number = [node.name for node in cluster.nodes()], secrets.token_hex(8)
     value = run_number(number)
     cluster.negative_control(is_read_in_grafana("up", -1))
-    agents.stop(cluster.driver, names, number)
+    rest(cluster.capable(NodeShell), names, agents.FOLDER, number)
     try:
         cluster.eventually(
             is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow")
         )
     finally:
-        agents.stop(cluster.driver, names, cluster.nonce)
+        rest(cluster.capable(NodeShell), names, agents.FOLDER, cluster.nonce)

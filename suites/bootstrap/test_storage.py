@@ -6,9 +6,10 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
+from holdfast.drivers.driver import NodeShell
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
+from holdfast.marks import claim, needs
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import blocks_on, claim_bound, claim_says, is_on_volume, storage_ready
@@ -84,6 +85,7 @@ def volume(cluster):
 
 
 @pytest.mark.smoke
+@needs(NodeShell)
 @claim("flow-storage", "longhorn-csi")
 def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, experiment):
     """Claim → volume → bound → attached → mounted, in this order; what was written is read back after a restart and on the other node."""
@@ -135,6 +137,7 @@ def _steps(cluster, claim_name, pod):
     )
 
 
+@needs(NodeShell)
 @claim("longhorn-csi")
 def test_what_cannot_be_is_said(cluster, volume):
     """A claim larger than any disk, two nodes for one volume, a volume that is full: each ends in words, and nothing hangs."""
@@ -159,6 +162,7 @@ def test_what_cannot_be_is_said(cluster, volume):
     cluster.eventually(is_on_volume(two, SYSTEM, "data", "kept"), within="10s")
 
 
+@needs(NodeShell)
 @claim("longhorn-csi")
 def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
     """The disk behind a volume is full before the volume is: the writer is told, what was acknowledged stays, and with room it goes on."""

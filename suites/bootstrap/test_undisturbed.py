@@ -3,8 +3,8 @@
 import time
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
 from holdfast.durations import seconds
+from holdfast.marks import claim
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import alert_rule, has_series, no_alert_fired, scrape_interval_s, scraped_without_gap

@@ -4,10 +4,10 @@ import datetime
 import time
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
 from holdfast.faults.flux import TROUBLE, flux_in_trouble
 from holdfast.faults.monitoring import longterm_tier_gone
 from holdfast.kube import condition
+from holdfast.marks import claim
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import (
     alert_clear,
@@ -33,7 +33,7 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     seen.outage_at_most(
         "0s", "prometheus", failed_share=0, claims=INDEPENDENT, what="core Prometheus without the long-term tier"
     )
-    seen.kept(claims=INDEPENDENT)
+    seen.no_acknowledged_write_lost(claims=INDEPENDENT)
     cluster.eventually(scraped_without_gap(others, seen.begin, seen.end), within="0s", claims=INDEPENDENT)
 
 
@@ -66,7 +66,7 @@ def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
             cluster.eventually(alert_fires(name, {"name": about}), within=max(0.0, round(limit_s, 1)), claims=HEALTH)
         for name, about in told:
             cluster.eventually(alertmanager_has(name, {"name": about}), within="60s", claims=HEALTH)
-    seen.kept(claims=HEALTH)
+    seen.no_acknowledged_write_lost(claims=HEALTH)
 
 
 def _since(cluster, kind):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from holdfast.claims import claim
 from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.faults.flux import controller_killed, flux_down
+from holdfast.marks import claim
 from holdfast.plugin import budget
 from holdfast.probes.flux import (
     CONTROLLERS,
@@ -77,7 +77,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     )
     seen.outage_at_most(outage, "dns", "pods", failed_share=0, claims=CONTINUE, what="DNS and pod to pod")
     seen.outage_at_most(outage, "volume", failed_share=0, claims=CONTINUE, what="writers with a volume each")
-    seen.kept(claims=NO_LOSS, what="the writers' volumes")
+    seen.no_acknowledged_write_lost(claims=NO_LOSS, what="the writers' volumes")
     seen.outage_at_most(
         budget(CORE[0], "outage"),
         "ingress-itself",

@@ -4,10 +4,10 @@ import datetime
 
 import pytest
 
-from holdfast.claims import claim
 from holdfast.commits import set_values
 from holdfast.durations import seconds
 from holdfast.faults.ingress import ingress_deleted
+from holdfast.marks import claim
 from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import answers

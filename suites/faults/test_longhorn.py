@@ -6,8 +6,8 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
 from holdfast.commits import add_copy, remove
+from holdfast.drivers.driver import NodeShell
 from holdfast.durations import seconds
 from holdfast.faults.longhorn import (
     longhorn_control_plane_down,
@@ -16,6 +16,7 @@ from holdfast.faults.longhorn import (
     longhorn_workloads_deleted,
 )
 from holdfast.kube import name_of
+from holdfast.marks import claim, needs
 from holdfast.plugin import budget
 from holdfast.probes.blast import hit, predicted
 from holdfast.probes.flux import tree_applied
@@ -31,6 +32,7 @@ EPHEMERAL, REDEPLOY, BY_FLUX = ("monitoring-ephemeral",), ("longhorn-redeploy",)
 NO_FILE = "absent/file"
 
 
+@needs(NodeShell)
 @claim(*CONTINUE, *CASCADE, *CORE, *EPHEMERAL)
 @pytest.mark.parametrize(
     "degree",
@@ -94,7 +96,7 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(
     seen.outage_at_most(
         limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}"
     )
-    seen.kept(claims=CONTINUE, what=f"the writers' volumes, {when}")
+    seen.no_acknowledged_write_lost(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(absent(kind, added, app.namespace), within="3m", claims=CASCADE)
     elsewhere = f'up{{namespace!~"{component.namespace}|{SYSTEM}"}}'
     cluster.eventually(
@@ -102,6 +104,7 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(
     )
 
 
+@needs(NodeShell)
 @claim(*REDEPLOY, *BY_FLUX, *CORE)
 def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, experiment):
     """Its workloads and all its pods deleted: Flux brings them back, volumes work again, no acknowledged record is lost, core sees nothing."""
@@ -136,7 +139,7 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, experiment):
         what="the stateless app meanwhile",
     )
     seen.outage_at_most(budget(REDEPLOY[0], "back"), "volume", claims=REDEPLOY, what="the writers' volumes")
-    seen.kept(claims=(*REDEPLOY, *BY_FLUX))
+    seen.no_acknowledged_write_lost(claims=(*REDEPLOY, *BY_FLUX))
     _uninstall_is_refused(cluster)
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from holdfast.bootstrap import SYSTEM
-from holdfast.claims import claim
+from holdfast.drivers.driver import NodePower, NodeShell
 from holdfast.faults.nodes import node_loss
+from holdfast.marks import claim, needs
 from holdfast.plugin import budget
 from holdfast.probes.containers import containers_on, containers_run
 from holdfast.probes.flux import tree_applied
@@ -23,6 +24,7 @@ FAILOVER, EXPORTERS = ("node-loss-replica-failover",), ("monitoring-exporters",)
 
 
 @pytest.mark.smoke
+@needs(NodePower, NodeShell)
 @claim(*RESCHEDULED, *HA, *CORE, *FAILOVER, *EXPORTERS)
 def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler, experiment):
     """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
@@ -70,7 +72,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
             claims=FAILOVER,
             what=f"the volume of a StatefulSet's pod {number}",
         )
-    seen.kept(claims=FAILOVER)
+    seen.no_acknowledged_write_lost(claims=FAILOVER)
 
     with sampler.watch(*targets) as seen, faults(node_loss(server), recovery="6m"):
         seen.observe_for(outage + 10)
@@ -81,9 +83,10 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
         outage, "service", vantage=worker, claims=HA, what=f"the app's Service from {worker}, then {server} lost"
     )
     _core(seen, worker, f"then {server} lost")
-    seen.kept(claims=FAILOVER, what=f"the volumes, whose blocks were on {server}")
+    seen.no_acknowledged_write_lost(claims=FAILOVER, what=f"the volumes, whose blocks were on {server}")
 
 
+@needs(NodePower, NodeShell)
 @claim(*DOWN)
 def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluster, faults, sampler, experiment):
     """The server's power is cut with the app on both nodes: no container on the worker ends; and what its requests meet is measured."""

@@ -2,9 +2,9 @@
 
 import time
 
-from holdfast.claims import claim
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
+from holdfast.marks import claim
 from holdfast.plugin import budget
 from holdfast.probes.ingress import answers
 from holdfast.probes.longhorn import storage_never_ready
@@ -17,7 +17,7 @@ CORE, APPS = ("core-no-storage",), ("apps-need-core-only",)
 @claim(*CORE, *APPS)
 def test_core_and_stateless_apps_start_without_storage(run, experiment):
     """A cluster whose storage fails from the first second: core and the stateless app become ready all the same, and in time."""
-    if not run.lane.offline:
+    if not run.lane.fidelity.offline:
         raise NotExercised("with stock images storage can't be made to fail from the first second yet")
     cluster = run.cold("longhorn")
     cluster.experiment, began = experiment, time.monotonic()

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from holdfast import claims
+from holdfast.drivers.catalogue import parse
 from holdfast.errors import UsageError
-from holdfast.lane.lane import parse
 from holdfast.paths import CHECKOUT
 from holdfast.reporting import expected as expecting
 from holdfast.verdicts import NOT_ALL, ClaimVerdict, Verdict
@@ -33,9 +33,10 @@ def test_every_budget_has_its_reason():
 
 
 def test_a_stand_in_for_the_subject_lowers_the_level():
-    assert REGISTER["git-over-ssh"].level(frozenset({"source-controller"})) == "model"
-    assert REGISTER["git-over-ssh"].level(frozenset()) == "lab"
-    assert REGISTER["flux-down-workloads-continue"].level(frozenset({"source-controller"})) == "lab"
+    assert REGISTER["git-over-ssh"].level({"source-controller"}, "lab") == "model"
+    assert REGISTER["git-over-ssh"].level((), "lab") == "lab"
+    assert REGISTER["git-over-ssh"].level((), "live") == "live"
+    assert REGISTER["flux-down-workloads-continue"].level({"source-controller"}, "lab") == "lab"
 
 
 def test_a_trees_own_claims_go_over_ours(tmp_path):
@@ -46,7 +47,7 @@ def test_a_trees_own_claims_go_over_ours(tmp_path):
     )
     found = claims.load(own)
     assert found["ingress-tls"].section == "Mine"
-    assert found["mine"].level(frozenset({"web"})) == "model"
+    assert found["mine"].level({"web"}, "lab") == "model"
     assert found["git-over-ssh"] == REGISTER["git-over-ssh"]
     own.write_text("[[claim]]\nid='x'\n")
     with pytest.raises(UsageError, match="can't be read"):
@@ -55,7 +56,7 @@ def test_a_trees_own_claims_go_over_ours(tmp_path):
 
 def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
     pytester.makepyfile(
-        "from holdfast.claims import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n"
+        "from holdfast.marks import claim\n@claim('flux-down-workload-continue')\ndef test_x():\n    pass\n"
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -65,7 +66,7 @@ def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
 
 
 def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
-    pytester.makepyfile("from holdfast.claims import claim\n@claim('ingress-tls')\ndef test_x(cluster):\n    pass\n")
+    pytester.makepyfile("from holdfast.marks import claim\n@claim('ingress-tls')\ndef test_x(cluster):\n    pass\n")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["*a test with a cluster runs by: holdfast verify -k NAME*"])
     assert result.ret == 1

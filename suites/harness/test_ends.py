@@ -10,7 +10,7 @@ pytest_plugins = ["pytester"]
 
 SUITE = """
 import pytest
-from holdfast.claims import claim
+from holdfast.marks import claim
 from holdfast.drivers.driver import DriverError
 from holdfast.errors import NotExercised
 from holdfast.waiting import Broke, CannotLook, Unproven
@@ -71,7 +71,10 @@ def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
     pytester.makepyfile(body)
     journal = Journal(tmp_path / "journal.jsonl")
     journal.write("run-begin", lane="toy", notes=[])
-    run = SimpleNamespace(journal=journal, lane=SimpleNamespace(stand_ins=frozenset()), command="holdfast verify")
+    lane = SimpleNamespace(
+        fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
+    )
+    run = SimpleNamespace(journal=journal, lane=lane, command="holdfast verify")
     result = pytester.inline_run("-v", "-p", "no:cacheprovider", plugins=[Plugin(run)])
     assert result.ret == 1
     journal.seal()
@@ -90,3 +93,60 @@ def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
                 printed[report.nodeid.partition("::test_")[2]] = Verdict(value)
                 assert report.outcome == {"held": "passed", "not exercised": "skipped"}.get(value, "failed")
     assert printed == by_test  # the last word that pytest prints of each
+
+
+def test_what_the_driver_lacks_is_not_exercised_and_a_failure_without_a_claim_is_kept(pytester, tmp_path):
+    pytester.makepyfile(
+        SUITE
+        + """
+from holdfast.drivers.driver import NodePower
+from holdfast.marks import needs
+
+
+@needs(NodePower)
+@claim("ingress-tls")
+def test_needs_power(experiment):
+    raise AssertionError("it must not begin")
+
+
+@claim("ingress-nodeports")
+def test_pushes(experiment, git):
+    raise AssertionError("it must not begin")
+
+
+def test_without_a_claim():
+    assert 1 == 2
+
+
+@needs(NodePower)
+def test_without_a_claim_needs_power(experiment):
+    raise AssertionError("it must not begin")
+"""
+    )
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write("run-begin", lane="toy", notes=[])
+    lane = SimpleNamespace(
+        fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
+    )
+    run = SimpleNamespace(journal=journal, lane=lane, command="holdfast verify")
+    result = pytester.inline_run("-p", "no:cacheprovider", plugins=[Plugin(run)])
+    journal.seal()
+    record = read_file(tmp_path / "journal.jsonl")
+    found = {v.claim: (v.verdict, v.reason) for v in verdicts(record) if v.tests}
+    why = "the driver toy can't do that: it lacks"
+    assert found == {
+        "ingress-tls": (Verdict.NOT_EXERCISED, f"{why} NodePower"),
+        "ingress-nodeports": (Verdict.NOT_EXERCISED, f"{why} GitHosting"),
+    }
+    outcomes = {
+        r.nodeid.partition("::")[2]: r.outcome
+        for r in result.getreports("pytest_runtest_logreport")
+        if r.outcome != "passed"
+    }
+    assert outcomes == {
+        "test_needs_power": "skipped",
+        "test_pushes": "skipped",
+        "test_without_a_claim": "failed",
+        "test_without_a_claim_needs_power": "skipped",
+    }
+    assert [e["of"].partition("::")[2] for e in record.of("unclaimed-failed")] == ["test_without_a_claim"]

@@ -13,7 +13,7 @@ ROOMS = [
     "errors durations",
     "paths progress",
     "waiting journal",
-    "verdicts claims",
+    "verdicts claims marks",
     "experiment",
     "tree",
     "provision kube",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from holdfast.drivers.kind import Kind, _last_error
-from holdfast.drivers.owned import TOKEN_LABEL, Owned
+from holdfast.drivers.owned import Owned
 from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
@@ -73,10 +73,10 @@ class Engine:
 
 @pytest.fixture
 def kind(tmp_path, monkeypatch):
-    made = Kind("holdfast-kind-fast-abc123", load("fast"), tmp_path)
+    made = Kind("holdfast-kind-fast-abc123", load("kind", "fast"), tmp_path)
     made.__dict__["docker"] = Engine()
-    monkeypatch.setattr("holdfast.drivers.kind._QUIET_S", 0.3)
-    made.owned = Owned("token")
+    monkeypatch.setattr("holdfast.drivers.containers._QUIET_S", 0.3)
+    made.owned.begin()
     return made
 
 
@@ -85,19 +85,19 @@ def test_down_leaves_what_only_has_the_name(kind):
     engine.add("foreign", f"{kind.cluster}-worker", labels={"io.x-k8s.kind.cluster": kind.cluster})
     foreign = engine._create(kind.cluster)
     engine.add("mine", f"{kind.cluster}-control-plane")
-    kind.owned = Owned("token", ["mine"])
+    kind.owned.record("mine")
     kind.down()
     assert set(engine.there) == {"foreign"}
     assert foreign.id in engine.nets
-    assert kind.named_like_ours() == [f"{kind.cluster}-worker"]
+    assert [s.name for s in kind.strays()] == [f"{kind.cluster}-worker"]
     assert not kind.exists()
 
 
 def test_what_a_killed_run_had_no_time_to_record_is_found_by_its_token(kind):
     engine = kind.docker
-    kind._make_network()
+    kind.docker._create(kind.cluster, labels=kind.owned.labels)
     engine.add("node", f"{kind.cluster}-control-plane", network=kind.cluster)
-    engine.add("git", f"{kind.cluster}-git", labels={TOKEN_LABEL: "token"})
+    engine.add("git", f"{kind.cluster}-git", labels=kind.owned.labels)
     assert kind.exists()
     kind.down()
     assert not engine.there
@@ -106,7 +106,7 @@ def test_what_a_killed_run_had_no_time_to_record_is_found_by_its_token(kind):
 
 def test_down_looks_until_nothing_comes_any_more(kind):
     engine = kind.docker
-    kind._make_network()
+    kind.docker._create(kind.cluster, labels=kind.owned.labels)
     first = engine.add("one", f"{kind.cluster}-control-plane", network=kind.cluster)
     gone = first.remove
 
@@ -144,13 +144,44 @@ def test_a_state_that_can_not_be_read_is_said_with_the_way_out(tmp_path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     lane = Lane("kind/fast", TREE)
     lane.state_file.write_text('{"stage": "rea')
-    lane.driver.__dict__["docker"] = Engine()
-    lane.driver.docker.add("node", f"{lane.driver.cluster}-worker")
-    for command in (lane.heal, lane.down, lane.clean_dead):
+    engine = lane.driver.__dict__["docker"] = Engine()
+    engine.add("node", f"{lane.driver.cluster}-worker")
+    lane.driver.owned.begin()
+    lane.driver.owned.record("node")
+    with pytest.raises(UsageError, match="can't be read") as caught:
+        lane.heal()
+    assert "holdfast down --lane kind/fast" in caught.value.next_step
+    assert engine.there
+    assert lane.down()  # what was made is recorded apart
+    assert not engine.there
+
+
+def test_a_record_of_what_was_made_that_can_not_be_read_is_said_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = Lane("kind/fast", TREE)
+    LaneState(run="a dead run").write(first.state_file)
+    first.driver.owned.file.write_text('{"token": ')
+    lane = Lane("kind/fast", TREE)
+    engine = lane.driver.__dict__["docker"] = Engine()
+    engine.add("node", f"{lane.driver.cluster}-worker")
+    for command in (lane.down, lane.clean_dead):
         with pytest.raises(UsageError, match="can't be read") as caught:
             command()
-        assert "docker rm" in caught.value.next_step
-        assert lane.driver.docker.there
+        assert f"docker rm -f -v {lane.driver.cluster}-worker" in caught.value.next_step
+        assert engine.there
+
+
+def test_what_was_made_is_known_to_the_next_process(tmp_path):
+    made = Owned(tmp_path / "owned.json")
+    made.begin()
+    made.record("one")
+    made.record("two", "one")
+    known = Owned(made.file)
+    assert (known.token, known.containers) == (made.token, ["one", "two"])
+    assert known.token
+    assert made.file.stat().st_mode & 0o077 == 0
+    known.end()
+    assert not Owned(made.file).token
 
 
 def test_heal_gives_git_back_the_commit_of_the_tree(tmp_path, monkeypatch):

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from holdfast.claims import claim
 from holdfast.commits import mark
 from holdfast.faults import fault as faulting
 from holdfast.faults.flux import flux_down
 from holdfast.kube import Object
+from holdfast.marks import claim
 from holdfast.paths import CHECKOUT
 from holdfast.probes.flux import CONTROLLERS, MARKER, NAMESPACE, marked, not_marked
 from holdfast.sampling.targets import ingress, service

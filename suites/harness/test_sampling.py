@@ -14,17 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.drivers.driver import capable
+from holdfast.errors import NotExercised
 from holdfast.probes import monitoring as probing
 from holdfast.probes.monitoring import Sample
 from holdfast.sampling import bands as banding
 from holdfast.sampling import records, writers
+from holdfast.sampling import watch as watching
 from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.looks import Looker, Target
-from holdfast.sampling.seen import Seen, acknowledged, parse, with_absences
-from holdfast.sampling.targets import AssignedTarget
+from holdfast.sampling.seen import Seen
+from holdfast.sampling.series import Recorded, acknowledged, parse, with_absences
+from holdfast.sampling.targets import AssignedTarget, Wanted
+from holdfast.sampling.vantage import WatchedTargets
 from holdfast.sampling.watch import Sampler
-from holdfast.tree.settings import Adaptation
+from holdfast.tree.settings import Adaptation, Settings
 
 
 class Serving:
@@ -318,8 +323,7 @@ def test_targets_come_through_a_specification_unchanged(time_):
         Target("a", "http", "h", 1, mode="reused"),
         Target("b", "dns", "r", 53, ask="x", negative_control=True, rate_hz=2),
     ]
-    sampler = Sampler(SimpleNamespace(nonce="n"), Path("absent"))
-    said = json.loads(sampler._specification("1-a", targets))
+    said = json.loads(WatchedTargets("1-a", "n", Path("absent"), {"k3s1": targets}).specification("k3s1"))
     assert [Target(**t) for t in said["targets"]] == targets
     assert (said["watch"], said["nonce"]) == ("1-a", "n")
 
@@ -340,14 +344,31 @@ class Says:
         return []
 
 
+class Steps(Says):
+    """Takes the steps of a watch, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.written = [], {}
+
+    def steady(self, what, held, sighting):
+        self.steps.append(("steady", held))
+
+    def negative_control(self, probe, red, sighting):
+        self.steps.append(("control", red))
+
+    def write(self, event, **fields):
+        self.written[event] = fields
+
+
 def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), share=None):
     """What a watch of 60 s says of one target with these looks."""
     experiment = Says()
     cluster = SimpleNamespace(experiment=experiment, power_windows=[])
     seen = Seen(cluster, [("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))], "w")
     seen.begin, seen.end = 100.0, 160.0
-    seen.series[0].looks = looks
-    seen.control["outside"], seen.stalls["outside"] = (600 if control else 0), list(stalls)
+    seen.recorded.series[0].looks = looks
+    seen.recorded.control["outside"], seen.recorded.stalls["outside"] = (600 if control else 0), list(stalls)
     seen.outage_at_most(limit, *kinds, failed_share=share)
     return experiment.said[0]
 
@@ -404,7 +425,7 @@ def test_a_control_look_that_failed_is_a_hole():
     )
     seen.begin, seen.end = 100.0, 160.0
     seen.take("outside", ["# " + json.dumps({"targets": [{"name": "t"}, {"name": "control"}]}) + "\n" + lines])
-    assert "gap" in seen._hole(seen.series[0], 100.0, 160.0)
+    assert "gap" in seen._window("outside").hole(seen.recorded.series[0])
 
 
 @pytest.mark.parametrize(
@@ -418,13 +439,92 @@ def test_a_control_look_that_failed_is_a_hole():
     ],
 )
 def test_a_watch_goes_on_while_an_outage_is_not_over(text, unfinished):
-    seen = Seen(
-        SimpleNamespace(experiment=Says(), power_windows=[]),
-        [("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))],
-        "w",
+    recorded = Recorded([("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))])
+    recorded.series[0].looks = series(text)
+    assert bool(recorded.unfinished()) is unfinished
+
+
+def test_a_negative_control_that_is_green_is_said():
+    broken = Target("broken", "http", "h", 1, negative_control=True)
+    recorded = Recorded([("ingress", AssignedTarget("outside", broken))])
+    recorded.series[0].looks = series("xx")
+    assert not recorded.green_control()
+    recorded.series[0].looks = series("xx.")
+    assert recorded.green_control() == recorded.not_steady() == "the negative control 'broken' was green"
+
+
+class Looks:
+    """A vantage that takes looks at once: what its targets are called is what comes of them."""
+
+    def __init__(self, watched, log):
+        self.watched, self.log = watched, log
+
+    def start(self):
+        self.log.append("start")
+
+    def collect(self):
+        now, texts = time.time(), {}
+        for point, targets in self.watched.targets.items():
+            names = [{"name": t.name} for t in targets] + [{"name": "control"}]
+            words = ["refused" if t.negative_control else "ok" for t in targets] + ["ok"]
+            lines = [f"{i} {now - n / 10:.6f} 1.0 {word}" for n in range(30) for i, word in enumerate(words)]
+            texts[point] = ["# " + json.dumps({"targets": names}) + "\n" + "\n".join(lines) + "\n"]
+        return texts
+
+    def stop(self):
+        self.log.append("stop")
+
+
+def watched_cluster(driver, experiment):
+    none = SimpleNamespace(get=lambda *_: None)
+    found = SimpleNamespace(
+        experiment=experiment, driver=driver, nonce="n", power_windows=[], objects=none, settings=Settings(), nodes=list
     )
-    seen.series[0].looks = series(text)
-    assert bool(seen.unfinished()) is unfinished
+    found.capable = lambda capability: capable(driver, capability)
+    return found
+
+
+def look_at(kind, vantage):
+    good, broken = (
+        Target("t", kind, "h", 1, timeout_s=0.1),
+        Target("b", kind, "h", 1, negative_control=True, timeout_s=0.1),
+    )
+    return Wanted(kind, lambda cluster: [AssignedTarget(vantage, good), AssignedTarget(vantage, broken)])
+
+
+def test_a_watch_from_outside_needs_nothing_of_the_driver(tmp_path, monkeypatch):
+    """No shell, no agent: only the vantages that the targets ask for are started."""
+    experiment, log = Steps(), []
+    monkeypatch.setattr(watching, "Outside", lambda watched: Looks(watched, log))
+    cluster = watched_cluster(SimpleNamespace(name="bare"), experiment)
+    with Sampler(cluster, tmp_path).watch(look_at("http", "outside")) as seen:
+        pass
+    seen.outage_at_most("1s")
+    assert log == ["start", "stop"]
+    assert experiment.steps == [("steady", True), ("control", True)]
+    with pytest.raises(NotExercised, match="the driver bare can't do that: it lacks Agents"):
+        Sampler(cluster, tmp_path).watch(look_at("http", "k3s1")).__enter__()
+    with pytest.raises(NotExercised, match="Agents"):
+        Sampler(cluster, tmp_path).watch(look_at("volume", "writer-0")).__enter__()
+    assert log == ["start", "stop"]
+
+
+def test_every_vantage_is_stopped_though_one_of_them_fails(tmp_path, monkeypatch):
+    experiment, log = Steps(), []
+
+    class Fails(Looks):
+        def stop(self):
+            raise OSError("the engine is gone")
+
+    monkeypatch.setattr(watching, "Outside", lambda watched: Fails(watched, log))
+    monkeypatch.setattr(watching, "AgentsInside", lambda shell, nodes, watched: Looks(watched, log))
+    driver = SimpleNamespace(name="x", agent_image=str, flavour="any", shell=str, read_files=dict, write_files=dict)
+    with Sampler(watched_cluster(driver, experiment), tmp_path).watch(
+        look_at("http", "outside"), look_at("dns", "k3s1")
+    ):
+        pass
+    assert log == ["start", "start", "stop"]
+    assert experiment.written["unproven"] == {"reason": "the samplers' records couldn't be fetched: the engine is gone"}
 
 
 # -- records on volumes -----------------------------------------------------------------------------------------------------
@@ -510,16 +610,14 @@ def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
         run=lambda command: SimpleNamespace(rc=1 if data is None else 0, stdout_bytes=data, stderr="gone")
     )
     seen = Seen(
-        SimpleNamespace(
-            experiment=experiment, power_windows=[], objects=None, driver=SimpleNamespace(shell=lambda node: shell)
-        ),
+        SimpleNamespace(experiment=experiment, power_windows=[], objects=None, host=lambda node: shell),
         [("volume", AssignedTarget("writer-0", Target("v", "volume", "", 0)))],
         "w",
     )
-    seen.acknowledged["writer-0"] = said
+    seen.recorded.acknowledged["writer-0"] = said
     monkeypatch.setattr(writers, "homes", lambda objects: {"writer-0": ("k3s1", "uid")})
     monkeypatch.setattr(writers, "file_on_node", lambda objects, writer, uid: "/data")
-    seen.kept()
+    seen.no_acknowledged_write_lost()
     assert experiment.said[0][0] is held
 
 

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from holdfast.bootstrap import corefile, made_up
+from holdfast.bootstrap import made_up
+from holdfast.drivers.coredns import corefile
 from holdfast.errors import UsageError
 from holdfast.lane.subject import Subject
 from holdfast.paths import CHECKOUT

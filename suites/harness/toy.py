@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
-from holdfast.drivers.driver import Node
+from holdfast.drivers.driver import DriverError, Node
+from holdfast.drivers.flavour import KUBEADM
+from holdfast.drivers.profile import Note
 from holdfast.faults.flux import TROUBLE
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import App, Settings
@@ -54,12 +57,17 @@ class KubeClient:
                 "kind": "Node",
                 "spec": {"unschedulable": state.get("cordoned") == name},
                 "metadata": {"name": name},
-                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": ready}],
+                    "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                },
             }
         return state["objects"].get(f"{kind}/{namespace}/{name}")
 
     def list(self, kind, namespace=None, labels="", **_):
         state = self.world.read()
+        if kind == "Node":
+            return [self.get("Node", name) for name in state["nodes"]]
         found = [o for o in state["objects"].values() if o["kind"] in (kind, "Deployment", "DaemonSet")]
         if kind == "EndpointSlice":  # a pod stands behind a Service while the tier that it belongs to runs
             running = [o for o in found if o["metadata"]["namespace"] == namespace and o["spec"].get("replicas")]
@@ -179,9 +187,21 @@ class Shell:
         self.world, self.node = world, node
 
     def check_output(self, command):
+        if command == KUBEADM.listening:
+            ports = KUBEADM.own_ports["server" if self.node == "k3s1" else "worker"]
+            return "".join(f"LISTEN 0 1 *:{port} *:*\n" for port in sorted(ports))
+        if command == KUBEADM.containers:
+            return "1 1 RUNNING\n"
+        if command.startswith("echo "):
+            return command.removeprefix("echo ") + "\n"
         return f"/dev/longhorn/pvc-1 {MOUNT} ext4 rw 0 0\n" if self.node == "k3s1" else ""
 
     def run(self, command):
+        if "/dev/tcp/" in command:  # the other node's kubelet
+            cut_until = self.world.read().get("cut", {}).get("k3s2", 0)
+            return SimpleNamespace(rc=int(time.time() < cut_until))
+        if command == KUBEADM.journal or command.startswith("exit "):
+            return SimpleNamespace(rc=int(command.removeprefix("exit ")) if command.startswith("exit ") else 0)
         assert MOUNT in command
         works = KubeClient(self.world).list("Pod", STORAGE, labels="longhorn.io/component=instance-manager")
         return SimpleNamespace(rc=0, stdout="## \n" + ("" if works else "Input/output error\nfailed\n"))
@@ -191,34 +211,100 @@ class Driver:
     """Two nodes with a switch each."""
 
     name = "toy"
-    kubeconfig = Path("absent")
+    kubernetes = "1.36.3"
+    evidence_level = "lab"
+    timers = profile.load("kind", "fast").timers
+    flavour = KUBEADM
 
     def __init__(self, world):
         self.world = world
+        self.kubeconfig = world.path.with_name("kubeconfig")
+
+    def ensure_host(self):
+        pass
+
+    def preflight(self):
+        pass
+
+    def up(self):
+        self.kubeconfig.write_text("{}")
+
+    def down(self):
+        self.kubeconfig.unlink(missing_ok=True)
+
+    def exists(self):
+        return self.kubeconfig.exists()
+
+    def strays(self):
+        return []
+
+    def nodes(self):
+        return [Node("k3s1", "server"), Node("k3s2", "worker")]
+
+    def notes(self):
+        return [Note("a toy")]
+
+    def stand_ins(self, images):
+        return {"storage": "a file"}
+
+    def address(self, node, port):
+        return ("127.0.0.1", 1) if port != 1 else None  # nothing listens there
+
+    # -- capabilities ------------------------------------------------------------------------------------------------------
 
     def before_change(self):
         pass
 
-    def up(self):
-        pass
-
-    def down(self):
-        pass
-
-    def nodes(self):
-        return [Node("k3s1", "server", "127.0.0.1", "1"), Node("k3s2", "worker", "127.0.0.1", "2")]
-
     def shell(self, node):
         return Shell(self.world, node)
 
+    def write_files(self, node, folder, files):
+        self.world.change(lambda s: s.setdefault("files", {}).setdefault(f"{node}:{folder}", {}).update(files))
+
+    def read_files(self, node, folder):
+        found = self.world.read().get("files", {}).get(f"{node}:{folder}", {})
+        return {name: text.encode() for name, text in found.items()}
+
+    def _switch(self, node, state):
+        if node not in self.world.read()["nodes"]:
+            raise DriverError(f"there is no node {node}")
+        self.world.change(lambda s: s["nodes"].__setitem__(node, state))
+
     def power_off(self, node):
-        self.world.change(lambda s: s["nodes"].__setitem__(node, "off"))
+        self._switch(node, "off")
 
     def power_on(self, node):
-        self.world.change(lambda s: s["nodes"].__setitem__(node, "on"))
+        self._switch(node, "on")
 
     def is_on(self, node):
+        if node not in self.world.read()["nodes"]:
+            raise DriverError(f"there is no node {node}")
         return self.world.read()["nodes"][node] == "on"
+
+    def pause(self, node):
+        self._switch(node, "paused")
+
+    def unpause(self, node):
+        if self.world.read()["nodes"][node] == "paused":
+            self._switch(node, "on")
+
+    def cut_network(self, node, for_s):
+        self.world.change(lambda s: s.setdefault("cut", {}).__setitem__(node, time.time() + for_s))
+
+    def restore_network(self, node):
+        self.world.change(lambda s: s.setdefault("cut", {}).pop(node, None))
+
+    def needs_images(self):
+        return True
+
+    def load_images(self, images):
+        self.world.change(lambda s: s.setdefault("images", {}).update(images))
+
+    def agent_image(self):
+        return "python"
+
+    def serve_git(self, site):
+        self.world.change(lambda s: s.__setitem__("git", list(site.hosts)))
 
 
 def workload(kind, name, namespace, **spec):
@@ -314,15 +400,12 @@ def cluster(world, undo: Path):
     settings = Settings(
         apps=(App(name="web", namespace="apps", workload="Deployment/web", service="web", port=80, host="web.example"),)
     )
-    made = Cluster(
+    return Cluster(
         Driver(world),
         KubeClient(world),
-        profile.load("fast"),
         Sync("clusters/home", source, source),
         settings,
         undo.parent,
         "nonce",
         UndoFile(undo),
     )
-    object.__setattr__(made.profile, "node_ports", (1, 1))  # nothing listens there
-    return made

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.claims import claim
+from holdfast.marks import claim
 from holdfast.tree import check
 
 

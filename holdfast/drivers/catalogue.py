@@ -1,0 +1,34 @@
+"""The drivers that there are, by name. A new one is its file, its profiles, and one line here."""
+
+from __future__ import annotations
+
+import difflib
+
+from holdfast.drivers import kind
+from holdfast.drivers.driver import OpenDriver
+from holdfast.errors import UsageError
+from holdfast.progress import console
+
+DRIVERS: dict[str, OpenDriver] = {"kind": kind}
+_OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
+
+
+def parse(lane: str) -> tuple[str, str]:
+    """``kind/fast`` as driver and profile; UsageError for an unknown one, with the nearest name."""
+    driver, _, profile = lane.partition("/")
+    if profile in _OLD_PROFILES:
+        console.print(f"  note: the profile {profile} is called {_OLD_PROFILES[profile]} now", style="yellow")
+        profile = _OLD_PROFILES[profile]
+    known = lanes()
+    if f"{driver}/{profile}" not in known:
+        near = difflib.get_close_matches(lane, known, 1, cutoff=0.4)
+        raise UsageError(
+            f"unknown lane '{lane}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"lanes are: {', '.join(known)}",
+        )
+    return driver, profile
+
+
+def lanes() -> list[str]:
+    """Every lane, as DRIVER/PROFILE."""
+    return [f"{name}/{profile}" for name, driver in DRIVERS.items() for profile in driver.profiles()]

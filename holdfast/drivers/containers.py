@@ -1,0 +1,348 @@
+"""What every lane has whose nodes are containers of the local engine: their power, their shell, their network, the Git server beside them.
+
+A driver of such a lane says how its cluster is created, and which container is which node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import tarfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import testinfra
+from docker import DockerClient
+from docker.errors import APIError, NotFound
+
+from holdfast.drivers import gitcontainer
+from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
+from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.owned import Owned, removed
+from holdfast.drivers.profile import Note, Profile
+from holdfast.errors import UsageError
+from holdfast.progress import step
+from holdfast.provision import engine, loop_devices, registry
+from holdfast.provision.images import archive, send
+
+_QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
+_POWER_S = 30.0
+# What stands in for something else where no image registry answers, with the words for the report.
+OFFLINE_STAND_INS = {
+    "source-controller": "source-controller is a stand-in of holdfast's own",
+    "helm-controller": "helm-controller is a stand-in of holdfast's own",
+    "notification-controller": "notification-controller is a stand-in that stores events and sends none",
+    "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
+    "longhorn": "Longhorn is a stand-in: real CSI volumes that can really fail, one copy of the blocks on one node, nothing is replicated",
+    "monitoring": "kube-prometheus-stack is a stand-in: the real prometheus-operator and Prometheus, Debian's Alertmanager and node exporter; "
+    "kube-state-metrics and Grafana are small programs of holdfast's, custom resources have no schemas, the chart's own rules aren't there",
+}
+_NOTES = (
+    Note(
+        "behind a dead node's published port the engine refuses at once, where a real dead host would swallow packets",
+        ("nodes",),
+    ),
+    Note(
+        "a killed node keeps the host's page cache: writes that were never synced survive it, unlike in a power cut",
+        ("storage",),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a profile of such a lane says besides: address ranges, and where node ports are published on this machine.
+
+    Attributes:
+        pod_cidr, service_cidr: address ranges.
+        node_ports: the node ports that are published, on each node's own loopback address.
+        loopback: that address, by node.
+    """
+
+    pod_cidr: str
+    service_cidr: str
+    node_ports: tuple[int, ...]
+    loopback: Mapping[str, str]
+
+    @staticmethod
+    def of(profile: Profile) -> Published:
+        """As the profile says."""
+        loopback = {n.name: str(n.more["loopback"]) for n in profile.nodes}
+        return Published(
+            profile.more["pod_cidr"], profile.more["service_cidr"], tuple(profile.more["node_ports"]), loopback
+        )
+
+
+class Containers(ABC):
+    """A cluster whose nodes are containers.
+
+    Args:
+        cluster: its name, with the prefix ``holdfast-`` and unique on this engine.
+        profile: nodes, versions and timers.
+        folder: where the kubeconfig is, and the record of what was made.
+    """
+
+    name: str
+    evidence_level = "lab"
+    flavour: NodeFlavour
+
+    def __init__(self, cluster: str, profile: Profile, folder: Path) -> None:
+        assert cluster.startswith("holdfast-"), "a throw-away cluster carries holdfast's prefix"
+        self.cluster, self.profile, self.folder = cluster, profile, folder
+        self.published = Published.of(profile)
+        self.owned = Owned(folder / "owned.json")
+        self.kubernetes, self.timers = profile.kubernetes, profile.timers
+
+    # -- what a driver of containers says itself -------------------------------------------------------------------------
+
+    @abstractmethod
+    def create(self) -> None:
+        """Starts the nodes; returns when the API answers and every node is Ready."""
+
+    @abstractmethod
+    def role_of(self, container: Any) -> str:
+        """``server``, ``worker``, or empty for a container that is no node."""
+
+    @abstractmethod
+    def resolve(self, hosts: tuple[str, ...], address: str) -> None:
+        """Makes the cluster's DNS find *hosts* at *address*."""
+
+    # -- the machine -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def docker(self) -> DockerClient:
+        """The engine's client."""
+        return engine.client()
+
+    def ensure_host(self) -> None:
+        engine.ensure()
+
+    def preflight(self) -> None:
+        """Raises UsageError where a port that the lane publishes is in use by something that isn't its own."""
+        if self.exists():
+            return
+        for node, loopback in self.published.loopback.items():
+            for port in self.published.node_ports:
+                with socket.socket() as attempt:
+                    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    try:
+                        attempt.bind((loopback, port))
+                    except OSError:
+                        raise UsageError(
+                            f"port {port} on {loopback} is in use, and the lane publishes {node} there",
+                            f"see who holds it: ss -ltnp 'sport = :{port}'; a lane left over is removed by: holdfast down",
+                        ) from None
+
+    def needs_images(self) -> bool:
+        """Whether no image registry answers, so that the nodes are given the offline images."""
+        return registry.offline(self.kubernetes)
+
+    def notes(self) -> list[Note]:
+        return [*self.profile.notes, *_NOTES]
+
+    def stand_ins(self, images: Mapping[str, str]) -> dict[str, str]:
+        """All offline; behind a mirror, where its helm-controller is ours."""
+        helm = images.get("helm-controller", "")
+        return dict(OFFLINE_STAND_INS) if self.needs_images() or (helm and registry.mirrored_stand_in(helm)) else {}
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    def address(self, node: str, port: int) -> tuple[str, int] | None:
+        if port not in self.published.node_ports:
+            return None
+        return self.published.loopback[node], port
+
+    # -- up and down -----------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        self.preflight()
+        self.owned.refuse_foreign(self.docker, self.cluster)
+        self.owned.begin()
+        self.docker.networks.create(self.cluster, driver="bridge", labels=self.owned.labels)
+        with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.kubernetes}"):
+            self.create()
+        self.owned.record(*(str(c.id) for c in self._by_node().values()))
+
+    def down(self) -> None:
+        if not self.owned.readable and (left := self.strays()):
+            raise UsageError(
+                f"{self.owned.file} can't be read, so it isn't known what the lane made",
+                f"if {', '.join(s.name for s in left)} is nobody else's, remove it: {'; '.join(s.removal for s in left)}; "
+                f"then: rm {self.owned.file}",
+            )
+        quiet_since = time.monotonic()
+        while (
+            time.monotonic() < quiet_since + _QUIET_S
+        ):  # a driver that was killed may still have the engine make a node
+            found = {c.id for c in self._containers()} | {i for i in self.owned.containers if self._is_there(i)}
+            for identity in found:
+                removed(self.docker, identity)
+                quiet_since = time.monotonic()
+            if self.owned.containers and not found:
+                break  # all that was made was recorded: nothing can come late
+            time.sleep(0.2)
+        for network in self.owned.networks(self.docker):  # the last: what comes late is known by it
+            network.reload()
+            for left in network.attrs.get("Containers") or {}:  # a stranger that was connected to it stays, without it
+                with contextlib.suppress(APIError):
+                    network.disconnect(left, force=True)
+            with contextlib.suppress(APIError):
+                network.remove()
+        loop_devices.release()
+        self.kubeconfig.unlink(missing_ok=True)
+        self.owned.end()
+
+    def _is_there(self, identity: str) -> bool:
+        try:
+            self.docker.containers.get(identity)
+        except NotFound:
+            return False
+        return True
+
+    def _named(self) -> list[Any]:
+        return self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
+
+    def _containers(self) -> list[Any]:
+        """The containers of this lane: the nodes, and the Git server."""
+        return [c for c in self._named() if self.owned.mine(self.docker, c)]
+
+    def exists(self) -> bool:
+        return bool(self._containers())
+
+    def strays(self) -> list[Stray]:
+        names = sorted(str(c.name) for c in self._named() if not self.owned.mine(self.docker, c))
+        return [Stray(name, f"docker rm -f -v {name}") for name in names]
+
+    def before_change(self) -> None:  # noqa: B027  there is nothing to refuse
+        """A throw-away cluster that this lane made may always be changed."""
+
+    # -- nodes -----------------------------------------------------------------------------------------------------------
+
+    def _by_node(self) -> dict[str, Any]:
+        """Each node's container: a profile's nodes of a role are the role's containers, in the order of their names."""
+        by_role: dict[str, list[Any]] = {}
+        for container in sorted(self._containers(), key=lambda c: str(c.name)):
+            by_role.setdefault(self.role_of(container), []).append(container)
+        return {spec.name: by_role[spec.role].pop(0) for spec in self.profile.nodes if by_role.get(spec.role)}
+
+    def nodes(self) -> list[Node]:
+        there = self._by_node()
+        return [Node(spec.name, spec.role) for spec in self.profile.nodes if spec.name in there]
+
+    def container(self, node: str) -> Any:
+        """A node's container, as the engine sees it now."""
+        known = self._by_node().get(node)
+        if known is None:
+            raise UsageError(f"the cluster {self.cluster} has no node {node}", "run: holdfast down, then run again")
+        return known
+
+    def power_off(self, node: str) -> None:
+        with contextlib.suppress(APIError):  # it may be off already
+            self.container(node).kill("SIGKILL")
+        self._until(node, on=False)
+
+    def power_on(self, node: str) -> None:
+        self.unpause(node)
+        self.container(node).start()
+        self._until(node, on=True)
+
+    def is_on(self, node: str) -> bool:
+        return bool(self.container(node).status == "running")
+
+    def _until(self, node: str, *, on: bool) -> None:
+        limit = time.monotonic() + _POWER_S
+        while self.is_on(node) is not on:
+            if time.monotonic() > limit:
+                raise DriverError(f"the engine says that {node} is still {'off' if on else 'on'} after {_POWER_S:g}s")
+            time.sleep(0.05)
+
+    def pause(self, node: str) -> None:
+        self.container(node).pause()
+
+    def unpause(self, node: str) -> None:
+        container = self.container(node)
+        if container.status == "paused":
+            container.unpause()
+
+    def cut_network(self, node: str, for_s: float) -> None:
+        self._run(
+            node,
+            f"""
+            set -e
+            iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
+            iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
+            for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
+            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""",
+        )
+
+    def restore_network(self, node: str) -> None:
+        self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
+
+    def _run(self, node: str, script: str) -> str:
+        done = self.container(node).exec_run(["sh", "-c", script])
+        if done.exit_code:
+            raise DriverError(f"a command on {node} failed: {done.output.decode(errors='replace').strip()[-200:]}")
+        return str(done.output.decode(errors="replace"))
+
+    def shell(self, node: str) -> Any:
+        return testinfra.get_host(f"docker://{self.container(node).id}")
+
+    def read_files(self, node: str, folder: str) -> dict[str, bytes]:
+        try:
+            stream, _ = self.container(node).get_archive(folder)
+        except NotFound:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            return {Path(m.name).name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
+
+    def write_files(self, node: str, folder: str, files: dict[str, str]) -> None:
+        parts = Path(folder).parts[1:]
+        self.container(node).put_archive("/", archive({"/".join((*parts, name)): text for name, text in files.items()}))
+
+    # -- images, and what runs beside the nodes ----------------------------------------------------------------------------
+
+    def load_images(self, images: dict[str, str]) -> None:
+        """Gives images that are on the nodes the names of *images*; what a node hasn't got is sent to it."""
+        for node, container in self._by_node().items():
+            have = set(container.exec_run(["ctr", "-n", "k8s.io", "images", "ls", "-q"]).output.decode().split())
+            for full, tag in images.items():
+                source = _full_name(tag)
+                if source not in have:
+                    send([tag], container.id)
+                if full not in have and full != source:
+                    done = container.exec_run(["ctr", "-n", "k8s.io", "images", "tag", "--force", source, full])
+                    if done.exit_code:
+                        raise UsageError(
+                            f"{node} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}",
+                            "run: holdfast down",
+                        )
+
+    def agent_image(self) -> str:
+        return registry.upstream("sampler", self.kubernetes)
+
+    def serve_git(self, site: GitSite) -> None:
+        image = registry.upstream("git-server", self.kubernetes)
+        image = image if self.needs_images() else registry.engine_name(image)
+        with step("starting the Git server"):
+            identity = gitcontainer.start(site, f"{self.cluster}-git", image, self.cluster, self.owned.labels)
+            self.owned.record(identity)
+            attrs: dict[str, Any] = self.docker.containers.get(identity).attrs
+        self.resolve(site.hosts, str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"]))
+
+
+_RESTORE = (
+    "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; "
+    "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
+)
+
+
+def _full_name(tag: str) -> str:
+    return tag if "." in tag.partition("/")[0] or tag.startswith("localhost") else f"docker.io/{tag}"

@@ -1,0 +1,55 @@
+"""The Git server of a lane of containers: sshd and git in a container on the lane's network."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from holdfast.drivers.driver import GitSite
+
+os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
+from testcontainers.core.container import DockerContainer
+
+# Only the user git, only by the key made for the run, only git's own commands.
+_SSHD = """HostKey /etc/holdfast/host_key
+AuthorizedKeysFile /etc/holdfast/authorized_keys
+AllowUsers git
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+StrictModes no
+PermitTTY no
+X11Forwarding no
+AllowTcpForwarding no
+MaxStartups 100
+UseDNS no
+"""
+# Any image with a shell, git and sshd will do (Debian's or Alpine's): the user is made here. A password of '*' can't be entered,
+# but unlike '!' it doesn't lock the account for keys.
+_START = """set -eu
+shell=$(command -v git-shell || echo /usr/bin/git-shell)
+id git >/dev/null 2>&1 || useradd --create-home --shell "$shell" git 2>/dev/null || adduser -D -s "$shell" git
+sed -i 's/^git:[^:]*:/git:*:/' /etc/shadow
+git config --system safe.directory '*'
+mkdir -p /run/sshd
+exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /etc/holdfast/sshd_config
+"""
+
+
+def start(site: GitSite, name: str, image: str, network: str, labels: dict[str, str]) -> str:
+    """Starts the server as a container of a *name* on a *network*; returns the container's id."""
+    etc = site.folder / "etc"
+    etc.mkdir(exist_ok=True)
+    (etc / "host_key").write_text(site.host_key)
+    (etc / "host_key").chmod(0o600)
+    (etc / "authorized_keys").write_text(site.user_key + "\n")
+    (etc / "sshd_config").write_text(_SSHD)
+    (etc / "start").write_text(_START)
+    container = (
+        DockerContainer(image)
+        .with_name(name)
+        .with_volume_mapping(str(etc), "/etc/holdfast", "ro")
+        .with_volume_mapping(str(site.repository), urlsplit(site.url).path, "rw")
+        .with_kwargs(entrypoint=["/bin/sh", "/etc/holdfast/start"], network=network, labels=labels)
+    )
+    container.start()
+    return str(container.get_wrapped_container().id)

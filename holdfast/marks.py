@@ -1,0 +1,25 @@
+"""What a test says of itself: the claims that it shows, and what the lane's driver must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def claim(*ids: str) -> Callable[[T], T]:
+    """Marks a test as the proof of claims; ids that aren't in the register fail at collection."""
+    return pytest.mark.claim(*ids)
+
+
+def needs(*capabilities: type) -> Callable[[T], T]:
+    """Marks a test with the capabilities of `holdfast.drivers.driver` that it needs: on a lane that lacks one it is not exercised.
+
+    What its fixtures need goes without saying: `faults` needs `Writable`, `git` needs `GitHosting`.
+    """
+    return pytest.mark.needs.with_args(
+        *capabilities
+    )  # a single class given to a mark would be taken for what is marked

@@ -1,0 +1,226 @@
+"""What every driver promises, and what each capability does, as checks that run against any driver: the toy in seconds, kind in a lab.
+
+A promise of a capability runs where the driver has it. What a driver does with the whole cluster (`up`, `down`, `serve_git`) a lane shows by
+coming up and going away; the toy shows it here.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from holdfast.drivers.driver import (
+    Agents,
+    Driver,
+    DriverError,
+    ImageLoader,
+    NodeNetwork,
+    NodePause,
+    NodePower,
+    NodeShell,
+    Writable,
+    lacks,
+)
+from holdfast.drivers.profile import Note
+from holdfast.errors import UsageError
+
+FOLDER = "/var/lib/holdfast/contract"
+KUBELET = 10250
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running cluster: its driver, and a reader of its API."""
+
+    driver: Any
+    client: Any
+
+    @property
+    def worker(self) -> str:
+        return next(n.name for n in self.driver.nodes() if n.role == "worker")
+
+    @property
+    def server(self) -> str:
+        return next(n.name for n in self.driver.nodes() if n.role == "server")
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise, and the capabilities that it is about."""
+
+    check: Callable[[Subject], None]
+    needs: tuple[type, ...]
+
+    def __str__(self) -> str:
+        return self.check.__name__
+
+    def lacking(self, driver: Driver) -> str:
+        return lacks(driver, *self.needs)
+
+
+PROMISES: list[Promise] = []
+
+
+def promise(*needs: type):
+    def add(check):
+        PROMISES.append(Promise(check, needs))
+        return check
+
+    return add
+
+
+@promise()
+def says_what_it_is(on: Subject) -> None:
+    assert on.driver.name
+    assert on.driver.kubernetes.count(".") == 2
+    assert on.driver.evidence_level in ("model", "lab", "live")
+    assert on.driver.timers.node_lost_s > on.driver.timers.node_monitor_grace_s > 0
+    assert all(isinstance(note, Note) and note.text and note.touches for note in on.driver.notes())
+    assert all(subject and words for subject, words in on.driver.stand_ins({}).items())
+
+
+@promise()
+def its_nodes_are_those_of_the_api_the_server_first(on: Subject) -> None:
+    nodes = on.driver.nodes()
+    assert nodes[0].role == "server"
+    assert {n.role for n in nodes} <= {"server", "worker"}
+    assert sorted(n.name for n in nodes) == sorted(n["metadata"]["name"] for n in on.client.list("Node"))
+
+
+@promise()
+def it_is_there_and_nothing_of_it_is_a_stray(on: Subject) -> None:
+    assert on.driver.exists()
+    assert on.driver.strays() == []
+    assert on.driver.kubeconfig.is_file()
+    on.driver.ensure_host()
+    on.driver.preflight()  # its own ports aren't in its way
+
+
+@promise()
+def an_address_is_one_that_can_be_connected_to_or_none(on: Subject) -> None:
+    assert on.driver.address(on.server, 1) is None
+    for port in (80, 30080, 6443):
+        found = on.driver.address(on.server, port)
+        assert found is None or (isinstance(found[0], str) and 0 < found[1] < 65536)
+
+
+@promise(Writable)
+def it_may_be_changed(on: Subject) -> None:
+    on.driver.before_change()
+
+
+@promise(NodePower)
+def power_is_cut_and_given_back_and_twice_is_once(on: Subject) -> None:
+    node = on.worker
+    assert on.driver.is_on(node)
+    try:
+        for _ in range(2):
+            on.driver.power_off(node)
+            assert not on.driver.is_on(node)
+        assert on.driver.is_on(on.server)
+        assert node in [n.name for n in on.driver.nodes()]  # it is still one of the nodes
+    finally:
+        for _ in range(2):
+            on.driver.power_on(node)
+    assert on.driver.is_on(node)
+
+
+@promise(NodePower)
+def a_node_that_is_not_there_is_said(on: Subject) -> None:
+    for act in (on.driver.power_off, on.driver.power_on, on.driver.is_on):
+        with pytest.raises((UsageError, DriverError), match="absent"):
+            act("absent")
+
+
+@promise(NodePause, NodePower)
+def a_paused_node_wakes_and_power_wakes_it_too(on: Subject) -> None:
+    on.driver.unpause(on.worker)  # nothing to do is no error
+    for wake in (on.driver.unpause, on.driver.power_on):
+        on.driver.pause(on.worker)
+        try:
+            assert not on.driver.is_on(on.worker)
+        finally:
+            wake(on.worker)
+        assert on.driver.is_on(on.worker)
+
+
+def _reaches(on: Subject, address: str) -> bool:
+    """Whether the server reaches the worker's kubelet: another way than the one by which the network is cut."""
+    command = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{KUBELET}'"
+    return bool(on.driver.shell(on.server).run(command).rc == 0)
+
+
+def _until(what: Callable[[], bool], limit_s: float) -> bool:
+    limit = time.monotonic() + limit_s
+    while not what():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+@promise(NodeNetwork, NodeShell)
+def the_network_is_cut_and_given_back_and_comes_back_by_itself(on: Subject) -> None:
+    node = on.client.get("Node", on.worker)
+    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    assert _until(lambda: _reaches(on, address), 60)  # it may just have been given its power back
+    on.driver.restore_network(on.worker)  # nothing to do is no error
+    on.driver.cut_network(on.worker, 60)
+    try:
+        assert not _reaches(on, address)
+    finally:
+        on.driver.restore_network(on.worker)
+    assert _until(lambda: _reaches(on, address), 5)
+    on.driver.cut_network(on.worker, 1)
+    assert _until(lambda: _reaches(on, address), 15), "a cut ends by itself"
+
+
+@promise(NodeShell)
+def commands_run_on_the_node_that_is_named(on: Subject) -> None:
+    for node in (on.server, on.worker):
+        assert on.driver.shell(node).check_output("echo here").strip() == "here"
+        assert on.driver.shell(node).run("exit 3").rc == 3
+
+
+@promise(NodeShell)
+def files_are_read_as_they_were_written(on: Subject) -> None:
+    written = {"one": "first\n", "two": "second, ünïcode"}
+    on.driver.write_files(on.worker, FOLDER, written)
+    assert on.driver.read_files(on.worker, FOLDER) == {k: v.encode() for k, v in written.items()}
+    assert on.driver.read_files(on.worker, f"{FOLDER}/absent") == {}
+    assert on.driver.read_files(on.server, FOLDER) == {}, "the other node's files are its own"
+
+
+@promise(NodeShell, NodePower)
+def files_are_read_while_the_node_is_off(on: Subject) -> None:
+    on.driver.write_files(on.worker, FOLDER, {"kept": "what was written"})
+    try:
+        on.driver.power_off(on.worker)
+        assert on.driver.read_files(on.worker, FOLDER)["kept"] == b"what was written"
+    finally:
+        on.driver.power_on(on.worker)
+
+
+@promise(NodeShell)
+def the_flavour_fits_the_nodes(on: Subject) -> None:
+    flavour = on.driver.flavour
+    for node in on.driver.nodes():
+        shell = on.driver.shell(node.name)
+        ports = {line.split()[3].rpartition(":")[2] for line in shell.check_output(flavour.listening).splitlines()}
+        assert {str(p) for p in flavour.own_ports[node.role]} <= ports, node.name
+        assert shell.run(flavour.journal).rc == 0
+    containers = on.driver.shell(on.server).check_output(flavour.containers).splitlines()
+    assert any(line.split()[-1] == "RUNNING" for line in containers if line.split())
+
+
+@promise(ImageLoader)
+def no_images_are_no_work(on: Subject) -> None:
+    assert on.driver.needs_images() in (True, False)
+    on.driver.load_images({})
+
+
+@promise(Agents)
+def agents_have_an_image(on: Subject) -> None:
+    assert on.driver.agent_image()
