@@ -7,19 +7,22 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify test lint harness smoke smoke-registry oracle schemas bench flux-crds clean
+.PHONY: help verify test lint docs harness smoke smoke-registry oracle schemas bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 verify: $(VENV)/.ready   ## the main job: set up, run every suite on LANE with TREE, report (ARGS= is passed on)
 	@$(VENV)/bin/holdfast verify --lane '$(LANE)' --tree '$(TREE)' $(ARGS)
 
-test: lint harness smoke oracle   ## the tests of holdfast itself, then the lab smoke
+test: lint docs harness smoke oracle   ## the tests of holdfast itself, then the lab smoke
 
 lint: $(VENV)/.ready   ## ruff and mypy
-	@$(VENV)/bin/ruff check holdfast suites clusters conftest.py
-	@$(VENV)/bin/ruff format --check -q holdfast suites clusters conftest.py
+	@$(VENV)/bin/ruff check holdfast suites clusters docs setup.py conftest.py
+	@$(VENV)/bin/ruff format --check -q holdfast suites clusters docs setup.py conftest.py
 	@$(VENV)/bin/mypy
+
+docs: $(VENV)/.ready   ## the site, into reports/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build -q --strict
 
 harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster
 	@$(VENV)/bin/python -m pytest suites/harness -q -n 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
-REGISTER = CHECKOUT / "suites" / "claims.toml"
+REGISTER = ROOT / "suites" / "claims.toml"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,34 @@ class Claim:
     touches: tuple[str, ...] = ()
     budgets: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    def budget(self, name: str) -> str:
+        """A budget, as text; raises UsageError for one that the register doesn't have."""
+        if name not in self.budgets:
+            raise UsageError(
+                f"the claim {self.id} has no budget '{name}'", "add it to the claims register, with the reason"
+            )
+        return str(self.budgets[name]["value"])
+
     def level(self, stand_ins: Collection[str], at_most: str) -> str:
         """The evidence level that a cluster test of this claim reaches on a lane with these stand-ins, whose driver reaches *at_most*."""
         return "model" if set(stand_ins) & set(self.subjects) else at_most
+
+
+Claims = Claim | str | tuple[Claim | str, ...]  # a claim, or its id
+
+
+def ids(claims: Claims) -> list[str]:
+    """The ids of one or of several."""
+    several = claims if isinstance(claims, tuple) else (claims,)
+    return [claim.id if isinstance(claim, Claim) else claim for claim in several]
+
+
+def get(id_: str) -> Claim:
+    """A claim by its id; raises UsageError for one that isn't in the register, with the nearest."""
+    register = load()
+    if id_ not in register:
+        raise UsageError(unknown(id_, register), "see suites/claims.toml for all ids")
+    return register[id_]
 
 
 def load(own: Path | None = None) -> dict[str, Claim]:
@@ -70,6 +95,14 @@ def _read(path: Path) -> dict[str, Claim]:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the claims register {path} can't be read: {error}", "fix it, then run again") from None
+
+
+def check_known(wanted: Iterable[str], file: str) -> None:
+    """Raises UsageError for an id that no claim has, with the nearest; *file*: where the ids stand."""
+    register = load()
+    for id_ in wanted:
+        if id_ not in register and id_ != "all":
+            raise UsageError(f"{file}: {unknown(id_, register)}", "see suites/claims.toml for all ids")
 
 
 def unknown(wanted: str, known: dict[str, Claim]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from holdfast.claims import Claims
 from holdfast.drivers.driver import Capability, Driver, Node, NodeShell, capable
 from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.profile import Timers
@@ -18,7 +20,7 @@ from holdfast.kube import KubeClient, KubeReader
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
-from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually
+from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually, first_seen
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Cluster:
         what: Probe,
         within: str | float,
         *,
-        claims: tuple[str, ...] = (),
+        claims: Claims = (),
         every_s: float = 0.5,
         required: bool = False,
     ) -> Wait:
@@ -133,18 +135,38 @@ class Cluster:
             eventually(self, what, within, every_s=every_s), "eventually", within, claims, required=required
         )
 
-    def always(self, what: Probe, during: str | float, *, claims: tuple[str, ...] = (), every_s: float = 0.5) -> Wait:
+    def always(self, what: Probe, during: str | float, *, claims: Claims = (), every_s: float = 0.5) -> Wait:
         """Sees that *what* holds all the time."""
         return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
 
-    def _record(
-        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...], *, required: bool = False
-    ) -> Wait:
+    def _record(self, wait: Wait, mode: str, limit: str | float, claims: Claims, *, required: bool = False) -> Wait:
         if self.experiment:
             return self.experiment.waited(wait, mode, limit, claims, required=required)
         if wait.held is not True:
             raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
         return wait
+
+    def in_order(
+        self, what: str, steps: Mapping[str, Probe], within: str | float, *, claims: Claims = ()
+    ) -> dict[str, float]:
+        """Asserts that each of *steps* holds within the limit, none before the one that is named before it.
+
+        Returns when each first did, in seconds. *what*: the assertion in words.
+        """
+        seen = first_seen(self, steps, within)
+        figure = ", ".join(f"{name} +{at:.1f}s" for name, at in seen.items()) or "nothing happened"
+        last = list(steps.values())[-1]
+        assert self.experiment, "in_order() belongs into a test"
+        self.experiment.assertion(
+            f"{what}, in this order",
+            last.kind,
+            list(seen) == list(steps),
+            figure,
+            figure=figure,
+            budget=str(within),
+            claims=claims,
+        )
+        return seen
 
     def steady(self, what: Probe, within: str | float = "3m") -> None:
         """The steady state of an observation: what must be so before the promise is looked at at all."""

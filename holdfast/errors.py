@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+EXIT_USAGE = 64
+EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
+
 
 class NotExercised(Exception):
     """The lane lacks what a test, a fault or a probe needs; the message is the reason."""

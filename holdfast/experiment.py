@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from holdfast.claims import Claims, ids
+from holdfast.events import Assertion, BlastRadius, Event, NegativeControl, Steady
 from holdfast.journal import Journal
 from holdfast.waiting import Broke, Unproven, Wait
 
@@ -51,20 +53,20 @@ class Experiment:
     effects: list[str] = field(default_factory=list)
     history: list[FaultTime] = field(default_factory=list)
 
-    def write(self, event: str, **fields: Any) -> dict[str, Any]:
+    def write(self, event: Event) -> None:
         """One line of this test."""
-        return self.journal.write(event, test=self.test, **fields)
+        self.journal.write(event, self.test)
 
     def steady(self, what: str, ok: bool, sighting: str) -> None:
         """It was looked at before anything was broken; raises Unproven where it wasn't steady."""
         self.steady_seen += ok
-        self.write("steady", what=what, ok=ok, sighting=sighting)
+        self.write(Steady(what, ok, sighting))
         if not ok:
             raise Unproven(f"it was not steady before: {sighting}")
 
     def negative_control(self, probe: str, red: bool, sighting: str) -> None:
         """The probe was held against something broken on purpose; raises Unproven where it stayed green."""
-        self.write("negative-control", probe=probe, red=red, sighting=sighting)
+        self.write(NegativeControl(probe, red, sighting))
         if not red:
             raise Unproven(f"the negative control of {probe} stayed green: {sighting}")
 
@@ -77,7 +79,7 @@ class Experiment:
         *,
         figure: Any = None,
         budget: Any = None,
-        claims: tuple[str, ...] = (),
+        claims: Claims = (),
         faults: list[str] | None = None,
         required: bool = False,
     ) -> None:
@@ -86,17 +88,8 @@ class Experiment:
         One that didn't hold fails the test at its end: what else there is to look at is looked at, for the sake of the other claims. One that
         is *required* ends the test at once, since what comes after it makes no sense without it.
         """
-        self.write(
-            "assertion",
-            what=what,
-            probe=probe,
-            held=held,
-            sighting=sighting,
-            figure=figure,
-            budget=budget,
-            claims=list(claims),
-            faults=self.faults if faults is None else faults,
-        )
+        in_then = list(self.faults if faults is None else faults)
+        self.write(Assertion(what, probe, held, sighting, figure, budget, ids(claims), in_then))
         if held is True:
             return
         if required:
@@ -109,20 +102,13 @@ class Experiment:
         return len(self.broken) + len(self.doubts)
 
     def blast(
-        self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: tuple[str, ...]
+        self, component: str, predicted: Iterable[str], measured: dict[str, frozenset[str]], claims: Claims
     ) -> None:
         """What a failure of *component* hit, beside what the tree said: more than that breaks the promise, each difference is written down."""
         foreseen = frozenset(predicted)
         unforeseen = sorted(name for name, known in measured.items() if not known & foreseen)
         spared = sorted(foreseen - frozenset(n for known in measured.values() for n in known))
-        self.write(
-            "blast-radius",
-            component=component,
-            predicted=sorted(foreseen),
-            measured=sorted(measured),
-            unforeseen=unforeseen,
-            spared=spared,
-        )
+        self.write(BlastRadius(component, sorted(foreseen), sorted(measured), unforeseen, spared))
         hits = ", ".join(sorted(measured)) or "nothing"
         sighting = (
             f"{component} down hits {hits}"
@@ -140,18 +126,7 @@ class Experiment:
 
     def shown(self, what: str, sighting: str) -> None:
         """A static promise that the tree keeps; everything that bears on it was read."""
-        self.write(
-            "assertion",
-            what=what,
-            probe="rules",
-            held=True,
-            sighting=sighting,
-            figure=None,
-            budget=None,
-            claims=[],
-            faults=[],
-            unread=[],
-        )
+        self.write(Assertion(what, "rules", True, sighting, unread=[]))
 
     def faults_between(self, begin: float, end: float) -> list[str]:
         """The faults that were in at any time between two wall times."""
@@ -176,9 +151,7 @@ class Experiment:
         text = f"{sighting}. {faults} Steady before: {'yes' if self.steady_seen else 'not looked at'}. Run again: {self.rerun}"
         raise Broke(text) if held is False else Unproven(text)
 
-    def waited(
-        self, wait: Wait, mode: str, limit: str | float, claims: tuple[str, ...] = (), *, required: bool = False
-    ) -> Wait:
+    def waited(self, wait: Wait, mode: str, limit: str | float, claims: Claims = (), *, required: bool = False) -> Wait:
         """Puts a wait of the cluster's into the place that the stage gives it."""
         took = round(wait.took_s, 1)
         what = f"{mode} {wait.probe} ({'within' if mode == 'eventually' else 'during'} {limit})"

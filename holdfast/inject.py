@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell, Writable, capable
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePower, NodeShell, Writable, capable
 from holdfast.kube import KubeClient, Object, without_server_fields
 from holdfast.undo import UndoFile
 
@@ -89,12 +89,6 @@ class Inject:
         driver = capable(self._driver, NodePower)
         self._before("power-on", node=node)
         driver.power_off(node)
-
-    def pause(self, node: str) -> None:
-        """Freezes a node."""
-        driver = capable(self._driver, NodePause)
-        self._before("unpause", node=node)
-        driver.pause(node)
 
     def cut_network(self, node: str, for_s: float) -> None:
         """Cuts a node off the network, for *for_s* seconds at most."""

@@ -8,10 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from holdfast.events import Event, LaneBegin, RunBegin, Seal
 
 Line = dict[str, Any]
 _START = "holdfast-journal-1"
@@ -41,15 +43,20 @@ class Journal:
         """From now on these texts are written as ``***``: a secret never reaches a journal."""
         self._secrets += [s for s in secrets if len(s) >= 6]
 
-    def write(self, event: str, **fields: Any) -> Line:
-        """Appends one line and returns it; ``t`` is wall time, ``at_s`` seconds since the run began."""
+    def write(self, event: Event, test: str = "") -> Line:
+        """Appends an event, of a *test* where it is one's; returns its line."""
+        of_test = {"test": test} if test else {}
+        return self.append(event.event, **of_test, **{f.name: getattr(event, f.name) for f in fields(event)})  # type: ignore[arg-type]
+
+    def append(self, event: str, **values: Any) -> Line:
+        """Appends a line of any shape; ``t`` is wall time, ``at_s`` seconds since the run began."""
         with self._lock:
             entry: Line = {
                 "seq": self._seq,
                 "t": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "at_s": round(time.monotonic() - self._began, 3),
                 "event": event,
-                **fields,
+                **values,
             }
             text = json.dumps(entry, ensure_ascii=False, default=str)
             for secret in self._secrets:
@@ -68,7 +75,7 @@ class Journal:
 
     def seal(self) -> None:
         """Ends the journal. Without this line it proves only what it holds whole."""
-        self.write("seal", lines=self._seq)
+        self.write(Seal(self._seq))
         self._file.close()
 
 
@@ -86,14 +93,14 @@ class JournalRecord:
     sealed: bool
     problem: str = ""
 
-    def of(self, event: str) -> Iterator[Line]:
-        """The entries of one kind, in order."""
-        return (e for e in self.entries if e.get("event") == event)
+    def of(self, event: type[Event]) -> Iterator[Line]:
+        """The lines of one event, in order."""
+        return (e for e in self.entries if e.get("event") == event.event)
 
 
 def header(record: JournalRecord) -> Line:
     """What runs, on what: the first line, and what the lane added to it before its first cluster."""
-    return {k: v for event in ("run-begin", "lane-begin") for k, v in next(record.of(event), {}).items()}
+    return {k: v for event in (RunBegin, LaneBegin) for k, v in next(record.of(event), {}).items()}
 
 
 def read(lines: list[str]) -> JournalRecord:

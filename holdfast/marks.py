@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 
 import pytest
 
+from holdfast.claims import Claim, ids
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 
-def claim(*ids: str) -> Callable[[T], T]:
-    """Marks a test as the proof of claims; ids that aren't in the register fail at collection."""
-    return pytest.mark.claim(*ids)
+def claim(*claims: Claim | str) -> Callable[[T], T]:
+    """Marks a test as the proof of claims, or of their ids; those that aren't in the register fail at collection."""
+    return pytest.mark.claim.with_args(*ids(claims))
 
 
 def needs(*capabilities: type) -> Callable[[T], T]:

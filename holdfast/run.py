@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import holdfast
-from holdfast import evidence
+from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
 from holdfast.errors import UsageError
+from holdfast.events import Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
+from holdfast.lane.lock import LaneLock
+from holdfast.paths import reports_dir
 from holdfast.probes.flux import at_revision
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
-from holdfast.progress import step
+from holdfast.progress import console, step
+from holdfast.reporting import live
 from holdfast.sampling import agents
 from holdfast.tree.check import Result, check
 from holdfast.waiting import Broke, Unproven, eventually, patiently
 
 _STEADY_WITHIN = "6m"
-
-
-TEMP = "tmp"  # in a run's folder: where this process, and every client in it, keeps files for a while (keys of clients among them)
-
-
-def private_temp(folder: Path) -> None:
-    """From now on this process's temporary files lie in *folder*, which nobody else may read: what a kill leaves there is found again."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tempfile.tempdir = str(folder)
-
-
-def clean_temp(reports: Path) -> None:
-    """Removes the temporary folders that dead runs left, and this run's own at its end. The machine's lane lock must be held."""
-    for left in reports.glob(f"*/{TEMP}"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def new_name() -> str:
@@ -54,20 +43,20 @@ class Run:
 
     Attributes:
         reuse: take the kept cluster over instead of making one.
-        command: how to run it again, for failure messages.
+        rerun: the command that runs a test again, by its node id, for failure messages.
     """
 
     lane: Lane
     folder: Path
     reuse: bool = False
-    command: str = "holdfast verify"
+    rerun: Callable[[str], str] = lambda test: f"holdfast verify -k {test.rpartition('::')[2]}"
     _cluster: Cluster | None = None
     _failed: str = ""
     quarantined: str = field(default="")
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True)
-        private_temp(self.folder / TEMP)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tempdir.use(self.folder / tempdir.NAME)
         self.journal = Journal(self.folder / "journal.jsonl")
 
     @property
@@ -83,15 +72,16 @@ class Run:
         """The journal's first line: what runs, on what."""
         lane, checkout = self.lane, self.lane.checkout
         self.journal.write(
-            "run-begin",
-            run=self.name,
-            holdfast=holdfast.__version__,
-            lane=lane.name,
-            tree=lane.subject.folder.name,
-            commit=checkout.commit,
-            own_commit=checkout.own,
-            said=[*checkout.said, *lane.settings.notices],
-            claims=str(lane.subject.claims_file() or ""),
+            RunBegin(
+                run=self.name,
+                holdfast=holdfast.__version__,
+                lane=lane.name,
+                tree=lane.subject.folder.name,
+                commit=checkout.commit,
+                own_commit=checkout.own,
+                said=[*checkout.said, *lane.settings.notices],
+                claims=str(lane.subject.claims_file() or ""),
+            )
         )
 
     def begin_lane(self) -> None:
@@ -99,12 +89,13 @@ class Run:
         lane = self.lane
         notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.fidelity.notes()]
         self.journal.write(
-            "lane-begin",
-            kubernetes=lane.driver.kubernetes,
-            offline=lane.fidelity.offline,
-            notes=notes,
-            stand_ins=sorted(lane.fidelity.stand_ins),
-            reused=self.reuse,
+            LaneBegin(
+                kubernetes=lane.driver.kubernetes,
+                offline=lane.fidelity.offline,
+                notes=notes,
+                stand_ins=sorted(lane.fidelity.stand_ins),
+                reused=self.reuse,
+            )
         )
 
     @cached_property
@@ -122,7 +113,7 @@ class Run:
             except Exception as error:  # whatever it is: no suite runs on a cluster that never became steady
                 known = isinstance(error, UsageError | Broke | Unproven)
                 self._failed = str(error) if known else f"{type(error).__name__}: {str(error)[:300]}"
-                self.journal.write("lane-failed", reason=self._failed)
+                self.journal.write(LaneFailed(self._failed))
                 raise Unproven(f"the cluster never became steady: {self._failed}") from None
             self.quarantined = ""
         return self._cluster
@@ -158,10 +149,11 @@ class Run:
         patiently(lambda: agents.enable_scraping(cluster.client), "letting the samplers be scraped")
         cluster.calm_since = time.time()
         self.journal.write(
-            "lane-ready",
-            took_s=round(time.monotonic() - began, 1),
-            reused=reuse,
-            nodes=[n.name for n in cluster.nodes()],
+            LaneReady(
+                took_s=round(time.monotonic() - began, 1),
+                reused=reuse,
+                nodes=[n.name for n in cluster.nodes()],
+            )
         )
         return cluster
 
@@ -171,10 +163,76 @@ class Run:
             return
         folder = self.folder / "evidence" / evidence.folder_name(f"{test.rpartition('::')[2]}-{what}")
         failed = evidence.capture(self._cluster, folder)
-        self.journal.write("evidence", test=test, folder=str(folder.relative_to(self.folder)), failed=failed)
+        self.journal.write(Evidence(str(folder.relative_to(self.folder)), failed), test)
+
+    def end(self, *, keep: bool, clusters: bool = True) -> None:
+        """Seals the journal and leaves the machine as it was; what can't be removed now is found on disk by the next start."""
+        try:
+            self.journal.seal()
+        except OSError as error:
+            console.print(
+                f"  the journal couldn't be sealed ({error}): nothing of this run will be called held",
+                style="red",
+                markup=False,
+            )
+        if clusters:
+            self._end_cluster(keep=keep)
+        tempdir.clean(reports_dir())
+
+    def _end_cluster(self, *, keep: bool) -> None:
+        name = self.lane.name
+        try:
+            state = self.lane.state()
+            if keep and not self.quarantined and state and state.stage == "ready":
+                self.lane.keep()
+                console.print(
+                    f"  the cluster is kept: holdfast verify --reuse --lane {name}, or holdfast down --lane {name}"
+                )
+            else:
+                self.lane.down(quiet=True)
+        except Exception as error:  # the engine died: the run's own verdicts still count
+            console.print(
+                f"  the cluster couldn't be removed ({type(error).__name__}); the next start, or 'holdfast down', does it",
+                style="yellow",
+            )
 
     def quarantine(self, why: str) -> None:
         """The cluster can't be trusted any more: the next test gets a new one."""
         self.quarantined = why
         self.lane.quarantine(why)
-        self.journal.write("quarantined", reason=why)
+        self.journal.write(Quarantined(why))
+
+
+@contextmanager
+def opened(
+    lane: Lane,
+    folder: Path,
+    rerun: Callable[[str], str],
+    *,
+    keep: bool = False,
+    reuse: bool = False,
+    clusters: bool = True,
+) -> Iterator[Run]:
+    """A run, from the lock on the machine's lanes to its seal, and the machine as it was.
+
+    Args:
+        folder: where the run keeps everything; it must not be there yet.
+        rerun: the command that runs a test again, by its node id.
+        keep: leave the cluster to later runs.
+        reuse: take the kept cluster over; it is kept again.
+        clusters: whether any test of it needs a cluster; without, neither engine nor lane is asked for anything.
+    """
+    with LaneLock(folder.name):
+        tempdir.clean(reports_dir())
+        if clusters:
+            lane.driver.ensure_host()
+            lane.clean_dead()
+            lane.check(reuse=reuse)
+        run = Run(lane, folder, reuse, rerun)
+        console.print(f"run {run.name} on {lane.name}: tree {lane.subject.folder.name} at {lane.checkout.commit[:12]}")
+        run.journal.listener = lambda entry: live.show(console, entry)
+        try:
+            run.begin()
+            yield run
+        finally:
+            run.end(keep=keep or reuse, clusters=clusters)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePause, NodePower, NodeShell
+from holdfast.drivers.driver import Driver, NodeNetwork, NodePower, NodeShell
 from holdfast.kube import KubeClient
 
 UndoStep = dict[str, Any]
@@ -53,11 +53,6 @@ def _power_on(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     driver.power_on(step["node"])
 
 
-def _unpause(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
-    assert isinstance(driver, NodePause), "a fault that freezes a node asked for a driver that can"
-    driver.unpause(step["node"])
-
-
 def _restore_network(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, NodeNetwork), "a fault that cuts the network asked for a driver that can"
     driver.restore_network(step["node"])
@@ -71,16 +66,11 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "unmount": _unmount,
     "delete": _delete,
     "power-on": _power_on,
-    "unpause": _unpause,
     "restore-network": _restore_network,
 }
 
 
-_OF_NODES = (
-    "power-on",
-    "unpause",
-    "restore-network",
-)  # done first, by the driver: the API may come back only with the power
+_OF_NODES = ("power-on", "restore-network")  # done first, by the driver: the API may come back only with the power
 
 
 class UndoFile:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from holdfast import events
 from holdfast.journal import JournalRecord, Line, header
 
 
@@ -30,8 +31,7 @@ class Verdict(StrEnum):
 
 
 # Exit codes of `holdfast verify`; pytest's 1–5 and make's 2 mean something else.
-EXIT_HELD, EXIT_BROKE, EXIT_UNPROVEN, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED, EXIT_USAGE = 0, 10, 11, 12, 13, 64
-EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
+EXIT_HELD, EXIT_BROKE, EXIT_UNPROVEN, EXIT_NOT_EXERCISED, EXIT_UNEXPECTED = 0, 10, 11, 12, 13
 
 
 NOT_ALL = "not all of its tests were selected in this run"
@@ -73,7 +73,7 @@ def _bears_on(entry: Line, claim: str) -> bool:
 def _first_doubt(entries: list[Line], assertions: list[Line], kind: str) -> str:
     """The first thing that the kind of claim asks for and that *entries* don't hold, as a sentence; empty where all is there."""
     for entry in entries:
-        if entry["event"] == "unproven":
+        if entry["event"] == events.Doubt.event:
             return str(entry.get("reason") or "a step of the test could not be proved")
     if not assertions:
         return "no promise was looked at"
@@ -94,8 +94,8 @@ def _first_doubt(entries: list[Line], assertions: list[Line], kind: str) -> str:
 
 
 def _doubt_in_steady(entries: list[Line]) -> str:
-    steady = [e for e in entries if e["event"] == "steady"]
-    first = next((e["seq"] for e in entries if e["event"] in ("assertion", "fault-inject")), None)
+    steady = [e for e in entries if e["event"] == events.Steady.event]
+    first = next((e["seq"] for e in entries if e["event"] in (events.Assertion.event, events.FaultInject.event)), None)
     if not any(e.get("ok") is True and (first is None or e["seq"] < first) for e in steady):
         return "it was not seen steady before"
     bad = [e for e in steady if e.get("ok") is not True]
@@ -103,7 +103,7 @@ def _doubt_in_steady(entries: list[Line]) -> str:
 
 
 def _doubt_in_negative_controls(entries: list[Line], assertions: list[Line]) -> str:
-    negative_controls = [e for e in entries if e["event"] == "negative-control"]
+    negative_controls = [e for e in entries if e["event"] == events.NegativeControl.event]
     green = [e for e in negative_controls if e.get("red") is not True]
     if green:
         return f"the negative control of {green[0].get('probe')} stayed green: the probe can't be seen red"
@@ -114,7 +114,7 @@ def _doubt_in_negative_controls(entries: list[Line], assertions: list[Line]) -> 
 
 
 def _doubt_in_faults(entries: list[Line], assertions: list[Line]) -> str:
-    injected = [e for e in entries if e["event"] == "fault-inject"]
+    injected = [e for e in entries if e["event"] == events.FaultInject.event]
     if not injected:
         return "no fault was injected"
     for start in injected:
@@ -123,13 +123,13 @@ def _doubt_in_faults(entries: list[Line], assertions: list[Line]) -> str:
         effect, healed, converged = (later.get(k) for k in ("fault-took-effect", "fault-healed", "converged"))
         if effect is None:
             return f"no effect check saw {start.get('fault')} take effect"
-        if healed is None or any(e.get("ok") is not True for e in of_fault if e["event"] == "fault-healed"):
+        if healed is None or any(e.get("ok") is not True for e in of_fault if e["event"] == events.FaultHealed.event):
             return f"{start.get('fault')} was not healed"
         if converged is None:
             return f"the cluster was not seen to converge after {start.get('fault')}"
         if not effect["seq"] < healed["seq"] < converged["seq"]:
             return f"{start.get('fault')}: effect, healing and convergence stand out of order"
-    effects = [e["seq"] for e in entries if e["event"] == "fault-took-effect"]
+    effects = [e["seq"] for e in entries if e["event"] == events.FaultTookEffect.event]
     watched = any(p["seq"] > min(effects) for p in assertions)
     return "" if watched else "no promise was watched while a fault was in, or after it"
 
@@ -139,9 +139,10 @@ def _broken(entries: list[Line], assertions: list[Line], kind: str) -> Line | No
 
     What comes later in the test can't take it back; what the harness failed to undo is its own failure, not the cluster's.
     """
-    effects = [e["seq"] for e in entries if e["event"] == "fault-took-effect"]
+    effects = [e["seq"] for e in entries if e["event"] == events.FaultTookEffect.event]
     unhealed = min(
-        (e["seq"] for e in entries if e["event"] == "fault-healed" and e.get("undone") is False), default=float("inf")
+        (e["seq"] for e in entries if e["event"] == events.FaultHealed.event and e.get("undone") is False),
+        default=float("inf"),
     )
     for assertion in assertions:
         if assertion.get("held") is not False or assertion["seq"] > unhealed:
@@ -151,32 +152,32 @@ def _broken(entries: list[Line], assertions: list[Line], kind: str) -> Line | No
         if steady and (kind != "fault" or any(seq < assertion["seq"] for seq in effects)):
             return assertion
     for late in entries:
-        if late["event"] == "converged" and late.get("ok") is False and effects and late["seq"] < unhealed:
+        if late["event"] == events.Converged.event and late.get("ok") is False and effects and late["seq"] < unhealed:
             before = [e for e in entries if e["seq"] < late["seq"]]
             return late if kind == "static" or not _doubt_in_steady(before) else None
     return None
 
 
 def _judge(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
-    if not entries or entries[0]["event"] != "test-begin":
+    if not entries or entries[0]["event"] != events.TestBegin.event:
         return _Part(Verdict.UNPROVEN, "the test never began")
-    assertions = [e for e in entries if e["event"] == "assertion" and _bears_on(e, claim)]
+    assertions = [e for e in entries if e["event"] == events.Assertion.event and _bears_on(e, claim)]
     figures = tuple(
         {k: p.get(k) for k in ("what", "probe", "figure", "budget", "held", "sighting")} for p in assertions
     )
     broken = _broken(entries, assertions, kind)
     if broken:
         return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
-    skipped = [e for e in entries if e["event"] == "not-exercised"]
+    skipped = [e for e in entries if e["event"] == events.NotExercised.event]
     if skipped:
         return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))
-    if entries[-1]["event"] != "test-end":
+    if entries[-1]["event"] != events.TestEnd.event:
         return _Part(Verdict.UNPROVEN, "the test didn't end: the journal stops in it", figures)
-    if entries[-1].get("outcome") != "completed" and not any(e["event"] == "unproven" for e in entries):
+    if entries[-1].get("outcome") != "completed" and not any(e["event"] == events.Doubt.event for e in entries):
         why = str(entries[-1].get("reason") or "no reason was given").partition(". Faults in")[0]
         return _Part(Verdict.UNPROVEN, f"the test stopped early: {why}", figures)
     doubt = _first_doubt(entries, assertions, kind)
-    late = [e for e in entries if e["event"] == "converged" and e.get("ok") is not True]
+    late = [e for e in entries if e["event"] == events.Converged.event and e.get("ok") is not True]
     if doubt or late:
         return _Part(Verdict.UNPROVEN, doubt or str(late[0].get("sighting")), figures)
     return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in assertions), figures)
@@ -205,7 +206,9 @@ def verdicts(record: JournalRecord, all_claims: Iterable[str] = ()) -> list[Clai
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
     found: list[ClaimVerdict] = []
-    for collected in record.of("collected"):  # one for what needs no cluster, one for the rest: they share no level
+    for collected in record.of(
+        events.Collected
+    ):  # one for what needs no cluster, one for the rest: they share no level
         parts: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
         for item in collected.get("tests", []):
             for claim in item["claims"]:

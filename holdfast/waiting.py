@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, final
 
@@ -154,6 +155,40 @@ def eventually(
         if clock.now() - began >= limit:
             return Wait(what, held, clock.now() - began, looks, last)
         clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
+
+
+Steps = Mapping[str, Probe]
+
+
+def first_seen(
+    subject: object,
+    steps: Steps | Callable[[float], Steps],
+    within: str | float,
+    *,
+    count: int = 0,
+    every_s: float = 0.2,
+    clock: Clock | None = None,
+) -> dict[str, float]:
+    """When each of several things first held, in seconds from now, in the order in which they did; what never held within the limit is absent.
+
+    Args:
+        steps: what to look for, by name; or a function that is given the seconds since the begin before each round of looks, for what is
+            looked for from some moment on.
+        count: how many there will be; as many as *steps* names where it is 0.
+    """
+    clock = clock or Clock()
+    limit, began, seen = seconds(within), clock.now(), dict[str, float]()
+    while True:
+        now = steps(clock.now() - began) if callable(steps) else steps
+        for name, what in now.items():
+            if name in seen:
+                continue
+            with suppress(CannotLook):
+                if what(subject) is HOLDS:
+                    seen[name] = clock.now() - began
+        if len(seen) >= (count or len(now)) or clock.now() - began >= limit:
+            return seen
+        clock.sleep(every_s)
 
 
 def patiently(action: Callable[[], None], what: str, within_s: float = 120, *, clock: Clock | None = None) -> None:

@@ -166,7 +166,7 @@ def check_grows():
                 "PATH": f"{Path(tools.kustomize().command[0]).parent}:{os.environ['PATH']}",
             }
             program = (
-                "import resource, sys\nfrom holdfast.console import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
+                "import resource, sys\nfrom holdfast.__main__ import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
                 "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
             )
             took, done = timed([sys.executable, "-c", program, str(tree)], env)

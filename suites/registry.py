@@ -9,7 +9,7 @@ import time
 from docker.errors import DockerException, NotFound
 
 from holdfast.lane.lane import Lane
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.progress import step
 from holdfast.provision import builds, engine, images, registry
 from holdfast.provision.recipes import Recipes
@@ -66,14 +66,14 @@ def main():
     recipes = Recipes()
     client = engine.client(timeout_s=600)
     images.build(recipes)
-    lane = Lane("kind/fast", CHECKOUT / "fixtures" / "gitops")
+    lane = Lane("kind/fast", ROOT / "fixtures" / "gitops")
     try:
         with step("filling a registry on loopback with our images under upstream names"):
             serve(client, recipes)
             push(client, holdings(lane, recipes))
         chosen = [word for claim in CLAIMS for word in ("--claim", claim)]
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast.cli", "verify", "--lane", "kind/fast", *chosen],
+            [sys.executable, "-m", "holdfast", "verify", "--lane", "kind/fast", *chosen],
             check=False,
             env={**os.environ, "HOLDFAST_REGISTRY": f"127.0.0.1:{PORT}"},
         )

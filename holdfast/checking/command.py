@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast import claims
 from holdfast.checking import documents, picture, text
 from holdfast.errors import UsageError
 from holdfast.provision import tools
@@ -55,7 +56,7 @@ def check(  # noqa: PLR0917  a command line
             "--kubernetes", metavar="VERSION", help="The version whose schemas count; the newest known without it."
         ),
     ] = "",
-    claim: Annotated[
+    only: Annotated[
         list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
@@ -77,13 +78,14 @@ def check(  # noqa: PLR0917  a command line
 
     Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 64 wrong use, or the tree can't be read.
     """
-    for wanted in claim or []:
+    for wanted in only or []:
         if wanted not in checking.claims() and wanted not in checking.FAMILIES:
             raise UsageError(
                 f"no rule is about '{wanted}'",
                 f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
             )
     loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
+    claims.check_known([c for c in loaded.settings.claimed if c not in checking.claims()], str(loaded.settings.path))
     for notice in loaded.settings.notices:
         print(f"note: {notice}", file=sys.stderr)
     if if_down:
@@ -102,7 +104,7 @@ def check(  # noqa: PLR0917  a command line
             else "\n".join(text.down_lines(if_down, found))
         )
         return
-    result = checking.check(loaded, only=claim or ())
+    result = checking.check(loaded, only=only or ())
     if html:
         html.write_text(picture.page(loaded, None))
     level = Severity.of(fail_on.value)

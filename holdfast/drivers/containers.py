@@ -250,7 +250,6 @@ class Containers(ABC):
         self._until(node, on=False)
 
     def power_on(self, node: str) -> None:
-        self.unpause(node)
         self.container(node).start()
         self._until(node, on=True)
 
@@ -263,14 +262,6 @@ class Containers(ABC):
             if time.monotonic() > limit:
                 raise DriverError(f"the engine says that {node} is still {'off' if on else 'on'} after {_POWER_S:g}s")
             time.sleep(0.05)
-
-    def pause(self, node: str) -> None:
-        self.container(node).pause()
-
-    def unpause(self, node: str) -> None:
-        container = self.container(node)
-        if container.status == "paused":
-            container.unpause()
 
     def cut_network(self, node: str, for_s: float) -> None:
         self._run(

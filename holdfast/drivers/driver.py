@@ -119,15 +119,6 @@ class NodePower(Protocol):
 
 
 @runtime_checkable
-class NodePause(Protocol):
-    """Can freeze a node and thaw it."""
-
-    def pause(self, node: str) -> None: ...
-
-    def unpause(self, node: str) -> None: ...
-
-
-@runtime_checkable
 class NodeNetwork(Protocol):
     """Can cut a node off the network. The cut ends by itself after *for_s* seconds, whatever becomes of the harness."""
 
@@ -227,9 +218,3 @@ class OpenDriver(Protocol):
 
     def open(self, profile: str, folder: Path, owner: str) -> Driver:
         """The driver of a profile. *folder*: where it keeps its files; *owner*: part of each name that it gives on this machine."""
-
-
-__all__ = [
-    "Agents", "Driver", "DriverError", "GitHosting", "GitSite", "ImageLoader", "Node", "NodeNetwork", "NodePause", "NodePower",
-    "NodeShell", "OpenDriver", "Stray", "Writable", "capable", "lacks",
-]  # fmt: skip

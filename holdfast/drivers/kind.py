@@ -82,7 +82,8 @@ class Kind(Containers):
         log = self.folder / "kind.log"
         with log.open("ab") as out:
             # Neither kind nor its children may go on making nodes for a run that was killed.
-            leash = [sys.executable, "-m", "holdfast.drivers.leash"]
+            # -P: the folder that the user stands in may be a tree, whose files must not be taken for modules.
+            leash = [sys.executable, "-P", "-m", "holdfast.drivers.leash"]
             command = [*leash, str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"]
             done = subprocess.run(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False

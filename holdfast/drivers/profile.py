@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
-PROFILES = CHECKOUT / "clusters" / "profiles"
+PROFILES = ROOT / "clusters" / "profiles"
 
 
 @dataclass(frozen=True)

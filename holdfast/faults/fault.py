@@ -14,6 +14,7 @@ from holdfast.cluster import Cluster
 from holdfast.drivers.driver import Writable, lacks
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
+from holdfast.events import Converged, FaultHealed, FaultInject, FaultTookEffect
 from holdfast.experiment import Experiment, FaultTime, Stage
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
@@ -103,14 +104,14 @@ class Faults:
         experiment, number = self._experiment, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()
-        experiment.write("fault-inject", fault=wanted.text, fault_id=number)
+        experiment.write(FaultInject(wanted.text, number))
         experiment.stage, experiment.effects = Stage.EFFECT, []
         time_in = FaultTime(wanted.text, time.time())
         experiment.history.append(time_in)
         failed: BaseException | None = None
         try:
             next(generator)
-            experiment.write("fault-took-effect", fault=wanted.text, fault_id=number, effects=experiment.effects[:])
+            experiment.write(FaultTookEffect(wanted.text, number, experiment.effects[:]))
             if not experiment.effects:
                 raise Unproven(f"{wanted.text} looked for no effect check")
             experiment.stage = Stage.FAULT
@@ -168,15 +169,8 @@ class Faults:
             self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}")
         self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()
-        self._experiment.write(
-            "fault-healed",
-            fault=wanted.text,
-            fault_id=number,
-            ok=not why,
-            undone=undone,
-            sighting=why or "healed",
-            effects=self._experiment.effects[:],
-        )
+        effects = self._experiment.effects[:]
+        self._experiment.write(FaultHealed(wanted.text, number, not why, undone, why or "healed", effects))
         return stop or (Unproven(f"{wanted.text} was not healed: {why}") if why else None)
 
     def _settle(self, wanted: Fault, limit_s: float) -> tuple[bool | None, float, str]:
@@ -199,15 +193,7 @@ class Faults:
     def _converge(self, wanted: Fault, number: int, recovery: str | float, *, quiet: bool) -> None:
         held, took, sighting = self._settle(wanted, seconds(recovery))
         self.cluster.calm_since = time.time()
-        self._experiment.write(
-            "converged",
-            fault=wanted.text,
-            fault_id=number,
-            ok=held,
-            took_s=round(took, 1),
-            budget=str(recovery),
-            sighting=sighting,
-        )
+        self._experiment.write(Converged(wanted.text, number, held, round(took, 1), str(recovery), sighting))
         if held is not True:
             self._capture(f"{wanted.text} not converged")
             self.quarantine(sighting)

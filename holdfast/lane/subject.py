@@ -75,7 +75,7 @@ class Subject:
         self.claims_file()
         if missing := lacking(tree):
             raise UsageError(
-                "the tree needs what nobody gave:\n    " + "\n    ".join(missing),
+                "the tree needs what nobody gave:\n    " + "\n    ".join(map(str, missing)),
                 "name it in .holdfast.toml: [[secret]] for Secrets to make up, [git] aliases for hosts; see the guide, 'Your own tree'",
             )
         if unknown := astray(tree):

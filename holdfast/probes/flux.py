@@ -61,6 +61,31 @@ def _marker(cluster: Cluster) -> str | None:
 
 
 @probe
+def fetched(cluster: Cluster, push: Push) -> Sighting:
+    """The source has the pushed commit."""
+    source = cluster.sync.source
+    found = cluster.objects.get("GitRepository", source.name, source.namespace) or {}
+    revision = ((found.get("status") or {}).get("artifact") or {}).get("revision")
+    return HOLDS if revision == push.revision else f"the source is at {revision}"
+
+
+@probe
+def reported(cluster: Cluster, push: Push) -> Sighting:
+    """The root Kustomization says that it applied the pushed commit."""
+    root = cluster.sync.root
+    found = cluster.objects.get("Kustomization", root.name, root.namespace) or {}
+    revision = (found.get("status") or {}).get("lastAppliedRevision")
+    return HOLDS if revision == push.revision else f"the root Kustomization is at {revision}"
+
+
+@probe
+def lists(cluster: Cluster, key: str) -> Sighting:
+    """The marker in the cluster has a key."""
+    found = cluster.objects.get("ConfigMap", MARKER, NAMESPACE) or {}
+    return HOLDS if key in (found.get("data") or {}) else f"the marker has no {key}"
+
+
+@probe
 def marked(cluster: Cluster, marker: str) -> Sighting:
     """The commit with this marker is applied."""
     found = _marker(cluster)

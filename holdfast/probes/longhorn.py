@@ -168,6 +168,30 @@ def storage_never_ready(cluster: Cluster) -> Sighting:
     return f"{started[0]} in {namespace} has started" if started else HOLDS
 
 
+def _volume_of(cluster: Cluster, claim: str, namespace: str) -> str:
+    """The name that a provisioner gives the volume of a claim; empty while there is no claim."""
+    found = cluster.objects.get("PersistentVolumeClaim", claim, namespace)
+    return f"pvc-{found['metadata']['uid']}" if found else ""
+
+
+@probe
+def provisioned(cluster: Cluster, claim: str, namespace: str) -> Sighting:
+    """A volume was made for a claim."""
+    volume = _volume_of(cluster, claim, namespace)
+    return HOLDS if volume and cluster.objects.get("PersistentVolume", volume) else f"{claim} has no volume"
+
+
+@probe
+def attached(cluster: Cluster, claim: str, namespace: str) -> Sighting:
+    """The volume of a claim is attached to a node."""
+    volume = _volume_of(cluster, claim, namespace)
+    for item in cluster.objects.list("VolumeAttachment"):
+        of_claim = item["spec"]["source"].get("persistentVolumeName") == volume
+        if of_claim and (item.get("status") or {}).get("attached"):
+            return HOLDS
+    return f"the volume of {claim} is attached to no node"
+
+
 @probe
 def claim_bound(cluster: Cluster, name: str, namespace: str) -> Sighting:
     """A claim has its volume."""

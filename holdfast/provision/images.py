@@ -55,6 +55,7 @@ def _link(source: Path, target: Path) -> None:
 def _install_python(lock: Path, target: Path) -> None:
     command = [
         "python3",
+        "-I",  # not from the folder that the user stands in, which may be a tree
         "-m",
         "pip",
         "install",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
-CLUSTERS = CHECKOUT / "clusters"
+CLUSTERS = ROOT / "clusters"
 
 # Nothing at run time reads these; without them an image is half as large.
 LEFT_OUT = (

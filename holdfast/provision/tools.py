@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT, cache_dir
+from holdfast.paths import ROOT, cache_dir
 from holdfast.provision import builds
 from holdfast.provision.recipes import Recipes
 from holdfast.tree.build import Tool
@@ -35,7 +35,7 @@ def helm() -> str:
 
 def _made(name: str) -> str:
     """A tool, built now; empty where that can't be done."""
-    if not shutil.which("go") or not (CHECKOUT / "clusters").is_dir():
+    if not shutil.which("go") or not (ROOT / "clusters").is_dir():
         return ""
     return str(builds.binary(Recipes(), name))
 

@@ -9,18 +9,20 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from holdfast import events
 from holdfast.claims import Claim
 from holdfast.journal import JournalRecord, Line, header
+from holdfast.paths import ROOT
 from holdfast.verdicts import ClaimVerdict, Verdict
 
-_TEMPLATES = Path(__file__).resolve().parent.parent.parent / "reports" / "templates"
+_TEMPLATES = ROOT / "reports" / "templates"
 _WIDTH, _LABEL, _ROW = 1080.0, 330.0, 15.0
 _BAND = {"healthy": "#9bd3b3", "faulted": "#c0392b", "unknown": "#c9d1d9"}
 _MARKS = (
-    ("fault-inject", "injected"),
-    ("fault-took-effect", "took effect"),
-    ("fault-healed", "healed"),
-    ("converged", "converged"),
+    (events.FaultInject.event, "injected"),
+    (events.FaultTookEffect.event, "took effect"),
+    (events.FaultHealed.event, "healed"),
+    (events.Converged.event, "converged"),
 )
 
 
@@ -30,7 +32,7 @@ def _wall(entry: Line) -> float:
 
 def _timeline(test: str, entries: list[Line]) -> dict[str, Any] | None:
     """The picture of one test: its marks, and every sampled target's intervals, in units of the SVG."""
-    series = [e for e in entries if e["event"] == "sampled" and not e.get("negative_control")]
+    series = [e for e in entries if e["event"] == events.Sampled.event and not e.get("negative_control")]
     if not series:
         return None
     marks = [(name, _wall(e), e.get("fault", "")) for e in entries for event, name in _MARKS if e["event"] == event]
@@ -65,7 +67,7 @@ def _timeline(test: str, entries: list[Line]) -> dict[str, Any] | None:
                 "looks": one["looks"],
             }
         )
-    for band in (band for e in entries if e["event"] == "bands" for band in e["bands"]):
+    for band in (band for e in entries if e["event"] == events.Bands.event for band in e["bands"]):
         bars = [
             {
                 "x": x(a),
@@ -83,7 +85,7 @@ def _timeline(test: str, entries: list[Line]) -> dict[str, Any] | None:
     for level, line in enumerate(lines):
         line["y"] = 12 + 11 * (level % 3)
     ticks = [{"x": x(begin + s), "text": f"{s:g}s"} for s in _ticks(end - begin)]
-    hit = [e for e in entries if e["event"] == "blast-radius"]
+    hit = [e for e in entries if e["event"] == events.BlastRadius.event]
     return {
         "test": test,
         "hit": hit,
@@ -129,12 +131,12 @@ def render(
         problem=record.problem,
         evidence=evidence,
         counts={v.value: sum(f.verdict is v for f in found) for v in Verdict},
-        ready=next(record.of("lane-ready"), None),
+        ready=next(record.of(events.LaneReady), None),
         last=record.entries[-1] if record.entries else None,
     )
 
 
 def write(path: Path, record: JournalRecord, findings: Iterable[ClaimVerdict], claims: dict[str, Claim]) -> None:
     """Writes the report beside the journal."""
-    evidence = [str(e["folder"]) for e in record.of("evidence")]
+    evidence = [str(e["folder"]) for e in record.of(events.Evidence)]
     path.write_text(render(record, findings, claims, evidence), encoding="utf-8")

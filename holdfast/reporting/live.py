@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from holdfast import events
 from holdfast.journal import Line
 
 _HELD = {True: ("held", "green"), False: ("broke", "red"), None: ("unproven", "yellow")}
@@ -12,17 +13,17 @@ _HELD = {True: ("held", "green"), False: ("broke", "red"), None: ("unproven", "y
 def line(entry: Line) -> tuple[str, str]:
     """The line for an entry, and its style; an empty text for entries that only the report shows."""
     event, style = entry["event"], "dim"
-    if event == "steady":
+    if event == events.Steady.event:
         text = f"steady: {entry['what']}: {entry['sighting']}"
-    elif event == "fault-inject":
+    elif event == events.FaultInject.event:
         text = f"injecting {entry['fault']}"
-    elif event == "fault-took-effect":
+    elif event == events.FaultTookEffect.event:
         text = f"{entry['fault']} took effect: {'; '.join(entry['effects'])}"
-    elif event == "fault-healed":
+    elif event == events.FaultHealed.event:
         text = f"{entry['fault']} {'healed' if entry['ok'] else 'NOT healed: ' + str(entry['sighting'])}"
-    elif event == "converged":
+    elif event == events.Converged.event:
         text = str(entry["sighting"])
-    elif event == "assertion":
+    elif event == events.Assertion.event:
         word, style = _HELD[entry["held"]]
         text = f"{word}: {entry['sighting']}"
     else:

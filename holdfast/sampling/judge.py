@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from holdfast.sampling.intervals import Outage, gaps, outages
 from holdfast.sampling.series import LONGEST_GAP_S, Series
+from holdfast.sampling.targets import VOLUME
 
 Stretch = tuple[float, float]
 
@@ -55,6 +56,8 @@ class Window:
         """A stretch that nobody looked at, in words."""
         if not self.control:
             return "the sampler's own control target was never looked at"
+        if series.kind == VOLUME:
+            return ""  # where a writer stood still it wrote nothing, and that counts as failed already
         stalls = [(a, b) for a, b in self.stalls if b - a > LONGEST_GAP_S]
         for a, b in [*gaps(series.looks, self.begin, self.end, LONGEST_GAP_S), *stalls]:
             if not any(off - 3 <= a and b <= on for off, on in self.lost):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from holdfast.paths import CHECKOUT
 from holdfast.sampling.targets import OUTSIDE
 from holdfast.sampling.vantage import WatchedTargets
 
@@ -22,14 +21,13 @@ class Outside:
     def start(self) -> None:
         folder = self.watched.folder
         (folder / "outside.json").write_text(self.watched.specification(OUTSIDE))
-        command = [sys.executable, "-m", "holdfast.sampling.process", "--spec", str(folder / "outside.json")]
+        command = [sys.executable, "-P", "-m", "holdfast.sampling.process", "--spec", str(folder / "outside.json")]
         with (folder / "outside.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "--out", str(self.record)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=CHECKOUT,
             )
 
     def collect(self) -> dict[str, list[str]]:

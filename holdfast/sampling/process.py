@@ -69,7 +69,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 def _control() -> tuple[subprocess.Popen[bytes], int]:
     """A server on loopback in a process of its own: what it misses is the machine's or the sampler's fault, not a target's."""
-    child = subprocess.Popen([sys.executable, "-m", __spec__.name, "--control"], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-P", "-m", __spec__.name, "--control"], stdout=subprocess.PIPE)
     assert child.stdout
     return child, int(child.stdout.readline())
 

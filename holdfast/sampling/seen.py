@@ -6,8 +6,10 @@ import time
 from dataclasses import asdict
 from typing import Any, cast
 
+from holdfast.claims import Claims
 from holdfast.cluster import Cluster
 from holdfast.durations import seconds
+from holdfast.events import Sampled
 from holdfast.experiment import Experiment
 from holdfast.sampling import durability
 from holdfast.sampling.intervals import Outage, intervals, outages
@@ -52,7 +54,7 @@ class Seen:
         limit: str | float,
         *kinds: str,
         failed_share: float | None = None,
-        claims: tuple[str, ...] = (),
+        claims: Claims = (),
         via: str = "",
         vantage: str = "",
         mode: str = "",
@@ -94,7 +96,7 @@ class Seen:
         recorded = self.recorded
         return Window(self.begin, self.end, recorded.stalls.get(vantage, []), recorded.control.get(vantage, 0), lost)
 
-    def no_acknowledged_write_lost(self, *, claims: tuple[str, ...] = (), what: str = "") -> None:
+    def no_acknowledged_write_lost(self, *, claims: Claims = (), what: str = "") -> None:
         """Asserts that every record that was acknowledged to a writer is on its volume, in order, and none twice.
 
         Read on the node where the volume is mounted now, after the watch.
@@ -115,7 +117,7 @@ class Seen:
     def journal(self) -> None:
         """Writes what was seen of every target, as intervals."""
         for series in self.recorded.series:
-            self._experiment.write("sampled", watch=self.watch, **_plain(series, self.begin, self.end))
+            self._experiment.write(_sampled(self.watch, series, self.begin, self.end))
 
 
 def _all(found: list[Judgement]) -> bool | None:
@@ -124,24 +126,24 @@ def _all(found: list[Judgement]) -> bool | None:
     return None if not found or any(j.held is None for j in found) else True
 
 
-def _plain(series: Series, begin: float, end: float) -> dict[str, Any]:
-    spans = intervals(series.looks)[:300]
-    return {
-        "vantage": series.vantage,
-        "target": series.target,
-        "kind": series.kind,
-        "mode": series.mode,
-        "negative_control": series.negative_control,
-        "begin": begin,
-        "end": end,
-        "looks": len(series.looks),
-        "failed": sum(not look.ok for look in series.looks),
-        "outages": [] if series.negative_control else [_plain_outage(o) for o in outages(series.looks)],
-        "intervals": [[round(i.start, 3), round(i.end, 3), i.result, i.looks] for i in spans],
-    }
+def _sampled(watch: str, series: Series, begin: float, end: float) -> Sampled:
+    return Sampled(
+        watch=watch,
+        vantage=series.vantage,
+        target=series.target,
+        kind=series.kind,
+        mode=series.mode,
+        negative_control=series.negative_control,
+        begin=begin,
+        end=end,
+        looks=len(series.looks),
+        failed=sum(not look.ok for look in series.looks),
+        outages=[] if series.negative_control else [_plain(o) for o in outages(series.looks)],
+        intervals=[[round(i.start, 3), round(i.end, 3), i.result, i.looks] for i in intervals(series.looks)[:300]],
+    )
 
 
-def _plain_outage(outage: Outage) -> dict[str, Any]:
+def _plain(outage: Outage) -> dict[str, Any]:
     return {
         **asdict(outage),
         "at_least_s": round(outage.at_least_s, 3),

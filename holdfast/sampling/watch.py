@@ -12,6 +12,7 @@ from typing import cast
 
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import Agents, NodeShell
+from holdfast.events import Bands, Doubt
 from holdfast.experiment import Experiment
 from holdfast.sampling.agents import AgentsInside
 from holdfast.sampling.bands import bands, plain
@@ -144,7 +145,7 @@ class Sampler:
         except Exception as error:
             failed = failed or str(error)
         if failed:
-            self._experiment.write("unproven", reason=f"the samplers' records couldn't be fetched: {failed[:200]}")
+            self._experiment.write(Doubt(f"the samplers' records couldn't be fetched: {failed[:200]}"))
 
     def _bands(self, seen: Seen) -> None:
         """Writes what the cluster's own monitoring saw meanwhile, where it has one that answers; no verdict depends on it."""
@@ -153,4 +154,4 @@ class Sampler:
             if not self.cluster.objects.get("Service", component.core, component.namespace):
                 return
             found = [plain(band) for band in bands(self.cluster, seen.begin or seen.end, seen.end)]
-            self._experiment.write("bands", watch=seen.watch, bands=found)
+            self._experiment.write(Bands(seen.watch, found))

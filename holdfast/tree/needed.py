@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,8 +40,31 @@ def _references(value: Any) -> list[str]:
     return found
 
 
-def lacking(tree: Tree) -> list[str]:
-    """What the tree needs and nobody gives, in words with the place."""
+@dataclass(frozen=True)
+class NeededSecret:
+    """A Secret that isn't in Git; *by* says who needs it, and where that stands."""
+
+    namespace: str
+    name: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"the Secret {self.namespace}/{self.name}, needed by {self.by}"
+
+
+@dataclass(frozen=True)
+class NeededHost:
+    """A Git host that a source points at, and where that stands."""
+
+    host: str
+    at: str
+
+    def __str__(self) -> str:
+        return f"the Git host {self.host} ({self.at})"
+
+
+def lacking(tree: Tree) -> list[NeededSecret | NeededHost]:
+    """What the tree needs and nobody gives."""
     settings, objects = tree.settings, [*tree.objects, *tree.bootstrap]
     have = {(m.namespace, m.name) for m in objects if m.kind == "Secret"} | {
         (s.namespace, s.name) for s in settings.secrets
@@ -48,21 +72,20 @@ def lacking(tree: Tree) -> list[str]:
     key = mapping(tree.sync.source.spec.get("secretRef"))
     have.add((tree.sync.source.namespace, str(key.get("name"))))  # the sync's own key is always made for the run
     suspended = {(a.kind, a.namespace, a.name) for a in settings.adaptations if a.suspends}
-    said = []
+    found: list[NeededSecret | NeededHost] = []
     for manifest in objects:
         if manifest.kind in ("CustomResourceDefinition", "Secret") or manifest.key in suspended:
             continue
         for name in _references(manifest.body.get("spec")):
             if (manifest.namespace, name) not in have:
                 have.add((manifest.namespace, name))
-                said.append(
-                    f"the Secret {manifest.namespace}/{name}, needed by {manifest.kind}/{manifest.name} ({tree.locate(manifest)})"
-                )
+                by = f"{manifest.kind}/{manifest.name} ({tree.locate(manifest)})"
+                found.append(NeededSecret(manifest.namespace, name, by))
     hosts: dict[str, Manifest] = {}
     for manifest in objects:
         if manifest.kind == "GitRepository" and (host := host_of(manifest.spec.get("url"))):
             hosts.setdefault(host, manifest)
-    return said + [f"the Git host {h} ({tree.locate(m)})" for h, m in hosts.items() if h not in settings.aliases]
+    return found + [NeededHost(h, str(tree.locate(m))) for h, m in hosts.items() if h not in settings.aliases]
 
 
 def astray(tree: Tree) -> list[str]:

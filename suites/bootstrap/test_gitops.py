@@ -1,29 +1,32 @@
 """What Flux does with the tree while nothing is broken."""
 
 import statistics
-import time
 
 import pytest
 
 from holdfast.bootstrap import SYSTEM, secret
+from holdfast.claims import get
 from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.gitserver import Key, Push
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.flux import (
-    MARKER,
-    NAMESPACE,
     at_revision,
     commit_status_written,
+    fetched,
+    lists,
     marked,
+    reported,
     source_fails,
     source_ready,
     tree_applied,
 )
 from holdfast.probes.workloads import exists, has_replicas
+from holdfast.waiting import first_seen
 
 pytestmark = pytest.mark.smoke
+RECONCILES, FLOW, SOURCE = get("flux-reconciles"), get("flow-gitops"), get("git-single-source")
+PUSHES = 10
 NOWHERE = Push("0" * 40, f"main@sha1:{'0' * 40}", "never pushed")
 
 
@@ -37,7 +40,7 @@ def test_status_is_reported_in_the_cluster_and_to_git(cluster, git):
     cluster.eventually(commit_status_written(), within="0s")
 
 
-@claim("git-single-source")
+@claim(SOURCE)
 def test_drift_made_by_hand_is_reverted(cluster):
     """A scaled workload and a deleted object come back as Git has them, within one interval."""
     app = cluster.app
@@ -49,76 +52,53 @@ def test_drift_made_by_hand_is_reverted(cluster):
     scaled, there = has_replicas(app.workload, app.namespace, wanted), exists("Service", app.service, app.namespace)
     cluster.negative_control(scaled)
     cluster.negative_control(there)
-    limit = budget("git-single-source", "revert")
+    limit = SOURCE.budget("revert")
     cluster.eventually(there, within=limit)
     cluster.eventually(scaled, within=limit)
 
 
-@claim("flux-reconciles")
+@claim(RECONCILES)
 def test_pushes_are_applied_in_time(cluster, git, experiment):
     """Ten pushes at moments that don't follow the poll: each one's time from push to applied; median and worst."""
     cluster.steady(tree_applied(), within="5m")
     cluster.negative_control(marked("never pushed"))
-    limit_s, pushed, applied = seconds(budget("flux-reconciles", "applied")), {}, {}
-    begin = time.monotonic()
-    while len(applied) < 10 and time.monotonic() < begin + 80 + limit_s:
-        if len(pushed) < 10 and time.monotonic() >= begin + 7.3 * len(pushed):
-            number = len(pushed)
-            pushed[number] = time.monotonic()
-            git.push(mark(cluster.sync, f"push-{number}", **{f"n{i}": "pushed" for i in pushed}), f"push {number}")
-        found = cluster.objects.get("ConfigMap", MARKER, NAMESPACE) or {}
-        for number in pushed:
-            if f"n{number}" in (found.get("data") or {}):
-                applied.setdefault(number, time.monotonic())
-        time.sleep(0.2)
-    took = [applied[n] - pushed[n] for n in applied]
+    cluster.negative_control(lists("never-pushed"))
+    limit_s, pushed = seconds(RECONCILES.budget("applied")), {}
+
+    def push_and_look(at_s):
+        """One push every 7.3 s; from then on it is looked for."""
+        number = len(pushed)
+        if number < PUSHES and at_s >= 7.3 * number:
+            pushed[f"n{number}"] = at_s
+            git.push(mark(cluster.sync, f"push-{number}", **dict.fromkeys(pushed, "pushed")), f"push {number}")
+        return {key: lists(key) for key in pushed}
+
+    applied = first_seen(cluster, push_and_look, 80 + limit_s, count=PUSHES)
+    took = [applied[key] - pushed[key] for key in applied]
     figure = (
         f"median {statistics.median(took):.1f}s, worst {max(took):.1f}s of {len(took)} pushes"
         if took
         else "none applied"
     )
     experiment.assertion(
-        "10 pushes are applied",
-        "marked",
-        len(took) == 10 and max(took) <= limit_s,
+        f"{PUSHES} pushes are applied",
+        "lists",
+        len(took) == PUSHES and max(took) <= limit_s,
         figure,
         figure=figure,
         budget=f"{limit_s:g}s each",
     )
 
 
-@claim("flow-gitops")
-def test_a_push_flows_through_every_step(cluster, git, experiment):
+@claim(FLOW)
+def test_a_push_flows_through_every_step(cluster, git):
     """push → poll and fetch → build and apply → status: each step's time, in this order."""
     cluster.steady(tree_applied(), within="5m")
     cluster.negative_control(marked("never pushed"))
-    limit_s = seconds(budget("flow-gitops", "flow"))
-    push, began, at = git.push(mark(cluster.sync, "flow"), "a commit that is followed"), time.monotonic(), {}
-    root, source = cluster.sync.root, cluster.sync.source
-
-    def steps():
-        status = cluster.objects.get("GitRepository", source.name, source.namespace).get("status") or {}
-        yield "fetched", (status.get("artifact") or {}).get("revision") == push.revision
-        found = cluster.objects.get("ConfigMap", MARKER, NAMESPACE) or {}
-        yield "applied", (found.get("data") or {}).get("marker") == "flow"
-        status = cluster.objects.get("Kustomization", root.name, root.namespace).get("status") or {}
-        yield "reported", status.get("lastAppliedRevision") == push.revision
-
-    while len(at) < 3 and time.monotonic() - began < limit_s:
-        for name, done in steps():
-            if done:
-                at.setdefault(name, time.monotonic() - began)
-    experiment.write("flow", push=push.commit, steps={name: round(s, 2) for name, s in at.items()})
-    figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
-    held = list(at) == ["fetched", "applied", "reported"]
-    experiment.assertion(
-        "a push is fetched, applied and reported, in this order",
-        "marked",
-        held,
-        figure,
-        figure=figure,
-        budget=f"{limit_s:g}s",
-    )
+    cluster.negative_control(reported(NOWHERE))
+    push = git.push(mark(cluster.sync, "flow"), "a commit that is followed")
+    steps = {"fetched": fetched(push), "applied": marked("flow"), "reported": reported(push)}
+    cluster.in_order("a push is fetched, applied and reported", steps, FLOW.budget("flow"))
 
 
 @claim("git-over-ssh")

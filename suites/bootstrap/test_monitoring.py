@@ -6,9 +6,9 @@ import secrets
 import pytest
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.drivers.driver import Agents, NodeShell
 from holdfast.marks import claim, needs
-from holdfast.plugin import budget
 from holdfast.probes.flux import CONTROLLERS, tree_applied
 from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_grafana, query
 from holdfast.sampling import agents
@@ -81,8 +81,7 @@ def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, exp
     cluster.eventually(has_no_series(f"go_goroutines{{{FLUX}}}"), within="0s")
     for name in sorted(_read_by(run.checked.tree)):
         cluster.eventually(has_series(name), within="30s")
-    per_target = query(cluster, f"max by (pod) (scrape_samples_post_metric_relabeling{{{FLUX}}})")
-    experiment.write("series", per_target={s.labels["pod"]: int(s.value) for s in per_target})
+    query(cluster, f"max by (pod) (scrape_samples_post_metric_relabeling{{{FLUX}}})")
 
 
 def _read_by(tree):
@@ -110,7 +109,8 @@ def test_a_known_value_is_read_through_grafana(cluster):
     rest(cluster.capable(NodeShell), names, agents.FOLDER, number)
     try:
         cluster.eventually(
-            is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value), within=budget("flow-metrics", "flow")
+            is_read_in_grafana(f'holdfast_run{{pod=~".+"}} == {value}', value),
+            within=get("flow-metrics").budget("flow"),
         )
     finally:
         rest(cluster.capable(NodeShell), names, agents.FOLDER, cluster.nonce)

@@ -1,20 +1,28 @@
 """Volumes: how one comes about, whether it keeps its data, and what it says where it can't."""
 
 import secrets
-import time
 
 import pytest
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.drivers.driver import NodeShell
-from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.marks import claim, needs
-from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import blocks_on, claim_bound, claim_says, is_on_volume, storage_ready
+from holdfast.probes.longhorn import (
+    attached,
+    blocks_on,
+    claim_bound,
+    claim_says,
+    is_on_volume,
+    provisioned,
+    storage_ready,
+)
 from holdfast.probes.workloads import pod_ready, pod_waits
 from holdfast.sampling import agents
+
+FLOW, CSI = get("flow-storage"), get("longhorn-csi")
 
 
 @pytest.fixture
@@ -86,31 +94,23 @@ def volume(cluster):
 
 @pytest.mark.smoke
 @needs(NodeShell)
-@claim("flow-storage", "longhorn-csi")
-def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, experiment):
+@claim(FLOW, CSI)
+def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume):
     """Claim → volume → bound → attached → mounted, in this order; what was written is read back after a restart and on the other node."""
     cluster.steady(tree_applied(), within="5m")
     cluster.steady(storage_ready(), within="60s")
     first, second = (node.name for node in cluster.nodes()[:2])
     cluster.negative_control(pod_ready("absent", SYSTEM))
     cluster.negative_control(is_on_volume("absent", SYSTEM, "data", "what nobody wrote"))
-    limit_s, began, at = seconds(budget("flow-storage", "flow")), time.monotonic(), {}
     asked = volume.ask("volume")
     pod = volume.mount("one", first, asked, "echo what was written > /data/data && sync /data/data")
-    while len(at) < 4 and time.monotonic() - began < limit_s:
-        for step, done in _steps(cluster, asked, pod):
-            if done:
-                at.setdefault(step, time.monotonic() - began)
-    experiment.write("flow", push=asked, steps={name: round(s, 2) for name, s in at.items()})
-    figure = ", ".join(f"{name} +{s:.1f}s" for name, s in at.items()) or "nothing happened"
-    experiment.assertion(
-        "a claim is provisioned, bound, attached and mounted, in this order",
-        "pod_ready",
-        list(at) == ["provisioned", "bound", "attached", "mounted"],
-        figure,
-        figure=figure,
-        budget=f"{limit_s:g}s",
-    )
+    steps = {
+        "provisioned": provisioned(asked, SYSTEM),
+        "bound": claim_bound(asked, SYSTEM),
+        "attached": attached(asked, SYSTEM),
+        "mounted": pod_ready(pod, SYSTEM),
+    }
+    cluster.in_order("a claim is provisioned, bound, attached and mounted", steps, FLOW.budget("flow"))
     cluster.eventually(is_on_volume(pod, SYSTEM, "data", "what was written"), within="10s")
     for word, node, within in (("again", first, "60s"), ("elsewhere", second, "90s")):
         volume.leave(pod)
@@ -119,26 +119,8 @@ def test_a_claim_becomes_a_volume_that_keeps_its_data(cluster, volume, experimen
         cluster.eventually(is_on_volume(pod, SYSTEM, "data", "what was written"), within="10s")
 
 
-def _steps(cluster, claim_name, pod):
-    asked = cluster.objects.get("PersistentVolumeClaim", claim_name, SYSTEM) or {}
-    name = f"pvc-{asked['metadata']['uid']}" if asked else "none"
-    yield "provisioned", cluster.objects.get("PersistentVolume", name) is not None
-    yield "bound", (asked.get("status") or {}).get("phase") == "Bound"
-    attachments = [
-        a for a in cluster.objects.list("VolumeAttachment") if a["spec"]["source"].get("persistentVolumeName") == name
-    ]
-    yield "attached", any((a.get("status") or {}).get("attached") for a in attachments)
-    found = cluster.objects.get("Pod", pod, SYSTEM) or {}
-    yield (
-        "mounted",
-        any(
-            c["type"] == "Ready" and c["status"] == "True" for c in (found.get("status") or {}).get("conditions") or []
-        ),
-    )
-
-
 @needs(NodeShell)
-@claim("longhorn-csi")
+@claim(CSI)
 def test_what_cannot_be_is_said(cluster, volume):
     """A claim larger than any disk, two nodes for one volume, a volume that is full: each ends in words, and nothing hangs."""
     cluster.steady(storage_ready(), within="2m")
@@ -163,7 +145,7 @@ def test_what_cannot_be_is_said(cluster, volume):
 
 
 @needs(NodeShell)
-@claim("longhorn-csi")
+@claim(CSI)
 def test_a_full_disk_loses_nothing_that_was_acknowledged(cluster, volume):
     """The disk behind a volume is full before the volume is: the writer is told, what was acknowledged stays, and with room it goes on."""
     if "longhorn" not in cluster.stand_ins:

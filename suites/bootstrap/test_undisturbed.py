@@ -3,9 +3,9 @@
 import time
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.durations import seconds
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import alert_rule, has_series, no_alert_fired, scrape_interval_s, scraped_without_gap
 from holdfast.waiting import always
@@ -23,7 +23,7 @@ def test_no_alert_fires_while_no_fault_is_in(cluster, experiment):
     )  # what fired before may take so long to clear
     begin, quiet_s, up = (
         cluster.calm_since + cleared_s,
-        seconds(budget("gitops-health-monitored", "quiet")),
+        seconds(get("gitops-health-monitored").budget("quiet")),
         f'up{{namespace!="{SYSTEM}"}}',
     )
     own = tuple(c.name for c in cluster.settings.adaptations if c.suspends)

@@ -3,7 +3,7 @@
 import pytest
 
 from holdfast.errors import NotExercised
-from suites.harness.contract import PROMISES, Promise, Subject
+from suites.driver.contract import PROMISES, Promise, Subject
 
 
 @pytest.mark.smoke

@@ -4,6 +4,7 @@ import datetime
 import time
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.faults.flux import TROUBLE, flux_in_trouble
 from holdfast.faults.monitoring import longterm_tier_gone
 from holdfast.kube import condition
@@ -19,10 +20,10 @@ from holdfast.probes.monitoring import (
 )
 from holdfast.sampling.targets import ingress, prometheus, volumes
 
-HEALTH, INDEPENDENT = ("gitops-health-monitored",), ("monitoring-core-independent",)
+HEALTH, INDEPENDENT = get("gitops-health-monitored"), get("monitoring-core-independent")
 
 
-@claim(*INDEPENDENT)
+@claim(INDEPENDENT)
 def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sampler):
     """Prometheus LT, Grafana LT and Alertmanager gone: the core tier answers every request and misses no scrape."""
     cluster.eventually(tree_applied(), within="5m")
@@ -37,7 +38,7 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     cluster.eventually(scraped_without_gap(others, seen.begin, seen.end), within="0s", claims=INDEPENDENT)
 
 
-@claim(*HEALTH)
+@claim(HEALTH)
 def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
     """Suspended, failing, unreachable: the tree's own alert fires for each in time, reaches Alertmanager, and clears after."""
     cluster.eventually(tree_applied(), within="5m")

@@ -1,17 +1,17 @@
 """Apps that misbehave."""
 
+from holdfast.claims import get
 from holdfast.faults.apps import apps_misbehave
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling import agents
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service, volumes
 
-ISOLATED, CORE = ("app-isolation",), ("core-always-available",)
+ISOLATED, CORE = get("app-isolation"), get("core-always-available")
 
 
-@claim(*ISOLATED, *CORE)
+@claim(ISOLATED, CORE)
 def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampler):
     """One app crash-loops, one eats memory, one floods its log: infrastructure and the other app lose no request, no pod restarts."""
     cluster.eventually(tree_applied(), within="5m")
@@ -24,14 +24,14 @@ def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampl
     with sampler.watch(*targets) as seen, faults(apps_misbehave(image)):
         seen.observe_for(45)
         cluster.eventually(undisturbed(before, ()), within="0s", claims=ISOLATED)
-    limit = budget(ISOLATED[0], "outage")
+    limit = ISOLATED.budget("outage")
     seen.outage_at_most(
         limit,
         "ingress-itself",
         "dns",
         "pods",
         failed_share=0,
-        claims=(*ISOLATED, *CORE),
+        claims=(ISOLATED, CORE),
         what="core components beside apps that misbehave",
     )
     seen.outage_at_most(

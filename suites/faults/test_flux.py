@@ -2,11 +2,11 @@
 
 import pytest
 
+from holdfast.claims import get
 from holdfast.commits import mark
 from holdfast.durations import seconds
 from holdfast.faults.flux import controller_killed, flux_down
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.flux import (
     CONTROLLERS,
     NAMESPACE,
@@ -24,13 +24,13 @@ from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, service, volumes
 from holdfast.waiting import eventually
 
-CONTINUE, NO_LOSS, CORE = ("flux-down-workloads-continue",), ("flux-restart-no-loss",), ("core-always-available",)
-FOUR, DUAL = ("flux-four-controllers",), ("flux-dual-collection",)
+CONTINUE, NO_LOSS, CORE = get("flux-down-workloads-continue"), get("flux-restart-no-loss"), get("core-always-available")
+FOUR, DUAL = get("flux-four-controllers"), get("flux-dual-collection")
 BUT = ("flux-system",)
 
 
 @pytest.mark.smoke
-@claim(*CONTINUE, *NO_LOSS, *CORE)
+@claim(CONTINUE, NO_LOSS, CORE)
 def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git, experiment):
     """Every request is answered while no Flux controller runs; a pushed commit stays away until they are back, and nothing is lost."""
     cluster.eventually(tree_applied(), within="5m")
@@ -47,7 +47,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     ) as seen:
 
         def arrives():
-            limit_s = seconds(budget(NO_LOSS[0], "applied"))
+            limit_s = seconds(NO_LOSS.budget("applied"))
             wait = eventually(cluster, marked("during"), max(0, limit_s - faults.since_undone_s()))
             took_s = faults.since_undone_s()
             held = wait.held and took_s <= limit_s
@@ -71,7 +71,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
             cluster.always(not_marked("during"), during="45s", claims=CONTINUE)
             cluster.eventually(undisturbed(before, BUT), within="0s", claims=CONTINUE)
         cluster.eventually(inventory_is(owned), within="60s", claims=NO_LOSS)
-    outage = budget(CONTINUE[0], "outage")
+    outage = CONTINUE.budget("outage")
     seen.outage_at_most(
         outage, "ingress", "ingress-tls", "service", failed_share=0, claims=CONTINUE, what="the app, outside and inside"
     )
@@ -79,7 +79,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     seen.outage_at_most(outage, "volume", failed_share=0, claims=CONTINUE, what="writers with a volume each")
     seen.no_acknowledged_write_lost(claims=NO_LOSS, what="the writers' volumes")
     seen.outage_at_most(
-        budget(CORE[0], "outage"),
+        CORE.budget("outage"),
         "ingress-itself",
         "dns",
         "pods",
@@ -88,7 +88,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     )
 
 
-@claim(*FOUR, *DUAL)
+@claim(FOUR, DUAL)
 def test_each_controller_returns_when_it_is_killed(cluster, faults):
     """All four are there; killed one by one, each comes back and is scraped again, and nothing is pruned."""
     cluster.eventually(tree_applied(), within="5m")
@@ -101,7 +101,7 @@ def test_each_controller_returns_when_it_is_killed(cluster, faults):
         old = uids(cluster, name)
         cluster.negative_control(controller_replaced(name, old))
         with faults(controller_killed(name)):
-            cluster.eventually(controller_replaced(name, old), within=budget(FOUR[0], "back"), claims=FOUR)
+            cluster.eventually(controller_replaced(name, old), within=FOUR.budget("back"), claims=FOUR)
             pod = next(
                 p["metadata"]["name"]
                 for p in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}")

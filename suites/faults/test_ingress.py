@@ -4,21 +4,21 @@ import datetime
 
 import pytest
 
+from holdfast.claims import get
 from holdfast.commits import set_values
 from holdfast.durations import seconds
 from holdfast.faults.ingress import ingress_deleted
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import answers
 from holdfast.probes.workloads import workload_ready
 from holdfast.sampling.targets import dns, pods, service, volumes
 
-INTERNAL, QUICK = ("ingress-down-internal-continues",), ("ingress-redeploy-quick",)
+INTERNAL, QUICK = get("ingress-down-internal-continues"), get("ingress-redeploy-quick")
 
 
 @pytest.mark.smoke
-@claim(*INTERNAL)
+@claim(INTERNAL)
 def test_internal_communication_continues_without_ingress(cluster, faults, sampler):
     """Service to service, pod to pod, DNS and volumes over the network lose no look while nothing answers from outside."""
     app = cluster.app
@@ -26,12 +26,12 @@ def test_internal_communication_continues_without_ingress(cluster, faults, sampl
     cluster.negative_control(workload_ready("Deployment/absent", app.namespace))
     with sampler.watch(service(), dns(), pods(), volumes()) as seen, faults(ingress_deleted()):
         cluster.always(workload_ready(app.workload, app.namespace), during="20s")
-    outage = budget(INTERNAL[0], "outage")
+    outage = INTERNAL.budget("outage")
     for kind in ("service", "dns", "pods", "volume"):
         seen.outage_at_most(outage, kind, failed_share=0, what=f"{kind} from every node")
 
 
-@claim(*QUICK)
+@claim(QUICK)
 def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
     """Deleted, and a reconciliation of its release asked for: answers again within the budget."""
     _steady(cluster)
@@ -41,20 +41,20 @@ def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
         cluster.inject.annotate(
             "HelmRelease", component.release, component.namespace, {"reconcile.fluxcd.io/requestedAt": now}
         )
-        _answers_within(cluster, budget(QUICK[0], "answer"))
+        _answers_within(cluster, QUICK.budget("answer"))
 
 
-@claim(*QUICK)
+@claim(QUICK)
 def test_ingress_comes_back_by_drift_correction(cluster, faults):
     """Deleted, and nothing done: the release's drift correction brings it back, within the budget after its next interval."""
     _steady(cluster)
     component = cluster.settings.ingress
     interval = cluster.objects.get("HelmRelease", component.release, component.namespace)["spec"]["interval"]
     with faults(ingress_deleted(hold=False)):
-        _answers_within(cluster, seconds(interval) + seconds(budget(QUICK[0], "answer")))
+        _answers_within(cluster, seconds(interval) + seconds(QUICK.budget("answer")))
 
 
-@claim(*QUICK)
+@claim(QUICK)
 def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
     """Deleted, and a commit changes its release: answers again within the budget after the poll."""
     _steady(cluster)
@@ -68,7 +68,7 @@ def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
             ),
             "redeploy the ingress",
         )
-        _answers_within(cluster, seconds(poll) + seconds(budget(QUICK[0], "answer")))
+        _answers_within(cluster, seconds(poll) + seconds(QUICK.budget("answer")))
 
 
 def _steady(cluster):

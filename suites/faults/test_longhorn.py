@@ -6,6 +6,7 @@ import time
 import pytest
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.commits import add_copy, remove
 from holdfast.drivers.driver import NodeShell
 from holdfast.durations import seconds
@@ -17,7 +18,6 @@ from holdfast.faults.longhorn import (
 )
 from holdfast.kube import name_of
 from holdfast.marks import claim, needs
-from holdfast.plugin import budget
 from holdfast.probes.blast import hit, predicted
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import storage_ready, volumes_work, workloads
@@ -27,13 +27,17 @@ from holdfast.probes.workloads import absent, workload_ready, workloads_ready
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, prometheus, service, volumes
 from holdfast.waiting import Unproven
 
-CONTINUE, CASCADE, CORE = ("longhorn-down-core-continues",), ("storage-does-not-cascade",), ("core-always-available",)
-EPHEMERAL, REDEPLOY, BY_FLUX = ("monitoring-ephemeral",), ("longhorn-redeploy",), ("longhorn-by-flux",)
+CONTINUE, CASCADE, CORE = (
+    get("longhorn-down-core-continues"),
+    get("storage-does-not-cascade"),
+    get("core-always-available"),
+)
+EPHEMERAL, REDEPLOY, BY_FLUX = get("monitoring-ephemeral"), get("longhorn-redeploy"), get("longhorn-by-flux")
 NO_FILE = "absent/file"
 
 
 @needs(NodeShell)
-@claim(*CONTINUE, *CASCADE, *CORE, *EPHEMERAL)
+@claim(CONTINUE, CASCADE, CORE, EPHEMERAL)
 @pytest.mark.parametrize(
     "degree",
     [
@@ -67,20 +71,20 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(
         git.push(add_copy(kind, name, added), "one more stateless app while storage is down")
         try:
             cluster.eventually(
-                workload_ready(f"{kind}/{added}", app.namespace), within=budget(CASCADE[0], "applied"), claims=CASCADE
+                workload_ready(f"{kind}/{added}", app.namespace), within=CASCADE.budget("applied"), claims=CASCADE
             )
             seen.observe_for(10)
             experiment.blast(component.namespace, foreseen, hit(cluster, except_), CONTINUE)
         finally:
             git.push(remove(kind, added), "without it again")
-    limit, when = budget(CONTINUE[0], "outage"), f"storage down ({experiment.history[-1].text})"
+    limit, when = CONTINUE.budget("outage"), f"storage down ({experiment.history[-1].text})"
     seen.outage_at_most(
         limit,
         "ingress",
         "ingress-tls",
         "service",
         failed_share=0,
-        claims=(*CONTINUE, *CASCADE),
+        claims=(CONTINUE, CASCADE),
         what=f"the stateless app, {when}",
     )
     seen.outage_at_most(limit, "api", failed_share=0, claims=CONTINUE, what=f"the API, {when}")
@@ -90,22 +94,20 @@ def test_all_but_apps_with_volumes_continue_while_longhorn_is_down(
         "dns",
         "pods",
         failed_share=0,
-        claims=(*CONTINUE, *CORE),
+        claims=(CONTINUE, CORE),
         what=f"core components, {when}",
     )
     seen.outage_at_most(
-        limit, "prometheus", failed_share=0, claims=(*CONTINUE, *EPHEMERAL), what=f"core Prometheus, {when}"
+        limit, "prometheus", failed_share=0, claims=(CONTINUE, EPHEMERAL), what=f"core Prometheus, {when}"
     )
     seen.no_acknowledged_write_lost(claims=CONTINUE, what=f"the writers' volumes, {when}")
     cluster.eventually(absent(kind, added, app.namespace), within="3m", claims=CASCADE)
     elsewhere = f'up{{namespace!~"{component.namespace}|{SYSTEM}"}}'
-    cluster.eventually(
-        scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(*CONTINUE, *EPHEMERAL)
-    )
+    cluster.eventually(scraped_without_gap(elsewhere, seen.begin, seen.end), within="0s", claims=(CONTINUE, EPHEMERAL))
 
 
 @needs(NodeShell)
-@claim(*REDEPLOY, *BY_FLUX, *CORE)
+@claim(REDEPLOY, BY_FLUX, CORE)
 def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, experiment):
     """Its workloads and all its pods deleted: Flux brings them back, volumes work again, no acknowledged record is lost, core sees nothing."""
     _steady(cluster)
@@ -113,33 +115,32 @@ def test_longhorn_is_brought_back_by_flux(cluster, faults, sampler, experiment):
     targets = (ingress(), ingress_itself(), service(), dns(), pods(), volumes())
     with sampler.watch(*targets) as seen, faults(longhorn_workloads_deleted(), recovery="5m"):
 
-        def left_s(claims):
+        def left_s(claim):
             """Of a budget that began when the workloads were deleted."""
-            return max(
-                0.0, round(seconds(budget(claims[0], "back")) - (time.time() - experiment.history[-1].injected), 1)
-            )
+            since_s = time.time() - experiment.history[-1].injected
+            return max(0.0, round(seconds(claim.budget("back")) - since_s, 1))
 
         cluster.eventually(storage_ready(names=names), within=left_s(BY_FLUX), claims=BY_FLUX)
         cluster.eventually(volumes_work(), within=left_s(REDEPLOY), claims=REDEPLOY)
     seen.outage_at_most(
-        budget(REDEPLOY[0], "outage"),
+        REDEPLOY.budget("outage"),
         "ingress-itself",
         "dns",
         "pods",
         failed_share=0,
-        claims=(*REDEPLOY, *CORE),
+        claims=(REDEPLOY, CORE),
         what="core components while storage is redeployed",
     )
     seen.outage_at_most(
-        budget(REDEPLOY[0], "outage"),
+        REDEPLOY.budget("outage"),
         "ingress",
         "service",
         failed_share=0,
         claims=REDEPLOY,
         what="the stateless app meanwhile",
     )
-    seen.outage_at_most(budget(REDEPLOY[0], "back"), "volume", claims=REDEPLOY, what="the writers' volumes")
-    seen.no_acknowledged_write_lost(claims=(*REDEPLOY, *BY_FLUX))
+    seen.outage_at_most(REDEPLOY.budget("back"), "volume", claims=REDEPLOY, what="the writers' volumes")
+    seen.no_acknowledged_write_lost(claims=(REDEPLOY, BY_FLUX))
     _uninstall_is_refused(cluster)
 
 

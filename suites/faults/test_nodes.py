@@ -3,10 +3,10 @@
 import pytest
 
 from holdfast.bootstrap import SYSTEM
+from holdfast.claims import get
 from holdfast.drivers.driver import NodePower, NodeShell
 from holdfast.faults.nodes import node_loss
 from holdfast.marks import claim, needs
-from holdfast.plugin import budget
 from holdfast.probes.containers import containers_on, containers_run
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.longhorn import blocks_on, storage_ready, volumes_work
@@ -18,14 +18,14 @@ from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service
 from holdfast.sampling.writers import writers_run
 from holdfast.waiting import always
 
-RESCHEDULED, HA, CORE = ("node-loss-rescheduled",), ("ha-multi-node",), ("core-always-available",)
-DOWN = ("control-plane-down",)
-FAILOVER, EXPORTERS = ("node-loss-replica-failover",), ("monitoring-exporters",)
+RESCHEDULED, HA, CORE = get("node-loss-rescheduled"), get("ha-multi-node"), get("core-always-available")
+DOWN = get("control-plane-down")
+FAILOVER, EXPORTERS = get("node-loss-replica-failover"), get("monitoring-exporters")
 
 
 @pytest.mark.smoke
 @needs(NodePower, NodeShell)
-@claim(*RESCHEDULED, *HA, *CORE, *FAILOVER, *EXPORTERS)
+@claim(RESCHEDULED, HA, CORE, FAILOVER, EXPORTERS)
 def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler, experiment):
     """The worker's power is cut and comes back; then the server's: pods don't spread again by themselves, so the sequence matters.
 
@@ -43,7 +43,8 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     outage, moved_s = timers.node_lost_s + 10, timers.evicted_s + 120
     targets = (ingress(), ingress(tls=True), ingress_itself(), service(), dns(), volumes())
 
-    def scraped_again():  # right after the node is ready
+    def scraped_again():  # right after the node is ready; a Prometheus that was lost with it has to start first
+        cluster.eventually(has_series("vector(1)"), within=EXPORTERS.budget("back"), claims=EXPORTERS)
         cluster.eventually(
             has_series('up{job="node-exporter"} == 1', at_least=nodes), within=scraped_s, claims=EXPORTERS
         )
@@ -60,7 +61,7 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
             outage, "service", vantage=server, claims=claims, what=f"the app's Service from {server}, {worker} lost"
         )
     _core(seen, server, f"{worker} lost")
-    seen.outage_at_most(budget(CORE[0], "outage"), "api", claims=CORE, what=f"the API, {worker} lost")
+    seen.outage_at_most(CORE.budget("outage"), "api", claims=CORE, what=f"the API, {worker} lost")
     seen.outage_at_most(
         moved_s, "volume", vantage=writers.DEPLOYMENT, claims=FAILOVER, what="the volume of a Deployment's pod"
     )
@@ -87,10 +88,10 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
 
 
 @needs(NodePower, NodeShell)
-@claim(*DOWN)
+@claim(DOWN)
 def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluster, faults, sampler, experiment):
     """The server's power is cut with the app on both nodes: no container on the worker ends; and what its requests meet is measured."""
-    worker, server, outage = cluster.node("worker").name, cluster.node("server").name, budget(DOWN[0], "outage")
+    worker, server, outage = cluster.node("worker").name, cluster.node("server").name, DOWN.budget("outage")
     cluster.eventually(tree_applied(), within="5m")
     _spread(cluster)
     # The stand-in's leader ends itself without the API; whether a real Longhorn manager does isn't to be seen here.
@@ -120,7 +121,7 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
 
 
 def _core(seen, survivor, when):
-    limit = budget(CORE[0], "outage")
+    limit = CORE.budget("outage")
     seen.outage_at_most(
         limit, "ingress-itself", via=survivor, claims=CORE, what=f"the ingress itself through {survivor}, {when}"
     )

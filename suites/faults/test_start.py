@@ -2,19 +2,19 @@
 
 import time
 
+from holdfast.claims import get
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.marks import claim
-from holdfast.plugin import budget
 from holdfast.probes.ingress import answers
 from holdfast.probes.longhorn import storage_never_ready
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workload_ready
 
-CORE, APPS = ("core-no-storage",), ("apps-need-core-only",)
+CORE, APPS = get("core-no-storage"), get("apps-need-core-only")
 
 
-@claim(*CORE, *APPS)
+@claim(CORE, APPS)
 def test_core_and_stateless_apps_start_without_storage(run, experiment):
     """A cluster whose storage fails from the first second: core and the stateless app become ready all the same, and in time."""
     if not run.lane.fidelity.offline:
@@ -25,7 +25,7 @@ def test_core_and_stateless_apps_start_without_storage(run, experiment):
     cluster.steady(nodes_ready(), within="2m")
     cluster.negative_control(workload_ready("Deployment/absent", app.namespace))
     cluster.negative_control(answers(cluster.nodes()[0].name, "absent.example"), within="2m")
-    limit_s = seconds(budget(CORE[0], "ready"))
+    limit_s = seconds(CORE.budget("ready"))
 
     def left_s():
         return max(0.0, round(began + limit_s - time.monotonic(), 1))
@@ -34,7 +34,7 @@ def test_core_and_stateless_apps_start_without_storage(run, experiment):
     cluster.eventually(workload_ready(component.workload, component.namespace), within=left_s(), claims=CORE)
     cluster.eventually(workload_ready(app.workload, app.namespace), within=left_s(), claims=APPS)
     for node in cluster.nodes():
-        cluster.eventually(answers(node.name, app.host), within=left_s(), claims=(*CORE, *APPS))
+        cluster.eventually(answers(node.name, app.host), within=left_s(), claims=(CORE, APPS))
     took = f"{time.monotonic() - began:.1f}s after Flux was put on the cluster"
     cluster.steady(storage_never_ready(), within="60s")  # it was without storage all the time
     experiment.assertion(

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
-PAIRS = CHECKOUT / "fixtures" / "pairs"
+PAIRS = ROOT / "fixtures" / "pairs"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from holdfast.checking import documents, text
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.findings import RULES, Severity
@@ -46,13 +46,13 @@ def test_the_valid_tree_stays_silent(name, kustomize):
 
 
 def test_the_reference_tree_has_no_finding_but_its_stated_exceptions(kustomize):
-    result = looked_at(CHECKOUT / "fixtures" / "gitops", kustomize)
+    result = looked_at(ROOT / "fixtures" / "gitops", kustomize)
     assert told(result) == []
     assert all(reason for _, reason in result.allowed)
 
 
 def test_an_allowed_finding_still_breaks_its_claim(kustomize):
-    result = looked_at(CHECKOUT / "fixtures" / "gitops", kustomize)
+    result = looked_at(ROOT / "fixtures" / "gitops", kustomize)
     assert {f.claim for f, _ in result.allowed if f.severity >= Severity.BREAKS_CLAIM} <= {
         c for c, v in result.claims.items() if v.verdict == "broke"
     }
@@ -101,7 +101,7 @@ def test_what_a_relabelling_drops_is_worked_out_by_name(relabelling, gone):
 
 def test_what_charts_relabel_leaves_doubt(kustomize, tmp_path):
     tree = tmp_path / "tree"
-    shutil.copytree(CHECKOUT / "fixtures" / "gitops", tree)
+    shutil.copytree(ROOT / "fixtures" / "gitops", tree)
     stack = tree / "monitoring/core/prometheus.yaml"
     stack.write_text(
         stack.read_text().replace(
@@ -110,7 +110,7 @@ def test_what_charts_relabel_leaves_doubt(kustomize, tmp_path):
             "          - {action: drop, sourceLabels: [__name__], regex: x}\n    alertmanager:\n",
         )
     )
-    assert looked_at(CHECKOUT / "fixtures" / "gitops", kustomize).claims["monitoring-cardinality"].verdict == "held"
+    assert looked_at(ROOT / "fixtures" / "gitops", kustomize).claims["monitoring-cardinality"].verdict == "held"
     found = looked_at(tree, kustomize).claims["monitoring-cardinality"]
     assert found.verdict == "unproven"
     assert "charts' values" in found.reason

@@ -7,14 +7,14 @@ import sys
 import pytest
 import yaml
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from suites.harness import pairs
 from suites.harness.test_check_properties import FLUX, kustomization, written
 
 
 def check(*arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "holdfast.console", "check", *map(str, arguments)],
+        [sys.executable, "-m", "holdfast", "check", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -33,7 +33,7 @@ def check(*arguments):
         ([pairs.valid("image"), "--kubernetes", "1.2"], ["there are no schemas of Kubernetes 1.2", "1.36"]),
         ([pairs.valid("image"), "--entry", "clusters/x"], ["there is no folder clusters/x"]),
         ([pairs.valid("image"), "--colour"], ["--help"]),
-        ([CHECKOUT / "holdfast"], ["no Flux entry", "--entry"]),
+        ([ROOT / "holdfast"], ["no Flux entry", "--entry"]),
     ],
 )
 def test_wrong_use_is_one_message_and_exit_64(arguments, words):
@@ -111,7 +111,7 @@ def test_a_submodule_is_said_to_be_unread(tmp_path):
 
 def test_what_is_down_freezes_what_waits_for_it(tmp_path):
     code, out, _ = check(
-        CHECKOUT / "fixtures" / "gitops",
+        ROOT / "fixtures" / "gitops",
         "--if-down",
         "longhorn-system",
         "--picture",
@@ -325,10 +325,10 @@ def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path
 
 def test_a_source_that_is_down_freezes_everything(tmp_path):
     _, out, _ = check(
-        CHECKOUT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json"
+        ROOT / "fixtures" / "gitops", "--if-down", "GitRepository/flux-system/flux-system", "--format", "json"
     )
     assert len([n for n in json.loads(out)["frozen"] if n.startswith("Kustomization/")]) == 9
-    _, out, _ = check(CHECKOUT / "fixtures" / "gitops", "--if-down", "flux-system", "--format", "json")
+    _, out, _ = check(ROOT / "fixtures" / "gitops", "--if-down", "flux-system", "--format", "json")
     found = json.loads(out)
     assert len([n for n in found["frozen"] if n.startswith("Kustomization/")]) == 9
     assert not found["stopped"], "running workloads continue"

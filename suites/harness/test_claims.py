@@ -7,12 +7,12 @@ import pytest
 from holdfast import claims
 from holdfast.drivers.catalogue import parse
 from holdfast.errors import UsageError
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.reporting import expected as expecting
 from holdfast.verdicts import NOT_ALL, ClaimVerdict, Verdict
 
 pytest_plugins = ["pytester"]
-DOCUMENT = (CHECKOUT / "fixtures/gitops/docs/architecture-overview.md").read_text()
+DOCUMENT = (ROOT / "fixtures/gitops/docs/architecture-overview.md").read_text()
 REGISTER = claims.load()
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_id_fails_at_collection_with_a_hint(pytester):
 def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
     pytester.makepyfile("from holdfast.marks import claim\n@claim('ingress-tls')\ndef test_x(cluster):\n    pass\n")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.stdout.fnmatch_lines(["*a test with a cluster runs by: holdfast verify -k NAME*"])
+    result.stdout.fnmatch_lines(["*a test of a claim runs on a lane: pytest --lane kind/fast*"])
     assert result.ret == 1
 
 
@@ -76,7 +76,7 @@ def test_a_cluster_test_outside_of_verify_says_how_to_run_it(pytester):
 
 
 def test_the_expected_verdicts_name_claims_levels_and_lanes():
-    for one in expecting.load(CHECKOUT / "suites/expected.toml"):
+    for one in expecting.load(ROOT / "suites/expected.toml"):
         assert one.claim in REGISTER
         assert one.smoke in (True, False, expecting.PARTLY)
         assert one.level in ("static", "model", "lab", "live")

@@ -11,7 +11,7 @@ from holdfast.errors import UsageError
 from holdfast.journal import Journal
 from holdfast.lane.lock import LaneLock
 from holdfast.lane.state import LaneState
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
 
 @pytest.fixture
@@ -28,15 +28,17 @@ def elsewhere(tmp_path):
 
 
 def holdfast(*arguments, env):
-    return subprocess.run(
-        [sys.executable, "-m", "holdfast.cli", *arguments],
+    """The command's end, with all that it said in ``stdout``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", *arguments],
         env=env,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
-        cwd=CHECKOUT,
+        cwd=ROOT,
     )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout + done.stderr, "")
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,14 @@ def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
 def copied(tmp_path):
     """The reference tree, in a repository of its own."""
     tree = tmp_path / "tree"
-    subprocess.run(["cp", "-r", str(CHECKOUT / "fixtures/gitops"), str(tree)], check=True)
+    subprocess.run(["cp", "-r", str(ROOT / "fixtures/gitops"), str(tree)], check=True)
     subprocess.run(["git", "init", "-q", str(tree)], check=True)
     return tree
 
 
 def test_a_secret_that_nobody_gave_is_named_before_anything_is_built(elsewhere, tmp_path):
     tree = tmp_path / "tree"
-    subprocess.run(["cp", "-r", str(CHECKOUT / "fixtures/gitops"), str(tree)], check=True)
+    subprocess.run(["cp", "-r", str(ROOT / "fixtures/gitops"), str(tree)], check=True)
     (tree / ".holdfast.toml").write_text("")
     subprocess.run(["git", "init", "-q", str(tree)], check=True)
     done = holdfast("verify", "--tree", str(tree), env=elsewhere)
@@ -199,12 +201,12 @@ def test_a_closed_standard_output_ends_without_a_traceback(elsewhere):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "holdfast.cli", "--help"],
+        [sys.executable, "-m", "holdfast", "--help"],
         env=elsewhere,
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=CHECKOUT,
+        cwd=ROOT,
         check=False,
     )
     os.close(writer)
@@ -215,12 +217,12 @@ def test_a_closed_standard_output_ends_without_a_traceback(elsewhere):
 def test_a_full_standard_output_ends_without_a_traceback(elsewhere):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast.cli", "report"],
+            [sys.executable, "-m", "holdfast", "report"],
             env=elsewhere,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=CHECKOUT,
+            cwd=ROOT,
             check=False,
         )
     assert done.returncode == 64
@@ -240,7 +242,7 @@ def test_a_strange_but_sealed_journal_is_said(elsewhere, tmp_path, entries):
     folder.mkdir(parents=True)
     journal = Journal(folder / "journal.jsonl")
     for entry in entries:
-        journal.write(**entry)
+        journal.append(**entry)
     journal.seal()
     done = holdfast("report", str(folder), env=elsewhere)
     assert "Traceback" not in done.stdout + done.stderr

@@ -5,11 +5,11 @@ import shutil
 import pytest
 
 from holdfast.commits import add_copy, remove, set_values
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.tree import repository
 from holdfast.tree.sources import Sources
 
-STATELESS = CHECKOUT / "fixtures" / "gitops" / "apps" / "stateless"
+STATELESS = ROOT / "fixtures" / "gitops" / "apps" / "stateless"
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from holdfast.drivers.driver import capable
 from holdfast.drivers.kind import Kind
 from holdfast.errors import NotExercised, UsageError
 from holdfast.faults.fault import Faults
+from suites.driver.contract import PROMISES, Subject
 from suites.harness import toy
-from suites.harness.contract import PROMISES, Subject
 from suites.harness.test_faults import FAULTS
 
 CAPABILITIES = [
-    seam.Agents, seam.GitHosting, seam.ImageLoader, seam.NodeNetwork, seam.NodePause, seam.NodePower, seam.NodeShell, seam.Writable,
+    seam.Agents, seam.GitHosting, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.Writable,
 ]  # fmt: skip
 
 
@@ -44,12 +44,11 @@ BROKEN = {
     "it_may_be_changed": ("before_change", None),
     "power_is_cut_and_given_back_and_twice_is_once": ("power_off", lambda *_: None),
     "a_node_that_is_not_there_is_said": ("power_on", lambda *_: None),
-    "a_paused_node_wakes_and_power_wakes_it_too": ("unpause", lambda *_: None),
     "the_network_is_cut_and_given_back_and_comes_back_by_itself": ("cut_network", lambda *_: None),
     "commands_run_on_the_node_that_is_named": ("shell", lambda *_: SimpleNamespace(check_output=lambda c: "")),
     "files_are_read_as_they_were_written": ("read_files", lambda *_: {"one": b"first\n"}),
     "files_are_read_while_the_node_is_off": ("read_files", lambda *_: {"kept": b""}),
-    "the_flavour_fits_the_nodes": ("flavour", seam.NodeFlavour({"server": frozenset({1}), "worker": frozenset()}, "ss -Hltn", "true", "true")),
+    "the_flavour_fits_the_nodes": ("flavour", seam.NodeFlavour(toy.KUBEADM.own_ports, "ss -Hltn", "echo none", "exit 1")),
     "no_images_are_no_work": ("needs_images", lambda *_: "yes"),
     "agents_have_an_image": ("agent_image", lambda *_: ""),
 }  # fmt: skip

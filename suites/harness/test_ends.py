@@ -1,9 +1,11 @@
 """Every way in which a test can end: what pytest prints of it is what the journal comes to."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+from holdfast import events
 from holdfast.journal import Journal, read_file
-from holdfast.plugin import Plugin
+from holdfast.session import Session
 from holdfast.verdicts import Verdict, verdicts
 
 pytest_plugins = ["pytester"]
@@ -70,18 +72,20 @@ def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
         body += f"\n\n@claim('ingress-tls')\ndef test_{name}(experiment{', ' + extra if extra else ''}):\n    {steps}\n"
     pytester.makepyfile(body)
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.write("run-begin", lane="toy", notes=[])
+    journal.append("run-begin", lane="toy", notes=[])
     lane = SimpleNamespace(
         fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
     )
-    run = SimpleNamespace(journal=journal, lane=lane, command="holdfast verify")
-    result = pytester.inline_run("-v", "-p", "no:cacheprovider", plugins=[Plugin(run)])
+    run = SimpleNamespace(journal=journal, lane=lane, rerun=str, begin_lane=lambda: None)
+    result = pytester.inline_run(
+        "-v", "-p", "no:cacheprovider", "-p", "holdfast.fixtures", plugins=[Session(lambda clusters: nullcontext(run))]
+    )
     assert result.ret == 1
     journal.seal()
     record = read_file(tmp_path / "journal.jsonl")
     by_test = {}
-    for item in next(record.of("collected"))["tests"]:
-        alone = {**next(record.of("collected")), "tests": [item]}
+    for item in next(record.of(events.Collected))["tests"]:
+        alone = {**next(record.of(events.Collected)), "tests": [item]}
         lines = tuple(alone if e["event"] == "collected" else e for e in record.entries)
         found = verdicts(type(record)(lines, record.sealed))[0]
         by_test[item["test"].partition("::test_")[2]] = found.verdict
@@ -124,12 +128,14 @@ def test_without_a_claim_needs_power(experiment):
 """
     )
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.write("run-begin", lane="toy", notes=[])
+    journal.append("run-begin", lane="toy", notes=[])
     lane = SimpleNamespace(
         fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
     )
-    run = SimpleNamespace(journal=journal, lane=lane, command="holdfast verify")
-    result = pytester.inline_run("-p", "no:cacheprovider", plugins=[Plugin(run)])
+    run = SimpleNamespace(journal=journal, lane=lane, rerun=str, begin_lane=lambda: None)
+    result = pytester.inline_run(
+        "-p", "no:cacheprovider", "-p", "holdfast.fixtures", plugins=[Session(lambda clusters: nullcontext(run))]
+    )
     journal.seal()
     record = read_file(tmp_path / "journal.jsonl")
     found = {v.claim: (v.verdict, v.reason) for v in verdicts(record) if v.tests}
@@ -149,4 +155,4 @@ def test_without_a_claim_needs_power(experiment):
         "test_without_a_claim": "failed",
         "test_without_a_claim_needs_power": "skipped",
     }
-    assert [e["of"].partition("::")[2] for e in record.of("unclaimed-failed")] == ["test_without_a_claim"]
+    assert [e["of"].partition("::")[2] for e in record.of(events.UnclaimedFailed)] == ["test_without_a_claim"]

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
 BLOCKED = ("docker", "kubernetes", "testcontainers", "allure_commons", "pytest", "testinfra", "cryptography")
 SCRIPT = f"""
@@ -11,12 +11,12 @@ import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None     # importing it fails
 sys.argv = ["holdfast", "check", "fixtures/gitops", "--format", "json"]
-from holdfast.console import main
+from holdfast.__main__ import main
 main()
 """
 
 
 def test_check_runs_without_the_packages_of_the_lab():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=CHECKOUT, check=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-800:]
     assert '"claims"' in done.stdout

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast import events
 from holdfast import faults as all_faults
 from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment
@@ -23,7 +24,7 @@ from holdfast.faults.nodes import node_loss
 from holdfast.inject import Inject, inverse
 from holdfast.journal import Journal, read_file
 from holdfast.kube import name_of
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.probes.blast import hit
 from holdfast.probes.longhorn import storage_ready, workloads
 from holdfast.probes.nodes import nodes_ready
@@ -129,12 +130,12 @@ class Bench:
         self.world = toy.World(path)
         self.cluster = toy.cluster(self.world, folder / "undo.jsonl")
         self.journal = Journal(folder / "journal.jsonl")
-        self.journal.write("run-begin", lane="toy", notes=[])
-        self.journal.write(
+        self.journal.append("run-begin", lane="toy", notes=[])
+        self.journal.append(
             "collected", tests=[{"test": "t", "kind": "fault", "claims": [{"id": "c", "level": "lab"}]}], subjects={}
         )
         self.cluster.experiment = Experiment(self.journal, "t", "fault", "holdfast verify -k t")
-        self.cluster.experiment.write("test-begin")
+        self.cluster.experiment.write(events.TestBegin([], "fault"))
         self.captured, self.quarantined, self.folder = [], [], folder
         self.faults = Faults(self.cluster, self.captured.append, self.quarantined.append)
         monkeypatch.setattr(
@@ -148,7 +149,7 @@ class Bench:
         return toy.settled(self.world.read())
 
     def verdict(self):
-        self.cluster.experiment.write("test-end", outcome="completed")
+        self.cluster.experiment.write(events.TestEnd("completed", ""))
         self.journal.seal()
         return verdicts(read_file(self.folder / "journal.jsonl"))[0]
 
@@ -213,7 +214,7 @@ def test_a_promise_broken_right_after_healing_still_lets_the_cluster_converge(be
     experiment.steady("steady", True, "yes")
     with pytest.raises(Broke), bench.faults(flux_down(), after_heal=late):
         pass
-    assert [e["ok"] for e in read_file(bench.folder / "journal.jsonl").of("converged")] == [True]
+    assert [e["ok"] for e in read_file(bench.folder / "journal.jsonl").of(events.Converged)] == [True]
     assert bench.verdict().verdict is Verdict.BROKE
 
 
@@ -296,7 +297,7 @@ def test_a_steady_state_that_does_not_last_is_no_convergence(tmp_path, monkeypat
     monkeypatch.setattr(faulting, "CONVERGED", Probe("converged", "converged()", lambda _: next(looks, HOLDS)))
     with bench.faults(flux_down()):
         pass
-    written = next(read_file(bench.folder / "journal.jsonl").of("converged"))
+    written = next(read_file(bench.folder / "journal.jsonl").of(events.Converged))
     assert written["ok"] is True
     assert next(looks, "all used") == "all used"
     assert written["took_s"] >= 1.5, "the first two looks that held were taken for the end"
@@ -485,7 +486,7 @@ def test_every_fault_is_under_the_kill_test():
 
 
 def _marked(module):
-    text = (CHECKOUT / "holdfast" / "faults" / f"{module}.py").read_text()
+    text = (ROOT / "holdfast" / "faults" / f"{module}.py").read_text()
     return re.findall(r"^@fault\(.*\)\ndef (\w+)", text, re.MULTILINE)
 
 

@@ -6,14 +6,17 @@ import subprocess
 
 import pytest
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
 # Each room may import the rooms named here, and nothing else of holdfast's (design: "Imports run one way").
 ROOMS = [
     "errors durations",
     "paths progress",
+    "tempdir options",
+    "events",
     "waiting journal",
-    "verdicts claims marks",
+    "verdicts claims",
+    "marks",
     "experiment",
     "tree",
     "provision kube",
@@ -31,15 +34,17 @@ ROOMS = [
     "lane",
     "reporting",
     "run",
+    "session",
+    "fixtures",
     "plugin",
-    "cli",
-    "console",
+    "verify up down heal build report init",
+    "__main__",
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names.split()}
 
 
 def room(path):
-    return path.relative_to(CHECKOUT / "holdfast").parts[0].removesuffix(".py")
+    return path.relative_to(ROOT / "holdfast").parts[0].removesuffix(".py")
 
 
 def imports(path):
@@ -51,10 +56,10 @@ def imports(path):
             yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("holdfast."))
 
 
-FILES = sorted((CHECKOUT / "holdfast").rglob("*.py"))
+FILES = sorted((ROOT / "holdfast").rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CHECKOUT / "holdfast")))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "holdfast")))
 def test_imports_run_one_way(path):
     here = room(path)
     if here == "__init__":
@@ -64,20 +69,20 @@ def test_imports_run_one_way(path):
 
 
 def test_the_tree_room_knows_no_cluster_and_no_pytest():
-    for path in (CHECKOUT / "holdfast/tree").rglob("*.py"):
+    for path in (ROOT / "holdfast/tree").rglob("*.py"):
         assert set(imports(path)) <= {"tree", "errors", "durations"}
         assert "import pytest" not in path.read_text()
 
 
 def test_reporting_reads_the_journal_the_verdicts_and_the_claims_only():
-    for path in (CHECKOUT / "holdfast/reporting").glob("*.py"):
-        assert set(imports(path)) <= {"reporting", "journal", "verdicts", "claims", "errors"}
+    for path in (ROOT / "holdfast/reporting").glob("*.py"):
+        assert set(imports(path)) <= {"reporting", "journal", "verdicts", "claims", "errors", "paths", "events"}
 
 
 def test_what_runs_in_pods_needs_the_standard_library_only():
     for name in ("looks.py", "process.py", "records.py"):
-        assert set(imports(CHECKOUT / "holdfast/sampling" / name)) <= {"sampling"}
-        tree = ast.parse((CHECKOUT / "holdfast/sampling" / name).read_text())
+        assert set(imports(ROOT / "holdfast/sampling" / name)) <= {"sampling"}
+        tree = ast.parse((ROOT / "holdfast/sampling" / name).read_text())
         roots = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         roots |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
         import sys
@@ -87,13 +92,13 @@ def test_what_runs_in_pods_needs_the_standard_library_only():
 
 def tracked():
     names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")
-    return [CHECKOUT / n for n in names if n and (CHECKOUT / n).is_file() and not (CHECKOUT / n).is_symlink()]
+    return [ROOT / n for n in names if n and (ROOT / n).is_file() and not (ROOT / n).is_symlink()]
 
 
 def test_locks_pin_by_hash_and_name_no_index():
-    for path in (CHECKOUT / "requirements.lock", CHECKOUT / "clusters/images/python/requirements.lock"):
+    for path in (ROOT / "requirements.lock", ROOT / "clusters/images/python/requirements.lock"):
         text = path.read_text()
         assert not re.search(r"https?://|--index|--find-links|--trusted-host", text)
         for block in re.split(r"\n(?=[A-Za-z0-9])", text.strip()):
@@ -101,7 +106,7 @@ def test_locks_pin_by_hash_and_name_no_index():
 
 
 def test_no_file_is_tied_to_one_machine():
-    own = str(CHECKOUT.parent)
+    own = str(ROOT.parent)
     for path in tracked():
         text = path.read_text(errors="replace")
         if len(own) > 4:
@@ -116,7 +121,7 @@ WRITES = {"apply", "create", "patch", "scale", "delete"}
     sorted(
         p
         for room in ("holdfast/faults", "holdfast/probes", "suites/bootstrap", "suites/faults", "suites/static")
-        for p in (CHECKOUT / room).glob("*.py")
+        for p in (ROOT / room).glob("*.py")
     ),
     ids=lambda p: p.name,
 )

@@ -40,20 +40,20 @@ def written(tmp_path, script, kind="fault", *, seal=True, tests=1):
     path = tmp_path / "journal.jsonl"
     path.unlink(missing_ok=True)
     journal = Journal(path)
-    journal.write(
+    journal.append(
         "run-begin",
         lane="kind/fast",
         notes=[{"text": "everywhere", "touches": ["*"]}, {"text": "elsewhere", "touches": ["tailscale"]}],
     )
     names = [f"{TEST}{i or ''}" for i in range(tests)]
-    journal.write(
+    journal.append(
         "collected",
         tests=[{"test": n, "kind": kind, "claims": [{"id": CLAIM, "level": "lab"}]} for n in names],
         subjects={CLAIM: ["workloads"]},
     )
     for name in names:
         for event, fields in script:
-            journal.write(event, test=name, **fields)
+            journal.append(event, test=name, **fields)
     if seal:
         journal.seal()
     return path
@@ -128,7 +128,7 @@ def test_one_broken_test_breaks_the_claim_of_two(tmp_path):
         fields = {k: v for k, v in line.items() if k not in ("seq", "t", "at_s", "event", "hash")}
         if line["event"] == "assertion" and line["test"] == TEST:
             fields["held"] = False
-        journal.write(line["event"], **fields)
+        journal.append(line["event"], **fields)
     journal.seal()
     assert verdict(tmp_path / "two.jsonl").verdict is Verdict.BROKE
 
@@ -236,7 +236,7 @@ def test_a_line_that_was_edited_ends_the_trust(tmp_path, changed):
 def test_a_secret_never_reaches_the_journal(tmp_path):
     journal = Journal(tmp_path / "j.jsonl")
     journal.keep_out("-----BEGIN KEY-----\nabcdef\n", "hunter22")
-    journal.write("evidence", text="x -----BEGIN KEY-----\nabcdef\n y hunter22")
+    journal.append("evidence", text="x -----BEGIN KEY-----\nabcdef\n y hunter22")
     journal.seal()
     assert "abcdef" not in (tmp_path / "j.jsonl").read_text()
     assert "hunter22" not in (tmp_path / "j.jsonl").read_text()
@@ -317,15 +317,15 @@ def test_a_cluster_that_does_not_recover_though_the_fault_was_undone_broke(tmp_p
 def test_a_part_of_a_claims_tests_does_not_hold_it(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.write("run-begin", lane="kind/fast", notes=[])
-    journal.write(
+    journal.append("run-begin", lane="kind/fast", notes=[])
+    journal.append(
         "collected",
         tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}],
         subjects={},
         left_out={CLAIM: ["another"]},
     )
     for event, fields in FAULT:
-        journal.write(event, test=TEST, **fields)
+        journal.append(event, test=TEST, **fields)
     journal.seal()
     assert (verdict(path).verdict, verdict(path).reason) == (
         Verdict.UNPROVEN,
@@ -347,25 +347,25 @@ def both(tmp_path, *, static=STATIC, left_out=None, lab=FAULT):
     """A run with its two collections: one for what needs no cluster, one for the rest."""
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
-    journal.write("run-begin", lane="kind/fast")
-    journal.write(
+    journal.append("run-begin", lane="kind/fast")
+    journal.append(
         "collected",
         tests=[{"test": "static", "kind": "static", "claims": [{"id": CLAIM, "level": "static"}]}],
         subjects={},
         left_out={},
     )
     for event, fields in static:
-        journal.write(event, test="static", **fields)
+        journal.append(event, test="static", **fields)
     if lab is not None:
-        journal.write("lane-begin", notes=[{"text": "everywhere", "touches": ["*"]}])
-        journal.write(
+        journal.append("lane-begin", notes=[{"text": "everywhere", "touches": ["*"]}])
+        journal.append(
             "collected",
             tests=[{"test": TEST, "kind": "fault", "claims": [{"id": CLAIM, "level": "lab"}]}],
             subjects={},
             left_out=left_out or {},
         )
         for event, fields in lab:
-            journal.write(event, test=TEST, **fields)
+            journal.append(event, test=TEST, **fields)
     journal.seal()
     return {f.level: f for f in verdicts(read_file(path))}
 

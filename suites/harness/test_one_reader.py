@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.lane.subject import Subject
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.provision import tools
 from holdfast.run import Run
 from holdfast.tree import check as checking
@@ -49,7 +49,7 @@ def by_verify(folder):
 def by_check(folder):
     """Those of `holdfast check`."""
     done = subprocess.run(
-        [sys.executable, "-m", "holdfast.console", "check", str(folder), "--format", "json"],
+        [sys.executable, "-m", "holdfast", "check", str(folder), "--format", "json"],
         capture_output=True,
         text=True,
         check=False,
@@ -66,7 +66,7 @@ def chart(folder, name, template):
 
 @pytest.mark.parametrize("name", ["gitops", *sorted(pairs.load())[::9]])
 def test_both_say_the_same_of_our_trees(name):
-    folder = CHECKOUT / "fixtures" / "gitops" if name == "gitops" else pairs.invalid(name)
+    folder = ROOT / "fixtures" / "gitops" if name == "gitops" else pairs.invalid(name)
     assert by_verify(folder) == by_check(folder)
 
 

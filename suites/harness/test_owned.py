@@ -15,9 +15,9 @@ from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
 from holdfast.lane.state import LaneState, owner_id
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 
-TREE = CHECKOUT / "fixtures" / "gitops"
+TREE = ROOT / "fixtures" / "gitops"
 
 
 class Engine:
@@ -215,7 +215,7 @@ def test_the_children_of_a_killed_run_die_with_it(tmp_path):
     pid = tmp_path / "pid"
     script = f"echo $$ > {pid}; sleep 60 & sleep 60"
     run = f"import subprocess, sys; subprocess.run([sys.executable, '-m', 'holdfast.drivers.leash', 'sh', '-c', {script!r}])"
-    parent = subprocess.Popen([sys.executable, "-c", run], cwd=CHECKOUT)
+    parent = subprocess.Popen([sys.executable, "-c", run], cwd=ROOT)
     limit = time.monotonic() + 10
     while (not pid.exists() or not pid.read_text().strip()) and time.monotonic() < limit:
         time.sleep(0.02)
@@ -234,7 +234,7 @@ def test_the_children_of_a_killed_run_die_with_it(tmp_path):
 def test_a_leashed_command_ends_with_its_own_code():
     for code in (0, 7):
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast.drivers.leash", "sh", "-c", f"exit {code}"], cwd=CHECKOUT, check=False
+            [sys.executable, "-m", "holdfast.drivers.leash", "sh", "-c", f"exit {code}"], cwd=ROOT, check=False
         )
         assert done.returncode == code
 

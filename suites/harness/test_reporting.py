@@ -18,7 +18,7 @@ TEST = "suites/faults/test_flux.py::test_x"
 def run(tmp_path):
     """The folder of a run with one fault, one target that failed for a while, and text that could break a page."""
     journal = Journal(tmp_path / "journal.jsonl")
-    begin = journal.write(
+    begin = journal.append(
         "run-begin",
         run="r",
         lane="kind/fast",
@@ -33,7 +33,7 @@ def run(tmp_path):
     )
     at = __import__("datetime").datetime.fromisoformat(begin["t"]).timestamp()
     ids = [{"id": "flux-down-workloads-continue", "level": "lab"}]
-    journal.write(
+    journal.append(
         "collected",
         tests=[{"test": TEST, "kind": "fault", "claims": ids}],
         subjects={"flux-down-workloads-continue": ["workloads"]},
@@ -81,7 +81,7 @@ def run(tmp_path):
         ),
         ("test-end", {"outcome": "completed"}),
     ]:
-        journal.write(event, test=TEST, **fields)
+        journal.append(event, test=TEST, **fields)
     journal.seal()
     return tmp_path
 

@@ -10,14 +10,15 @@ from holdfast.faults import fault as faulting
 from holdfast.faults.flux import flux_down
 from holdfast.kube import Object
 from holdfast.marks import claim
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.probes.flux import CONTROLLERS, MARKER, NAMESPACE, marked, not_marked
+from holdfast.probes.workloads import workload_ready, workloads_ready
 from holdfast.sampling.targets import ingress, service
 from holdfast.verdicts import Verdict
 from holdfast.waiting import HOLDS, Clock, Probe
 from suites.harness.test_faults import Bench
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SAMPLES = [
     pytest.param(block, id=f"{page.name}-{number}")
     for page in PAGES
@@ -76,7 +77,7 @@ def test_a_sample_is_held(tmp_path, monkeypatch, block):
 
     monkeypatch.setattr("holdfast.waiting.Clock", lambda: Clock(lambda: clock[0], sleep))
     names = {
-        "claim": claim, "mark": mark, "flux_down": flux_down, "marked": marked, "not_marked": not_marked, "ingress": ingress, "service": service,
+        "claim": claim, "mark": mark, "flux_down": flux_down, "marked": marked, "not_marked": not_marked, "workload_ready": workload_ready, "workloads_ready": workloads_ready, "ingress": ingress, "service": service,
         "tree_applied": lambda: Probe("tree_applied", "tree_applied()", lambda _: HOLDS),
     }  # fmt: skip
     exec(compile(block, "sample", "exec"), names)

@@ -23,10 +23,11 @@ from holdfast.sampling import records, writers
 from holdfast.sampling import watch as watching
 from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
+from holdfast.sampling.judge import Limit, Window, judge
 from holdfast.sampling.looks import Looker, Target
 from holdfast.sampling.seen import Seen
-from holdfast.sampling.series import Recorded, acknowledged, parse, with_absences
-from holdfast.sampling.targets import AssignedTarget, Wanted
+from holdfast.sampling.series import Recorded, Series, acknowledged, parse, with_absences
+from holdfast.sampling.targets import VOLUME, AssignedTarget, Wanted
 from holdfast.sampling.vantage import WatchedTargets
 from holdfast.sampling.watch import Sampler
 from holdfast.tree.settings import Adaptation, Settings
@@ -357,8 +358,8 @@ class Steps(Says):
     def negative_control(self, probe, red, sighting):
         self.steps.append(("control", red))
 
-    def write(self, event, **fields):
-        self.written[event] = fields
+    def write(self, event):
+        self.written[event.event] = event
 
 
 def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), share=None):
@@ -407,6 +408,25 @@ def test_a_stall_while_an_outage_was_seen_makes_it_unproven():
     assert judged(series("." * 100 + "x" * 30 + "." * 470), limit="0s", stalls=[(150.0, 150.5)])[0] is False
     # A short stall within a long outage takes nothing from it.
     assert judged(series("." * 100 + "x" * 300 + "." * 200), limit="20s", stalls=[(120.0, 120.3)])[0] is False
+
+
+def writer(seconds_away):
+    """A writer's looks of a minute, which stood still (and took no look) for so long."""
+    looks = [Look(100 + i / 2, 100.01 + i / 2, "ok") for i in range(120)]
+    return with_absences([look for look in looks if not 120 < look.start < 120 + seconds_away], 160.0)
+
+
+def test_a_writer_that_stood_still_failed_and_is_in_doubt_only_where_that_decides():
+    """Its own stall leaves nothing unseen: nothing was written meanwhile. So what fits with it counted as failed did hold."""
+    stall = [(120.0, 123.0)]
+    window = Window(100.0, 160.0, stall, 600, [])
+    series_of = Series("writer-0", "volume", VOLUME, "new", False, 2.0, writer(3.0))
+    assert judge(series_of, Limit(20.0), window).held is True
+    assert judge(series_of, Limit(2.0), window).held is None
+    assert judge(series_of, Limit(0.0), window).held is None
+    assert judge(series_of, Limit(0.0), Window(100.0, 160.0, [], 600, [])).held is False
+    assert judge(Series("outside", "t", "http", "new", False, 2.0, series_of.looks), Limit(20.0), window).held is None
+    assert judge(series_of, Limit(20.0), Window(100.0, 160.0, [], 0, [])).held is None
 
 
 def test_the_share_of_every_outage_counts():
@@ -524,7 +544,7 @@ def test_every_vantage_is_stopped_though_one_of_them_fails(tmp_path, monkeypatch
     ):
         pass
     assert log == ["start", "start", "stop"]
-    assert experiment.written["unproven"] == {"reason": "the samplers' records couldn't be fetched: the engine is gone"}
+    assert experiment.written["unproven"].reason == "the samplers' records couldn't be fetched: the engine is gone"
 
 
 # -- records on volumes -----------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import urllib.request
 import pytest
 
 from holdfast.bootstrap import admission_policy
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.tree.settings import Adaptation
 
-FLUX = CHECKOUT / "clusters" / "standins" / "flux"
+FLUX = ROOT / "clusters" / "standins" / "flux"
 
 
 def program(name, folder=FLUX):
@@ -148,7 +148,7 @@ def test_an_adaptation_changes_one_object_by_name():
 
 # -- kube-state-metrics ------------------------------------------------------------------------------------------------------
 
-MONITORING = CHECKOUT / "clusters" / "standins" / "kube-prometheus-stack"
+MONITORING = ROOT / "clusters" / "standins" / "kube-prometheus-stack"
 
 
 def test_a_custom_resource_becomes_the_metric_that_its_configuration_names():

@@ -9,14 +9,14 @@ from holdfast.bootstrap import made_up
 from holdfast.drivers.coredns import corefile
 from holdfast.errors import UsageError
 from holdfast.lane.subject import Subject
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.provision import tools
 from holdfast.tree import checkout
 from holdfast.tree import settings as settings_file
 from holdfast.tree.needed import astray, lacking
 from holdfast.tree.settings import Settings
 
-TREE = CHECKOUT / "fixtures" / "gitops"
+TREE = ROOT / "fixtures" / "gitops"
 SYNC = """apiVersion: source.toolkit.fluxcd.io/v1
 kind: GitRepository
 metadata: {{name: flux-system, namespace: flux-system}}
@@ -163,12 +163,12 @@ spec:
 def test_what_nobody_gave_is_named_before_anything_is_built(tree):
     (tree / "clusters/home/web.yaml").write_text(NEEDS)
     said = lacking(read(tree))
-    assert [s.split(",")[0].split(" (")[0] for s in said] == [
+    assert [str(s).split(",")[0].split(" (")[0] for s in said] == [
         "the Secret apps/needed",
         "the Secret apps/mounted",
         "the Git host github.com",
     ]
-    assert all("clusters/home" in s for s in said)
+    assert all("clusters/home" in str(s) for s in said)
     (tree / ".holdfast.toml").write_text(
         "[git]\naliases = ['github.com']\n"
         + "".join(f"[[secret]]\nnamespace='apps'\nname='{n}'\nkeys=['a']\n" for n in ("needed", "mounted"))

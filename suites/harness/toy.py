@@ -281,13 +281,6 @@ class Driver:
             raise DriverError(f"there is no node {node}")
         return self.world.read()["nodes"][node] == "on"
 
-    def pause(self, node):
-        self._switch(node, "paused")
-
-    def unpause(self, node):
-        if self.world.read()["nodes"][node] == "paused":
-            self._switch(node, "on")
-
     def cut_network(self, node, for_s):
         self.world.change(lambda s: s.setdefault("cut", {}).__setitem__(node, time.time() + for_s))
 
@@ -366,6 +359,7 @@ def fresh(folder: Path):
         },
         longterm,
     ]
+    objects.append(workload("Deployment", "coredns", "kube-system", replicas=1))
     state = {
         "nodes": {"k3s1": "on", "k3s2": "on"},
         "deleted": {},

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.provision import builds, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
@@ -103,7 +103,7 @@ def test_what_a_chart_brings_of_flux_is_said_to_be_unread(tmp_path, program):
 
 
 def test_the_storage_stand_in_refuses_a_value_that_it_does_not_know_by_its_name(program):
-    chart = CHECKOUT / "clusters" / "standins" / "longhorn" / "chart"
+    chart = ROOT / "clusters" / "standins" / "longhorn" / "chart"
     good = subprocess.run([program, "template", "longhorn", str(chart)], capture_output=True, text=True, check=False)
     bad = subprocess.run(
         [program, "template", "longhorn", str(chart), "--set", "longhornManager.log.format=json"],

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.paths import CHECKOUT
+from holdfast.paths import ROOT
 from holdfast.provision import builds, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.tree import check as checking
@@ -75,7 +75,7 @@ def same(oracle, tree):
 
 
 def test_the_reference_tree(oracle):
-    assert same(oracle, checking.load(CHECKOUT / "fixtures" / "gitops", tools.kustomize())) == 9
+    assert same(oracle, checking.load(ROOT / "fixtures" / "gitops", tools.kustomize())) == 9
 
 
 @pytest.mark.parametrize("valid", [False, True])

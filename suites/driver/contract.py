@@ -17,7 +17,6 @@ from holdfast.drivers.driver import (
     DriverError,
     ImageLoader,
     NodeNetwork,
-    NodePause,
     NodePower,
     NodeShell,
     Writable,
@@ -134,18 +133,6 @@ def a_node_that_is_not_there_is_said(on: Subject) -> None:
             act("absent")
 
 
-@promise(NodePause, NodePower)
-def a_paused_node_wakes_and_power_wakes_it_too(on: Subject) -> None:
-    on.driver.unpause(on.worker)  # nothing to do is no error
-    for wake in (on.driver.unpause, on.driver.power_on):
-        on.driver.pause(on.worker)
-        try:
-            assert not on.driver.is_on(on.worker)
-        finally:
-            wake(on.worker)
-        assert on.driver.is_on(on.worker)
-
-
 def _reaches(on: Subject, address: str) -> bool:
     """Whether the server reaches the worker's kubelet: another way than the one by which the network is cut."""
     command = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{KUBELET}'"
@@ -206,11 +193,15 @@ def files_are_read_while_the_node_is_off(on: Subject) -> None:
 @promise(NodeShell)
 def the_flavour_fits_the_nodes(on: Subject) -> None:
     flavour = on.driver.flavour
-    for node in on.driver.nodes():
-        shell = on.driver.shell(node.name)
-        ports = {line.split()[3].rpartition(":")[2] for line in shell.check_output(flavour.listening).splitlines()}
-        assert {str(p) for p in flavour.own_ports[node.role]} <= ports, node.name
-        assert shell.run(flavour.journal).rc == 0
+
+    def ports(node: str) -> set[str]:
+        lines = on.driver.shell(node).check_output(flavour.listening).splitlines()
+        return {line.split()[3].rpartition(":")[2] for line in lines}
+
+    for node in on.driver.nodes():  # each of them may just have been given its power back
+        own = {str(p) for p in flavour.own_ports[node.role]}
+        assert _until(lambda name=node.name, own=own: own <= ports(name), 60), f"{node}: {own - ports(node.name)}"
+        assert on.driver.shell(node.name).run(flavour.journal).rc == 0
     containers = on.driver.shell(on.server).check_output(flavour.containers).splitlines()
     assert any(line.split()[-1] == "RUNNING" for line in containers if line.split())
 

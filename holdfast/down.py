@@ -1,0 +1,23 @@
+"""`holdfast down`: removes a lane's cluster."""
+
+from __future__ import annotations
+
+from holdfast import tempdir
+from holdfast.lane.lane import Lane
+from holdfast.lane.lock import LaneLock
+from holdfast.options import LaneName
+from holdfast.paths import default_tree
+from holdfast.progress import console
+
+
+def down(lane: LaneName = "kind/fast") -> None:
+    """Removes a lane's cluster, its Git server and its network, and nothing else."""
+    with LaneLock("holdfast down"):
+        tempdir.use_apart()
+        on = Lane(lane, default_tree())
+        console.print("  removed" if on.down() else f"  there is nothing of {on.name}")
+        for stray in on.driver.strays():
+            console.print(
+                f"  {stray.name}: called like this lane's, and not made by it; if nobody needs it: {stray.removal}",
+                style="yellow",
+            )

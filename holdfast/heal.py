@@ -1,0 +1,18 @@
+"""`holdfast heal`: undoes what a dead run left."""
+
+from __future__ import annotations
+
+from holdfast import tempdir
+from holdfast.lane.lane import Lane
+from holdfast.lane.lock import LaneLock
+from holdfast.options import LaneName
+from holdfast.paths import default_tree
+from holdfast.progress import console
+
+
+def heal(lane: LaneName = "kind/fast") -> None:
+    """Replays what a dead run left undone on a lane's cluster; the cluster stays."""
+    with LaneLock("holdfast heal"):
+        tempdir.use_apart()
+        count = Lane(lane, default_tree()).heal()
+        console.print(f"  {count} steps undone" if count else "  nothing is left to heal")
