@@ -17,7 +17,6 @@ from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
 from holdfast.tree.findings import Severity
-from holdfast.tree.roles import graph_of
 
 
 class Format(StrEnum):
@@ -89,13 +88,13 @@ def check(  # noqa: PLR0917  a command line
     for notice in loaded.settings.notices:
         print(f"note: {notice}", file=sys.stderr)
     if if_down:
-        seeds = seeds_of(graph_of(loaded), if_down)
+        seeds = seeds_of(loaded.graph, if_down)
         if not seeds:
             raise UsageError(
                 f"nothing that the tree applies is {if_down}",
                 "name a namespace, KIND/NAME or KIND/NAMESPACE/NAME of the tree",
             )
-        found = down(graph_of(loaded), seeds)
+        found = down(loaded.graph, seeds)
         if html:
             html.write_text(picture.page(loaded, found))
         _say(

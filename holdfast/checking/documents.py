@@ -8,9 +8,7 @@ from xml.etree import ElementTree
 from holdfast.tree.boot import Blocked, Down
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding
-from holdfast.tree.releases import releases
 from holdfast.tree.repository import Location
-from holdfast.tree.roles import boot_of
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -101,7 +99,7 @@ def _blocked(one: Blocked) -> dict[str, Any]:
 
 def as_json(result: Result) -> dict[str, Any]:
     """All of it; see `SCHEMA`."""
-    tree, boot = result.tree, boot_of(result.tree)
+    tree, boot = result.tree, result.tree.boot
     return {
         "tree": tree.repository.root.name,
         "commit": tree.repository.commit,
@@ -110,8 +108,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "not_read": result.not_read
         + [
             f"{r.manifest.id}: its chart wasn't rendered" + ("" if r.known else ", and isn't known here")
-            for r in releases(tree)
-            if r.manifest.id not in tree.rendered
+            for r in tree.releases
+            if r.manifest.id not in tree.charts.rendered
         ]
         + [f"{la.folder}: {la.error}" for la in tree.kustomizations.values() if la.error],
         "assumed": dict(sorted(result.external.items())),

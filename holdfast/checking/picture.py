@@ -7,7 +7,7 @@ from html import escape
 
 from holdfast.tree.boot import Down
 from holdfast.tree.needs import Phase, State
-from holdfast.tree.roles import boot_of, graph_of, role
+from holdfast.tree.roles import role
 from holdfast.tree.tree import Tree
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _TOP = 180, 46, 56, 16, 60
@@ -32,7 +32,7 @@ class _Box:
 
 def page(tree: Tree, down: Down | None) -> str:
     """The page; with *down*, what it freezes is coloured, else what can never start."""
-    boot = boot_of(tree)
+    boot = tree.boot
     never = [i for b in boot.blocked for i in b.kustomizations]
     columns = [*boot.waves, *([tuple(never)] if never else [])]
     boxes = _placed(tree, columns)
@@ -80,7 +80,7 @@ def _placed(tree: Tree, columns: list[tuple[str, ...]]) -> dict[str, _Box]:
 
 def _needs(tree: Tree) -> list[tuple[str, str]]:
     """Which Kustomization waits for which: by dependsOn, or for a kind or a namespace that the other brings."""
-    graph, found = graph_of(tree), []
+    graph, found = tree.graph, []
     for one in tree.kustomizations.values():
         states = (State(f"Kustomization/{one.id}", Phase.DEFINED), State(f"Kustomization/{one.id}", Phase.APPLIED))
         for state in states:
@@ -134,7 +134,7 @@ def _told(tree: Tree, down: Down | None) -> str:
                 f"<li>{title}: <b>{escape(n)}</b> – {escape(' → '.join(map(str, steps)))}" for n, steps in what.items()
             ]
     else:
-        for blocked in boot_of(tree).blocked:
+        for blocked in tree.boot.blocked:
             items.append(
                 f"<li>never: <b>{escape(', '.join(blocked.kustomizations))}</b> – {escape(' → '.join(map(str, blocked.chain)))}"
             )

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from holdfast.tree.boot import Down
 from holdfast.tree.check import FAMILIES, Result, promised
 from holdfast.tree.findings import Finding, Severity
-from holdfast.tree.releases import releases
-from holdfast.tree.roles import boot_of
 
 _COLOURS = {
     Severity.BREAKS_APPLY: "31;1",
@@ -97,7 +95,7 @@ def _verdicts(result: Result, paint: object) -> Iterator[str]:
 
 
 def _boot(result: Result) -> Iterator[str]:
-    found = boot_of(result.tree)
+    found = result.tree.boot
     yield "order of a start from nothing:"
     for number, wave in enumerate(found.waves, 1):
         yield f"  {number}. {', '.join(wave)}"
@@ -114,7 +112,7 @@ def _unread(result: Result) -> Iterator[str]:
         for kustomization in tree.kustomizations.values()
         if kustomization.error
     ]
-    judged = {r.manifest.id: r for r in releases(tree) if r.manifest.id not in tree.rendered}
+    judged = {r.manifest.id: r for r in tree.releases if r.manifest.id not in tree.charts.rendered}
     unknown, known = [i for i, r in judged.items() if not r.known], [i for i, r in judged.items() if r.known]
     said += (
         [f"charts that aren't known here, so what they create wasn't judged: {', '.join(unknown)}"] if unknown else []

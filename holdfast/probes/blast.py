@@ -7,13 +7,12 @@ from holdfast.kube import Object, name_of
 from holdfast.probes.longhorn import KINDS, written
 from holdfast.probes.workloads import lacks
 from holdfast.tree.boot import down, seeds_of
-from holdfast.tree.roles import graph_of
 from holdfast.tree.tree import Tree
 
 
 def predicted(tree: Tree, namespace: str) -> frozenset[str]:
     """What the tree says stops working when everything in *namespace* is down (`holdfast check --if-down`)."""
-    graph = graph_of(tree)
+    graph = tree.graph
     found = down(graph, seeds_of(graph, namespace))
     return frozenset([*found.stopped, *(name for name in found.frozen if name.startswith("HelmRelease/"))])
 

@@ -270,11 +270,11 @@ class Looker:
         return self._new if self.target.mode != "reused" else self._spare if self._busy else self._reused
 
     async def _new(self) -> str:
-        incomplete_because = await self._open()
+        connection = await self._open()
         try:
-            await self._use(incomplete_because)
+            await self._use(connection)
         finally:
-            _drop(incomplete_because)
+            _drop(connection)
         return OK
 
     async def _reused(self) -> str:
@@ -305,34 +305,34 @@ class Looker:
 
     async def _spare(self) -> str:
         self._spares = [spare for spare in self._spares if not _gone(spare)]
-        incomplete_because = self._spares.pop() if self._spares else await self._open()
+        connection = self._spares.pop() if self._spares else await self._open()
         try:
-            await self._use(incomplete_because)
+            await self._use(connection)
         except BaseException:
-            _drop(incomplete_because)
+            _drop(connection)
             raise
-        self._spares.append(incomplete_because)
+        self._spares.append(connection)
         return OK
 
-    async def _use(self, incomplete_because: Any) -> None:
-        if isinstance(incomplete_because, Connection):
-            await request(incomplete_because, self.target)
+    async def _use(self, connection: Any) -> None:
+        if isinstance(connection, Connection):
+            await request(connection, self.target)
         else:
-            await ask(incomplete_because[0], incomplete_because[1], self.target.ask)
+            await ask(connection[0], connection[1], self.target.ask)
 
     def close(self) -> None:
         """Drops what is open."""
         self._lose()
-        for incomplete_because in self._spares:
-            _drop(incomplete_because)
+        for connection in self._spares:
+            _drop(connection)
 
 
-def _gone(incomplete_because: Any) -> bool:
-    return isinstance(incomplete_because, Connection) and incomplete_because.closed
+def _gone(connection: Any) -> bool:
+    return isinstance(connection, Connection) and connection.closed
 
 
-def _drop(incomplete_because: Any) -> None:
-    if isinstance(incomplete_because, Connection):
-        incomplete_because.drop()
+def _drop(connection: Any) -> None:
+    if isinstance(connection, Connection):
+        connection.drop()
     else:
-        incomplete_because[0].close()
+        connection[0].close()

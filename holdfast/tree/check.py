@@ -29,7 +29,6 @@ from holdfast.tree.findings import (
 )
 from holdfast.tree.helm import render
 from holdfast.tree.repository import Location
-from holdfast.tree.roles import graph_of
 from holdfast.tree.tree import Tree
 from holdfast.tree.walk import read
 
@@ -100,10 +99,7 @@ def load(
             + (f"; did you mean '{near[0]}'?" if near else ""),
             "each finding of 'holdfast check --format json' names its rule",
         )
-    tree = read(found, tool, said, entry=entry, cache=cache)
-    tree.kubernetes = kubernetes
-    render(tree, helm, charts)
-    return tree
+    return render(read(found, tool, said, entry=entry, kubernetes=kubernetes, cache=cache), helm, charts)
 
 
 def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Result:
@@ -125,8 +121,9 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
             )
             found = [Inconclusive(broken_rules[-1])]
         gaps = [la for la in tree.kustomizations.values() if la.error or la.not_read]
-        unread = tree.incomplete_because + [
-            f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in gaps
+        unread = [
+            *tree.charts.incomplete_because,
+            *(f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in gaps),
         ]
         if unread:  # what isn't there may lie in what wasn't read
             found = [Inconclusive(f"{s.reason}, and {unread[0]}") if isinstance(s, NotApplicable) else s for s in found]
@@ -143,7 +140,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
     not_read = [*tree.not_read, *broken_rules]
     verdicts = {c: _verdict(tree, c, said.get(c, []), findings) for c in claims() if c in said}
-    return Result(tree, counting, allowed, verdicts, not_read, dict(graph_of(tree).external))
+    return Result(tree, counting, allowed, verdicts, not_read, dict(tree.graph.external))
 
 
 def promised(tree: Tree, claim: str) -> bool:
@@ -153,8 +150,8 @@ def promised(tree: Tree, claim: str) -> bool:
 
 def _absent(tree: Tree, one: Rule, absent: NotApplicable) -> Finding:
     root = tree.root
-    location = tree.locate(root.manifest) if root and root.manifest.file else Location(root.folder if root else ".")
-    name = f"Kustomization/{root.id}" if root else "the tree"
+    location = tree.locate(root.manifest) if root.manifest.file else Location(root.folder)
+    name = f"Kustomization/{root.id}"
     return Finding(
         one.id,
         one.claim,
@@ -208,9 +205,8 @@ def _verdict(
         kustomization for kustomization in tree.kustomizations.values() if kustomization.error or kustomization.not_read
     ]
     doubts = [_first(kinds[Inconclusive])] if kinds[Inconclusive] else []
-    doubts += tree.incomplete_because + [
-        f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread
-    ]
+    doubts += tree.charts.incomplete_because
+    doubts += [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread]
     if doubts:
         return StaticVerdict("unproven", "; ".join(doubts))
     return StaticVerdict(

@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
-from holdfast.tree.releases import Release, releases
+from holdfast.tree.releases import Release
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
@@ -66,8 +66,8 @@ class Graph:
         self.tree = tree
         self.edges = DependencyGraph()
         self.external: dict[str, str] = {}  # what must come from outside the tree, and who needs it
-        self.releases = {r.manifest.id: r for r in releases(tree)}
-        self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.rendered]
+        self.releases = {r.manifest.id: r for r in tree.releases}
+        self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.charts.rendered]
         self._open = [
             la for la in tree.kustomizations.values() if la.not_read or la.error
         ]  # what these apply isn't known

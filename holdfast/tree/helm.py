@@ -9,59 +9,69 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.releases import Release, releases
+from holdfast.tree.releases import Release
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import load_text
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import Charts, Tree
 
 _TIMEOUT_S = 60
 _SOURCE = re.compile(r"^# Source: [^/\n]+/(.+)$", re.MULTILINE)
 
 
-def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> None:
-    """Adds what the releases' charts render to the tree; what can't be rendered is said in `Tree.not_read`.
+@dataclass
+class _Rendering:
+    """What is known while charts are being rendered."""
+
+    objects: list[Manifest] = field(default_factory=list)
+    rendered: set[str] = field(default_factory=set)
+    errors: list[tuple[Manifest, str]] = field(default_factory=list)
+    unrendered: dict[str, str] = field(default_factory=dict)
+    not_read: list[str] = field(default_factory=list)
+
+    def lacks(self, release: Release, why: str) -> None:
+        """A chart of the tree wasn't rendered."""
+        self.not_read.append(f"{release.manifest.id}: {why}")
+        self.unrendered[release.manifest.id] = why
+
+
+def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> Tree:
+    """The tree with what its releases' charts render; what can't be rendered is said in its `not_read`.
 
     Args:
         find_helm: gives the helm program, empty where there is none; asked only where there is a chart to render.
         charts: a folder with charts: NAME/, NAME-VERSION/ or NAME-VERSION.tgz.
     """
-    for release in releases(tree):
+    out = _Rendering()
+    for release in tree.releases:
         inside = _in_tree(tree, release)
         found = inside or _in_folder(charts, release)
         if not found:
             continue
         name = release.manifest.id
         if inside and (lacking := _to_fetch(tree, inside)):
-            _not_rendered(
-                tree, release, f"its chart {found} needs {', '.join(lacking)}, which would have to be fetched"
-            )
+            out.lacks(release, f"its chart {found} needs {', '.join(lacking)}, which would have to be fetched")
         elif not (helm := find_helm()):
-            _not_rendered(tree, release, f"its chart {found} wasn't rendered, since there is no helm")
+            out.lacks(release, f"its chart {found} wasn't rendered, since there is no helm")
         else:
             if release.unread:
-                tree.not_read.append(
-                    f"{name}: its chart was rendered without {', '.join(release.unread)}, which isn't in the tree"
-                )
-            _rendered(tree, release, helm, found, inside=bool(inside))
-            if name not in tree.rendered:
-                tree.unrendered.setdefault(name, f"its chart {found} can't be rendered")
-    tree.refresh()
-    for manifest in tree.chart_objects:
-        if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io"):
-            tree.not_read.append(
-                f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed"
-            )
-            tree.incomplete_because.append(tree.not_read[-1])
-
-
-def _not_rendered(tree: Tree, release: Release, why: str) -> None:
-    tree.not_read.append(f"{release.manifest.id}: {why}")
-    tree.unrendered[release.manifest.id] = why
+                missing = ", ".join(release.unread)
+                out.not_read.append(f"{name}: its chart was rendered without {missing}, which isn't in the tree")
+            _render(tree, release, helm, found, out, inside=bool(inside))
+            if name not in out.rendered:
+                out.unrendered.setdefault(name, f"its chart {found} can't be rendered")
+    doubts = [
+        f"{manifest.id} is rendered by the chart of {manifest.owner}: what it brings wasn't followed"
+        for manifest in out.objects
+        if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io")
+    ]
+    brought = Charts(tuple(out.objects), frozenset(out.rendered), tuple(out.errors), out.unrendered, tuple(doubts))
+    return replace(tree, charts=brought, not_read=(*tree.not_read, *out.not_read, *doubts))
 
 
 def _to_fetch(tree: Tree, folder: str) -> list[str]:
@@ -77,7 +87,7 @@ def _to_fetch(tree: Tree, folder: str) -> list[str]:
 def _in_tree(tree: Tree, release: Release) -> str:
     """The folder of a chart that lies in this repository."""
     ref = mapping(get(release.manifest.spec, "chart", "spec", "sourceRef"))
-    own = mapping(tree.root.spec.get("sourceRef")) if tree.root else {}
+    own = mapping(tree.root.spec.get("sourceRef"))
     if ref.get("kind") != "GitRepository" or ref.get("name") != own.get("name"):
         return ""
     folder = posixpath.normpath(str(get(release.manifest.spec, "chart", "spec", "chart") or "").lstrip("/") or ".")
@@ -103,7 +113,7 @@ def _in_folder(charts: Path | None, release: Release) -> str:
     )
 
 
-def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bool) -> None:
+def _render(tree: Tree, release: Release, helm: str, chart: str, out: _Rendering, *, inside: bool) -> None:
     own = release.manifest
     with tempfile.TemporaryDirectory(prefix="holdfast-helm-") as name:
         folder = Path(name)
@@ -147,23 +157,23 @@ def _rendered(tree: Tree, release: Release, helm: str, chart: str, *, inside: bo
                 env={"PATH": "", "HOME": name, "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"},
             )
         except subprocess.TimeoutExpired:
-            tree.not_read.append(f"{own.id}: helm didn't end within {_TIMEOUT_S}s")
+            out.not_read.append(f"{own.id}: helm didn't end within {_TIMEOUT_S}s")
             return
         if done.returncode:
             words = done.stderr.strip().replace(f"{source}", chart if inside else "the chart")
-            tree.chart_errors.append((own, words.removeprefix("Error: ")[-400:]))
+            out.errors.append((own, words.removeprefix("Error: ")[-400:]))
             return
-        tree.chart_objects += list(_objects(tree, release, done.stdout, chart if inside else ""))
-        tree.rendered.add(own.id)
+        out.objects += list(_objects(tree, release, done.stdout, chart if inside else "", out))
+        out.rendered.add(own.id)
 
 
-def _objects(tree: Tree, release: Release, text: str, chart: str) -> list[Manifest]:
+def _objects(tree: Tree, release: Release, text: str, chart: str, out: _Rendering) -> list[Manifest]:
     found = []
     for part in re.split(r"^---\s*$", text, flags=re.MULTILINE):
         try:
             body = load_text(part)
         except (yaml.YAMLError, ValueError) as error:
-            tree.chart_errors.append(
+            out.errors.append(
                 (release.manifest, f"the chart renders what is no YAML: {str(error).partition(chr(10))[0]}")
             )
             continue

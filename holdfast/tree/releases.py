@@ -14,7 +14,7 @@ import yaml
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.sources import PathKey, load_text
-from holdfast.tree.tree import HELM, Tree, tree_object
+from holdfast.tree.tree import HELM, Tree, object_in
 
 
 @functools.cache
@@ -142,13 +142,9 @@ def _volumes_in(value: Any, path: tuple[PathKey, ...]) -> Iterator[Volume]:
             yield from _volumes_in(below, (*path, str(key)))
 
 
-def releases(tree: Tree) -> list[Release]:
-    """Every applied HelmRelease."""
-    cached: list[Release] | None = tree.__dict__.get("_releases")
-    if cached is None:
-        cached = [_release(tree, m) for m in tree.of("HelmRelease") if m.group == HELM]
-        tree.__dict__["_releases"] = cached
-    return cached
+def of(tree: Tree) -> tuple[Release, ...]:
+    """Every applied HelmRelease (see `Tree.releases`)."""
+    return tuple(_release(tree, m) for m in tree.of("HelmRelease") if m.group == HELM)
 
 
 def _release(tree: Tree, manifest: Manifest) -> Release:
@@ -172,7 +168,9 @@ def _release(tree: Tree, manifest: Manifest) -> Release:
     values: Body = {}
     unread = []
     for entry in sequence(manifest.spec.get("valuesFrom")):
-        held = tree_object(tree, (str(mapping(entry).get("kind")), manifest.namespace, str(mapping(entry).get("name"))))
+        held = object_in(
+            tree.kustomizations, (str(mapping(entry).get("kind")), manifest.namespace, str(mapping(entry).get("name")))
+        )
         key = str(mapping(entry).get("valuesKey") or "values.yaml")
         text = get(held.body, "data", key) if held is not None and held.kind == "ConfigMap" else None
         if not isinstance(text, str) or mapping(entry).get("targetPath"):
@@ -208,7 +206,7 @@ def without_releases(tree: Tree, namespace: str) -> bool:
         return False
     if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
         return False
-    return not any(r.target_namespace == namespace and r.manifest.id not in tree.rendered for r in releases(tree))
+    return not any(r.target_namespace == namespace and r.manifest.id not in tree.charts.rendered for r in tree.releases)
 
 
 def whole_namespace(tree: Tree, namespace: str) -> bool:

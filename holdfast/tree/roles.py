@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-from holdfast.tree.boot import Boot, boot
-from holdfast.tree.graph import GIVEN_CLASSES, Graph
+from holdfast.tree.graph import GIVEN_CLASSES
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.needs import Phase, State
-from holdfast.tree.releases import releases
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
 CORE, STORAGE, MONITORING, LONGTERM, APPS, FLUX, OTHER = (
@@ -26,22 +24,6 @@ _FLUX_KINDS = frozenset(
 )
 
 
-def graph_of(tree: Tree) -> Graph:
-    """The tree's graph, made once."""
-    made: Graph | None = tree.__dict__.get("_graph")
-    if made is None:
-        made = tree.__dict__["_graph"] = Graph(tree)
-    return made
-
-
-def boot_of(tree: Tree) -> Boot:
-    """How the tree starts, worked out once."""
-    made: Boot | None = tree.__dict__.get("_boot")
-    if made is None:
-        made = tree.__dict__["_boot"] = boot(graph_of(tree))
-    return made
-
-
 def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one return a role
     """What a Kustomization is for: as ``[roles]`` says, else by the charts and kinds in it."""
     for name, members in tree.settings.roles.items():
@@ -51,7 +33,7 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         m.kind == "Deployment" and m.name == "kustomize-controller" for m in kustomization.objects
     ):
         return FLUX
-    found = {r.role for r in releases(tree) if r.manifest.owner == kustomization.id and r.role}
+    found = {r.role for r in tree.releases if r.manifest.owner == kustomization.id and r.role}
     for wanted in (STORAGE, CORE, MONITORING):
         if wanted in found:
             tier = wanted == MONITORING and _LONGTERM.search(f"{kustomization.manifest.name} {kustomization.folder}")
@@ -78,7 +60,7 @@ def kustomizations(tree: Tree, *wanted: str) -> list[Kustomization]:
 
 def storage_states(tree: Tree) -> set[State]:
     """What it means to need storage: the readiness of what provides it, and the Kustomizations that hold it."""
-    found = {State(r.manifest.id, Phase.READY) for r in releases(tree) if r.role == STORAGE}
+    found = {State(r.manifest.id, Phase.READY) for r in tree.releases if r.role == STORAGE}
     found |= {State(m.id, Phase.EXISTS) for m in tree.of("StorageClass")}
     found |= {
         State(m.id, Phase.EXISTS)

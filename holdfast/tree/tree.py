@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from holdfast.errors import UsageError
 from holdfast.tree.build import Built, Tool
@@ -13,6 +14,11 @@ from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import PathKey, Sources
+
+if TYPE_CHECKING:
+    from holdfast.tree.boot import Boot
+    from holdfast.tree.graph import Graph
+    from holdfast.tree.releases import Release
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
     f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification")
@@ -67,6 +73,24 @@ class Kustomization:
 
 
 @dataclass(frozen=True)
+class Charts:
+    """What charts that can be read render, and what couldn't be rendered.
+
+    Attributes:
+        objects: what they render, for the releases whose ids are in *rendered*.
+        errors: releases whose chart can't be rendered, with helm's words.
+        unrendered: releases whose chart is in the tree and couldn't be rendered, by id, with the reason.
+        incomplete_because: why claims about all of the tree are in doubt, besides Kustomizations that weren't read.
+    """
+
+    objects: tuple[Manifest, ...] = ()
+    rendered: frozenset[str] = frozenset()
+    errors: tuple[tuple[Manifest, str], ...] = ()
+    unrendered: Mapping[str, str] = field(default_factory=dict)
+    incomplete_because: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sync:
     """What Flux syncs a cluster by: the *folder* of the entry, its source and its Kustomization."""
 
@@ -83,79 +107,78 @@ class Sync:
         return str(self.source.spec["url"])
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Tree:
-    """All that was read.
+    """All that was read. What is worked out of it is worked out once, when it is asked for.
 
     Attributes:
-        layers: the Kustomizations that the cluster gets to, by id, in the order of the walk.
-        unreferenced: those that lie in the repository and aren't applied today.
         entry: how the entry was found, in words.
+        root: the entry's own Kustomization.
+        kustomizations: those that the cluster gets to, by id, in the order of the walk.
+        unreferenced: those that are in the repository and aren't applied today.
         unreachable: manifest files that nothing applied reads.
-        left_alone: folders that are test data for something else.
-        charted: what charts render (see `helm.render`), for the releases whose ids are in *rendered*.
-        opened: why claims about all of the tree are in doubt, besides layers that weren't read.
-        taken: the Kustomization objects that were followed, by id.
-        chart_errors: releases whose chart can't be rendered, with helm's words.
-        unrendered: releases whose chart lies in the tree and couldn't be rendered, by id, with the reason.
+        skipped: folders that are test data for something else.
+        not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
         bootstrap: what is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands.
         kubernetes: the version whose schemas count; the newest without one.
-        not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
+        charts: what the releases' charts render.
     """
 
     repository: Repository
     sources: Sources
     settings: Settings
     tool: Tool
-    entry: str = ""
-    root: Kustomization | None = None
-    kustomizations: dict[str, Kustomization] = field(default_factory=dict)
-    unreferenced: list[Kustomization] = field(default_factory=list)
-    unreachable: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    not_read: list[str] = field(default_factory=list)
+    entry: str
+    root: Kustomization
+    kustomizations: Mapping[str, Kustomization]
+    unreferenced: tuple[Kustomization, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    not_read: tuple[str, ...] = ()
+    bootstrap: tuple[Manifest, ...] = ()
     kubernetes: str = ""
-    chart_objects: list[Manifest] = field(default_factory=list)
-    rendered: set[str] = field(default_factory=set)
-    chart_errors: list[tuple[Manifest, str]] = field(default_factory=list)
-    unrendered: dict[str, str] = field(default_factory=dict)
-    visited: set[str] = field(default_factory=set)
-    incomplete_because: list[str] = field(default_factory=list)
-    bootstrap: list[Manifest] = field(default_factory=list)
+    charts: Charts = Charts()
 
     @cached_property
-    def objects(self) -> list[Manifest]:
-        """Everything that is applied, in the order of the walk."""
-        return [m for kustomization in self.kustomizations.values() for m in kustomization.objects] + self.chart_objects
+    def objects(self) -> tuple[Manifest, ...]:
+        """Everything that is applied, in the order of the walk; what charts render after it."""
+        walked = (m for kustomization in self.kustomizations.values() for m in kustomization.objects)
+        return (*walked, *self.charts.objects)
 
-    def refresh(self) -> None:
-        """Forgets what was worked out before more objects came."""
-        for name in (
-            "objects",
-            "by_key",
-            "by_kind",
-            "_workloads",
-            "_workloads_by_namespace",
-            "custom_namespaces",
-            "_releases",
-            "_graph",
-            "_boot",
-        ):
-            self.__dict__.pop(name, None)
+    @cached_property
+    def releases(self) -> tuple[Release, ...]:
+        """Every applied HelmRelease."""
+        from holdfast.tree import releases  # noqa: PLC0415  a release is made of a tree
+
+        return releases.of(self)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The needs of everything that is applied."""
+        from holdfast.tree.graph import Graph  # noqa: PLC0415  a graph is made of a tree
+
+        return Graph(self)
+
+    @cached_property
+    def boot(self) -> Boot:
+        """How it starts from nothing."""
+        from holdfast.tree.boot import boot  # noqa: PLC0415  so is a start
+
+        return boot(self.graph)
 
     @cached_property
     def sync(self) -> Sync:
         """What Flux syncs the cluster by. Raises UsageError where the tree holds no GitRepository for its entry."""
         root = self.root
-        ref = mapping(root.spec.get("sourceRef")) if root else {}
+        ref = mapping(root.spec.get("sourceRef"))
         found = [
             m
             for m in [*self.bootstrap, *self.objects]
             if m.kind == "GitRepository"
             and m.name == str(ref.get("name"))
-            and m.namespace == str(ref.get("namespace") or (root.manifest.namespace if root else ""))
+            and m.namespace == str(ref.get("namespace") or root.manifest.namespace)
         ]
-        if root is None or not root.manifest.file or not found:
+        if not root.manifest.file or not found:
             raise UsageError(
                 f"the entry {self.entry} has no Kustomization with a GitRepository beside it, so a lane doesn't know what Flux pulls",
                 "run 'flux bootstrap' on the tree, or name the folder of another entry: --entry clusters/NAME",
@@ -284,11 +307,9 @@ def clean(path: str) -> str:
     return posixpath.normpath(path.strip().lstrip("/") or ".")
 
 
-def tree_object(tree: Tree, key: Key) -> Manifest | None:
-    """An object that is known so far (the walk isn't over yet)."""
-    return next(
-        (m for kustomization in tree.kustomizations.values() for m in kustomization.objects if m.key == key), None
-    )
+def object_in(kustomizations: Mapping[str, Kustomization], key: Key) -> Manifest | None:
+    """An object that some Kustomizations apply."""
+    return next((m for kustomization in kustomizations.values() for m in kustomization.objects if m.key == key), None)
 
 
 def in_chart(repository: Repository, file: str) -> bool:

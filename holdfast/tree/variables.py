@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -12,14 +12,14 @@ import yaml
 from holdfast.tree.envsubst import UNKNOWN, substitute
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.sources import Loader, load_text
-from holdfast.tree.tree import Kustomization, Tree, tree_object
+from holdfast.tree.tree import Kustomization, object_in
 
 _DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
-def values_of(tree: Tree, kustomization: Kustomization) -> dict[str, str] | None:
-    """The variables of a Kustomization; None where it substitutes nothing."""
+def values_of(known: Mapping[str, Kustomization], kustomization: Kustomization) -> dict[str, str] | None:
+    """The variables of a Kustomization, from what is *known* so far; None where it substitutes nothing."""
     after = mapping(kustomization.spec.get("postBuild"))
     if not after:
         return None
@@ -28,7 +28,7 @@ def values_of(tree: Tree, kustomization: Kustomization) -> dict[str, str] | None
     kustomization.manifest.unknown = ()
     for ref in sequence(after.get("substituteFrom")):
         kind, name = str(mapping(ref).get("kind")), str(mapping(ref).get("name"))
-        held = tree_object(tree, (kind, here, name))
+        held = object_in(known, (kind, here, name))
         if held is None:
             kustomization.manifest.unknown += (f"{kind}/{here}/{name}",) if not mapping(ref).get("optional") else ()
             continue
@@ -80,10 +80,10 @@ class WithUnknown(dict[str, str]):
         return super().get(key) if super().__contains__(key) else f"{UNKNOWN}{key}"
 
 
-def substitute_all(tree: Tree, kustomizations: Sequence[Kustomization]) -> None:
+def substitute_all(known: Mapping[str, Kustomization]) -> None:
     """Puts the variables into all that the layers render; what Flux would fail on is the layer's error."""
-    for kustomization in kustomizations:
-        values = values_of(tree, kustomization)
+    for kustomization in known.values():
+        values = values_of(known, kustomization)
         if not values and not kustomization.manifest.unknown:
             continue
         if UNKNOWN in kustomization.folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -30,24 +30,60 @@ from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, clean, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
 
 
-def read(repository: Repository, tool: Tool, settings: Settings, *, entry: str = "", cache: Path | None = None) -> Tree:
+@dataclass
+class _Reading:
+    """What is known while a tree is being read; *visited*: the Kustomization objects that were followed, by id."""
+
+    repository: Repository
+    sources: Sources
+    root: Kustomization
+    kustomizations: dict[str, Kustomization] = field(default_factory=dict)
+    unreferenced: list[Kustomization] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)
+
+
+def read(
+    repository: Repository,
+    tool: Tool,
+    settings: Settings,
+    *,
+    entry: str = "",
+    kubernetes: str = "",
+    cache: Path | None = None,
+) -> Tree:
     """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
     sources = Sources(repository)
-    tree = Tree(repository, sources, settings, tool)
     flux = flux_documents(sources)
-    root, tree.entry = entry_of(repository, flux, entry or settings.entry)
+    root, how = entry_of(repository, flux, entry or settings.entry)
     packed = repository.packed
     rules = source_rules(flux, root)
     if rules is not None:
         packed = repository.packed_with(rules)
-    tree.root = root
+    reading = _Reading(repository, sources, root)
     with Builder(repository, sources, tool, packed, cache) as builder:
-        _walk(tree, builder, root)
-        tree.bootstrap = _bootstrap(builder, root)
-        _read_unreferenced(tree, builder, flux)
-    tree.not_read += [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
-    tree.not_read += [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
-    return tree
+        _walk(reading, builder)
+        bootstrap = _bootstrap(builder, root)
+        _read_unreferenced(reading, builder, flux)
+    modules = [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
+    odd = [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
+    return Tree(
+        repository,
+        sources,
+        settings,
+        tool,
+        how,
+        root,
+        reading.kustomizations,
+        tuple(reading.unreferenced),
+        tuple(reading.unreachable),
+        tuple(reading.skipped),
+        (*reading.not_read, *modules, *odd),
+        tuple(bootstrap),
+        kubernetes,
+    )
 
 
 def _bootstrap(builder: Builder, root: Kustomization) -> list[Manifest]:
@@ -59,61 +95,62 @@ def _bootstrap(builder: Builder, root: Kustomization) -> list[Manifest]:
     return [Manifest(body, file, by, _touching(built.closure), root.id) for body, file, by in built.objects]
 
 
-def _walk(tree: Tree, builder: Builder, root: Kustomization) -> None:
+def _walk(reading: _Reading, builder: Builder) -> None:
     """From the entry outwards, everything that is known to be next side by side."""
-    frontier = [root]
-    tree.kustomizations[root.id] = root
+    frontier, root = [reading.root], reading.root
+    reading.kustomizations[root.id] = root
     while frontier:
         built = builder.build([Request(kustomization.folder, kustomization.spec) for kustomization in frontier])
         for kustomization, one in zip(frontier, built, strict=True):
-            _take(tree, kustomization, one)
+            _take(reading, kustomization, one)
         # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
-        known = list(tree.kustomizations.values())
-        frontier = [new for kustomization in known for new in _next(tree, root, kustomization, last=False)] or [
-            new for kustomization in known for new in _next(tree, root, kustomization, last=True)
+        known = list(reading.kustomizations.values())
+        frontier = [new for kustomization in known for new in _next(reading, kustomization, last=False)] or [
+            new for kustomization in known for new in _next(reading, kustomization, last=True)
         ]
-    substitute_all(tree, list(tree.kustomizations.values()))
+    substitute_all(reading.kustomizations)
 
 
-def _next(tree: Tree, root: Kustomization, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:
+def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:
     """The Kustomizations that a layer leads to. One that a variable of its hides waits for the others, and is said to be unread at the *last*."""
-    found = []
+    found, root = [], reading.root
     for manifest in kustomization.objects:
-        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in tree.visited):
+        if not manifest.is_(KUSTOMIZE, "Kustomization") or (manifest.id in reading.visited):
             continue
-        values = values_of(tree, kustomization)
+        values = values_of(reading.kustomizations, kustomization)
         open_ = bool(kustomization.manifest.unknown) and has_variable(manifest.body)
         if open_ and not last:
             continue
         with suppress(ValueError, yaml.YAMLError):  # said when all of the layer is substituted
             substitute_one(manifest, WithUnknown(values or {}) if kustomization.manifest.unknown else values)
-        tree.visited.add(manifest.id)
+        reading.visited.add(manifest.id)
         new = Kustomization(
             manifest, clean(str(manifest.spec.get("path") or ".")), (*kustomization.way, kustomization.id)
         )
-        if new.id in tree.kustomizations:
+        if new.id in reading.kustomizations:
             if new.id == root.id and not root.way:
                 root.manifest = manifest
             continue
-        tree.kustomizations[new.id] = new
+        reading.kustomizations[new.id] = new
         if UNKNOWN in new.folder:
             new.not_read = f"Kustomization {new.id} builds {new.folder.replace(UNKNOWN, '$')}, and what that stands for isn't in the tree"
-            tree.not_read.append(new.not_read)
+            reading.not_read.append(new.not_read)
             continue
-        other = _other_source(tree, root, kustomization, manifest)
+        other = _other_source(reading, kustomization, manifest)
         if other:
             new.not_read = f"Kustomization {new.id} builds from {other}, which isn't this repository"
-            tree.not_read.append(new.not_read)
+            reading.not_read.append(new.not_read)
         elif get(manifest.spec, "kubeConfig"):
             new.not_read = f"Kustomization {new.id} applies to another cluster (spec.kubeConfig)"
-            tree.not_read.append(new.not_read)
+            reading.not_read.append(new.not_read)
         else:
             found.append(new)
     return found
 
 
-def _other_source(tree: Tree, root: Kustomization, kustomization: Kustomization, manifest: Manifest) -> str:
+def _other_source(reading: _Reading, kustomization: Kustomization, manifest: Manifest) -> str:
     """What another repository a Kustomization builds from; empty where it is this one."""
+    root = reading.root
     mine = mapping(root.spec.get("sourceRef"))
     ref = mapping(manifest.spec.get("sourceRef"))
     home = str(root.manifest.meta.get("namespace") or "flux-system")
@@ -126,7 +163,7 @@ def _other_source(tree: Tree, root: Kustomization, kustomization: Kustomization,
     if own == its or (not root.manifest.file and its[2] == own[2]):
         return ""
     if not root.manifest.file and not any(
-        m.kind == its[0] and m.name == its[2] for la in tree.kustomizations.values() for m in la.objects
+        m.kind == its[0] and m.name == its[2] for la in reading.kustomizations.values() for m in la.objects
     ):
         return ""  # nothing in the tree says that this source is another repository
     twins = [m for m in kustomization.objects if m.kind == "GitRepository" and m.name == its[2]]
@@ -136,7 +173,7 @@ def _other_source(tree: Tree, root: Kustomization, kustomization: Kustomization,
     return f"{its[0]} {its[1]}/{its[2]}"
 
 
-def _take(tree: Tree, kustomization: Kustomization, built: Built) -> None:
+def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None:
     """What a build came to, as the layer's objects."""
     kustomization.built, kustomization.error = built, built.error
     if built.not_read:
@@ -145,7 +182,7 @@ def _take(tree: Tree, kustomization: Kustomization, built: Built) -> None:
             if not kustomization.unreferenced
             else f"{kustomization.folder}: {built.not_read}"
         )
-        tree.not_read.append(kustomization.not_read)
+        reading.not_read.append(kustomization.not_read)
     labels, notes = (mapping(get(kustomization.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
     files = _touching(built.closure)
     for body, file, by in built.objects:
@@ -160,26 +197,30 @@ def _touching(closure: Closure) -> tuple[str, ...]:
     return tuple(sorted((f for f in closure.files - closure.opaque if f.endswith((".yaml", ".yml"))), reverse=True))
 
 
-def _read_unreferenced(tree: Tree, builder: Builder, flux: list[tuple[str, Body]]) -> None:
+def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str, Body]]) -> None:
     """What lies in the repository and isn't applied: built and kept apart."""
     used: set[str] = set()
     folders: set[str] = set()
-    for kustomization in tree.kustomizations.values():
+    for kustomization in reading.kustomizations.values():
         if kustomization.built:
             used |= {*kustomization.built.closure.files, *kustomization.built.closure.kustomizations}
             folders |= set(kustomization.built.closure.folders)
     roots = sorted(
-        {posixpath.dirname(f) or "." for f in tree.repository.files if posixpath.basename(f) in FILES and f not in used}
+        {
+            posixpath.dirname(f) or "."
+            for f in reading.repository.files
+            if posixpath.basename(f) in FILES and f not in used
+        }
     )
     aside = [r for r in roots if is_test_data(f"{r}/x")]
-    tree.skipped = _tops(aside)
-    elsewhere = _other_entries(tree, flux)
-    tree.not_read += [
+    reading.skipped = _tops(aside)
+    elsewhere = _other_entries(reading, flux)
+    reading.not_read += [
         f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries
     ]
     roots = [r for r in roots if r not in aside and not elsewhere.has(f"{r}/x")]
     spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
-    closures = {r: Closure(tree.sources, r) for r in roots}
+    closures = {r: Closure(reading.sources, r) for r in roots}
     inner = {f for r, c in closures.items() for f in c.folders if f != r}
     kustomizations = []
     for root in (r for r in roots if r not in inner):
@@ -198,17 +239,17 @@ def _read_unreferenced(tree: Tree, builder: Builder, flux: list[tuple[str, Body]
         builder.build([Request(la.folder, la.spec if la.manifest.file else {}) for la in kustomizations]),
         strict=True,
     ):
-        _take(tree, kustomization, one)
+        _take(reading, kustomization, one)
         used |= {*one.closure.files, *one.closure.kustomizations}
-    tree.unreferenced = kustomizations
-    tree.unreachable = [
+    reading.unreferenced = kustomizations
+    reading.unreachable = [
         f
-        for f in tree.repository.files
+        for f in reading.repository.files
         if f.endswith((".yaml", ".yml"))
         and f not in used
         and not is_test_data(f)
         and not elsewhere.has(f)
-        and _is_manifest(tree, f)
+        and _is_manifest(reading.repository, f)
     ]
 
 
@@ -223,8 +264,8 @@ class _Elsewhere:
         return any(file.startswith(f"{folder}/") for folder in self.folders)
 
 
-def _other_entries(tree: Tree, flux: list[tuple[str, Body]]) -> _Elsewhere:
-    mine = {kustomization.folder for kustomization in tree.kustomizations.values()}
+def _other_entries(reading: _Reading, flux: list[tuple[str, Body]]) -> _Elsewhere:
+    mine = {kustomization.folder for kustomization in reading.kustomizations.values()}
     paths = [(f, path_of(b)) for f, b in flux if is_kustomization(b)]
     entries = sorted(
         {
@@ -241,9 +282,9 @@ def _other_entries(tree: Tree, flux: list[tuple[str, Body]]) -> _Elsewhere:
     return _Elsewhere(tuple(entries), frozenset(folders - mine))
 
 
-def _is_manifest(tree: Tree, file: str) -> bool:
-    text = tree.repository.text(file)
-    if in_chart(tree.repository, file):
+def _is_manifest(repository: Repository, file: str) -> bool:
+    text = repository.text(file)
+    if in_chart(repository, file):
         return False
     return bool(re.search(r"^apiVersion:", text, re.MULTILINE) and re.search(r"^kind:", text, re.MULTILINE))
 

@@ -16,7 +16,6 @@ from holdfast.errors import UsageError
 from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import down, seeds_of
-from holdfast.tree.roles import boot_of, graph_of
 from suites.harness import pairs
 
 FLUX = (pairs.valid("image") / "cluster" / "flux.yaml").read_text()
@@ -81,7 +80,7 @@ def layered(draw):
 def test_known_layers_come_out_as_they_were_put_in(case):
     kustomizations, needs = case
     with tempfile.TemporaryDirectory() as folder:
-        found = boot_of(tree_of(folder, needs))
+        found = tree_of(folder, needs).boot
     assert not found.blocked
     assert [sorted(wave) for wave in found.waves] == [
         ["flux-system/flux-system"],
@@ -95,7 +94,7 @@ def test_a_known_loop_is_found_with_all_that_hangs_on_it_and_nothing_else(size, 
     ring = {f"r{i}": {f"r{(i + 1) % size}"} for i in range(size)}
     rest = {f"h{i}": {"r0" if i == 0 else f"h{i - 1}"} for i in range(hanging)}
     with tempfile.TemporaryDirectory() as folder:
-        found = boot_of(tree_of(folder, {**ring, **rest, "free": set()}))
+        found = tree_of(folder, {**ring, **rest, "free": set()}).boot
     assert len(found.blocked) == 1
     assert found.blocked[0].loop
     assert set(found.blocked[0].kustomizations) == {f"flux-system/{n}" for n in (*ring, *rest)}
@@ -114,7 +113,7 @@ def test_what_freezes_is_what_hangs_on_it(case, data):
         todo += [n for n, wanted in needs.items() if here in wanted and n not in above]
         above |= {n for n, wanted in needs.items() if here in wanted}
     with tempfile.TemporaryDirectory() as folder:
-        graph = graph_of(tree_of(folder, needs))
+        graph = tree_of(folder, needs).graph
         frozen = down(graph, seeds_of(graph, f"Kustomization/flux-system/{one}")).frozen
     assert set(frozen) == {f"Kustomization/flux-system/{n}" for n in above}
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 
 import pytest
@@ -108,3 +109,15 @@ def test_a_chart_of_the_tree_that_grants_everything_breaks_the_claim(tmp_path, w
     blind = checking.check(checking.load(tmp_path, tools.kustomize()))  # no helm: nobody knows what the chart grants
     assert blind.claims["rbac-least"].verdict == "unproven"
     assert "wasn't rendered" in blind.claims["rbac-least"].reason
+
+
+def test_a_tree_is_what_was_read_and_nothing_else():
+    """Nobody writes into it; what is worked out of it is worked out once."""
+    tree = tools.read(ROOT / "fixtures" / "gitops")
+    for name in ("root", "kustomizations", "not_read", "charts"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(tree, name, None)
+    assert tree.graph is tree.graph
+    assert tree.boot is tree.boot
+    assert tree.releases is tree.releases
+    assert isinstance(tree.objects, tuple)

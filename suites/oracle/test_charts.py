@@ -73,7 +73,7 @@ def test_an_unknown_field_of_a_template_is_found(tmp_path, program):
 def test_the_release_is_named_as_helm_controller_names_it(tmp_path, program):
     result = look(tmp_path, program, {"values": {"tag": "1"}, "targetNamespace": "t"})
     assert result.findings == []
-    assert [m.id for m in result.tree.chart_objects] == ["Deployment/t/t-app"]
+    assert [m.id for m in result.tree.charts.objects] == ["Deployment/t/t-app"]
 
 
 def test_a_chart_that_can_not_be_rendered_says_why(tmp_path, program):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.references import read
-from holdfast.tree.releases import releases
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Kustomization, Tree
 
@@ -80,7 +79,7 @@ def _held_back(tree: Tree, kustomization: str) -> list[str]:
 )
 def chart(tree: Tree) -> Iterator[Outcome]:
     """Charts that can be read and not rendered, in helm's own words."""
-    for manifest, words in tree.chart_errors:
+    for manifest, words in tree.charts.errors:
         yield hit(tree, manifest, f"the chart of {manifest.id} can't be rendered: {words}", "spec", "chart")
 
 
@@ -202,7 +201,7 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
                 manifest.id, locations, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}"
             )
     names: dict[tuple[str, str], Manifest] = {}
-    for release in releases(tree):
+    for release in tree.releases:
         own = release.manifest
         name = release.name
         space = str(own.spec.get("storageNamespace") or own.namespace)

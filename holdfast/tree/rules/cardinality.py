@@ -11,7 +11,7 @@ from importlib import resources
 
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Body, Manifest, mapping, matches, sequence
-from holdfast.tree.releases import Release, releases
+from holdfast.tree.releases import Release
 from holdfast.tree.rules.monitoring import alerts, metrics_of, monitor_namespaces, monitors, of_core_tier
 from holdfast.tree.tree import Tree
 
@@ -136,7 +136,7 @@ def cardinality(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
         for e in sequence(m.spec.get("endpoints") or m.spec.get("podMetricsEndpoints"))
         for r in sequence(mapping(e).get("relabelings"))
     ]
-    of_charts = [one for release in releases(tree) for one in _relabelings(release.values)]
+    of_charts = [one for release in tree.releases for one in _relabelings(release.values)]
     every = [one for _, one in own] + more + of_charts
     if not any(r.get("action") in ("drop", "keep", "labeldrop", "labelkeep") for r in every):
         yield hit(tree, core[0].manifest, "no relabelling of the tree drops anything", "spec", "values")

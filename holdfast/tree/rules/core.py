@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from holdfast.tree.boot import Link, down, reaches
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.releases import releases
 from holdfast.tree.roles import (
     APPS,
     CORE,
     LONGTERM,
     MONITORING,
     STORAGE,
-    graph_of,
     kustomizations,
     role,
     stateless,
@@ -31,16 +29,16 @@ def chain(steps: tuple[Link, ...]) -> str:
 
 def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
     """What can't be judged in these parts of the tree, or in all of it without *roles*: charts that weren't rendered and have no declared facts."""
-    for release in releases(tree):
+    for release in tree.releases:
         kustomization, name = tree.kustomization_of(release.manifest), release.manifest.id
         if roles and (kustomization is None or role(tree, kustomization) not in roles):
             continue
         if release.unread:
             yield Inconclusive(f"{name}: its values in {', '.join(release.unread)} aren't in the tree")
-        if name in tree.rendered:
+        if name in tree.charts.rendered:
             continue
-        if name in tree.unrendered:  # facts of a chart by its name say nothing of one that the tree holds itself
-            yield Inconclusive(f"{name}: {tree.unrendered[name]}, so what it creates wasn't judged")
+        if name in tree.charts.unrendered:  # facts of a chart by its name say nothing of one that the tree holds itself
+            yield Inconclusive(f"{name}: {tree.charts.unrendered[name]}, so what it creates wasn't judged")
         elif not release.known:
             chart = release.chart or "that it names"
             yield Inconclusive(f"{name}: the chart {chart} isn't known here, so what it creates wasn't judged")
@@ -57,7 +55,7 @@ def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
 def single(tree: Tree) -> Iterator[Outcome]:
     """Ingress controllers with one replica only."""
     found = False
-    for release in releases(tree):
+    for release in tree.releases:
         for fact in release.parts("workload"):
             if not any(release.parts("ingress_class")):
                 continue
@@ -127,7 +125,7 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
     yield from unknown_charts(tree, CORE)
     targets = storage_states(tree)
     for kustomization in core:
-        steps = reaches(graph_of(tree), states_of(kustomization), targets - set(states_of(kustomization)))
+        steps = reaches(tree.graph, states_of(kustomization), targets - set(states_of(kustomization)))
         if steps:
             yield Violation(
                 f"Kustomization/{kustomization.id}",
@@ -157,7 +155,7 @@ def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation
                     "volumes",
                     index,
                 )
-    for release in releases(tree):
+    for release in tree.releases:
         if release.manifest.owner == kustomization.id:
             for volume in release.volumes():
                 yield hit(
@@ -186,7 +184,7 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         users = [m for m in kustomization.objects if m.pod_path and not stateless(m)]
         free = [m for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
         starts = [s for s in states_of(kustomization) if s.id == f"Kustomization/{kustomization.id}"]
-        steps = reaches(graph_of(tree), starts, targets)
+        steps = reaches(tree.graph, starts, targets)
         if steps and free:
             yield Violation(
                 f"Kustomization/{kustomization.id}",
@@ -210,7 +208,7 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
 )
 def cascade(tree: Tree) -> Iterator[Outcome]:
     """What freezes or stops when storage is down, beyond what has volumes."""
-    seeds = [r.manifest for r in releases(tree) if r.role == STORAGE] or [
+    seeds = [r.manifest for r in tree.releases if r.role == STORAGE] or [
         m
         for kustomization in kustomizations(tree, STORAGE)
         for m in kustomization.objects
@@ -219,7 +217,7 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
     if not seeds:
         yield NotApplicable("nothing in the tree provides storage")
         return
-    result = down(graph_of(tree), seeds)
+    result = down(tree.graph, seeds)
     for name, steps in result.frozen.items():
         kustomization = tree.kustomizations.get(name.partition("/")[2])
         if kustomization is None or role(tree, kustomization) in (STORAGE, LONGTERM):
@@ -269,7 +267,7 @@ def limits(tree: Tree) -> Iterator[Outcome]:
                         *path,
                         "resources",
                     )
-    for release in releases(tree):
+    for release in tree.releases:
         for fact in release.parts("workload"):
             owner = tree.kustomizations.get(release.manifest.owner)
             if (

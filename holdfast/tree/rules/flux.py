@@ -18,7 +18,6 @@ from holdfast.tree.findings import (
     rule,
 )
 from holdfast.tree.manifest import get, mapping, sequence
-from holdfast.tree.releases import releases
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
@@ -142,10 +141,10 @@ def prune(tree: Tree) -> Iterator[Outcome]:
 )
 def remediation(tree: Tree) -> Iterator[Outcome]:
     """Releases that never try again."""
-    if not releases(tree):
+    if not tree.releases:
         yield NotApplicable("the tree has no HelmRelease")
     tried = 0
-    for release in releases(tree):
+    for release in tree.releases:
         spec = release.manifest.spec
         for action in ("install", "upgrade"):
             retries = get(spec, action, "remediation", "retries")
@@ -161,7 +160,7 @@ def remediation(tree: Tree) -> Iterator[Outcome]:
                     "remediation",
                     "retries",
                 )
-    yield Evidence(f"{len(releases(tree))} releases: {tried} installs and upgrades try again")
+    yield Evidence(f"{len(tree.releases)} releases: {tried} installs and upgrades try again")
 
 
 @rule(

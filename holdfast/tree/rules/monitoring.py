@@ -11,8 +11,8 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Check, Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import Phase, State
-from holdfast.tree.releases import Release, releases, whole_namespace
-from holdfast.tree.roles import LONGTERM, MONITORING, graph_of, kustomizations, role, states_of, storage_states
+from holdfast.tree.releases import Release, whole_namespace
+from holdfast.tree.roles import LONGTERM, MONITORING, kustomizations, role, states_of, storage_states
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -28,7 +28,7 @@ def stacks(tree: Tree, tier: str) -> list[Release]:
     """The Prometheus stacks of a tier."""
     return [
         r
-        for r in releases(tree)
+        for r in tree.releases
         if r.chart == _STACK
         and r.manifest.owner in tree.kustomizations
         and role(tree, tree.kustomizations[r.manifest.owner]) == tier
@@ -111,7 +111,7 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
         elif not bad:
             yield Evidence(f"{release.manifest.id}: no volume, retention {retention}")
         kustomization = tree.kustomizations[release.manifest.owner]
-        steps = reaches(graph_of(tree), states_of(kustomization), storage_states(tree))
+        steps = reaches(tree.graph, states_of(kustomization), storage_states(tree))
         if steps and not bad:
             yield Violation(
                 f"Kustomization/{kustomization.id}",
@@ -140,7 +140,7 @@ def tiers(tree: Tree) -> Iterator[Outcome]:
         for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)
     } | storage_states(tree)
     for kustomization in core:
-        steps = reaches(graph_of(tree), states_of(kustomization), far)
+        steps = reaches(tree.graph, states_of(kustomization), far)
         if steps:
             yield Violation(
                 f"Kustomization/{kustomization.id}",
@@ -164,7 +164,7 @@ def tiers(tree: Tree) -> Iterator[Outcome]:
 @of_core_tier
 def exporters(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
     """Node exporter and kube-state-metrics in the core tier."""
-    every = [r for r in releases(tree) if r.manifest.owner in {c.manifest.owner for c in core}]
+    every = [r for r in tree.releases if r.manifest.owner in {c.manifest.owner for c in core}]
     for fact in core[0].facts.get("exporter", []):
         if not any(r.value(fact["enabled"], True) is not False for r in core) and not any(
             fact["what"] in r.chart for r in every
@@ -283,7 +283,7 @@ def gitops_health(tree: Tree) -> Iterator[Outcome]:
         return
     for manifest, path, name, expression in about:
         if "gotk_resource_info" in metrics_of(expression)[0] and not any(
-            "customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in releases(tree)
+            "customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in tree.releases
         ):
             yield hit(
                 tree,
@@ -318,7 +318,7 @@ def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, s
 )
 def gone_metric(tree: Tree) -> Iterator[Outcome]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
-    longhorn = any(r.chart == "longhorn" for r in releases(tree))
+    longhorn = any(r.chart == "longhorn" for r in tree.releases)
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
             if metric in _GONE:
@@ -341,7 +341,7 @@ def _longhorn_scraped(tree: Tree) -> bool:
             or r.value("metrics.serviceMonitor.enabled") is True
             or scraped(tree, r.target_namespace, {"app": "longhorn-manager"})
         )
-        for r in releases(tree)
+        for r in tree.releases
     )
 
 
@@ -402,8 +402,8 @@ def metrics_of(text: str) -> tuple[frozenset[str], str]:
 )
 def selected(tree: Tree) -> Iterator[Outcome]:
     """Monitors and rules that no Prometheus of the tree takes."""
-    every = [r for r in releases(tree) if r.chart == _STACK]
-    if not every or len(every) != len([r for r in releases(tree) if "prometheus" in r.chart or "victoria" in r.chart]):
+    every = [r for r in tree.releases if r.chart == _STACK]
+    if not every or len(every) != len([r for r in tree.releases if "prometheus" in r.chart or "victoria" in r.chart]):
         return
     for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
         field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.releases import releases
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
@@ -37,7 +36,7 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
             for index, port in enumerate(sequence(container.get("ports"))):
                 if mapping(port).get("hostPort"):
                     yield manifest, (*path, "ports", index), "hostPort", port["hostPort"]
-    for release in releases(tree):
+    for release in tree.releases:
         for fact in release.parts("service"):
             kind = release.value(fact["type"], release.value(fact.get("spec_type", ""), fact["default"]))
             at = ("spec", "values", *fact["type"].split("."))
@@ -91,7 +90,7 @@ def exposed(tree: Tree) -> Iterator[Outcome]:
 )
 def nodeports(tree: Tree) -> Iterator[Outcome]:
     """The ingress controller on 30080 and 30443."""
-    found = [r for r in releases(tree) if r.chart == "ingress-nginx"]
+    found = [r for r in tree.releases if r.chart == "ingress-nginx"]
     if not found:
         yield NotApplicable("the tree has no release of ingress-nginx")
         return

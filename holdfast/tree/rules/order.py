@@ -9,8 +9,7 @@ from holdfast.tree.boot import Blocked
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_CLASSES
 from holdfast.tree.needs import Phase, State
-from holdfast.tree.releases import releases, without_releases
-from holdfast.tree.roles import boot_of, graph_of
+from holdfast.tree.releases import without_releases
 from holdfast.tree.tree import Tree
 
 FAMILY = "apply"
@@ -34,7 +33,7 @@ _LACKING = {
 )
 def loops(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for each other in a circle, by whatever means."""
-    for blocked in [*boot_of(tree).blocked, *boot_of(tree).never_ready]:
+    for blocked in [*tree.boot.blocked, *tree.boot.never_ready]:
         if blocked.loop:
             yield _chained(tree, blocked)
 
@@ -43,7 +42,7 @@ def _chained(tree: Tree, blocked: Blocked) -> Violation:
     names = tuple(f"Kustomization/{i}" for i in blocked.kustomizations)
     chain = " → ".join(str(step) for step in blocked.chain)
     stand = tuple(dict.fromkeys(step.need.location for step in blocked.chain))
-    verb = "can never be applied" if blocked in boot_of(tree).blocked else "can never become ready"
+    verb = "can never be applied" if blocked in tree.boot.blocked else "can never become ready"
     return Violation(
         names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
     )
@@ -56,7 +55,7 @@ _WHY = dict.fromkeys(
 
 
 def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
-    graph = graph_of(tree)
+    graph = tree.graph
     for lacking in sorted(s for s in graph.edges if s.phase is Phase.MISSING):
         needers = sorted(s for s in graph.edges.required_by[lacking] if graph.needs(s, lacking).how == how)
         if not needers:
@@ -78,7 +77,7 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
 def _lost(tree: Tree, lacking: State) -> list[str]:
     """The Kustomizations that this alone keeps from being applied or ready."""
     found = []
-    for blocked in [*boot_of(tree).blocked, *boot_of(tree).never_ready]:
+    for blocked in [*tree.boot.blocked, *tree.boot.never_ready]:
         if blocked.chain and blocked.chain[-1].other == lacking:
             found += [f"Kustomization/{i}" for i in blocked.kustomizations]
     return found
@@ -143,7 +142,7 @@ def late_volume(tree: Tree) -> Iterator[Outcome]:
 )
 def timeout(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for a release for less time than the release itself may take."""
-    for release in releases(tree):
+    for release in tree.releases:
         kustomization = tree.kustomization_of(release.manifest)
         limit = (
             go_seconds(kustomization.spec.get("timeout") or kustomization.spec.get("interval"))

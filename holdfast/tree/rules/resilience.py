@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
-from holdfast.tree.releases import releases
 from holdfast.tree.tree import Tree
 
 FAMILY = "resilience"
@@ -65,7 +64,7 @@ def budget_on_nothing(tree: Tree) -> Iterator[Outcome]:
     """PodDisruptionBudgets without pods."""
     for pdb in tree.of("PodDisruptionBudget"):
         if (
-            not any(r.target_namespace == pdb.namespace for r in releases(tree))
+            not any(r.target_namespace == pdb.namespace for r in tree.releases)
             and pdb.spec.get("selector")
             and not any(matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads_in(pdb.namespace))
             and pdb.namespace not in tree.custom_namespaces
@@ -217,7 +216,7 @@ def scaled_twice(tree: Tree) -> Iterator[Outcome]:
                 "replicas",
                 hits=(found.id, scaler.id),
             )
-        elif found is None and not any(r.target_namespace == scaler.namespace for r in releases(tree)):
+        elif found is None and not any(r.target_namespace == scaler.namespace for r in tree.releases):
             yield hit(
                 tree,
                 scaler,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import mapping
-from holdfast.tree.releases import Release, releases
+from holdfast.tree.releases import Release
 from holdfast.tree.roles import CORE, role
 from holdfast.tree.rules.monitoring import scraped
 from holdfast.tree.tree import Tree
@@ -15,7 +15,7 @@ from holdfast.tree.tree import Tree
 
 def longhorn(tree: Tree) -> Release | None:
     """Longhorn's release."""
-    return next((r for r in releases(tree) if r.chart == "longhorn"), None)
+    return next((r for r in tree.releases if r.chart == "longhorn"), None)
 
 
 def of_longhorn(judge: Callable[[Tree, Release], Iterator[Outcome]]) -> Check:

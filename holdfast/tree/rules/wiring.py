@@ -9,7 +9,7 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.graph import config_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
-from holdfast.tree.releases import releases, without_releases
+from holdfast.tree.releases import without_releases
 from holdfast.tree.tree import KUSTOMIZE, Tree
 
 FAMILY = "apply"
@@ -100,7 +100,7 @@ def missing_account(tree: Tree) -> Iterator[Outcome]:
 )
 def missing_priority(tree: Tree) -> Iterator[Outcome]:
     """Pods of a priority that nothing makes; a chart may bring one, so only where none is installed."""
-    if releases(tree) or any(la.not_read or la.error for la in tree.kustomizations.values()):
+    if tree.releases or any(la.not_read or la.error for la in tree.kustomizations.values()):
         return
     for manifest in tree.workloads():
         name = manifest.pod.get("priorityClassName")
@@ -246,7 +246,7 @@ def _backends(ingress: Manifest) -> Iterator[tuple[tuple[str | int, ...], object
 def ingress_class(tree: Tree) -> Iterator[Outcome]:
     """Ingresses of a class that no release and no object of the tree installs."""
     classes = {m.name for m in tree.of("IngressClass")}
-    for release in releases(tree):
+    for release in tree.releases:
         classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
         if not release.known:
             return
@@ -276,7 +276,7 @@ def binding(tree: Tree) -> Iterator[Outcome]:
         kind, name = str(ref.get("kind")), str(ref.get("name"))
         known = ("Role", manifest.namespace, name) if kind == "Role" else ("ClusterRole", "", name)
         given = kind == "ClusterRole" and (
-            name in ("cluster-admin", "admin", "edit", "view") or name.startswith("system:") or bool(releases(tree))
+            name in ("cluster-admin", "admin", "edit", "view") or name.startswith("system:") or bool(tree.releases)
         )
         if known not in tree.by_key and not given and without_releases(tree, manifest.namespace):
             yield hit(
