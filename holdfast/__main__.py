@@ -55,20 +55,20 @@ def _interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 
 def _main(arguments: list[str]) -> int:
     verb = arguments[0] if arguments and arguments[0] in VERBS else ""
     try:
-        if verb:
-            return int(_alone(verb)(args=arguments[1:], prog_name=f"holdfast {verb}", standalone_mode=False) or 0)
-        return int(_all()(args=arguments, prog_name="holdfast", standalone_mode=False) or 0)
+        app, words = (_alone(verb), arguments[1:]) if verb else (_all(), arguments)
+        code = int(app(args=words, prog_name=f"holdfast {verb}".strip(), standalone_mode=False) or 0)
     except BrokenPipeError:
         raise
     except (Abort, KeyboardInterrupt):
-        if verb != "check":
-            print("stopped; what is left is healed or removed by the next start", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
     except Exception as error:
-        if (words := said(error, verb)) is None:
+        if (what := said(error, verb)) is None:
             raise
-        print(f"holdfast: {words}", file=sys.stderr)
+        print(f"holdfast: {what}", file=sys.stderr)
         return EXIT_USAGE
+    if code == EXIT_INTERRUPTED and verb != "check":  # typer may take the interrupt for itself
+        print("stopped; what is left is healed or removed by the next start", file=sys.stderr)
+    return code
 
 
 def _alone(verb: str) -> typer.Typer:

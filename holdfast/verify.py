@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from holdfast import claims, events
-from holdfast.errors import EXIT_INTERRUPTED, UsageError
+from holdfast.errors import UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
 from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
@@ -99,8 +99,7 @@ def verify(  # noqa: PLR0917  a command line
         raise session.stopped
     if code == pytest.ExitCode.INTERRUPTED and session.run:
         reporting.make(folder, console)
-        console.print("stopped; what is left is healed or removed by the next start", style="yellow")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise KeyboardInterrupt
     _refuse(code)
     _, found = reporting.make(folder, console)
     unclaimed = [

@@ -18,15 +18,16 @@ class Expected:
     """One expectation.
 
     Attributes:
+        lane: the lane; every one where it is empty, as for what the tree alone shows.
         smoke: the lab smoke selects all of its tests (true), none, or ``partly``: then it is unproven there, and those that ran come to the
             verdict.
     """
 
     claim: str
     level: str
-    lane: str
     verdict: Verdict
     reason: str
+    lane: str = ""
     smoke: bool | str = False
 
 
@@ -42,7 +43,7 @@ def load(path: Path) -> list[Expected]:
 
 def differences(findings: Iterable[ClaimVerdict], expected: Iterable[Expected], lane: str, *, smoke: bool) -> list[str]:
     """What is not as expected, in words: another verdict or level, a claim that is missing, one that nobody expected."""
-    wanted = {(e.claim, _rung(e.level)): e for e in expected if e.lane == lane and (e.smoke or not smoke)}
+    wanted = {(e.claim, _rung(e.level)): e for e in expected if e.lane in ("", lane) and (e.smoke or not smoke)}
     got = {(f.claim, _rung(f.level)): f for f in findings if f.tests}
     said = []
     for key in sorted(wanted.keys() | got.keys()):

@@ -1,7 +1,8 @@
 """The pairs of ``fixtures/pairs``: a valid tree and an invalid one that differs from it in one defect, made from a shared base and a patch.
 
 A pair is one file. ``[files]`` gives paths their text; a list joins YAML documents, and ``@NAME`` takes one of ``parts/``. Each ``[[invalid]]``
-changes a file in the invalid tree only: ``replace`` … ``with`` …, ``write`` (a new file), ``link`` or ``remove``. ``base/`` lies below both.
+changes a file in the invalid tree only, each ``[[both]]`` in both: ``replace`` … ``with`` …, ``write`` (a new file), ``link`` or ``remove``. What both
+begin with is ``base/``, or the reference tree where the pair says ``base = "gitops"``.
 """
 
 from __future__ import annotations
@@ -49,28 +50,32 @@ def _text(value: str | list[str]) -> str:
 
 def write(pair: Pair, folder: Path, *, valid: bool) -> Path:
     """Writes one tree of a pair into *folder*, which it makes."""
-    shutil.copytree(PAIRS / "base", folder)
+    reference = pair.table.get("base") == "gitops"
+    shutil.copytree(ROOT / "fixtures" / "gitops" if reference else PAIRS / "base", folder)
     for name, value in pair.table.get("files", {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(_text(value))
-    for change in [] if valid else pair.table["invalid"]:
-        path = folder / change["file"]
-        if "replace" in change:
-            before = path.read_text()
-            assert before.count(change["replace"]) == 1, (
-                f"{pair.name}: what is replaced in {change['file']} must stand there once"
-            )
-            path.write_text(before.replace(change["replace"], change["with"]))
-            continue
-        path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if "link" in change:
-            path.symlink_to(change["link"])
-        elif "write" in change:
-            path.write_text(_text(change["write"]))
-        else:
-            assert change["remove"] is True
+    for change in [*pair.table.get("both", []), *([] if valid else pair.table["invalid"])]:
+        _change(pair, folder / change["file"], change)
     return folder
+
+
+def _change(pair: Pair, path: Path, change: dict[str, Any]) -> None:
+    if "replace" in change:
+        before = path.read_text()
+        assert before.count(change["replace"]) == 1, (
+            f"{pair.name}: what is replaced in {change['file']} must stand there once"
+        )
+        path.write_text(before.replace(change["replace"], change["with"]))
+        return
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "link" in change:
+        path.symlink_to(change["link"])
+    elif "write" in change:
+        path.write_text(_text(change["write"]))
+    else:
+        assert change["remove"] is True
 
 
 _made: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends

@@ -80,12 +80,12 @@ def test_the_expected_verdicts_name_claims_levels_and_lanes():
         assert one.claim in REGISTER
         assert one.smoke in (True, False, expecting.PARTLY)
         assert one.level in ("static", "model", "lab", "live")
-        assert parse(one.lane)
+        assert parse(one.lane) if one.lane else one.level == "static"
         if one.verdict is Verdict.NOT_EXERCISED:
             assert one.reason, one.claim
 
 
-WANTED = expecting.Expected("c", "lab", "kind/fast", Verdict.BROKE, "the default does", smoke=True)
+WANTED = expecting.Expected("c", "lab", Verdict.BROKE, "the default does", "kind/fast", smoke=True)
 
 
 def finding(verdict, level="lab", *, claim="c"):
@@ -110,8 +110,12 @@ def test_differences_are_found_in_both_directions(found, words):
 
 
 def test_another_lanes_expectations_and_those_outside_the_smoke_dont_count():
-    other = expecting.Expected("c", "lab", "kind/default", Verdict.HELD, "x")
-    slow = expecting.Expected("d", "lab", "kind/fast", Verdict.HELD, "x", smoke=False)
+    everywhere = expecting.Expected("c", "static", Verdict.HELD, "the tree shows it")
+    for lane in ("kind/fast", "kind/default", "kwok/1.36"):
+        assert expecting.differences([finding(Verdict.HELD, "static")], [everywhere], lane, smoke=False) == []
+        assert len(expecting.differences([], [everywhere], lane, smoke=False)) == 1
+    other = expecting.Expected("c", "lab", Verdict.HELD, "x", "kind/default")
+    slow = expecting.Expected("d", "lab", Verdict.HELD, "x", "kind/fast", smoke=False)
     assert expecting.differences([finding(Verdict.BROKE)], [WANTED, other, slow], "kind/fast", smoke=True) == []
 
 
@@ -133,7 +137,7 @@ def test_a_wrong_file_is_said(tmp_path):
     ],
 )
 def test_a_claim_that_the_smoke_shows_in_part_is_held_by_what_ran(verdict, selected, fine):
-    part = expecting.Expected("c", "lab", "kind/fast", Verdict.HELD, "x", smoke="partly")
+    part = expecting.Expected("c", "lab", Verdict.HELD, "x", "kind/fast", smoke="partly")
     found = ClaimVerdict("c", "lab", "kind/fast", verdict, NOT_ALL, ("t",), selected=selected)
     assert (expecting.differences([found], [part], "kind/fast", smoke=True) == []) is fine
     assert (expecting.differences([found], [part], "kind/fast", smoke=False) == []) is (verdict is Verdict.HELD)

@@ -20,3 +20,11 @@ def test_check_runs_without_the_packages_of_the_lab():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-800:]
     assert '"claims"' in done.stdout
+
+
+def test_a_verb_of_a_lane_says_which_packages_it_needs():
+    script = SCRIPT.replace('["holdfast", "check", "fixtures/gitops", "--format", "json"]', '["holdfast", "verify"]')
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 64
+    assert "pip install 'holdfast[lab]'" in done.stderr
+    assert "Traceback" not in done.stderr

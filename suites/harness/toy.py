@@ -80,7 +80,7 @@ class KubeClient:
         return [
             self._pod(o, state)
             for o in found
-            if o["metadata"]["namespace"] == namespace
+            if namespace in (None, o["metadata"]["namespace"])
             and (not label or o["metadata"]["name"] == label)
             and o["spec"].get("replicas", 1)
         ]

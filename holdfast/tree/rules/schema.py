@@ -61,7 +61,7 @@ def version(tree: Tree) -> Iterator[Outcome]:
         builtin = (
             manifest.group in GIVEN_GROUPS and not manifest.group.endswith("cattle.io")
         ) or manifest.group == "extensions"
-        if builtin and name not in known.kinds:
+        if builtin and number and name not in known.kinds:  # without a version: schema.no-object
             served = everywhere.get(manifest.kind, [])
             more = f"; it serves {', '.join(served)}" if served else ""
             yield hit(
