@@ -4,6 +4,7 @@ A promise of a capability runs where the driver has it. What a driver does with 
 coming up and going away; the toy shows it here.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from holdfast.drivers.driver import (
     Driver,
     DriverError,
     ImageLoader,
+    Node,
     NodeNetwork,
     NodePower,
     NodeShell,
@@ -198,9 +200,11 @@ def the_flavour_fits_the_nodes(on: Subject) -> None:
         lines = on.driver.shell(node).check_output(flavour.listening).splitlines()
         return {line.split()[3].rpartition(":")[2] for line in lines}
 
+    def lacking(node: Node) -> set[str]:
+        return {str(p) for p in flavour.own_ports[node.role]} - ports(node.name)
+
     for node in on.driver.nodes():  # each of them may just have been given its power back
-        own = {str(p) for p in flavour.own_ports[node.role]}
-        assert _until(lambda name=node.name, own=own: own <= ports(name), 60), f"{node}: {own - ports(node.name)}"
+        assert _until(functools.partial(lambda of: not lacking(of), node), 60), f"{node}: {lacking(node)}"
         assert on.driver.shell(node.name).run(flavour.journal).rc == 0
     containers = on.driver.shell(on.server).check_output(flavour.containers).splitlines()
     assert any(line.split()[-1] == "RUNNING" for line in containers if line.split())

@@ -9,6 +9,7 @@ from holdfast.drivers import driver as seam
 from holdfast.drivers.catalogue import DRIVERS, lanes, parse
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.driver import capable
+from holdfast.drivers.flavour import KUBEADM, NodeFlavour
 from holdfast.drivers.kind import Kind
 from holdfast.errors import NotExercised, UsageError
 from holdfast.faults.fault import Faults
@@ -48,7 +49,7 @@ BROKEN = {
     "commands_run_on_the_node_that_is_named": ("shell", lambda *_: SimpleNamespace(check_output=lambda c: "")),
     "files_are_read_as_they_were_written": ("read_files", lambda *_: {"one": b"first\n"}),
     "files_are_read_while_the_node_is_off": ("read_files", lambda *_: {"kept": b""}),
-    "the_flavour_fits_the_nodes": ("flavour", seam.NodeFlavour(toy.KUBEADM.own_ports, "ss -Hltn", "echo none", "exit 1")),
+    "the_flavour_fits_the_nodes": ("flavour", NodeFlavour(KUBEADM.own_ports, "ss -Hltn", "echo none", "exit 1")),
     "no_images_are_no_work": ("needs_images", lambda *_: "yes"),
     "agents_have_an_image": ("agent_image", lambda *_: ""),
 }  # fmt: skip

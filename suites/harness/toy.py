@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 from holdfast.cluster import Cluster
 from holdfast.drivers import profile
@@ -13,6 +14,7 @@ from holdfast.drivers.driver import DriverError, Node
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import Note
 from holdfast.faults.flux import TROUBLE
+from holdfast.kube import KubeClient as RealClient
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
@@ -396,7 +398,7 @@ def cluster(world, undo: Path):
     )
     return Cluster(
         Driver(world),
-        KubeClient(world),
+        cast(RealClient, KubeClient(world)),
         Sync("clusters/home", source, source),
         settings,
         undo.parent,

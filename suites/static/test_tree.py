@@ -2,12 +2,11 @@
 
 import pytest
 
-from holdfast.marks import claim
 from holdfast.tree import check
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("id_", [pytest.param(one, marks=claim(one), id=one) for one in check.claims()])
+@pytest.mark.parametrize("id_", [pytest.param(one, marks=pytest.mark.claim(one), id=one) for one in check.claims()])
 def test_the_tree_shows(tree, id_):
     """Every rule of the claim finds nothing against it, in everything that the entry leads to."""
     tree(id_)
