@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePower, NodeShell, Writable, capable
+from holdfast.drivers.driver import Driver, EtcdSnapshot, NodeNetwork, NodePower, NodeShell, Writable, capable
 from holdfast.kube import KubeClient, Object, without_server_fields
 from holdfast.undo import UndoFile
 
@@ -89,6 +89,12 @@ class Inject:
         driver = capable(self._driver, NodePower)
         self._before("power-on", node=node)
         driver.power_off(node)
+
+    def lose_etcd(self, saved: str) -> None:
+        """Destroys what etcd holds; undone by bringing back what was *saved*, a file on the server."""
+        driver = capable(self._driver, EtcdSnapshot)
+        self._before("restore-etcd", file=saved)
+        driver.lose_etcd()
 
     def cut_network(self, node: str, for_s: float) -> None:
         """Cuts a node off the network, for *for_s* seconds at most."""

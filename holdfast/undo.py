@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, NodeNetwork, NodePower, NodeShell
+from holdfast.drivers.driver import Driver, EtcdSnapshot, NodeNetwork, NodePower, NodeShell
 from holdfast.kube import KubeClient
 
 UndoStep = dict[str, Any]
@@ -53,6 +53,11 @@ def _power_on(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     driver.power_on(step["node"])
 
 
+def _restore_etcd(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    assert isinstance(driver, EtcdSnapshot), "a fault that loses etcd asked for a driver that can restore it"
+    driver.restore_etcd(step["file"])
+
+
 def _restore_network(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, NodeNetwork), "a fault that cuts the network asked for a driver that can"
     driver.restore_network(step["node"])
@@ -67,10 +72,15 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "delete": _delete,
     "power-on": _power_on,
     "restore-network": _restore_network,
+    "restore-etcd": _restore_etcd,
 }
 
 
-_OF_NODES = ("power-on", "restore-network")  # done first, by the driver: the API may come back only with the power
+_OF_NODES = (
+    "power-on",
+    "restore-network",
+    "restore-etcd",
+)  # done first, by the driver: the API may come back only with the power
 
 
 class UndoFile:

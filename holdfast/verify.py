@@ -33,7 +33,7 @@ from holdfast.verdicts import (
 )
 
 SUITES = ROOT / "suites"
-_ROOMS = ("static", "bootstrap", "faults", "driver")  # what needs no cluster comes before anything slow
+_ROOMS = ("static", "bootstrap", "faults", "recovery", "driver")  # what needs no cluster comes before anything slow
 
 
 def verify(  # noqa: PLR0917  a command line

@@ -298,6 +298,16 @@ class Containers(ABC):
         parts = Path(folder).parts[1:]
         self.container(node).put_archive("/", archive({"/".join((*parts, name)): text for name, text in files.items()}))
 
+    def copy_program(self, node: str, program: Path, target: str) -> None:
+        """Puts an executable file of this machine onto a node."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            entry = tar.gettarinfo(program, target.lstrip("/"))
+            entry.mode, entry.uid, entry.gid = 0o755, 0, 0
+            with program.open("rb") as content:
+                tar.addfile(entry, content)
+        self.container(node).put_archive("/", packed.getvalue())
+
     # -- images, and what runs beside the nodes ----------------------------------------------------------------------------
 
     def load_images(self, images: dict[str, str]) -> None:

@@ -166,6 +166,20 @@ class Agents(Protocol):
         """The image that has Python, for a pod of holdfast's own."""
 
 
+@runtime_checkable
+class EtcdSnapshot(Protocol):
+    """Can save what etcd holds, destroy it, and bring back what was saved."""
+
+    def save_etcd(self, file: str) -> None:
+        """Saves it into a file on the server."""
+
+    def lose_etcd(self) -> None:
+        """Stops the API server and etcd, and destroys what etcd holds."""
+
+    def restore_etcd(self, file: str) -> None:
+        """Puts back what a file on the server holds, and starts both; nothing is done where they were never stopped."""
+
+
 @dataclass(frozen=True)
 class GitSite:
     """A repository as a lane serves it.

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.drivers import coredns, profile
+from holdfast.drivers import coredns, kubeadm_etcd, profile
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import NodeSpec, Note
@@ -61,6 +61,24 @@ class Kind(Containers):
         self._kind("create", "cluster", *words)
         registry.trust_mirror(self.docker, self.cluster, [n.name for n in self.nodes()], self.write_files)
         self._wire_pod_network()
+
+    def _server(self) -> Any:
+        """A shell on the server, with etcd's own tools beside it."""
+        server = next(node.name for node in self.profile.nodes if node.role == "server")
+        shell = self.shell(server)
+        if shell.run(f"[ -x {kubeadm_etcd.TOOLS}/etcdutl ]").rc:
+            for name in ("etcdctl", "etcdutl"):
+                self.copy_program(server, builds.tool(name), f"{kubeadm_etcd.TOOLS}/{name}")
+        return shell
+
+    def save_etcd(self, file: str) -> None:
+        kubeadm_etcd.save(self._server(), file)
+
+    def lose_etcd(self) -> None:
+        kubeadm_etcd.lose(self._server())
+
+    def restore_etcd(self, file: str) -> None:
+        kubeadm_etcd.restore(self._server(), file)
 
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")

@@ -183,6 +183,11 @@ def main() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         return
+    if (
+        options.spec
+    ):  # outside: it must look on while the machine is busy, and takes little itself; only root may ask for that
+        with contextlib.suppress(OSError):
+            os.nice(-10)
     child, port = _control()
     try:
         if options.follow:

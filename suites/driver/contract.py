@@ -16,6 +16,7 @@ from holdfast.drivers.driver import (
     Agents,
     Driver,
     DriverError,
+    EtcdSnapshot,
     ImageLoader,
     Node,
     NodeNetwork,
@@ -208,6 +209,14 @@ def the_flavour_fits_the_nodes(on: Subject) -> None:
         assert on.driver.shell(node.name).run(flavour.journal).rc == 0
     containers = on.driver.shell(on.server).check_output(flavour.containers).splitlines()
     assert any(line.split()[-1] == "RUNNING" for line in containers if line.split())
+
+
+@promise(EtcdSnapshot)
+def what_etcd_holds_is_saved_into_a_file(on: Subject) -> None:
+    """That it comes back from there is a suite of its own: it takes minutes."""
+    on.driver.save_etcd(f"{FOLDER}-etcd")
+    on.driver.restore_etcd(f"{FOLDER}-etcd")  # nothing was lost: nothing is done
+    assert on.client.list("Node")
 
 
 @promise(ImageLoader)

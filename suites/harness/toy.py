@@ -289,6 +289,16 @@ class Driver:
     def restore_network(self, node):
         self.world.change(lambda s: s.setdefault("cut", {}).pop(node, None))
 
+    def save_etcd(self, file):
+        self.world.change(lambda s: s.setdefault("saved", []).append(file))
+
+    def lose_etcd(self):
+        self.world.change(lambda s: s.__setitem__("lost", True))
+
+    def restore_etcd(self, file):
+        if self.world.read().get("lost"):
+            self.world.change(lambda s: s.__setitem__("lost", False))
+
     def needs_images(self):
         return True
 
@@ -381,7 +391,7 @@ def settled(state):
     }
     for item in plain.values():
         item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "generation"}
-    return {"nodes": state["nodes"], "objects": plain}
+    return {"nodes": state["nodes"], "objects": plain, "lost": bool(state.get("lost"))}
 
 
 def cluster(world, undo: Path):

@@ -1,0 +1,59 @@
+"""etcd on a node that kubeadm set up: saved, lost, and restored from what was saved."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from typing import Any
+
+from holdfast.drivers.driver import DriverError
+
+TOOLS = "/usr/local/lib/holdfast"  # on the node: etcdctl and etcdutl
+_MANIFESTS, _ASIDE = "/etc/kubernetes/manifests", "/etc/kubernetes/holdfast-aside"
+_DATA, _KEYS = "/var/lib/etcd", "/etc/kubernetes/pki/etcd"
+_PARTS = ("etcd", "kube-apiserver")
+_ENDS_WITHIN_S = 90.0
+# A revision far above any that a client has seen: what it knew of later ones is void, and it reads anew instead of waiting for ever.
+_BUMP = 1_000_000_000
+
+
+def _run(shell: Any, command: str) -> str:
+    done = shell.run(command)
+    if done.rc:
+        raise DriverError(f"{command.split()[0]} failed on the server: {(done.stderr or done.stdout).strip()[-300:]}")
+    return str(done.stdout)
+
+
+def save(shell: Any, file: str) -> None:
+    """Saves what etcd holds into a file of the node."""
+    client = f"--cacert={_KEYS}/ca.crt --cert={_KEYS}/server.crt --key={_KEYS}/server.key"
+    _run(shell, f"{TOOLS}/etcdctl --endpoints=https://127.0.0.1:2379 {client} snapshot save {shlex.quote(file)}")
+
+
+def lose(shell: Any) -> None:
+    """Stops the API server and etcd, and destroys what etcd holds. Nothing is asked of the API: this may be done twice."""
+    moves = "; ".join(f"[ ! -e {_MANIFESTS}/{p}.yaml ] || mv {_MANIFESTS}/{p}.yaml {_ASIDE}/" for p in _PARTS)
+    _run(shell, f"mkdir -p {_ASIDE}; {moves}")
+    limit = time.monotonic() + _ENDS_WITHIN_S
+    while shell.run("pgrep -x etcd || pgrep -x kube-apiserver").rc == 0:
+        if time.monotonic() > limit:
+            raise DriverError(f"etcd and the API server still run after {_ENDS_WITHIN_S:g}s")
+        time.sleep(0.5)
+    _run(shell, f"rm -rf {_DATA}/member")
+
+
+def restore(shell: Any, file: str) -> None:
+    """Puts back what a file holds, and lets etcd and the API server start. Where both were never stopped, nothing is done."""
+    if shell.run(f"[ -e {_ASIDE}/etcd.yaml ]").rc:
+        return
+    lose(shell)  # also where a run died between the two moves
+    manifest = _run(shell, f"cat {_ASIDE}/etcd.yaml")
+    given = dict(re.findall(r"--(name|initial-cluster|initial-advertise-peer-urls)=(\S+)", manifest))
+    words = " ".join(f"--{key}={shlex.quote(value)}" for key, value in given.items())
+    _run(shell, f"rm -rf {_DATA}")
+    _run(
+        shell,
+        f"{TOOLS}/etcdutl snapshot restore {shlex.quote(file)} --data-dir={_DATA} {words} --bump-revision={_BUMP} --mark-compacted",
+    )
+    _run(shell, "; ".join(f"mv {_ASIDE}/{p}.yaml {_MANIFESTS}/" for p in _PARTS))
