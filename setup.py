@@ -49,7 +49,10 @@ class WithShipped(build_py):
         super().run()
         data = archive()
         name = f"shipped-{hashlib.sha256(data).hexdigest()[:12]}.tar.gz"
-        (Path(self.build_lib) / "holdfast" / name).write_bytes(data)
+        package = Path(self.build_lib) / "holdfast"
+        for old in package.glob("shipped-*.tar.gz"):  # of an earlier build in the same folder
+            old.unlink()
+        (package / name).write_bytes(data)
 
 
 setup(cmdclass={"build_py": WithShipped})

@@ -13,6 +13,7 @@ from holdfast.claims import Claims
 from holdfast.drivers.driver import Capability, Driver, Node, NodeShell, capable
 from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.profile import Timers
+from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment
 from holdfast.inject import Inject
@@ -20,7 +21,7 @@ from holdfast.kube import KubeClient, KubeReader
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
-from holdfast.waiting import HOLDS, Broke, Probe, Sighting, Unproven, Wait, always, eventually, first_seen
+from holdfast.waiting import HOLDS, Broke, Probe, Sequence, Sighting, Unproven, Wait, always, eventually, first_seen
 
 
 @dataclass
@@ -146,27 +147,27 @@ class Cluster:
             raise Broke(wait.sentence(mode, limit)) if wait.held is False else Unproven(wait.sentence(mode, limit))
         return wait
 
-    def in_order(
-        self, what: str, steps: Mapping[str, Probe], within: str | float, *, claims: Claims = ()
-    ) -> dict[str, float]:
-        """Asserts that each of *steps* holds within the limit, none before the one that is named before it.
+    def in_order(self, what: str, steps: Mapping[str, Probe], within: str | float, *, claims: Claims = ()) -> Sequence:
+        """Asserts that each of *steps* holds within the limit, and that none was seen before the one that is named before it.
 
-        Returns when each first did, in seconds. *what*: the assertion in words.
+        What lies between two looks has no order: it isn't held against anybody. *what*: the assertion in words.
         """
-        seen = first_seen(self, steps, within)
-        figure = ", ".join(f"{name} +{at:.1f}s" for name, at in seen.items()) or "nothing happened"
+        found = first_seen(self, steps, within)
+        words = [f"{name} +{found.seen[name].at:.1f}s" for name in steps if name in found.seen]
+        words += [f"{name} couldn't be looked at" for name in steps if name in found.blind]
+        figure = ", ".join(words) or "nothing happened"
         last = list(steps.values())[-1]
         assert self.experiment, "in_order() belongs into a test"
         self.experiment.assertion(
             f"{what}, in this order",
             last.kind,
-            list(seen) == list(steps),
+            found.in_order(list(steps), seconds(within)),
             figure,
             figure=figure,
             budget=str(within),
             claims=claims,
         )
-        return seen
+        return found
 
     def steady(self, what: Probe, within: str | float = "3m") -> None:
         """The steady state of an observation: what must be so before the promise is looked at at all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from holdfast import tempdir
 from holdfast.lane.lane import Lane
 from holdfast.lane.lock import LaneLock
+from holdfast.lane.reference import REFERENCE
 from holdfast.options import LaneName
-from holdfast.paths import default_tree
 from holdfast.progress import console
 
 
@@ -14,7 +14,7 @@ def down(lane: LaneName = "kind/fast") -> None:
     """Removes a lane's cluster, its Git server and its network, and nothing else."""
     with LaneLock("holdfast down"):
         tempdir.use_apart()
-        on = Lane(lane, default_tree())
+        on = Lane(lane, REFERENCE)
         console.print("  removed" if on.down() else f"  there is nothing of {on.name}")
         for stray in on.driver.strays():
             console.print(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from holdfast import tempdir
 from holdfast.lane.lane import Lane
 from holdfast.lane.lock import LaneLock
+from holdfast.lane.reference import REFERENCE
 from holdfast.options import LaneName
-from holdfast.paths import default_tree
 from holdfast.progress import console
 
 
@@ -14,5 +14,5 @@ def heal(lane: LaneName = "kind/fast") -> None:
     """Replays what a dead run left undone on a lane's cluster; the cluster stays."""
     with LaneLock("holdfast heal"):
         tempdir.use_apart()
-        count = Lane(lane, default_tree()).heal()
+        count = Lane(lane, REFERENCE).heal()
         console.print(f"  {count} steps undone" if count else "  nothing is left to heal")

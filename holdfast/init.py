@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +45,9 @@ def init(
     environment = Environment(  # noqa: S701  TOML, Python and YAML, not HTML
         loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True
     )
+    environment.filters["toml"] = lambda text: json.dumps(
+        str(text), ensure_ascii=False
+    )  # a basic string is written the same way
     for template, name in wanted.items():
         target = tree / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +58,18 @@ def init(
     )
 
 
+def _is_name(text: str) -> bool:
+    """Whether it can be an object's name: a variable, or a piece of a chart's template, can't."""
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text) is not None
+
+
 def _facts(tree: Tree) -> dict[str, object]:
     """What the templates are filled with."""
     needs = lacking(tree)
     apps = [m for m in tree.objects if m.kind == "Service" and m.spec.get("selector")]
     return {
         "entry": tree.sync.folder,
-        "secrets": [n for n in needs if isinstance(n, NeededSecret)],
+        "secrets": [n for n in needs if isinstance(n, NeededSecret) and _is_name(n.namespace) and _is_name(n.name)],
         "hosts": [n.host for n in needs if isinstance(n, NeededHost)],
         "services": [(m.namespace, m.name) for m in apps][:1],
     }

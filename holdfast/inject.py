@@ -90,6 +90,11 @@ class Inject:
         self._before("power-on", node=node)
         driver.power_off(node)
 
+    def safeguard(self, node: str) -> None:
+        """Writes how to give a node back its power and its network, before something that is no fault takes them."""
+        self._before("power-on", node=node)
+        self._before("restore-network", node=node)
+
     def lose_etcd(self, saved: str) -> None:
         """Destroys what etcd holds; undone by bringing back what was *saved*, a file on the server."""
         driver = capable(self._driver, EtcdSnapshot)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -20,16 +19,21 @@ def cache_dir() -> Path:
     return path
 
 
-def _checkout() -> Path | None:
+def checkout() -> Path | None:
     """The checkout that this package is part of; None where it was installed from a wheel."""
     return _PACKAGE.parent if (_PACKAGE.parent / "suites" / "claims.toml").is_file() else None
 
 
 def _root() -> Path:
     """The folder with ``suites``, ``clusters`` and ``fixtures``: the checkout, or what the wheel brought, unpacked once into the cache."""
-    if checkout := _checkout():
-        return checkout
-    archive = next(_PACKAGE.glob("shipped-*.tar.gz"))
+    if here := checkout():
+        return here
+    archives = list(_PACKAGE.glob("shipped-*.tar.gz"))
+    if len(archives) != 1:
+        raise RuntimeError(
+            f"{_PACKAGE} holds {len(archives)} archives of suites and recipes, not one: install holdfast again"
+        )
+    archive = archives[0]
     target = cache_dir() / archive.name.removesuffix(".tar.gz")
     if not target.is_dir():
         part = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
@@ -45,28 +49,9 @@ def _root() -> Path:
 ROOT = _root()
 
 
-def default_tree() -> Path:
-    """The tree that is meant where none is named: the nearest folder from here upwards with a `.holdfast.toml`, else the reference tree."""
-    here = Path.cwd()
-    own = next((folder for folder in (here, *here.parents) if (folder / ".holdfast.toml").is_file()), None)
-    if own:
-        return own
-    reference = ROOT / "fixtures" / "gitops"
-    if not _checkout() and not (reference / ".git").exists():
-        _commit(reference)
-    return reference
-
-
-def _commit(folder: Path) -> None:
-    """Makes a repository of a folder that came with the wheel: a lane serves a commit."""
-    who = ["-c", "user.name=holdfast", "-c", "user.email=holdfast@localhost", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "the reference tree"]):
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
-
-
 def reports_dir() -> Path:
     """One folder a run is here (``HOLDFAST_REPORTS`` moves it): in a checkout its own, else in the user's cache."""
-    usual = ROOT / "reports" / "out" if _checkout() else cache_dir() / "reports"
+    usual = ROOT / "reports" / "out" if checkout() else cache_dir() / "reports"
     path = Path(os.environ.get("HOLDFAST_REPORTS") or usual)
     path.mkdir(parents=True, exist_ok=True)
     return path

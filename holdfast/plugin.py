@@ -35,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
         raise pytest.UsageError("a lane is one cluster, which tests take in turn: run without -n")
+    if config.getoption("continue_on_collection_errors", default=False):
+        raise pytest.UsageError(
+            "a claim isn't held by a part of its tests: run without --continue-on-collection-errors"
+        )
     from holdfast.session import PlainSession  # noqa: PLC0415  half a second of imports that only a lane needs
 
     try:

@@ -43,12 +43,14 @@ class Run:
 
     Attributes:
         reuse: take the kept cluster over instead of making one.
+        kept: whether the cluster stays for later runs.
         rerun: the command that runs a test again, by its node id, for failure messages.
     """
 
     lane: Lane
     folder: Path
     reuse: bool = False
+    kept: bool = False
     rerun: Callable[[str], str] = lambda test: f"holdfast verify -k {test.rpartition('::')[2]}"
     _cluster: Cluster | None = None
     _failed: str = ""
@@ -175,7 +177,7 @@ class Run:
                 style="red",
                 markup=False,
             )
-        if clusters:
+        if clusters or self._cluster is not None:
             self._end_cluster(keep=keep)
         tempdir.clean(reports_dir())
 
@@ -228,7 +230,7 @@ def opened(
             lane.driver.ensure_host()
             lane.clean_dead()
             lane.check(reuse=reuse)
-        run = Run(lane, folder, reuse, rerun)
+        run = Run(lane, folder, reuse, keep or reuse, rerun)
         console.print(f"run {run.name} on {lane.name}: tree {lane.subject.folder.name} at {lane.checkout.commit[:12]}")
         run.journal.listener = lambda entry: live.show(console, entry)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack
@@ -11,11 +13,12 @@ import pytest
 
 from holdfast import claims, events
 from holdfast.drivers.driver import GitHosting, Writable
-from holdfast.errors import NotExercised
+from holdfast.errors import NotExercised, UsageError
 from holdfast.experiment import Experiment
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
-from holdfast.paths import default_tree, reports_dir
+from holdfast.lane.reference import default_tree
+from holdfast.paths import ROOT, reports_dir
 from holdfast.progress import console
 from holdfast.reporting import report as reporting
 from holdfast.run import Run, new_name, opened
@@ -23,6 +26,8 @@ from holdfast.verdicts import Verdict, of_test
 from holdfast.waiting import Broke, Unproven
 
 RUN = pytest.StashKey[Run]()
+SUITES = ROOT / "suites"
+ROOMS = ("static", "bootstrap", "faults", "recovery")  # what needs no cluster comes before anything slow
 OpenRun = Callable[[bool], AbstractContextManager[Run]]
 
 
@@ -49,7 +54,7 @@ def needs_of(item: pytest.Item) -> list[type]:
 
 def _on_a_cluster(item: pytest.Item) -> bool:
     used = getattr(item, "fixturenames", ())
-    return "tree" not in used and any(name in used for name in ("run", "cluster", "git"))
+    return "cluster" in used or "git" in used or ("run" in used and "tree" not in used)
 
 
 class Session:
@@ -61,6 +66,7 @@ class Session:
 
     Attributes:
         stopped: what kept the run from being opened; then no test runs.
+        interrupted: whether the user stopped it.
     """
 
     def __init__(self, open_run: OpenRun, wanted: frozenset[str] = frozenset()) -> None:
@@ -68,6 +74,7 @@ class Session:
         self.left_out: list[pytest.Item] = []
         self.run: Run | None = None
         self.stopped: BaseException | None = None
+        self.interrupted = False
         self._open = ExitStack()
 
     # -- what is selected ----------------------------------------------------------------------------------------------------
@@ -214,9 +221,20 @@ class Session:
 
     # -- the end -------------------------------------------------------------------------------------------------------------
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Closes the run: also where pytest stopped early, so that what was seen until then has its verdicts."""
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remembers that the user stopped it; pytest takes errors of the collection for an interrupt, too."""
+        self.interrupted = excinfo.type is KeyboardInterrupt
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        """Closes the run: also where pytest stopped early, or where the end of a test's fixtures raises."""
+        try:
+            return (yield)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Seals the journal and leaves the machine as it was; done once, whoever asks."""
         self._open.close()
 
 
@@ -233,6 +251,32 @@ def _skipped(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
     report.longrepr = (str(item.path), item.location[1] or 0, f"not exercised: {reason}")
 
 
+class _Collected:
+    """Takes the tests of a session that only collects."""
+
+    def __init__(self) -> None:
+        self.items: list[pytest.Item] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.items = list(session.items)
+
+
+def not_asked_for(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Every test of the suites that shares a claim with *items* and isn't among them: one that was named by its file or node id hides the others."""
+    wanted = {i for item in items for i in claim_ids(item)}
+    if not wanted:
+        return []
+    own = {str(item.path.parent) for item in items if not item.path.is_relative_to(SUITES)}
+    found = _Collected()
+    options = ["--rootdir", str(ROOT), "-c", str(SUITES / "holdfast.ini"), "--collect-only", "-p", "no:cacheprovider"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = pytest.main([*options, *(str(SUITES / room) for room in ROOMS), *sorted(own)], plugins=[found])
+    if code != pytest.ExitCode.OK:
+        raise UsageError("the suites can't all be collected", "run: pytest --collect-only on them")
+    here = {(item.path, item.name) for item in items}
+    return [item for item in found.items if wanted & set(claim_ids(item)) and (item.path, item.name) not in here]
+
+
 class PlainSession(Session):
     """A session that plain pytest began: it reports at its end, and pytest's own exit code stays."""
 
@@ -245,6 +289,7 @@ class PlainSession(Session):
         self.folder = reports_dir() / new_name()
         words = ["pytest", "--lane", lane.name, *(["--tree", str(option.tree)] if option.tree else [])]
         words += ["--entry", option.entry] if option.entry else []
+        words += ["--charts", str(option.charts)] if option.charts else []
 
         def rerun(test: str) -> str:
             return shlex.join([*words, test])
@@ -257,6 +302,11 @@ class PlainSession(Session):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if session.items and not session.config.option.collectonly and not session.testsfailed:
+            try:
+                self.left_out += not_asked_for(session.items)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
         done = super().pytest_runtestloop(session)
         if isinstance(self.stopped, Exception):
             raise pytest.UsageError(str(self.stopped))
@@ -266,5 +316,6 @@ class PlainSession(Session):
 
     def pytest_unconfigure(self) -> None:
         """The verdicts, once pytest has said its own."""
+        self.close()
         if self.run:
             reporting.make(self.folder, console)

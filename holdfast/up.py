@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
+from holdfast.lane.reference import default_tree
 from holdfast.options import EntryName, LaneName, TreePath
-from holdfast.paths import default_tree, reports_dir
+from holdfast.paths import reports_dir
 from holdfast.progress import console
 from holdfast.run import new_name, opened
 from holdfast.waiting import Unproven

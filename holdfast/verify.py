@@ -14,15 +14,16 @@ from holdfast import claims, events
 from holdfast.errors import UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
+from holdfast.lane.reference import default_tree, is_default
 from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
-from holdfast.paths import ROOT, default_tree, reports_dir
+from holdfast.paths import ROOT, reports_dir
 from holdfast.plugin import FIXTURES
 from holdfast.progress import console
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import report as reporting
 from holdfast.reporting import terminal
 from holdfast.run import new_name, opened
-from holdfast.session import Session
+from holdfast.session import ROOMS, SUITES, Session
 from holdfast.verdicts import (
     EXIT_NOT_EXERCISED,
     EXIT_UNEXPECTED,
@@ -32,8 +33,7 @@ from holdfast.verdicts import (
     lacking,
 )
 
-SUITES = ROOT / "suites"
-_ROOMS = ("static", "bootstrap", "faults", "recovery", "driver")  # what needs no cluster comes before anything slow
+_LAST = "driver"  # it takes the nodes' power
 
 
 def verify(  # noqa: PLR0917  a command line
@@ -92,13 +92,16 @@ def verify(  # noqa: PLR0917  a command line
         ),
         frozenset(claim or []),
     )
-    code = _pytest(session, [*(SUITES / room for room in _ROOMS), *(suites or [])], folder, select, smoke=smoke)
+    code = _pytest(
+        session, [*(SUITES / room for room in ROOMS), *(suites or []), SUITES / _LAST], folder, select, smoke=smoke
+    )
     if session.run is None:
         shutil.rmtree(folder, ignore_errors=True)  # of Allure's, for a run that didn't come about
     if session.stopped:
         raise session.stopped
-    if code == pytest.ExitCode.INTERRUPTED and session.run:
-        reporting.make(folder, console)
+    if session.interrupted:
+        if session.run:
+            reporting.make(folder, console)
         raise KeyboardInterrupt
     _refuse(code)
     _, found = reporting.make(folder, console)
@@ -119,7 +122,7 @@ def verify(  # noqa: PLR0917  a command line
 def rerun_command(on: Lane, suites: list[Path]) -> str:
     """The command that runs one of this run's tests again, but for its name."""
     words = ["holdfast", "verify", "--lane", on.name]
-    if on.subject.folder != default_tree().resolve():
+    if not is_default(on.subject.folder):
         words += ["--tree", str(on.subject.folder)]
     if on.subject.entry:
         words += ["--entry", on.subject.entry]
@@ -151,7 +154,12 @@ def _pytest(session: Session, suites: list[Path], folder: Path, select: str, *, 
     ]
     options += ["-k", select] if select else []
     options += ["-m", "smoke"] if smoke else []
-    return pytest.ExitCode(pytest.main([*options, *map(str, suites)], plugins=[session]))
+    try:
+        code = pytest.main([*options, *map(str, suites)], plugins=[session])
+    finally:
+        session.close()
+    known = {int(one): one for one in pytest.ExitCode}
+    return known.get(int(code), pytest.ExitCode.INTERNAL_ERROR)
 
 
 def _refuse(code: pytest.ExitCode) -> None:

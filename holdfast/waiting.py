@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Concatenate, Final, ParamSpec, final
 
 from holdfast.durations import seconds
@@ -160,6 +160,37 @@ def eventually(
 Steps = Mapping[str, Probe]
 
 
+@dataclass(frozen=True)
+class FirstSeen:
+    """When something first held, in seconds from the begin of the looking.
+
+    Attributes:
+        after: it didn't hold yet at this time: the start of the last look that failed.
+        at: it held at this time: the end of the first look that it held in.
+    """
+
+    after: float
+    at: float
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What was seen of several things. *blind*: those that never held, and whose last look got no data."""
+
+    seen: Mapping[str, FirstSeen]
+    blind: frozenset[str]
+
+    def in_order(self, names: Iterable[str], limit_s: float) -> bool | None:
+        """Whether each of *names* held in time, and none surely before the one that is named before it; None where that isn't known."""
+        known = [self.seen.get(name) for name in names]
+        if any(one is None and name not in self.blind for one, name in zip(known, names, strict=True)):
+            return False
+        there = [one for one in known if one is not None]
+        if any(one.after >= limit_s for one in there) or any(b.at < a.after for a, b in pairwise(there)):
+            return False
+        return None if len(there) < len(known) or any(one.at > limit_s for one in there) else True
+
+
 def first_seen(
     subject: object,
     steps: Steps | Callable[[float], Steps],
@@ -168,8 +199,8 @@ def first_seen(
     count: int = 0,
     every_s: float = 0.2,
     clock: Clock | None = None,
-) -> dict[str, float]:
-    """When each of several things first held, in seconds from now, in the order in which they did; what never held within the limit is absent.
+) -> Sequence:
+    """Looks for several things until each has held once, or the limit is over.
 
     Args:
         steps: what to look for, by name; or a function that is given the seconds since the begin before each round of looks, for what is
@@ -177,18 +208,27 @@ def first_seen(
         count: how many there will be; as many as *steps* names where it is 0.
     """
     clock = clock or Clock()
-    limit, began, seen = seconds(within), clock.now(), dict[str, float]()
+    limit, began = seconds(within), clock.now()
+    seen, failed, blind = dict[str, FirstSeen](), dict[str, float](), set[str]()
     while True:
         now = steps(clock.now() - began) if callable(steps) else steps
         for name, what in now.items():
             if name in seen:
                 continue
-            with suppress(CannotLook):
-                if what(subject) is HOLDS:
-                    seen[name] = clock.now() - began
+            start = clock.now() - began
+            try:
+                held = what(subject) is HOLDS
+            except CannotLook:
+                blind.add(name)
+                continue
+            blind.discard(name)
+            if held:
+                seen[name] = FirstSeen(failed.get(name, 0.0), clock.now() - began)
+            else:
+                failed[name] = start
         if len(seen) >= (count or len(now)) or clock.now() - began >= limit:
-            return seen
-        clock.sleep(every_s)
+            return Sequence(seen, frozenset(blind))
+        clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
 
 
 def patiently(action: Callable[[], None], what: str, within_s: float = 120, *, clock: Clock | None = None) -> None:

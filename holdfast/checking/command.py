@@ -84,6 +84,8 @@ def check(  # noqa: PLR0917  a command line
                 f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
             )
     loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
+    if own := loaded.settings.claims:
+        claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))
     claims.check_known([c for c in loaded.settings.claimed if c not in checking.claims()], str(loaded.settings.path))
     for notice in loaded.settings.notices:
         print(f"note: {notice}", file=sys.stderr)

@@ -27,7 +27,7 @@ from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
-from holdfast.progress import step
+from holdfast.progress import console, step
 from holdfast.provision import engine, loop_devices, registry
 from holdfast.provision.images import archive, send
 
@@ -196,7 +196,11 @@ class Containers(ABC):
                     network.disconnect(left, force=True)
             with contextlib.suppress(APIError):
                 network.remove()
-        loop_devices.release()
+        if held := loop_devices.release():
+            console.print(
+                f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(held)}",
+                style="yellow",
+            )
         self.kubeconfig.unlink(missing_ok=True)
         self.owned.end()
 

@@ -21,7 +21,9 @@ _BUMP = 1_000_000_000
 def _run(shell: Any, command: str) -> str:
     done = shell.run(command)
     if done.rc:
-        raise DriverError(f"{command.split(maxsplit=1)[0]} failed on the server: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise DriverError(
+            f"{command.split(maxsplit=1)[0]} failed on the server: {(done.stderr or done.stdout).strip()[-300:]}"
+        )
     return str(done.stdout)
 
 

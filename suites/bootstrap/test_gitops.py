@@ -73,8 +73,9 @@ def test_pushes_are_applied_in_time(cluster, git, experiment):
             git.push(mark(cluster.sync, f"push-{number}", **dict.fromkeys(pushed, "pushed")), f"push {number}")
         return {key: lists(key) for key in pushed}
 
-    applied = first_seen(cluster, push_and_look, 80 + limit_s, count=PUSHES)
-    took = [applied[key] - pushed[key] for key in applied]
+    found = first_seen(cluster, push_and_look, 80 + limit_s, count=PUSHES)
+    took = [found.seen[key].at - pushed[key] for key in found.seen]
+    in_time = len(took) == PUSHES and max(took) <= limit_s
     figure = (
         f"median {statistics.median(took):.1f}s, worst {max(took):.1f}s of {len(took)} pushes"
         if took
@@ -83,7 +84,7 @@ def test_pushes_are_applied_in_time(cluster, git, experiment):
     experiment.assertion(
         f"{PUSHES} pushes are applied",
         "lists",
-        len(took) == PUSHES and max(took) <= limit_s,
+        None if found.blind and not in_time else in_time,
         figure,
         figure=figure,
         budget=f"{limit_s:g}s each",

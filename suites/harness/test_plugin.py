@@ -10,7 +10,10 @@ import pytest
 from holdfast import events
 from holdfast.journal import read_file
 from holdfast.paths import ROOT
+from holdfast.session import not_asked_for
 from holdfast.verdicts import Verdict, verdicts
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
@@ -63,6 +66,24 @@ def test_a_run_that_stops_early_is_sealed_and_says_what_it_did_not_look_at(elsew
     found = {v.claim: v.verdict for v in verdicts(record) if v.tests}
     assert found == {"longhorn-backup": Verdict.BROKE, "tailscale-router": Verdict.UNPROVEN}
     assert not (folder / "tmp").exists()
+
+
+def test_a_claim_is_not_held_by_the_test_that_was_named_alone(pytester):
+    """By its file or node id a test hides the claim's others from pytest; they count all the same."""
+    pytester.makepyfile(
+        """
+        from holdfast.marks import claim
+
+        @claim("ingress-redeploy-quick")
+        def test_one(cluster):
+            pass
+        """
+    )
+    items, _ = pytester.inline_genitems("-p", "no:cacheprovider")
+    names = {item.name for item in not_asked_for(items)}
+    assert names >= {"test_ingress_comes_back_by_drift_correction", "test_ingress_is_redeployed_by_a_commit"}
+    assert "test_one" not in names
+    assert not_asked_for([]) == []
 
 
 def test_a_test_by_its_node_id_needs_an_engine_where_it_needs_a_cluster(elsewhere, tmp_path):

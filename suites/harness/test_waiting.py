@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.durations import seconds
-from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, patiently, probe
+from holdfast.waiting import HOLDS, CannotLook, Probe, ProbeError, always, eventually, first_seen, patiently, probe
 from suites.harness.conftest import FakeTime
 
 
@@ -108,3 +108,43 @@ def test_patience_ends_with_the_last_words(time_):
 def test_patience_only_waits_for_what_can_not_be_looked_at(time_):
     with pytest.raises(ValueError, match="a defect"):
         patiently(lambda: (_ for _ in ()).throw(ValueError("a defect")), "x", clock=time_.clock)
+
+
+def _steps(time_, **plans):
+    """Probes that hold from a second on; until then they fail, or (True) get no data."""
+
+    def probe_of(name, from_s, blind):
+        def look(_):
+            if time_.at >= from_s:
+                return HOLDS
+            if blind:
+                raise CannotLook("the API is away")
+            return "not yet"
+
+        return Probe(name, name, look)
+
+    return {name: probe_of(name, *plan) for name, plan in plans.items()}
+
+
+@pytest.mark.parametrize(
+    ("plans", "held"),
+    [
+        ({"a": (1, False), "b": (2, False)}, True),
+        ({"a": (1, False), "b": (1, False)}, True),  # between two looks there is no order
+        ({"a": (3, False), "b": (1, False)}, False),  # seen the wrong way round
+        ({"a": (1, False), "b": (99, False)}, False),  # it never came
+        ({"a": (1, False), "b": (99, True)}, None),  # nobody could look
+        ({"a": (2, True), "b": (1, False)}, True),  # a look without data says nothing against the order
+    ],
+)
+def test_an_order_is_broken_only_by_what_was_seen(time_, plans, held):
+    found = first_seen(None, _steps(time_, **plans), 10, every_s=0.5, clock=time_.clock)
+    assert found.in_order(["a", "b"], 10) is held
+    assert all(one.after <= one.at for one in found.seen.values())
+
+
+def test_what_comes_after_the_limit_is_not_in_time(time_):
+    found = first_seen(None, _steps(time_, a=(9.9, False)), 10, every_s=3, clock=time_.clock)
+    assert found.in_order(["a"], 10) is True
+    assert found.in_order(["a"], 9.95) is None  # between its last bad look and its first good one
+    assert found.in_order(["a"], 8) is False
