@@ -39,8 +39,8 @@ def settings() -> str:
         "# Settings",
         "",
         (
-            "`.holdfast.toml` in the tree, or `NAME.holdfast.toml` beside it. Every key may be left out; an unknown key, or one of a wrong form, is an "
-            "error with its line and the right form. This page is made from the code that reads the file."
+            "`.holdfast.toml` in the tree, or `NAME.holdfast.toml` beside it. Every key may be left out; an unknown key, or one of a wrong form, is "
+            "an error with its line and the right form. This page is made from the code that reads the file."
         ),
         "",
     ]
