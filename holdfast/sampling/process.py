@@ -13,6 +13,7 @@ import contextlib
 import http.server
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from holdfast.sampling.looks import Looker, Target
 CONTROL = "control"
 PEER_PORT = 9400
 _LATE_S = 0.25
+_WRITTEN_WITHIN_S = 20.0
 
 
 def run_number(nonce: str) -> int:
@@ -74,22 +76,44 @@ def _control() -> tuple[subprocess.Popen[bytes], int]:
     return child, int(child.stdout.readline())
 
 
+class Record:
+    """A file of lines that a thread of its own writes.
+
+    A write can stand still for seconds where the disk's journal does, and all looks would stand still with it, each of them a timeout that no
+    target is to blame for. So a line is handed over at once, and written, and flushed, as soon as the disk takes it.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file, self._lines = file, queue.SimpleQueue[str | None]()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._file.write(line)
+            self._file.flush()
+
+    def line(self, text: str) -> None:
+        """Hands a line over."""
+        self._lines.put(f"{text}\n")
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._lines.put(None)
+        self._thread.join(_WRITTEN_WITHIN_S)
+        self._file.close()
+
+
 class Watch:
     """Looks at the targets of one specification until it is stopped."""
 
-    def __init__(self, specification: dict[str, Any], out: IO[str], control_port: int) -> None:
+    def __init__(self, specification: dict[str, Any], out: Record, control_port: int) -> None:
         self.out = out
         targets = [Target(**t) for t in specification["targets"]]
         targets.append(Target(CONTROL, "http", "127.0.0.1", control_port))
         self.lookers = [Looker(t) for t in targets]
-        self.out.write(
-            "# "
-            + json.dumps(
-                {**specification, "targets": [*specification["targets"], {"name": CONTROL}], "pid": os.getpid()}
-            )
-            + "\n"
-        )
-        self.out.flush()
+        names = [*specification["targets"], {"name": CONTROL}]
+        self.out.line("# " + json.dumps({**specification, "targets": names, "pid": os.getpid()}))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ends within one period after *stop* is set; looks that are under way are waited for."""
@@ -121,9 +145,8 @@ class Watch:
         self._write(str(index), began, time.monotonic() - mono, result)
 
     def _write(self, index: str, began: float, took: float, result: str) -> None:
-        # One write a look: what was seen is in the kernel's hands, whatever becomes of this process.
-        self.out.write(f"{index} {began:.6f} {took * 1000:.1f} {result}\n")
-        self.out.flush()
+        # One write a look: what was seen is soon in the kernel's hands, whatever becomes of this process.
+        self.out.line(f"{index} {began:.6f} {took * 1000:.1f} {result}")
 
 
 async def follow_one(specification: dict[str, Any], record: Path, control_port: int) -> None:
@@ -138,13 +161,16 @@ async def follow_one(specification: dict[str, Any], record: Path, control_port: 
             if os.getppid() != parent:
                 stop.set()
 
-    with record.open("w") as out:
+    out = Record(record.open("w"))
+    try:
         await asyncio.gather(Watch(specification, out, control_port).run(stop), orphaned())
+    finally:
+        out.close()
 
 
 async def follow_file(path: Path, out: Path, control_port: int) -> None:
     """Follows the file *path*: a new watch begins whenever its content changes; without targets there is none."""
-    said, running, stop = "", None, asyncio.Event()
+    said, running, stop, record = "", None, asyncio.Event(), None
     while True:
         text = ""
         with contextlib.suppress(OSError):
@@ -153,15 +179,16 @@ async def follow_file(path: Path, out: Path, control_port: int) -> None:
             with contextlib.suppress(ValueError):
                 specification = json.loads(text or '{"targets": []}')
                 stop.set()
-                if running:
+                if running and record:
                     await running
+                    record.close()
                 said, stop, running = text, asyncio.Event(), None
                 Answer.nonce = specification.get("nonce", "")
                 if specification["targets"]:
                     folder = out / specification["watch"]
                     folder.mkdir(parents=True, exist_ok=True)
-                    file = (folder / f"{time.time():.3f}.txt").open("w")
-                    running = asyncio.create_task(Watch(specification, file, control_port).run(stop))
+                    record = Record((folder / f"{time.time():.3f}.txt").open("w"))
+                    running = asyncio.create_task(Watch(specification, record, control_port).run(stop))
         await asyncio.sleep(0.1)
 
 

@@ -1,6 +1,7 @@
 """The sampler against servers that go away for known times: the truth lies within the bounds."""
 
 import asyncio
+import io
 import json
 import random
 import socket
@@ -25,6 +26,7 @@ from holdfast.sampling.bands import Band, stretches
 from holdfast.sampling.intervals import Look, gaps, intervals, outages
 from holdfast.sampling.judge import Limit, Window, judge
 from holdfast.sampling.looks import Looker, Target
+from holdfast.sampling.process import Record
 from holdfast.sampling.seen import Seen
 from holdfast.sampling.series import Recorded, Series, acknowledged, parse, with_absences
 from holdfast.sampling.targets import VOLUME, AssignedTarget, Wanted
@@ -201,6 +203,28 @@ def test_what_is_not_there_is_refused():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert asyncio.run(Looker(Target("t", "http", "127.0.0.1", port)).look()) == "refused"
+
+
+def test_a_disk_that_stands_still_keeps_no_look_waiting():
+    """What is written down waits in a thread of its own, and all of it arrives."""
+
+    class Slow(io.StringIO):
+        def write(self, text):
+            time.sleep(0.3)
+            return super().write(text)
+
+        def close(self):
+            self.kept = self.getvalue()
+            super().close()
+
+    file = Slow()
+    record = Record(file)
+    began = time.monotonic()
+    for number in range(4):
+        record.line(f"0 {number}")
+    assert time.monotonic() - began < 0.25
+    record.close()
+    assert file.kept == "0 0\n0 1\n0 2\n0 3\n"
 
 
 def test_the_sampler_ends_with_the_process_that_started_it(tmp_path):
