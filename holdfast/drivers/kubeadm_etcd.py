@@ -14,6 +14,7 @@ _MANIFESTS, _ASIDE = "/etc/kubernetes/manifests", "/etc/kubernetes/holdfast-asid
 _DATA, _KEYS = "/var/lib/etcd", "/etc/kubernetes/pki/etcd"
 _PARTS = ("etcd", "kube-apiserver")
 _ENDS_WITHIN_S = 90.0
+_SURELY_GONE = 5  # looks, a second apart
 # A revision far above any that a client has seen: what it knew of later ones is void, and it reads anew instead of waiting for ever.
 _BUMP = 1_000_000_000
 
@@ -38,10 +39,16 @@ def lose(shell: Any) -> None:
     moves = "; ".join(f"[ ! -e {_MANIFESTS}/{p}.yaml ] || mv {_MANIFESTS}/{p}.yaml {_ASIDE}/" for p in _PARTS)
     _run(shell, f"mkdir -p {_ASIDE}; {moves}")
     limit = time.monotonic() + _ENDS_WITHIN_S
-    while shell.run("pgrep -x etcd || pgrep -x kube-apiserver").rc == 0:
+    gone = 0  # kubelet may start one again until it has seen that its manifest is gone
+    while gone < _SURELY_GONE:
+        gone = (
+            0
+            if shell.run("pkill -KILL -x etcd; pkill -KILL -x kube-apiserver; pgrep -x 'etcd|kube-apiserver'").rc == 0
+            else gone + 1
+        )
         if time.monotonic() > limit:
             raise DriverError(f"etcd and the API server still run after {_ENDS_WITHIN_S:g}s")
-        time.sleep(0.5)
+        time.sleep(1)
     _run(shell, f"rm -rf {_DATA}/member")
 
 
