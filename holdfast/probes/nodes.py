@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
 from holdfast.kube import condition
-from holdfast.waiting import HOLDS, Sighting, probe
+from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
 
 def _status(cluster: Cluster, node: str) -> str:
@@ -51,6 +51,16 @@ def api_refuses(cluster: Cluster) -> Sighting:
     except OSError:
         return HOLDS
     return "the API server's port takes connections"
+
+
+@probe
+def api_away(cluster: Cluster) -> Sighting:
+    """The API server answers no request (its port may take connections all the same: a proxy before it does)."""
+    try:
+        cluster.objects.get("Namespace", "kube-system")
+    except CannotLook:
+        return HOLDS
+    return "the API server answers"
 
 
 def listening(cluster: Cluster, node: str) -> set[int]:

@@ -19,6 +19,7 @@ from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import App, Settings
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
+from holdfast.waiting import CannotLook
 
 
 class World:
@@ -53,6 +54,8 @@ class KubeClient:
 
     def get(self, kind, name, namespace=None, **_):
         state = self.world.read()
+        if state.get("lost"):
+            raise CannotLook("the API server doesn't answer")
         if kind == "Node":
             ready = "True" if state["nodes"].get(name) == "on" else "Unknown"
             return {
