@@ -65,6 +65,13 @@ ENDS = {
 }
 
 
+def toy_run(journal):
+    """A run on a lane that has no cluster."""
+    driver = SimpleNamespace(name="toy", evidence_level="lab")
+    lane = SimpleNamespace(fidelity=SimpleNamespace(stand_ins=()), driver=driver)
+    return SimpleNamespace(journal=journal, lane=lane, rerun=str, begin_lane=lambda: None)
+
+
 def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
     body = SUITE
     for name, (lines, extra, _) in ENDS.items():
@@ -73,10 +80,7 @@ def test_what_pytest_prints_is_what_the_journal_says(pytester, tmp_path):
     pytester.makepyfile(body)
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("run-begin", lane="toy", notes=[])
-    lane = SimpleNamespace(
-        fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
-    )
-    run = SimpleNamespace(journal=journal, lane=lane, rerun=str, begin_lane=lambda: None)
+    run = toy_run(journal)
     result = pytester.inline_run(
         "-v", "-p", "no:cacheprovider", "-p", "holdfast.fixtures", plugins=[Session(lambda clusters: nullcontext(run))]
     )
@@ -129,10 +133,7 @@ def test_without_a_claim_needs_power(experiment):
     )
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("run-begin", lane="toy", notes=[])
-    lane = SimpleNamespace(
-        fidelity=SimpleNamespace(stand_ins=()), driver=SimpleNamespace(name="toy", evidence_level="lab")
-    )
-    run = SimpleNamespace(journal=journal, lane=lane, rerun=str, begin_lane=lambda: None)
+    run = toy_run(journal)
     result = pytester.inline_run(
         "-p", "no:cacheprovider", "-p", "holdfast.fixtures", plugins=[Session(lambda clusters: nullcontext(run))]
     )
