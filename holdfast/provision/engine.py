@@ -109,9 +109,9 @@ _CONTAINERS = Path("/sys/fs/cgroup/cpu/docker")
 def _weigh() -> None:
     """Gives all containers together four times the weight of one process of the host.
 
-    Without an init system that groups them (and with cgroup v1), each thread of the host weighs as much as all containers: a busy proxy and
-    a sampler then leave a whole cluster a third of the machine, and what stands still for that looks like an outage. (Much more weight than
-    this, and the host's own part of a look stands still instead: the published ports' proxy.)
+    Without an init system that groups them (and with cgroup v1), each thread of the host weighs as much as all containers: when both are busy
+    the cluster gets little of the machine, and what stands still for that looks like an outage. (With ten times the weight, the sampler on
+    the host had gaps instead.)
     """
     with suppress(OSError):
         if not _CONTAINERS.parent.joinpath("cpu.shares").exists():
