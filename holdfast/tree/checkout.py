@@ -36,9 +36,14 @@ class Checkout:
     source: GitCheckout
 
     def bare(self, target: Path, branch: str) -> None:
-        """Makes *target* a bare repository that holds the commit on *branch*."""
+        """Makes *target* a bare repository that holds the commit on *branch*, without what came before it: CI's checkouts and partial clones
+        don't have that, and Flux doesn't ask for it.
+        """
         git("init", "-q", "--bare", f"--initial-branch={branch}", str(target), folder=target.parent)
-        self.source.git("push", "-q", "--force", str(target), f"{self.commit}:refs/heads/{branch}")
+        git("config", "receive.shallowUpdate", "true", folder=target)
+        self.source.git("update-ref", "refs/holdfast/lane", self.commit)
+        there = f"file://{self.source.folder}"
+        git("fetch", "-q", "--depth=1", "--force", there, f"refs/holdfast/lane:refs/heads/{branch}", folder=target)
 
 
 def read(path: Path) -> Checkout:

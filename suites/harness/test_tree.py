@@ -72,9 +72,37 @@ def test_uncommitted_changes_are_taken_as_they_are_and_said(tree, tmp_path):
     assert git(tree, "status", "--porcelain") == before  # the user's index stays as it was
     found.bare(tmp_path / "bare.git", "main")
     assert git(tmp_path / "bare.git", "show", f"{found.commit}:new.yaml") == "kind: X"
-    assert git(tmp_path / "bare.git", "rev-parse", f"{found.commit}^") == git(tree, "rev-parse", "HEAD")
+    assert f"parent {git(tree, 'rev-parse', 'HEAD')}" in git(tmp_path / "bare.git", "cat-file", "-p", found.commit)
     assert not git(tree, "cat-file", "-t", found.commit, check=False)  # the user's repository isn't written
     assert checkout.read(tree).commit == found.commit  # the same content, the same commit
+
+
+@pytest.mark.parametrize("lacking", ["shallow", "partial"])
+def test_a_checkout_without_its_history_serves_the_very_commit(tree, tmp_path, lacking):
+    """CI makes shallow ones, and a partial clone lacks old files: neither is asked for what came before."""
+    first = git(tree, "rev-parse", "HEAD")
+    (tree / "new.yaml").write_text("kind: X\n")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "second")
+    (tree / "new.yaml").write_text("kind: Y\n")
+    git(tree, "commit", "-q", "-a", "-m", "third")
+    copy = tmp_path / "copy"
+    if lacking == "shallow":
+        git(tmp_path, "clone", "-q", "--depth=1", f"file://{tree}", str(copy))
+    else:
+        git(tmp_path, "clone", "-q", str(tree), str(copy))
+        gone = git(tree, "rev-parse", "HEAD^:new.yaml")
+        (copy / ".git" / "objects" / gone[:2] / gone[2:]).unlink()
+    found = checkout.read(copy)
+    found.bare(tmp_path / "bare.git", "main")
+    assert found.own
+    assert git(tmp_path / "bare.git", "rev-parse", "main") == git(tree, "rev-parse", "HEAD") != first
+    checkout.clone(tmp_path / "bare.git", tmp_path / "clone", "main")
+    (tmp_path / "clone" / "more").write_text("x")
+    checkout.commit(tmp_path / "clone", "a commit of a test")
+    git(tmp_path / "clone", "push", "-q", "origin", "HEAD:main")
+    found.bare(tmp_path / "bare.git", "main")  # back to the tree's own
+    assert git(tmp_path / "bare.git", "rev-parse", "main") == found.commit
 
 
 def test_a_folder_of_a_larger_repository_is_a_tree_of_its_own(tree, tmp_path):
