@@ -47,6 +47,7 @@ class Fault:
 
     path: tuple[PathKey, ...]
     what: str
+    is_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: 
         elif known is not None and not schema.get("x"):
             near = difflib.get_close_matches(str(key), known, 1, cutoff=0.6)
             meant = f"; did you mean {near[0]}?" if near else ""
-            yield Fault((*path, str(key)), f"{_dotted((*path, str(key)))} is no field{meant}")
+            yield Fault((*path, str(key)), f"{_dotted((*path, str(key)))} is no field{meant}", is_unknown=True)
     for name in schema.get("r", ()):
         if value.get(name) is None and name not in value:
             yield Fault(path, f"{_dotted((*path, name))} is required")

@@ -48,7 +48,9 @@ def test_wrong_use_is_one_message_and_exit_64(arguments, words):
     [
         ("image", "breaks-claim", 0),
         ("image", "upgrade-hazard", 1),
-        ("unknown-field", "breaks-apply", 1),
+        ("wrong-type", "breaks-apply", 1),
+        ("unknown-field", "breaks-apply", 0),
+        ("unknown-field", "breaks-claim", 1),
         ("probe-port", "breaks-apply", 0),
         ("no-prune", "hygiene", 1),
     ],

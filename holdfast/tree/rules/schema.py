@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from holdfast.tree import schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
@@ -31,9 +32,31 @@ def field(tree: Tree) -> Iterator[Outcome]:
         found = own.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
         if found is None:
             continue
-        for fault in schema.check(manifest.body, found, known.definitions):
-            if fault.path[:1] not in (("status",), ("sops",)):  # Flux takes SOPS' own field away when it decrypts
-                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path)
+        faults = [
+            fault
+            for fault in schema.check(manifest.body, found, known.definitions)
+            if fault.path[:1] not in (("status",), ("sops",))  # Flux takes SOPS' own field away when it decrypts
+        ]
+        is_dropped = name not in own and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
+        for fault in faults:
+            more = _DROPPED if is_dropped and fault.is_unknown else {}
+            yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path, **more)
+
+
+_DROPPED: dict[str, Any] = {
+    "severity": Severity.BREAKS_CLAIM,
+    "why": "Flux takes the field away before it applies the object, without a word: what it was to set stays at its default",
+}
+
+
+def _is_typed_by_flux(manifest: Manifest) -> bool:
+    """Whether kustomize-controller reads the object into its Go type first, and so loses what that doesn't have: every built-in kind but two."""
+    return manifest.by != "HelmChart" and manifest.kind not in ("Role", "ClusterRole")
+
+
+def _keeps_its_type(fault: schema.Fault) -> bool:
+    """With a value of another type the object can't be read into its Go type: it goes to the API server as it is, which refuses it."""
+    return fault.is_unknown or fault.what.endswith(" is required")
 
 
 def _latent_crds(tree: Tree) -> list[Manifest]:
