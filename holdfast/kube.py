@@ -21,6 +21,7 @@ from holdfast.waiting import CannotLook
 
 Object = dict[str, Any]
 MANAGER = "holdfast"
+_NO_OBJECT = "failed to create typed patch object"
 # The kinds that suites name, where a name alone is ambiguous or a version matters.
 _VERSIONS = {
     "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
@@ -101,9 +102,11 @@ class KubeReader:
         except ApiException as error:
             # 0: the connection broke (the client's own way to say it). 401, 403: an API server that has just started doesn't know
             # its own roles yet; one that says so for good makes a wait fail with these words.
+            if error.status == 500 and _NO_OBJECT in _why(error):
+                raise  # the server calls its own what is the object's fault
             if error.status in (None, 0, 401, 403, 429, 500, 502, 503, 504):
                 said = f"answered {error.status}" if error.status else "broke the connection"
-                raise CannotLook(f"the API server {said}") from None
+                raise CannotLook(f"the API server {said}{_why(error)}") from None
             raise
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None
@@ -121,10 +124,9 @@ class KubeReader:
         """One object, or None where there is none (or its kind isn't known to the cluster)."""
         with self._looking():
             try:
-                found: Object = (
-                    self._api(kind, version)
-                    .get(name=name, namespace=namespace, _request_timeout=self._timeout_s)
-                    .to_dict()
+                api = self._api(kind, version)
+                found = _plain(
+                    api.get(name=name, namespace=namespace, serialize=False, _request_timeout=self._timeout_s)
                 )
             except (NotFoundError, ResourceNotFoundError):
                 return None
@@ -135,12 +137,27 @@ class KubeReader:
         with self._looking():
             try:
                 api = self._api(kind, version)
-                found = api.get(
-                    namespace=namespace, label_selector=labels or None, _request_timeout=self._timeout_s
-                ).to_dict()
+                found = _plain(
+                    api.get(
+                        namespace=namespace,
+                        label_selector=labels or None,
+                        serialize=False,
+                        _request_timeout=self._timeout_s,
+                    )
+                )
             except (NotFoundError, ResourceNotFoundError):
                 return []
-            return list(found["items"])
+            # The items of a list don't say what they are: the list does.
+            said = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
+            return [{**said, **item} for item in found["items"] or []]
+
+    def is_ready(self) -> bool:
+        """Whether the API server says that it is ready: its own roles are there, too. Raises CannotLook."""
+        with self._looking():
+            client = self._dynamic().client
+            answer = client.call_api(*client.param_serialize("GET", "/readyz"), _request_timeout=self._timeout_s)
+            answer.read()
+        return bool(answer.status == 200)
 
     def review(self, wanted: Object) -> Object:
         """What the API server answers to a review (may this account do that?): it is a question, and nothing is kept of it."""
@@ -181,7 +198,7 @@ class KubeReader:
 class KubeClient(KubeReader):
     """Reads and writes objects. Tests and faults write through `Cluster.inject` only."""
 
-    def apply(self, wanted: Object) -> Object:
+    def apply(self, wanted: Object, **options: str) -> Object:
         """Server-side apply of one object, conflicts won."""
         meta = wanted["metadata"]
         with self._looking():
@@ -194,7 +211,44 @@ class KubeClient(KubeReader):
                     content_type="application/apply-patch+yaml",
                     field_manager=MANAGER,
                     force_conflicts=True,
+                    **options,
                     _request_timeout=self._timeout_s,
+                )
+                .to_dict()
+            )
+            return done
+
+    def dry_run(self, wanted: Object) -> Object:
+        """What would come of applying an object: nothing is kept of it."""
+        return self.apply(wanted, dry_run="All")
+
+    def patch_status(self, kind: str, name: str, namespace: str | None, status: Object, version: str = "") -> None:
+        """A merge patch of an object's status."""
+        with self._looking():
+            self._api(kind, version).status.patch(
+                name=name,
+                namespace=namespace,
+                body={"status": status},
+                content_type="application/merge-patch+json",
+                field_manager=MANAGER,
+                _request_timeout=self._timeout_s,
+            )
+
+    def annotate(
+        self, kind: str, name: str, namespace: str | None, notes: dict[str, str], version: str = "", **options: str
+    ) -> Object:
+        """Sets annotations of one object; returns what came of it."""
+        with self._looking():
+            done: Object = (
+                self._api(kind, version)
+                .patch(
+                    name=name,
+                    namespace=namespace,
+                    body={"metadata": {"annotations": notes}},
+                    content_type="application/merge-patch+json",
+                    field_manager=MANAGER,
+                    _request_timeout=self._timeout_s,
+                    **options,
                 )
                 .to_dict()
             )
@@ -227,6 +281,22 @@ class KubeClient(KubeReader):
             except (NotFoundError, ResourceNotFoundError):
                 return False
             return True
+
+
+def _why(error: ApiException) -> str:
+    """The words of a server that failed itself: they are all that there is to go by."""
+    if error.status != 500:
+        return ""
+    try:
+        return f": {str(json.loads(error.body)['message'])[:300]}"
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _plain(answer: Any) -> Object:
+    """An answer as plain dicts: the client's own objects take ten times as long to make as to read."""
+    found: Object = json.loads(answer.data)
+    return found
 
 
 _GIVEN_BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
