@@ -28,7 +28,8 @@ def note(name):
 def test_etcd_is_lost_and_comes_back_from_a_snapshot(cluster, faults, git):
     """What was there before the snapshot is there again, what came after it isn't; Flux brings the cluster to what Git says now.
 
-    Meanwhile the worker's containers go on: the very same, before and after.
+    Meanwhile the worker's containers go on: the very same, before and after. A controller that can't renew its lease ends by itself, though,
+    so Flux's own are left out of what must be the same at the end.
     """
     cluster.eventually(tree_applied(), within="5m")
     cluster.negative_control(exists("ConfigMap", "never-made", SYSTEM))
@@ -48,4 +49,5 @@ def test_etcd_is_lost_and_comes_back_from_a_snapshot(cluster, faults, git):
         cluster.eventually(exists("ConfigMap", "before-the-snapshot", SYSTEM), within="10s")
         cluster.eventually(absent("ConfigMap", "after-the-snapshot", SYSTEM), within="10s")
         cluster.eventually(marked("after-the-snapshot"), within=RESTORE.budget("converged"))
-        cluster.eventually(containers_run(worker, running), within="0s", claims=RESTORE)
+        kept = {one: pod for one, pod in running.items() if not pod.startswith("flux-system/")}
+        cluster.eventually(containers_run(worker, kept), within="10s", claims=RESTORE)
