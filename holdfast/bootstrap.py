@@ -7,19 +7,23 @@ import datetime
 import json
 import secrets as randomness
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
 from holdfast.kube import KubeClient, Object, condition
-from holdfast.tree.manifest import mapping
+from holdfast.tree.assumed import own_sources, unread
+from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.settings import Adaptation, Secret, Settings
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import Sync, Tree
 from holdfast.waiting import CannotLook
 
 SYSTEM = "holdfast-system"
@@ -87,36 +91,125 @@ def admission_policy(change: Adaptation, plural: str) -> list[Object]:
         f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}'
         for pointer, value in change.set.items()
     )
-    policy = {
-        "matchConstraints": {
-            "resourceRules": [
-                {
-                    "apiGroups": ["*"],
-                    "apiVersions": ["*"],
-                    "operations": ["CREATE", "UPDATE"],
-                    "resources": [plural],
-                    "resourceNames": [change.name],
-                }
-            ]
-        },
-        "matchConditions": [
-            {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(change.namespace)}"}
+    conditions = [{"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(change.namespace)}"}]
+    return policy(
+        name, ["*"], [plural], conditions if change.namespace else [], f"[{patches}]", resourceNames=[change.name]
+    )
+
+
+ASSUMED = "holdfast.dev/assumed"
+SERVED = "holdfast.dev/served"  # the versions that a lane added to a kind of Flux's
+_SOURCES = ("gitrepositories", "helmrepositories", "ocirepositories", "buckets", "helmcharts", "externalartifacts")
+
+
+def _strings(values: Iterable[str]) -> str:
+    return f"[{', '.join(json.dumps(v) for v in values)}]"
+
+
+def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: str) -> list[Object]:
+    """Policies that suspend what a lane can't fetch or read, and mark it as assumed: every source but *sources* and what pulls from the lane's
+    own *address*, the Kustomizations that build from another one, and those that are *unread*. Objects by ``namespace/name``. What the tree
+    itself suspends stays as it is.
+    """
+    own, there = _strings(sources), json.dumps(address)
+    ref = "object.spec.sourceRef"
+    space = f"(has({ref}.namespace) ? {ref}.namespace : object.metadata.namespace)"
+    named = 'object.metadata.namespace + "/" + object.metadata.name'
+    of_ours = f'{ref}.kind == "GitRepository" && ({space} + "/" + {ref}.name) in {own}'
+    kinds = {
+        "sources": (
+            "source.toolkit.fluxcd.io",
+            _SOURCES,
+            f'object.kind != "GitRepository" || !(({named}) in {own} || object.spec.url == {there})',
+        ),
+        "kustomizations": (
+            "kustomize.toolkit.fluxcd.io",
+            ("kustomizations",),
+            f"!({of_ours}) || ({named}) in {_strings(unread)} || has(object.spec.kubeConfig)",
+        ),
+    }
+    key = ASSUMED.replace("/", "~1")
+    mark = (
+        f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "true"}}] : '
+        f'[JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "true"}}}}]'
+    )
+    wishes: list[Object] = []
+    for name, (group, resources, which) in kinds.items():
+        conditions = [
+            {"name": "elsewhere", "expression": which},
+            # An object that is marked already is suspended by the lane: the mark must come back with each write.
+            {
+                "name": "not-by-the-tree",
+                "expression": "!has(object.spec.suspend) || !object.spec.suspend || (has(object.metadata.annotations) "
+                f'&& "{ASSUMED}" in object.metadata.annotations)',
+            },
         ]
-        if change.namespace
-        else [],
+        expression = f'[JSONPatch{{op: "add", path: "/spec/suspend", value: true}}] + ({mark})'
+        wishes += policy(f"holdfast-elsewhere-{name}", [group], list(resources), conditions, expression)
+    return wishes
+
+
+KEY_SECRET = "holdfast-git"  # noqa: S105  the name of a Secret
+
+
+def redirection_policy(space: str, name: str, address: str, branch: str, key: str) -> list[Object]:
+    """A policy that has a GitRepository pull from the lane's own server with the Secret *key*, and its binding."""
+    there = {"/spec/url": address, "/spec/secretRef": {"name": key}, "/spec/ref": {"branch": branch}}
+    steps = ", ".join(f'JSONPatch{{op: "add", path: "{at}", value: {json.dumps(v)}}}' for at, v in there.items())
+    dropped = ("proxySecretRef", "verify", "provider", "recurseSubmodules")  # another server's, or it would fetch
+    gone = " + ".join(
+        f'(has(object.spec.{field}) ? [JSONPatch{{op: "remove", path: "/spec/{field}"}}] : [])' for field in dropped
+    )
+    condition = {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(space)}"}
+    return policy(
+        f"holdfast-git-{space}-{name}",
+        ["*"],
+        ["gitrepositories"],
+        [condition],
+        f"[{steps}] + {gone}",
+        resourceNames=[name],
+    )
+
+
+def kinds_stay_policy() -> list[Object]:
+    """A policy that keeps Flux's kinds as they are, whatever a tree brings: the controllers of the lane are of its own version."""
+
+    def mark(item: str) -> str:
+        notes = f"{item}.metadata.annotations"
+        return f'(has({notes}) && "{SERVED}" in {notes} ? {notes}["{SERVED}"] : "")'
+
+    conditions = [
+        {"name": "of-flux", "expression": 'object.spec.group.endsWith(".toolkit.fluxcd.io")'},
+        # The lane itself may add a version: it says so by changing the mark.
+        {"name": "not-by-the-lane", "expression": f"{mark('object')} == {mark('oldObject')}"},
+    ]
+    return policy(
+        "holdfast-flux-kinds",
+        ["apiextensions.k8s.io"],
+        ["customresourcedefinitions"],
+        conditions,
+        '[JSONPatch{op: "add", path: "/spec", value: oldObject.spec}]',
+        operations=["UPDATE"],
+    )
+
+
+def policy(
+    name: str, groups: list[str], resources: list[str], conditions: list[dict[str, str]], expression: str, **more: Any
+) -> list[Object]:
+    """A MutatingAdmissionPolicy that applies a JSON patch at every write, and its binding."""
+    rule = {"apiGroups": groups, "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": resources}
+    policy = {
+        "matchConstraints": {"resourceRules": [{**rule, **more}]},
+        "matchConditions": conditions,
         "failurePolicy": "Fail",
         "reinvocationPolicy": "IfNeeded",
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{patches}]"}}],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
     }
     api = "admissionregistration.k8s.io/v1"
+    binding = {"kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {"policyName": name}}
     return [
         {"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy},
-        {
-            "apiVersion": api,
-            "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {"policyName": name},
-        },
+        {"apiVersion": api, **binding},
     ]
 
 
@@ -127,10 +220,15 @@ class Bootstrap:
         objects: the cluster's API.
         tree: the tree, with the settings of what the lane changes.
         folder: where made-up certificates go.
+        sync: what Flux syncs by, where the tree itself doesn't say it.
+        tolerant: whether what the API server refuses is passed over.
     """
 
-    def __init__(self, objects: KubeClient, tree: Tree, folder: Path) -> None:
-        self.objects, self.tree, self.sync, self.settings, self.folder = objects, tree, tree.sync, tree.settings, folder
+    def __init__(
+        self, objects: KubeClient, tree: Tree, folder: Path, sync: Sync | None = None, *, tolerant: bool = False
+    ) -> None:
+        self.objects, self.tree, self.settings, self.folder = objects, tree, tree.settings, folder
+        self.sync, self.tolerant = sync or tree.sync, tolerant
 
     def adapt(self, nonce: str) -> None:
         """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""
@@ -171,19 +269,67 @@ class Bootstrap:
         early = [o for o in rendered if o["kind"] in ("Namespace", "CustomResourceDefinition")]
         late = [o for o in rendered if o["kind"] in _LATE_KINDS]
         for wish in [*early, *(o for o in rendered if o not in early and o not in late)]:
-            self.objects.apply(wish)
+            self._by_hand(wish)
         source = self.sync.source
         key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
-        name = (source.spec.get("secretRef") or {}).get("name")
-        if not name:
+        if git.address != self.sync.url:
+            self._redirect(git.address, key)
+        elif name := (source.spec.get("secretRef") or {}).get("name"):
+            self.objects.apply(secret(source.namespace, name, key))
+        else:
             raise UsageError(
                 f"the tree's GitRepository has no secretRef ({self.tree.locate(source)}); SSH needs one",
                 "add spec.secretRef, as flux bootstrap does",
             )
-        self.objects.apply(secret(source.namespace, name, key))
         self._established([o for o in early if o["kind"] == "CustomResourceDefinition"])
-        for wish in late or [self.sync.source.body, self.sync.root.body]:
+        own = [source.body, self.sync.root.body]
+        for wish in [*(o for o in late if o not in own), *own]:
+            self._by_hand(wish)
+
+    def _by_hand(self, wish: Object) -> None:
+        """What is applied before Flux runs. Where that is to be seen through, what is refused is passed over: Flux applies it again, and says why."""
+        try:
             self.objects.apply(wish)
+        except (ApiException, ResourceNotFoundError):
+            if not self.tolerant:
+                raise
+
+    def _redirect(self, address: str, key: dict[str, str]) -> None:
+        """The lane's Git server in the place of the tree's own URL, on the way into the cluster: the commit stays as it is."""
+        for source in own_sources(self.tree, self.sync.source):
+            if not self.objects.get("Namespace", source.namespace):
+                self.objects.apply(namespace(source.namespace))
+            name = self._key_secret(source)
+            self.objects.apply(secret(source.namespace, name, key))
+            for wish in redirection_policy(source.namespace, source.name, address, self.sync.branch, name):
+                self.objects.apply(wish)
+        self._until_changed(self.sync.source.body, lambda done: done["spec"]["url"] == address)
+
+    def _key_secret(self, source: Manifest) -> str:
+        """The Secret for the lane's key: the one that the source names, unless the tree makes that itself."""
+        name = str(mapping(source.spec.get("secretRef")).get("name") or KEY_SECRET)
+        return KEY_SECRET if ("Secret", source.namespace, name) in self.tree.by_key else name
+
+    def assume_elsewhere(self, address: str) -> None:
+        """Takes for there what the lane can't fetch or read; *address*: of its own Git server."""
+        sources = [f"{s.namespace}/{s.name}" for s in own_sources(self.tree, self.sync.source)]
+        for wish in [*kinds_stay_policy(), *elsewhere_policies(sources, unread(self.tree), address)]:
+            self.objects.apply(wish)
+        probe = {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "HelmRepository",
+            "metadata": {"name": "holdfast-probe", "namespace": "default"},
+            "spec": {"url": "https://charts.example.org", "interval": "1h"},
+        }
+        self._until_changed(probe, lambda done: done["spec"].get("suspend") is True)
+
+    def _until_changed(self, wish: Object, changed: Callable[[Object], bool], within_s: float = 30) -> None:
+        """A policy counts some time after it was made: an object is tried, and not kept, until it does."""
+        limit = time.monotonic() + within_s
+        while not changed(self.objects.dry_run(wish)):
+            if time.monotonic() > limit:
+                raise UsageError(f"an admission policy of the lane does nothing after {within_s:g}s", "run again")
+            time.sleep(0.1)
 
     def _established(self, definitions: list[Object], within_s: float = 60) -> None:
         limit = time.monotonic() + within_s

@@ -73,8 +73,11 @@ class GitServer:
     def start(self, hosting: GitHosting) -> None:
         """Has it served, with new keys."""
         host, self.key = Key.make(), Key.make()
-        self.known_hosts = "".join(f"{name} {host.public}\n" for name in self.hosts)
-        hosting.serve_git(GitSite(self.folder, self.bare, self.url, self.hosts, host.private, self.key.public))
+        site = GitSite(self.folder, self.bare, self.url, self.hosts, host.private, self.key.public)
+        self.address = hosting.serve_git(site)
+        there = urlsplit(self.address)
+        names = self.hosts if self.address == self.url else (f"[{there.hostname}]:{there.port}",)
+        self.known_hosts = "".join(f"{name} {host.public}\n" for name in names)
 
     # -- what a test does with it ----------------------------------------------------------------------------------------
 

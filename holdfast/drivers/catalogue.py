@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 
-from holdfast.drivers import kind
+from holdfast.drivers import kind, kwok
 from holdfast.drivers.driver import OpenDriver
 from holdfast.errors import UsageError
 from holdfast.progress import console
 
-DRIVERS: dict[str, OpenDriver] = {"kind": kind}
+DRIVERS: dict[str, OpenDriver] = {"kind": kind, "kwok": kwok}
 _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 
 

@@ -330,10 +330,13 @@ class Containers(ABC):
                             "run: holdfast down",
                         )
 
+    def runtime(self) -> str:
+        return "containerd"
+
     def agent_image(self) -> str:
         return registry.upstream("sampler", self.kubernetes)
 
-    def serve_git(self, site: GitSite) -> None:
+    def serve_git(self, site: GitSite) -> str:
         image = registry.upstream("git-server", self.kubernetes)
         image = image if self.needs_images() else registry.engine_name(image)
         with step("starting the Git server"):
@@ -341,6 +344,7 @@ class Containers(ABC):
             self.owned.record(identity)
             attrs: dict[str, Any] = self.docker.containers.get(identity).attrs
         self.resolve(site.hosts, str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"]))
+        return site.url
 
 
 _RESTORE = (

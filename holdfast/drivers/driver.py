@@ -159,6 +159,14 @@ class ImageLoader(Protocol):
 
 
 @runtime_checkable
+class PodRuntime(Protocol):
+    """Pods' containers really run. Without it they are simulated, and nothing can be learnt from what they do, or from their loss."""
+
+    def runtime(self) -> str:
+        """What runs them, such as ``containerd``."""
+
+
+@runtime_checkable
 class Agents(Protocol):
     """Samplers and writers can run in the cluster, as pods."""
 
@@ -204,8 +212,17 @@ class GitSite:
 class GitHosting(Protocol):
     """Can serve a Git repository to the cluster."""
 
-    def serve_git(self, site: GitSite) -> None:
-        """Starts a server that the cluster finds by the site's hosts; it ends with the cluster."""
+    def serve_git(self, site: GitSite) -> str:
+        """Starts a server, which ends with the cluster; returns the URL that the cluster finds it at: the site's own, where it does by the
+        site's hosts."""
+
+
+@runtime_checkable
+class AssumedReleases(Protocol):
+    """Has no charts of its own: it is told what each HelmRelease comes to."""
+
+    def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
+        """*releases*, by ``namespace/name``: ``chart``, a folder that is installed; or ``objects``, what is assumed to come of it."""
 
 
 Capability = TypeVar("Capability")

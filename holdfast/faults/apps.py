@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.fault import fault
 from holdfast.kube import Object
 from holdfast.probes.workloads import misbehaves
@@ -41,7 +42,7 @@ def _app(name: str, image: str) -> Object:
     }
 
 
-@fault()
+@fault(PodRuntime)
 def apps_misbehave(cluster: Cluster, image: str) -> Iterator[None]:
     """Three apps, two pods each: one crashes again and again, one eats memory until it is killed, one floods its log.
 

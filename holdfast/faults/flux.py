@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.fault import fault
 from holdfast.probes.flux import (
     CONTROLLERS,
@@ -19,7 +20,7 @@ from holdfast.probes.flux import (
 )
 
 
-@fault()
+@fault(PodRuntime)
 def flux_down(cluster: Cluster) -> Iterator[None]:
     """No Flux controller runs: their Deployments are scaled to zero."""
     for name in CONTROLLERS:
@@ -30,7 +31,7 @@ def flux_down(cluster: Cluster) -> Iterator[None]:
     cluster.eventually(controllers_ready(), within="2m")
 
 
-@fault()
+@fault(PodRuntime)
 def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
     """One controller's pod is deleted without grace; its Deployment has to bring another."""
     old = uids(cluster, name)
@@ -44,7 +45,7 @@ def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
 TROUBLE = "holdfast-trouble"  # the name of what `flux_in_trouble` makes
 
 
-@fault()
+@fault(PodRuntime)
 def flux_in_trouble(cluster: Cluster, kustomization: str) -> Iterator[None]:
     """A Kustomization of the tree is suspended; another one, made for this, fails; and a source, made for this, can't be reached."""
     root = cluster.sync.root

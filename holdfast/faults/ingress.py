@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.fault import fault
 from holdfast.probes.ingress import controller_pods, refuses
 from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector
 
 
-@fault()
+@fault(PodRuntime)
 def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     """The ingress controller's workload is deleted.
 

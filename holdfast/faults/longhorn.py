@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
-from holdfast.drivers.driver import NodeShell
+from holdfast.drivers.driver import NodeShell, PodRuntime
 from holdfast.faults.fault import fault
 from holdfast.kube import name_of
 from holdfast.probes.longhorn import (
@@ -58,7 +58,7 @@ def _back(cluster: Cluster, names: frozenset[str]) -> None:
     cluster.eventually(volumes_work(), within="3m")
 
 
-@fault()
+@fault(PodRuntime)
 def longhorn_control_plane_down(cluster: Cluster) -> Iterator[None]:
     """No manager and no CSI plugin runs; what is attached is still served. Its release is suspended, so that they stay away."""
     names = _names(cluster)
@@ -69,7 +69,7 @@ def longhorn_control_plane_down(cluster: Cluster) -> Iterator[None]:
     _back(cluster, names)
 
 
-@fault(NodeShell)
+@fault(NodeShell, PodRuntime)
 def longhorn_data_plane_down(cluster: Cluster) -> Iterator[None]:
     """The pods that serve blocks are killed, and nothing is there to bring them back: an I/O error on every mounted volume."""
     names = _names(cluster)
@@ -91,7 +91,7 @@ def _delete_all(cluster: Cluster) -> None:
         cluster.inject.delete_pod(pod, namespace, grace_s=0)
 
 
-@fault(NodeShell)
+@fault(NodeShell, PodRuntime)
 def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of it runs any more, and nothing brings it back: its Kustomization and its release are suspended."""
     names = _names(cluster)
@@ -105,7 +105,7 @@ def longhorn_gone(cluster: Cluster) -> Iterator[None]:
     _back(cluster, names)
 
 
-@fault(NodeShell)
+@fault(NodeShell, PodRuntime)
 def longhorn_workloads_deleted(cluster: Cluster) -> Iterator[None]:
     """Its workloads and all its pods are deleted; whoever owns them has to bring them back."""
     names = _names(cluster)

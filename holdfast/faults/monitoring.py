@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.fault import fault
 from holdfast.kube import Object
 from holdfast.probes.monitoring import has_endpoint, no_endpoint
@@ -14,7 +15,7 @@ def _of_release(item: Object, release: str) -> bool:
     return (item["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name") == release
 
 
-@fault()
+@fault(PodRuntime)
 def longterm_tier_gone(cluster: Cluster) -> Iterator[None]:
     """Nothing of the long-term tier runs, Alertmanager included; its release is suspended, so that it stays away."""
     component, objects = cluster.settings.monitoring, cluster.objects

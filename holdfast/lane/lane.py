@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.bootstrap import Bootstrap
 from holdfast.cluster import Cluster
 from holdfast.drivers import catalogue
-from holdfast.drivers.driver import Agents, GitHosting, ImageLoader, NodeShell, capable
+from holdfast.drivers.driver import Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
 from holdfast.kube import KubeClient
@@ -22,6 +22,7 @@ from holdfast.paths import cache_dir
 from holdfast.progress import console, step
 from holdfast.sampling import agents, writers
 from holdfast.sampling.vantage import rest
+from holdfast.tree import assumed
 from holdfast.tree.checkout import Checkout
 from holdfast.tree.git import git
 from holdfast.tree.settings import Settings
@@ -100,6 +101,9 @@ class Lane:
         server = self._start_git(state)
         bootstrap = self._bootstrap()
         with step("putting the tree on the cluster"):
+            if isinstance(self.driver, AssumedReleases):
+                self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
+                self._patiently(lambda: bootstrap.assume_elsewhere(server.address), "the API server")
             if self.fidelity.offline:
                 capable(self.driver, ImageLoader).load_images(self.fidelity.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")
@@ -115,7 +119,12 @@ class Lane:
         shutil.rmtree(server.folder, ignore_errors=True)
         server.prepare(self.checkout)
         server.start(capable(self.driver, GitHosting))
-        state.git = {"private": server.key.private, "public": server.key.public, "known_hosts": server.known_hosts}
+        state.git = {
+            "private": server.key.private,
+            "public": server.key.public,
+            "known_hosts": server.known_hosts,
+            "address": server.address,
+        }
         state.write(self.state_file)
         return server
 
@@ -158,6 +167,7 @@ class Lane:
         assert state, "up() or reuse() came first"
         assert state.git, "the Git server was started"
         server.key, server.known_hosts = Key(state.git["private"], state.git["public"]), state.git["known_hosts"]
+        server.address = state.git.get("address", server.url)
         return server
 
     def check(self, *, reuse: bool) -> None:
@@ -292,7 +302,8 @@ class Lane:
         if not quiet or there:
             console.print(f"  removing the cluster of {self.name}")
         self.driver.down()
-        shutil.rmtree(self.folder / "git", ignore_errors=True)
+        for name in ("git", "charts"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in self.folder.glob("*.discovery"):
             path.unlink()
         self.state_file.unlink(missing_ok=True)

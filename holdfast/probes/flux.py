@@ -157,11 +157,11 @@ def controller_replaced(cluster: Cluster, name: str, old: frozenset[str]) -> Sig
 
 
 @probe
-def source_fails(cluster: Cluster, name: str, namespace: str, word: str) -> Sighting:
-    """A GitRepository says that it isn't ready, with *word* in its message."""
+def source_fails(cluster: Cluster, name: str, namespace: str, *words: str) -> Sighting:
+    """A GitRepository says that it isn't ready, with one of *words* in its message."""
     found = cluster.objects.get("GitRepository", name, namespace)
     ready = condition(found or {}, "Ready") if found else {}
-    if ready.get("status") == "False" and word.lower() in ready.get("message", "").lower():
+    if ready.get("status") == "False" and any(w in ready.get("message", "") for w in words):
         return HOLDS
     return f"{name}: Ready is {ready.get('status')}, '{ready.get('message', '')[:120]}'"
 

@@ -33,6 +33,7 @@ class _Rendering:
     errors: list[tuple[Manifest, str]] = field(default_factory=list)
     unrendered: dict[str, str] = field(default_factory=dict)
     not_read: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
 
     def lacks(self, release: Release, why: str) -> None:
         """A chart of the tree wasn't rendered."""
@@ -54,6 +55,7 @@ def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> Tre
         if not found:
             continue
         name = release.manifest.id
+        out.folders[name] = found
         if inside and (lacking := _to_fetch(tree, inside)):
             out.lacks(release, f"its chart {found} needs {', '.join(lacking)}, which would have to be fetched")
         elif not (helm := find_helm()):
@@ -70,7 +72,9 @@ def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> Tre
         for manifest in out.objects
         if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io")
     ]
-    brought = Charts(tuple(out.objects), frozenset(out.rendered), tuple(out.errors), out.unrendered, tuple(doubts))
+    brought = Charts(
+        tuple(out.objects), frozenset(out.rendered), tuple(out.errors), out.unrendered, tuple(doubts), out.folders
+    )
     return replace(tree, charts=brought, not_read=(*tree.not_read, *out.not_read, *doubts))
 
 

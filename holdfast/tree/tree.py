@@ -81,6 +81,7 @@ class Charts:
         errors: releases whose chart can't be rendered, with helm's words.
         unrendered: releases whose chart is in the tree and couldn't be rendered, by id, with the reason.
         incomplete_because: why claims about all of the tree are in doubt, besides Kustomizations that weren't read.
+        folders: where the chart of a release was read, by its id: a folder of the tree, or an absolute path.
     """
 
     objects: tuple[Manifest, ...] = ()
@@ -88,6 +89,7 @@ class Charts:
     errors: tuple[tuple[Manifest, str], ...] = ()
     unrendered: Mapping[str, str] = field(default_factory=dict)
     incomplete_because: tuple[str, ...] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.bootstrap import SYSTEM
 from holdfast.claims import get
-from holdfast.drivers.driver import Agents, NodeShell
+from holdfast.drivers.driver import Agents, NodeShell, PodRuntime
 from holdfast.marks import claim, needs
 from holdfast.probes.flux import CONTROLLERS, tree_applied
 from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_grafana, query
@@ -24,6 +24,7 @@ BY_POD, BY_SERVICE = (
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim("flux-dual-collection")
 def test_every_flux_controller_is_scraped_in_both_ways(cluster):
     """All four by their pods, those with a Service by that too, each pod once in each way, and their own metrics are there."""
@@ -41,6 +42,7 @@ def test_every_flux_controller_is_scraped_in_both_ways(cluster):
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim("longhorn-metrics")
 def test_longhorn_is_scraped(cluster):
     """A manager on every node is up, and says how its volumes are."""
@@ -54,6 +56,7 @@ def test_longhorn_is_scraped(cluster):
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim("monitoring-exporters")
 def test_nodes_and_objects_are_exported(cluster):
     """Node exporter is up on every node, and kube-state-metrics gives the state of every node."""
@@ -68,6 +71,7 @@ def test_nodes_and_objects_are_exported(cluster):
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim("monitoring-cardinality")
 def test_what_is_read_is_kept_and_what_nobody_reads_is_dropped(cluster, run, experiment):
     """The labels are set, something is dropped, and nothing is that a rule or a dashboard of the tree reads."""
@@ -97,7 +101,7 @@ def _read_by(tree):
     return {name for text in texts for name in metrics_of(text)[0]}
 
 
-@needs(Agents, NodeShell)
+@needs(Agents, NodeShell, PodRuntime)
 @claim("flow-metrics")
 def test_a_known_value_is_read_through_grafana(cluster):
     """A number that this run alone knows goes from a pod's metrics through Prometheus to Grafana's data source."""

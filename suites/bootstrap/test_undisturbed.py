@@ -4,13 +4,15 @@ import time
 
 from holdfast.bootstrap import SYSTEM
 from holdfast.claims import get
+from holdfast.drivers.driver import PodRuntime
 from holdfast.durations import seconds
-from holdfast.marks import claim
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import alert_rule, has_series, no_alert_fired, scrape_interval_s, scraped_without_gap
 from holdfast.waiting import always
 
 
+@needs(PodRuntime)
 @claim("gitops-health-monitored")
 def test_no_alert_fires_while_no_fault_is_in(cluster, experiment):
     """Ten minutes without a fault - commits, drift put back, volumes made and filled -: no alert fires, but on what the lane itself suspends.

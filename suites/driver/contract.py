@@ -22,6 +22,7 @@ from holdfast.drivers.driver import (
     NodeNetwork,
     NodePower,
     NodeShell,
+    PodRuntime,
     Writable,
     lacks,
 )
@@ -223,6 +224,11 @@ def what_etcd_holds_is_saved_into_a_file(on: Subject) -> None:
 def no_images_are_no_work(on: Subject) -> None:
     assert on.driver.needs_images() in (True, False)
     on.driver.load_images({})
+
+
+@promise(PodRuntime)
+def what_runs_containers_has_a_name(on: Subject) -> None:
+    assert on.driver.runtime()
 
 
 @promise(Agents)

@@ -5,10 +5,11 @@ import time
 
 from holdfast.bootstrap import SYSTEM
 from holdfast.claims import get
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.flux import TROUBLE, flux_in_trouble
 from holdfast.faults.monitoring import longterm_tier_gone
 from holdfast.kube import condition
-from holdfast.marks import claim
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.monitoring import (
     alert_clear,
@@ -23,6 +24,7 @@ from holdfast.sampling.targets import ingress, prometheus, volumes
 HEALTH, INDEPENDENT = get("gitops-health-monitored"), get("monitoring-core-independent")
 
 
+@needs(PodRuntime)
 @claim(INDEPENDENT)
 def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sampler):
     """Prometheus LT, Grafana LT and Alertmanager gone: the core tier answers every request and misses no scrape."""
@@ -38,6 +40,7 @@ def test_the_core_tier_goes_on_without_the_longterm_tier(cluster, faults, sample
     cluster.eventually(scraped_without_gap(others, seen.begin, seen.end), within="0s", claims=INDEPENDENT)
 
 
+@needs(PodRuntime)
 @claim(HEALTH)
 def test_alerts_on_flux_tell_the_truth(cluster, faults, sampler):
     """Suspended, failing, unreachable: the tree's own alert fires for each in time, reaches Alertmanager, and clears after."""

@@ -1,8 +1,9 @@
 """Apps that misbehave."""
 
 from holdfast.claims import get
+from holdfast.drivers.driver import PodRuntime
 from holdfast.faults.apps import apps_misbehave
-from holdfast.marks import claim
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.workloads import lives, undisturbed
 from holdfast.sampling import agents
@@ -11,6 +12,7 @@ from holdfast.sampling.targets import api, dns, ingress, ingress_itself, pods, p
 ISOLATED, CORE = get("app-isolation"), get("core-always-available")
 
 
+@needs(PodRuntime)
 @claim(ISOLATED, CORE)
 def test_apps_that_misbehave_do_not_affect_infrastructure(cluster, faults, sampler):
     """One app crash-loops, one eats memory, one floods its log: infrastructure and the other app lose no request, no pod restarts."""

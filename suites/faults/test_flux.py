@@ -4,9 +4,10 @@ import pytest
 
 from holdfast.claims import get
 from holdfast.commits import mark
+from holdfast.drivers.driver import PodRuntime
 from holdfast.durations import seconds
 from holdfast.faults.flux import controller_killed, flux_down
-from holdfast.marks import claim
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import (
     CONTROLLERS,
     NAMESPACE,
@@ -30,6 +31,7 @@ BUT = ("flux-system",)
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim(CONTINUE, NO_LOSS, CORE)
 def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler, git, experiment):
     """Every request is answered while no Flux controller runs; a pushed commit stays away until they are back, and nothing is lost."""
@@ -88,6 +90,7 @@ def test_running_workloads_continue_while_flux_is_down(cluster, faults, sampler,
     )
 
 
+@needs(PodRuntime)
 @claim(FOUR, DUAL)
 def test_each_controller_returns_when_it_is_killed(cluster, faults):
     """All four are there; killed one by one, each comes back and is scraped again, and nothing is pruned."""

@@ -6,9 +6,10 @@ import pytest
 
 from holdfast.claims import get
 from holdfast.commits import set_values
+from holdfast.drivers.driver import PodRuntime
 from holdfast.durations import seconds
 from holdfast.faults.ingress import ingress_deleted
-from holdfast.marks import claim
+from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import answers
 from holdfast.probes.workloads import workload_ready
@@ -18,6 +19,7 @@ INTERNAL, QUICK = get("ingress-down-internal-continues"), get("ingress-redeploy-
 
 
 @pytest.mark.smoke
+@needs(PodRuntime)
 @claim(INTERNAL)
 def test_internal_communication_continues_without_ingress(cluster, faults, sampler):
     """Service to service, pod to pod, DNS and volumes over the network lose no look while nothing answers from outside."""
@@ -31,6 +33,7 @@ def test_internal_communication_continues_without_ingress(cluster, faults, sampl
         seen.outage_at_most(outage, kind, failed_share=0, what=f"{kind} from every node")
 
 
+@needs(PodRuntime)
 @claim(QUICK)
 def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
     """Deleted, and a reconciliation of its release asked for: answers again within the budget."""
@@ -44,6 +47,7 @@ def test_ingress_is_redeployed_quickly_when_it_is_asked_for(cluster, faults):
         _answers_within(cluster, QUICK.budget("answer"))
 
 
+@needs(PodRuntime)
 @claim(QUICK)
 def test_ingress_comes_back_by_drift_correction(cluster, faults):
     """Deleted, and nothing done: the release's drift correction brings it back, within the budget after its next interval."""
@@ -54,6 +58,7 @@ def test_ingress_comes_back_by_drift_correction(cluster, faults):
         _answers_within(cluster, seconds(interval) + seconds(QUICK.budget("answer")))
 
 
+@needs(PodRuntime)
 @claim(QUICK)
 def test_ingress_is_redeployed_by_a_commit(cluster, faults, git):
     """Deleted, and a commit changes its release: answers again within the budget after the poll."""

@@ -18,7 +18,8 @@ from suites.harness import toy
 from suites.harness.test_faults import FAULTS
 
 CAPABILITIES = [
-    seam.Agents, seam.EtcdSnapshot, seam.GitHosting, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.Writable,
+    seam.Agents, seam.EtcdSnapshot, seam.GitHosting, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.PodRuntime,
+    seam.Writable,
 ]  # fmt: skip
 
 
@@ -52,6 +53,7 @@ BROKEN = {
     "the_flavour_fits_the_nodes": ("flavour", NodeFlavour(KUBEADM.own_ports, "ss -Hltn", "echo none", "exit 1")),
     "no_images_are_no_work": ("needs_images", lambda *_: "yes"),
     "what_etcd_holds_is_saved_into_a_file": ("save_etcd", None),
+    "what_runs_containers_has_a_name": ("runtime", lambda *_: ""),
     "agents_have_an_image": ("agent_image", lambda *_: ""),
 }  # fmt: skip
 

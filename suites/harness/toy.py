@@ -308,11 +308,15 @@ class Driver:
     def load_images(self, images):
         self.world.change(lambda s: s.setdefault("images", {}).update(images))
 
+    def runtime(self):
+        return "toy"
+
     def agent_image(self):
         return "python"
 
     def serve_git(self, site):
         self.world.change(lambda s: s.__setitem__("git", list(site.hosts)))
+        return site.url
 
 
 def workload(kind, name, namespace, **spec):

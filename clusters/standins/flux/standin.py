@@ -20,7 +20,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ApiException, NotFoundError
 
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
-NOTIFICATIONS = "http://notification-controller.flux-system.svc.cluster.local./"
+NOTIFICATIONS = os.environ.get("NOTIFICATIONS", "http://notification-controller.flux-system.svc.cluster.local./")
 
 
 def now():
@@ -34,7 +34,11 @@ def seconds(duration, default=60.0):
 
 
 def connect():
-    kubernetes.config.load_incluster_config()
+    """To the cluster that it runs in; as a process beside one, to the one that KUBECONFIG names."""
+    if os.environ.get("KUBECONFIG"):
+        kubernetes.config.load_kube_config(os.environ["KUBECONFIG"])
+    else:
+        kubernetes.config.load_incluster_config()
     return DynamicClient(kubernetes.client.ApiClient())
 
 
@@ -142,6 +146,8 @@ class Controller:
             self._event(item, ok, reason, message)
 
     def _event(self, item, ok, reason, message):
+        if not NOTIFICATIONS:
+            return
         meta = item["metadata"]
         body = {
             "involvedObject": {
@@ -214,7 +220,7 @@ def end_when_asked():
 
 def serve(port, handler):
     """An HTTP server in a thread of its own."""
-    server = http.server.ThreadingHTTPServer(("", port), handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1" if os.environ.get("KUBECONFIG") else "", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -239,8 +245,8 @@ class Health(http.server.BaseHTTPRequestHandler):
 def start(*controllers):
     """Serves health and metrics, then runs *controllers* for ever."""
     end_when_asked()
-    serve(9440, Health)
-    serve(8080, Health)
+    serve(int(os.environ.get("HEALTH_PORT", "9440")), Health)
+    serve(int(os.environ.get("METRICS_PORT", "8080")), Health)
     say("stand-in started", args=sys.argv[1:])
     threads = [threading.Thread(target=c.run) for c in controllers]
     for thread in threads:

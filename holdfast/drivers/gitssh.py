@@ -1,0 +1,68 @@
+"""A Git server that speaks SSH, as a process of the user's own: one repository, to be read only, by one key.
+
+``python -m holdfast.drivers.gitssh SETTINGS.json``; the host's key lies beside the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+# git reads no settings but the repository's own, which holdfast made.
+_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": os.devnull}
+
+
+async def _serve(process: asyncssh.SSHServerProcess[bytes], path: str, repository: str) -> None:
+    """Runs upload-pack for the one path that there is; says what else was asked for."""
+    words = shlex.split(process.command or "")
+    if len(words) != 2 or words[0] != "git-upload-pack" or words[1].strip("/") != path.strip("/"):
+        process.stderr.write(f"there is no repository for {process.command!r} here\n".encode())
+        process.exit(128)
+        return
+    environment = {"PATH": os.environ.get("PATH", ""), **_ENVIRONMENT}
+    git = await asyncio.create_subprocess_exec(
+        "git",
+        "upload-pack",
+        repository,
+        env=environment | {k: v for k, v in os.environ.items() if k.startswith("HOLDFAST_")},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await process.redirect(stdin=git.stdin, stdout=git.stdout, stderr=git.stderr)
+    await process.stdout.drain()
+    process.exit(await git.wait())
+
+
+async def main(settings: dict[str, Any], host_key: str) -> None:
+    """Serves until it is ended."""
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:  # noqa: ARG002  whoever it is needs the key
+            return True
+
+    await asyncssh.create_server(
+        Server,
+        "127.0.0.1",
+        settings["port"],
+        server_host_keys=[host_key],
+        authorized_client_keys=asyncssh.import_authorized_keys(settings["user_key"]),
+        password_auth=False,
+        kbdint_auth=False,
+        process_factory=lambda process: _serve(process, settings["path"], settings["repository"]),
+        encoding=None,
+        allow_scp=False,
+    )
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    _file = Path(sys.argv[1])
+    asyncio.run(main(json.loads(_file.read_text()), str(_file.parent / "host_key")))
