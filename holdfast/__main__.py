@@ -16,6 +16,7 @@ from holdfast.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError
 
 VERBS = {  # where each is; its function has the verb's name
     "check": "holdfast.checking.command",
+    "rehearse": "holdfast.rehearse",
     "init": "holdfast.init",
     "verify": "holdfast.verify",
     "up": "holdfast.up",
@@ -26,7 +27,7 @@ VERBS = {  # where each is; its function has the verb's name
 }
 _HELP = (
     "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "
-    "architecture document are true. Start with: holdfast check PATH, then: holdfast verify"
+    "architecture document are true. Start with: holdfast check PATH, then: holdfast rehearse PATH, then: holdfast verify"
 )
 _OPTIONS = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 

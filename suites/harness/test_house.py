@@ -32,12 +32,13 @@ ROOMS = [
     "faults",
     "evidence",
     "lane",
+    "rehearsal",
     "reporting",
     "run",
     "session",
     "fixtures",
     "plugin",
-    "verify up down heal build report init",
+    "verify up down heal build report init rehearse",
     "__main__",
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names.split()}

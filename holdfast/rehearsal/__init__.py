@@ -1,0 +1,1 @@
+"""`holdfast rehearse`: a cold start of a tree on a real control plane, watched to its end."""

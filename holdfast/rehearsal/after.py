@@ -1,0 +1,114 @@
+"""What is looked at once everything is applied: what doesn't run, what is bound by nobody, and what takes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from holdfast.kube import Object, condition
+from holdfast.rehearsal.sick import unhealthy
+from holdfast.rehearsal.stage import Stage
+from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.releases import whole_namespace
+from holdfast.waiting import CannotLook, Clock
+
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+_SETTLED_S = 6.0  # so long without a change
+_LIMIT_S = 45.0
+_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Lame:
+    """An object of the tree that is applied and does nothing, or never runs.
+
+    Attributes:
+        rule: the rule of `holdfast check` that is about it, or one of the rehearsal's own.
+        manifest: the object; *path* is the field that is at fault.
+        said: what was seen.
+    """
+
+    rule: str
+    manifest: Manifest
+    path: tuple[str, ...]
+    said: str
+
+
+def look_after(stage: Stage, clock: Clock | None = None) -> list[Lame]:
+    """Looks until nothing changes any more. Only at what the tree itself applies, where nothing that isn't read could make the difference."""
+    clock = clock or Clock()
+    began, last, since = clock.now(), list[Lame](), clock.now()
+    while True:
+        try:
+            found = list(_looks(stage))
+        except CannotLook:
+            found = last
+        if found != last:
+            last, since = found, clock.now()
+        now = clock.now()
+        if not found or now - since >= _SETTLED_S or now - began >= _LIMIT_S:
+            return found
+        clock.sleep(_EVERY_S)
+
+
+def _looks(stage: Stage) -> Iterator[Lame]:
+    for look in (_claims, _workloads, _services, _budgets):
+        yield from look(stage)
+
+
+def _own(stage: Stage, *kinds: str) -> Iterator[tuple[Manifest, Object]]:
+    """The tree's own objects of some kinds, each as it stands in the cluster."""
+    wanted = [m for m in stage.tree.of(*kinds) if not m.by]
+    there = {
+        (i["kind"], i["metadata"]["namespace"], i["metadata"]["name"]): i for k in kinds for i in stage.client.list(k)
+    }
+    for manifest in wanted:
+        if (item := there.get(manifest.key)) is not None:
+            yield manifest, item
+
+
+def _claims(stage: Stage) -> Iterator[Lame]:
+    """Claims of a class that there isn't."""
+    unread = any(r.manifest.id not in stage.tree.charts.rendered and not r.known for r in stage.tree.releases)
+    classes = {c["metadata"]["name"] for c in stage.client.list("StorageClass")}
+    for manifest, item in _own(stage, "PersistentVolumeClaim"):
+        name = item["spec"].get("storageClassName")
+        if (item.get("status") or {}).get("phase") == "Pending" and name and name not in classes and not unread:
+            path = ("spec", "storageClassName")
+            yield Lame(
+                "apply.missing-class",
+                manifest,
+                path,
+                f"{manifest.id} asks for the class {name}, which nothing makes: it stays Pending",
+            )
+
+
+def _workloads(stage: Stage) -> Iterator[Lame]:
+    """Workloads whose pods don't run, with what their pods say."""
+    for manifest, item in _own(stage, *_WORKLOADS):
+        suspended = item["kind"] == "Job" and item["spec"].get("suspend")
+        why = "" if suspended or not whole_namespace(stage.tree, manifest.namespace) else unhealthy(item, stage.client)
+        if why:
+            yield Lame("apply.never-runs", manifest, (), f"{manifest.id} never runs: {why}")
+
+
+def _services(stage: Stage) -> Iterator[Lame]:
+    """Services with a selector and no pod behind it."""
+    slices = stage.client.list("EndpointSlice")
+    served = {
+        (s["metadata"]["namespace"], (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name"))
+        for s in slices
+        if s.get("endpoints")
+    }
+    for manifest, item in _own(stage, "Service"):
+        named = (manifest.namespace, manifest.name)
+        if item["spec"].get("selector") and named not in served and whole_namespace(stage.tree, manifest.namespace):
+            yield Lame("apply.service-without-pods", manifest, ("spec", "selector"), f"{manifest.id} takes no pod")
+
+
+def _budgets(stage: Stage) -> Iterator[Lame]:
+    """Budgets that protect nothing."""
+    for manifest, item in _own(stage, "PodDisruptionBudget"):
+        seen = get(item, "status", "observedGeneration") is not None and condition(item, "DisruptionAllowed")
+        if seen and get(item, "status", "expectedPods") == 0 and whole_namespace(stage.tree, manifest.namespace):
+            yield Lame("resilience.budget-on-nothing", manifest, ("spec", "selector"), f"{manifest.id} protects no pod")

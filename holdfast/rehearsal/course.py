@@ -1,0 +1,361 @@
+"""A cold start watched to its end: what is at what, what is in the way, and what is taken out of the way so that it goes on."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from holdfast.rehearsal.blockers import Blocker, Lack, blockers, waits_for
+from holdfast.rehearsal.looks import Doing, State, look
+from holdfast.rehearsal.removal import Removal
+from holdfast.rehearsal.sick import Sick, sick_of
+from holdfast.rehearsal.stage import Stage
+from holdfast.waiting import CannotLook, Clock
+
+_EVERY_S = 0.4
+_QUIET_S = 4.0  # what may still come by itself counts as never after so long without any change
+# Flux looks at health every 5 seconds: so long without a change, and once more, nothing will be healthy.
+_CHECKING_S = 8.0
+_ASK_AFTER_S = 0.8
+_SHARED = (Lack.KIND, Lack.NAMESPACE, Lack.CONFIG)  # what is lacking to many, and is given to all at once
+_LOST_S = 20.0
+_WORK_S = 240.0
+
+
+@dataclass
+class Bar:
+    """What one of Flux's objects was at, and from when on, in seconds since the start; the last entry holds to the end."""
+
+    state: State
+    parts: list[tuple[float, Doing, str]] = field(default_factory=list)
+
+    @property
+    def ready_at(self) -> float | None:
+        """When it was ready first."""
+        return next((at for at, doing, _ in self.parts if doing in (Doing.READY, Doing.ASSUMED)), None)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What was in the way for good.
+
+    Attributes:
+        at_s: when that was certain, in seconds since the start.
+        after: the numbers of the obstacles that had to be taken away before it could be seen, from 1.
+        removal: what was done about it in the lane; empty where nothing was, so that its holder never becomes ready.
+    """
+
+    blocker: Blocker
+    at_s: float
+    after: tuple[int, ...]
+    removal: str
+
+
+@dataclass(frozen=True)
+class Late:
+    """Something that failed at first and would have been tried again only after its own time: what it lacked came later."""
+
+    blocker: Blocker
+    after_s: float
+
+
+@dataclass
+class Course:
+    """How a start went.
+
+    Attributes:
+        took_s: until everything was settled.
+        converged: whether everything that the tree applies became ready, or is taken for it.
+        unsettled: what was still moving when time was up, or waits for what nothing moves: by id, its last words.
+    """
+
+    bars: dict[str, Bar] = field(default_factory=dict)
+    obstacles: list[Obstacle] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+    took_s: float = 0.0
+    converged: bool = False
+    unsettled: dict[str, str] = field(default_factory=dict)
+
+
+class Watcher:
+    """Watches one start.
+
+    Args:
+        strict: stop at the first obstacles instead of taking them away.
+        limit_s: how long the whole start may take.
+        say: takes each line of what happens.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        strict: bool = False,
+        limit_s: float = 1200,
+        say: Callable[[str], None] = print,
+        clock: Clock | None = None,
+    ) -> None:
+        self.stage, self.strict, self.limit_s, self.say = stage, strict, limit_s, say
+        self.clock = clock or Clock()
+        self.removal = Removal(stage)
+        self.course = Course()
+        self._asked: dict[str, tuple[str, str]] = {}  # id -> (request, what it said before)
+        self._confirmed: dict[str, str] = {}  # id -> the answer that it gave twice
+        self._seen_failing: dict[str, tuple[float, str]] = {}
+        self._first_failures: dict[str, Blocker] = {}
+        self._moved_at = 0.0
+        self._known: dict[str, tuple[Doing, str, str]] = {}
+        self._asked_at: dict[str, float] = {}
+        self._answered_at: dict[str, float] = {}  # when the try began of which the answer is known
+        self._settled_at: dict[str, float] = {}
+        self._removed_at: dict[tuple[Lack, str], float] = {}
+        self._given_up: set[str] = set()
+        self._stuck: set[str] = set()  # what nothing can be done about
+        self._number = 0
+
+    @property
+    def _now(self) -> float:
+        return self.clock.now() - self._began
+
+    def run(self) -> Course:
+        """To the end: everything is ready, or nothing moves any more, or time is up."""
+        self._began = self.clock.now()
+        while True:
+            try:
+                states = look(self.stage.client)
+            except CannotLook:
+                self.clock.sleep(_EVERY_S)
+                continue
+            self._record(states)
+            if self._ended(states):
+                return self.course
+            self.clock.sleep(_EVERY_S)
+
+    # -- what is seen ----------------------------------------------------------------------------------------------------------
+
+    def _record(self, states: Mapping[str, State]) -> None:
+        for name, state in states.items():
+            doing, words = state.doing, state.answer
+            if self._known.get(name) == (doing, words, state.progress):
+                continue
+            asked = name in self._asked and doing not in (Doing.READY, Doing.ASSUMED)
+            self._known[name] = (doing, words, state.progress)
+            if not asked:  # a try that was asked for and answers as before is no move
+                self._moved_at = self._now
+            if state.settled:
+                self._settled_at.setdefault(name, self._now)
+            bar = self.course.bars.setdefault(name, Bar(state))
+            bar.state = state
+            if not bar.parts or bar.parts[-1][1] is not doing:
+                bar.parts.append((round(self._now, 1), doing, words))
+                self._announce(name, doing, state)
+            if doing is Doing.FAILED:
+                self._note_failure(state)
+            else:
+                self._seen_failing.pop(name, None)
+
+    def _announce(self, name: str, doing: Doing, state: State) -> None:
+        if doing in (Doing.READY, Doing.ASSUMED) and state.kind == "Kustomization":
+            self.say(f"{self._now:6.1f}s  {doing.value:9s} {name}")
+
+    def _note_failure(self, state: State) -> None:
+        known = self._seen_failing.get(state.id)
+        if known is None or known[1] != state.answer:
+            self._seen_failing[state.id] = (self._now, state.answer)
+            self._confirmed.pop(state.id, None)
+        for blocker in blockers(state):
+            if blocker.lack in (Lack.KIND, Lack.NAMESPACE, Lack.CONFIG) and state.id not in self._first_failures:
+                self._first_failures[state.id] = blocker
+
+    # -- where it stands -------------------------------------------------------------------------------------------------------
+
+    def _ended(self, states: Mapping[str, State]) -> bool:
+        open_ones = {n: s for n, s in states.items() if not s.settled and n not in self._stuck}
+        flux = [s for s in states.values() if s.kind == "Kustomization"]
+        expected = set(self._expected())
+        missing = expected - {s.id for s in flux}
+        if not open_ones and flux and (not missing or self._quiet(_QUIET_S)):
+            self._finish(states, missing)
+            return True
+        if self._now > self.limit_s:
+            self._finish(states, missing)
+            return True
+        failing = {n: s for n, s in open_ones.items() if s.doing is Doing.FAILED}
+        self._ask_again(failing)
+        certain = [b for s in failing.values() for b in self._certain(s, states)]
+        if not certain and self._quiet(_QUIET_S):
+            certain = self._deadlocked(open_ones, states)
+        if certain:
+            self._act(certain, states)
+            if self.strict:
+                self._finish(states, missing)
+                return True
+        return False
+
+    def _expected(self) -> list[str]:
+        """The Kustomizations that the tree says there will be."""
+        return [f"Kustomization/{k.id}" for k in self.stage.tree.kustomizations.values() if k.manifest.file]
+
+    def _quiet(self, for_s: float) -> bool:
+        return self._now - self._moved_at >= for_s
+
+    def _ask_again(self, failing: Mapping[str, State]) -> None:
+        """A second try, now: Flux's own would come after its interval."""
+        for name, state in failing.items():
+            since, _ = self._seen_failing.get(name, (self._now, ""))
+            asked = self._asked.get(name)
+            if asked and state.handled == asked[0] and name not in self._confirmed:
+                if state.answer == asked[1]:
+                    self._confirmed[name] = state.answer
+                    self._answered_at[name] = self._asked_at[name]
+                del self._asked[name]
+            elif asked is None and name not in self._confirmed and self._now - since >= _ASK_AFTER_S:
+                self._request(state)
+
+    def _request(self, state: State) -> None:
+        self._number += 1
+        token = f"{datetime.datetime.now(datetime.UTC).isoformat()}-{self._number}"
+        if self.removal.request(state, token):
+            self._asked[state.id] = (token, state.answer)
+            self._asked_at[state.id] = self._now
+
+    def _certain(self, state: State, states: Mapping[str, State]) -> list[Blocker]:
+        """What is in the way for good; empty where it isn't known yet, or where it may still come by itself."""
+        if self._confirmed.get(state.id) != state.answer:
+            return []
+        found = blockers(state)
+        if max((self._news_of(b) for b in found), default=0.0) > self._answered_at[state.id]:
+            self._ask_anew(state)
+            return []
+        if any(self.removal.may_come(b, states) for b in found) and not self._quiet(_QUIET_S):
+            return []
+        return [b for b in found if not self._follows(b, states)]
+
+    def _news_of(self, blocker: Blocker) -> float:
+        """When something was seen last that may have given what is lacking."""
+        came = [self._settled_at.get(giver, 0.0) for giver in self.removal.givers(blocker)]
+        return max([self._removed_at.get((blocker.lack, blocker.what), 0.0), *came])
+
+    def _ask_anew(self, state: State) -> None:
+        """Its answer of before may not be the one of now. (A try costs a build: it isn't asked for without a reason.)"""
+        self._seen_failing[state.id] = (self._now, state.answer)
+        self._confirmed.pop(state.id, None)
+
+    def _follows(self, blocker: Blocker, states: Mapping[str, State]) -> bool:
+        """Whether it is only a consequence of another object that isn't settled."""
+        other = states.get(blocker.what)
+        return blocker.lack is Lack.HEALTH and other is not None and not other.settled and other.id != blocker.holder
+
+    def _deadlocked(self, open_ones: Mapping[str, State], states: Mapping[str, State]) -> list[Blocker]:
+        """Nothing moves, and nothing failed: objects that never become healthy, or a circle of waiting."""
+        if any(s.doing is Doing.FAILED and n not in self._confirmed for n, s in open_ones.items()):
+            return []
+        checking = [s for s in open_ones.values() if s.doing is Doing.CHECKING]
+        if checking and not self._quiet(_CHECKING_S):
+            return []
+        found = []
+        for state in checking:
+            for sick in sick_of(self.stage, state.namespace, state.name):
+                other = states.get(sick.id)
+                if other is None or other.settled:
+                    found.append(_never_ready(state, sick))
+        return found or self._circle(open_ones, states) or self._at_a_loss(open_ones)
+
+    def _at_a_loss(self, open_ones: Mapping[str, State]) -> list[Blocker]:
+        """Nothing moves, and nothing that is known explains it: whoever waits is said with the words that it waits by."""
+        if not self._quiet(_LOST_S):
+            return []
+        alone = {
+            n: s for n, s in open_ones.items() if waits_for(s) not in open_ones and waits_for(s) not in self._stuck
+        }
+        return [Blocker(Lack.OTHER, n, n, n, s.progress or s.said or "it says nothing") for n, s in alone.items()]
+
+    def _circle(self, open_ones: Mapping[str, State], states: Mapping[str, State]) -> list[Blocker]:
+        """One link of a circle in which objects wait for each other."""
+        needs = {name: self._waited_for(state, states) for name, state in open_ones.items()}
+        for start in sorted(needs):
+            path, here = [start], start
+            while (after := next((n for n in needs.get(here, []) if n in open_ones), "")) and after not in path:
+                path.append(after)
+                here = after
+            if after and after in path:
+                ring = path[path.index(after) :]
+                said = " → ".join([*ring, ring[0]])
+                return [
+                    Blocker(Lack.LOOP, ring[0], (ring[1:] or ring)[0], ring[0], f"they wait for each other: {said}")
+                ]
+        return []
+
+    def _waited_for(self, state: State, states: Mapping[str, State]) -> list[str]:
+        if dependency := waits_for(state):
+            return [dependency]
+        if state.doing is Doing.CHECKING:
+            return [s.id for s in sick_of(self.stage, state.namespace, state.name) if s.id in states]
+        return []
+
+    # -- what is done about it ---------------------------------------------------------------------------------------------------
+
+    def _act(self, found: list[Blocker], states: Mapping[str, State]) -> None:
+        for blocker in found:
+            before = sum(o.blocker == blocker for o in self.course.obstacles)
+            if before:  # taken away before, and it is still in the way
+                self._again(blocker, states)
+                continue
+            if (blocker.lack, blocker.what) in self._removed_at:
+                continue  # for another one, a moment ago: it is asked again
+            removal = "" if self.strict else self.removal.remove(blocker, states)
+            if removal and blocker.lack in _SHARED:
+                self._removed_at[blocker.lack, blocker.what] = self._now
+            self.course.obstacles.append(Obstacle(blocker, round(self._now, 1), self._before(blocker, states), removal))
+            self.say(f"{self._now:6.1f}s  blocked   {blocker.holder}: {blocker.said[:160]}")
+            if not removal:
+                self._stuck.add(blocker.holder)
+        self._moved_at = self._now
+        for holder in {b.holder for b in found} - self._stuck:
+            self._confirmed.pop(holder, None)
+            self._asked.pop(holder, None)
+            if holder in states:
+                self._request(states[holder])
+
+    def _again(self, blocker: Blocker, states: Mapping[str, State]) -> None:
+        """What was done about it did nothing: its holder is taken for ready, once."""
+        if blocker.holder in self._given_up or self.strict or not self.removal.give_up_on(blocker, states):
+            self._stuck.add(blocker.holder)
+        self._given_up.add(blocker.holder)
+
+    def _before(self, blocker: Blocker, states: Mapping[str, State]) -> tuple[int, ...]:
+        """The obstacles of what its holder had to wait for, and of its holder itself."""
+        wanted, seen = [blocker.holder], set[str]()
+        while wanted:
+            name = wanted.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in states:
+                kustomization = self.stage.tree.kustomizations.get(name.partition("/")[2])
+                wanted += [f"Kustomization/{d}" for d in kustomization.depends_on] if kustomization else []
+                wanted += [f"Kustomization/{w}" for w in kustomization.way] if kustomization else []
+        return tuple(n for n, o in enumerate(self.course.obstacles, 1) if o.blocker.holder in seen)
+
+    def _finish(self, states: Mapping[str, State], missing: set[str]) -> None:
+        course = self.course
+        course.took_s = round(self._now, 1)
+        course.unsettled = {n: s.said or s.progress or "no word yet" for n, s in states.items() if not s.settled}
+        course.unsettled |= dict.fromkeys(missing, "it never came to the cluster")
+        course.converged = not course.unsettled
+        blamed = {o.blocker.holder for o in course.obstacles}
+        course.late = [
+            Late(blocker, self.course.bars[name].ready_at or 0.0)
+            for name, blocker in sorted(self._first_failures.items())
+            if name not in blamed and name in states and states[name].settled and self._came(blocker)
+        ]
+
+    def _came(self, blocker: Blocker) -> bool:
+        """Whether what was lacking came by itself: from the tree, and not from the lane."""
+        by_the_lane = any(o.blocker.what == blocker.what for o in self.course.obstacles)
+        return self.removal.is_given(blocker) and not by_the_lane
+
+
+def _never_ready(state: State, sick: Sick) -> Blocker:
+    return Blocker(Lack.HEALTH, state.id, sick.id, sick.id, sick.said)

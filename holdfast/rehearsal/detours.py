@@ -1,0 +1,89 @@
+"""What is changed in the lane, and never in the tree, so that a start goes on past an obstacle: one admission policy a Kustomization."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from holdfast.bootstrap import ASSUMED, policy
+from holdfast.kube import Object
+
+
+@dataclass
+class Detour:
+    """What is otherwise about one of Flux's objects in the lane.
+
+    Attributes:
+        without: ids of dependencies (``namespace/name``) that it doesn't wait for.
+        excluded: objects that it doesn't apply, as (API group, kind, name).
+        checks_nothing: it doesn't wait for its objects' health.
+        assumed: nothing of it is applied, and it counts as ready.
+        plain: its files aren't decrypted, since the lane's commit has other values in their place.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    without: set[str] = field(default_factory=set)
+    excluded: set[tuple[str, str, str]] = field(default_factory=set)
+    checks_nothing: bool = False
+    assumed: bool = False
+    plain: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+def _patches(detour: Detour) -> list[str]:
+    """The steps of the JSON patch, each as an expression that gives a list of them."""
+    steps = []
+    if detour.without:
+        named = ", ".join(json.dumps(name) for name in sorted(detour.without))
+        space = "(has(d.namespace) ? d.namespace : object.metadata.namespace)"
+        kept = f'object.spec.dependsOn.filter(d, !(({space} + "/" + d.name) in [{named}]))'
+        steps.append(
+            f'has(object.spec.dependsOn) ? [JSONPatch{{op: "add", path: "/spec/dependsOn", value: {kept}}}] : []'
+        )
+    if detour.excluded:
+        gone = ", ".join(_deletion(*what) for what in sorted(detour.excluded))
+        own = "(has(object.spec.patches) ? object.spec.patches.filter(p, !p.patch.contains('holdfast: lane')) : [])"
+        steps.append(f'[JSONPatch{{op: "add", path: "/spec/patches", value: {own} + [{gone}]}}]')
+    if detour.checks_nothing:
+        steps.append('[JSONPatch{op: "add", path: "/spec/wait", value: false}]')
+        steps += [
+            f'has(object.spec.{field}) ? [JSONPatch{{op: "remove", path: "/spec/{field}"}}] : []'
+            for field in ("healthChecks", "healthCheckExprs")
+        ]
+    if detour.plain:
+        steps.append('has(object.spec.decryption) ? [JSONPatch{op: "remove", path: "/spec/decryption"}] : []')
+    if detour.assumed:
+        key = ASSUMED.replace("/", "~1")
+        steps.append('[JSONPatch{op: "add", path: "/spec/suspend", value: true}]')
+        steps.append(
+            f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "true"}}] '
+            f': [JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "true"}}}}]'
+        )
+    return steps
+
+
+def _deletion(group: str, kind: str, name: str) -> str:
+    """An entry of a Kustomization's patches that takes one object out."""
+    text = f"# holdfast: lane\n$patch: delete\napiVersion: v1\nkind: {kind}\nmetadata:\n  name: {json.dumps(name)}\n"
+    # In Git the name may still be a variable: patches come before substitution.
+    pattern = f"({re.escape(name)}|.*[$][{{].*)"
+    target = {"kind": kind, "name": pattern, **({"group": group} if group else {})}
+    return f'{{"patch": dyn({json.dumps(text)}), "target": dyn({json.dumps(target)})}}'  # CEL's maps hold one type else
+
+
+_PLURALS = {"Kustomization": "kustomizations", "HelmRelease": "helmreleases", "GitRepository": "gitrepositories"}
+
+
+def policies(detour: Detour) -> list[Object]:
+    """The policy of a detour, and its binding."""
+    expression = " + ".join(f"({step})" for step in _patches(detour))
+    name = f"holdfast-detour-{detour.kind.lower()}-{detour.namespace}-{detour.name}"
+    condition = {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(detour.namespace)}"}
+    resources = [_PLURALS[detour.kind]]
+    return policy(name, ["*"], resources, [condition], expression, resourceNames=[detour.name])

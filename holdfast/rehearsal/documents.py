@@ -1,0 +1,72 @@
+"""A rehearsal for programs: JSON in a stable order, and JUnit."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from holdfast.checking.documents import finding
+from holdfast.rehearsal.outcome import Outcome, Proof
+from holdfast.tree.findings import Severity
+
+
+def _proof(one: Proof) -> dict[str, Any]:
+    return {
+        **finding(one.finding),
+        "said": one.said,
+        "at_s": one.at_s,
+        "after": list(one.after),
+        "in_the_lane": one.removal,
+    }
+
+
+def as_json(out: Outcome) -> dict[str, Any]:
+    """All of it."""
+    return {
+        "tree": out.tree.repository.root.name,
+        "commit": out.tree.repository.commit,
+        "entry": out.tree.entry,
+        "kubernetes": out.kubernetes,
+        "flux": out.flux,
+        "converged": out.course.converged,
+        "took_s": out.course.took_s,
+        "waves": [{"ready_s": at, "kustomizations": names} for at, names in out.waves()],
+        "critical_path": [{"kustomization": name, "ready_s": at} for name, at in out.critical_path()],
+        "findings": [_proof(p) for p in out.proofs],
+        "allowed": [{**_proof(p), "because": reason} for p, reason in out.allowed],
+        "by_hand": out.by_hand,
+        "doubts": out.doubts,
+        "unsettled": out.course.unsettled,
+        "notes": out.notes,
+        "timeline": {
+            name: [{"from_s": at, "doing": doing.value, "said": said} for at, doing, said in bar.parts]
+            for name, bar in sorted(out.course.bars.items())
+        },
+    }
+
+
+def as_junit(out: Outcome, fail_on: Severity) -> str:
+    """A case a finding, and a case a Kustomization and release: those that never became ready fail."""
+    suite = ElementTree.Element("testsuite", name="holdfast rehearse")
+    failures = 0
+    for proof in out.proofs:
+        one = proof.finding
+        at = one.locations[0]
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=one.claim, name=f"{one.rule} {one.object}", file=at.file, line=str(at.line)
+        )
+        text = f"{at}: {one.what}\nsaid: {proof.said}\nwhy: {one.why}\ndo: {one.do}"
+        if one.severity >= fail_on:
+            failures += 1
+            ElementTree.SubElement(case, "failure", message=one.what, type=str(one.severity)).text = text
+        else:
+            ElementTree.SubElement(case, "system-out").text = text
+    for name in sorted(out.course.bars):
+        case = ElementTree.SubElement(suite, "testcase", classname="start", name=name)
+        if name in out.course.unsettled:
+            failures += 1
+            ElementTree.SubElement(case, "failure", message=out.course.unsettled[name], type="never ready")
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(failures))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode")

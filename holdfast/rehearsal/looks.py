@@ -1,0 +1,123 @@
+"""What stands in the API about Flux's own objects, at one moment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.kube import KubeReader, Object, condition
+
+ASSUMED = "holdfast.dev/assumed"
+REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
+KINDS = {
+    "GitRepository": "source.toolkit.fluxcd.io/v1",
+    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
+    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
+}
+
+
+class Doing(StrEnum):
+    """What an object is at."""
+
+    WAITING = "waiting"  # for another one
+    BUILDING = "building"
+    APPLYING = "applying"
+    CHECKING = "checking"  # its objects' health
+    READY = "ready"
+    FAILED = "failed"
+    ASSUMED = "assumed"  # it isn't read here, and taken for ready
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True)
+class State:
+    """One of Flux's objects.
+
+    Attributes:
+        ready: its Ready condition: ``True``, ``False``, ``Unknown``, or empty where it has none yet, or none of its present generation.
+        said: the words of that condition; *progress* those of its Reconciling condition.
+        handled: the last request to reconcile that was handled.
+        generation: of its spec.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    ready: str = ""
+    reason: str = ""
+    said: str = ""
+    progress: str = ""
+    handled: str = ""
+    generation: int = 0
+    suspended: bool = False
+    assumed: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def doing(self) -> Doing:
+        """What it is at, in one word."""
+        first = (
+            (self.assumed and self.ready == "True", Doing.ASSUMED),
+            (self.suspended and not self.assumed, Doing.SUSPENDED),
+            (self.ready == "True", Doing.READY),
+            (self.reason == "DependencyNotReady" and "not found" not in self.said, Doing.WAITING),
+            (self.ready == "False", Doing.FAILED),
+            ("health checks" in f"{self.progress} {self.said}", Doing.CHECKING),
+            ("uilding" in self.progress, Doing.BUILDING),
+        )
+        return next((doing for is_so, doing in first if is_so), Doing.APPLYING)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is expected of it."""
+        return self.doing in (Doing.READY, Doing.ASSUMED, Doing.SUSPENDED)
+
+    @property
+    def answer(self) -> str:
+        """What it says, without what differs from one try to the next."""
+        return plain(self.said)
+
+
+_VARYING = [
+    (re.compile(r"after [0-9.µmsh]+s\b"), "after …"),
+    (re.compile(r"/[\w./-]*?kustomization-\d+"), ""),  # the folder that it was unpacked into
+    (re.compile(r"[\w./-]+@sha1:[0-9a-f]{40}"), "REVISION"),
+]
+
+
+def plain(said: str) -> str:
+    """Flux's words without durations, temporary folders and revisions."""
+    for pattern, instead in _VARYING:
+        said = pattern.sub(instead, said)
+    return said.strip()
+
+
+def state_of(item: Object) -> State:
+    """An object of Flux's as a state."""
+    meta, spec = item["metadata"], item.get("spec") or {}
+    ready = condition(item, "Ready")
+    generation = int(meta.get("generation") or 0)
+    current = int(ready.get("observedGeneration") or 0) == generation
+    return State(
+        kind=item["kind"],
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        ready=str(ready.get("status") or "") if current else "",
+        reason=str(ready.get("reason") or ""),
+        said=str(ready.get("message") or ""),
+        progress=str(condition(item, "Reconciling").get("message") or ""),
+        handled=str((item.get("status") or {}).get("lastHandledReconcileAt") or ""),
+        generation=generation,
+        suspended=spec.get("suspend") is True,
+        assumed=(meta.get("annotations") or {}).get(ASSUMED) == "true",
+    )
+
+
+def look(client: KubeReader) -> dict[str, State]:
+    """Everything of Flux's that is there, by id. Raises CannotLook."""
+    found = (state_of(item) for kind, version in KINDS.items() for item in client.list(kind, version=version))
+    return {state.id: state for state in found}

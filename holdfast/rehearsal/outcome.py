@@ -1,0 +1,368 @@
+"""What a rehearsal came to: findings in the same form as those of `holdfast check`, waves, the critical path, and what was assumed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from holdfast.rehearsal.after import Lame
+from holdfast.rehearsal.blockers import Blocker, Lack
+from holdfast.rehearsal.course import Course, Late, Obstacle
+from holdfast.rehearsal.removal import kind_of
+from holdfast.rehearsal.sick import BY_EXPRESSION
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
+from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.repository import Location
+from holdfast.tree.tree import Tree
+
+CLAIM = "apply"
+_DO = {
+    Lack.DEPENDENCY: "apply what it depends on, or take the dependency out",
+    Lack.KIND: "apply the CRD first: in this Kustomization, or in one that this one depends on",
+    Lack.VERSION: "write it in a version that is served",
+    Lack.NAMESPACE: "add the Namespace to the tree, or fix its name",
+    Lack.SOURCE: "apply the source, or fix the reference (kind, name, namespace)",
+    Lack.CONFIG: "add it to the tree, or fix the reference",
+    Lack.BUILD: "fix what the build says",
+    Lack.REFUSED: "fix the field that the API server names",
+    Lack.HEALTH: "fix what keeps it from being healthy, or don't wait for it",
+    Lack.LOOP: "cut one link of the circle",
+    Lack.RELEASE: "fix what the release says",
+    Lack.OTHER: "fix what Flux says",
+}
+_WHY = {
+    Lack.KIND: "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all",
+    Lack.NAMESPACE: "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all",
+    Lack.REFUSED: "the whole set of a Kustomization is tried before anything of it is applied: one object that is refused holds back all",
+    Lack.DEPENDENCY: "what depends on it never begins",
+    Lack.LOOP: "running clusters don't show it: a cluster that is built from nothing never gets past it",
+}
+_NEAR = 0.85
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A finding, and what the real thing said.
+
+    Attributes:
+        said: the words of Flux or of the API server.
+        at_s: when it was certain, in seconds since the start.
+        after: the numbers of the findings before it that had to be taken away first.
+        removal: what was done about it in the lane.
+    """
+
+    finding: Finding
+    said: str
+    at_s: float
+    after: tuple[int, ...] = ()
+    removal: str = ""
+
+
+@dataclass
+class Outcome:
+    """A rehearsal, whole.
+
+    Attributes:
+        proofs: what is wrong, in the order in which it was met; *allowed* what the tree's owner allows, with the reason.
+        by_hand: what the start needs and Git doesn't hold, and who needs it.
+        doubts: what was in the way and may be the lane's own doing: it is no finding.
+    """
+
+    tree: Tree
+    course: Course
+    kubernetes: str
+    flux: str
+    proofs: list[Proof] = field(default_factory=list)
+    allowed: list[tuple[Proof, str]] = field(default_factory=list)
+    by_hand: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def worst(self) -> Severity | None:
+        """The worst severity of what counts."""
+        return max((p.finding.severity for p in self.proofs), default=None)
+
+    def waves(self) -> list[tuple[float, list[str]]]:
+        """The Kustomizations by when they were ready, those within a second of each other together."""
+        ready = sorted(
+            (bar.ready_at, name.partition("/")[2])
+            for name, bar in self.course.bars.items()
+            if name.startswith("Kustomization/") and bar.ready_at is not None
+        )
+        waves: list[tuple[float, list[str]]] = []
+        for at, name in ready:
+            if waves and at - waves[-1][0] <= 1.0:
+                waves[-1][1].append(name)
+            else:
+                waves.append((at, [name]))
+        return waves
+
+    def critical_path(self) -> list[tuple[str, float]]:
+        """The chain of Kustomizations that took longest, each waiting for the one before it, with when it was ready."""
+        bars = {n.partition("/")[2]: b for n, b in self.course.bars.items() if n.startswith("Kustomization/")}
+        ready = {name: bar.ready_at for name, bar in bars.items() if bar.ready_at is not None}
+        if not ready:
+            return []
+        here = max(ready, key=lambda name: ready[name])
+        path = [here]
+        while True:
+            known = self.tree.kustomizations.get(here)
+            before = [
+                d for d in [*(known.depends_on if known else []), *(known.way[-1:] if known else [])] if d in ready
+            ]
+            before = [d for d in before if d not in path]
+            if not before:
+                return [(name, ready[name]) for name in reversed(path)]
+            here = max(before, key=lambda name: ready[name])
+            path.append(here)
+
+
+class Judge:
+    """Makes findings of what a start met."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.by_id: dict[str, Manifest] = {}
+        for manifest in [*tree.objects, *tree.bootstrap]:
+            self.by_id.setdefault(manifest.id, manifest)
+
+    def outcome(
+        self, course: Course, kubernetes: str, flux: str, notes: Iterable[str], lame: Iterable[Lame] = ()
+    ) -> Outcome:
+        """The whole."""
+        out = Outcome(self.tree, course, kubernetes, flux, notes=list(notes))
+        for obstacle in course.obstacles:
+            self._take(out, obstacle)
+        for late in course.late:
+            if late.blocker.lack is not Lack.CONFIG:
+                out.proofs.append(self._late(late))
+        blamed = {proof.finding.object for proof in out.proofs}
+        out.proofs += [self._lame(one, course.took_s) for one in lame if one.manifest.id not in blamed]
+        out.proofs = _merged(out.proofs)
+        declared = allowances(self.tree.repository)
+        _, allowed = allow([p.finding for p in out.proofs], declared, self.tree.settings.allowed)
+        reasons = {id(finding): reason for finding, reason in allowed}
+        out.allowed = [(p, reasons[id(p.finding)]) for p in out.proofs if id(p.finding) in reasons]
+        out.proofs = [p for p in out.proofs if id(p.finding) not in reasons]
+        return out
+
+    def _take(self, out: Outcome, obstacle: Obstacle) -> None:
+        blocker = obstacle.blocker
+        if UNKNOWN in blocker.said:
+            out.doubts.append(
+                f"{blocker.holder}: a placeholder is in the way, which the lane put there: {blocker.said[:300]}"
+            )
+        elif "remote" in blocker.said and blocker.lack is Lack.BUILD:
+            out.doubts.append(
+                f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
+            )
+        elif doubt := self._doubt(blocker, out.flux):
+            out.doubts.append(doubt)
+        elif blocker.lack is Lack.KIND and (given := self._installed_before(blocker)):
+            out.by_hand.setdefault(f"the kind {blocker.what}, before {given} brings it", blocker.holder)
+        elif blocker.lack is Lack.KIND and self._may_be_given(blocker):
+            out.doubts.append(
+                f"{blocker.object} is of the kind {blocker.what}: a chart that isn't read here may install it"
+            )
+        elif blocker.lack is Lack.CONFIG and not self._near(blocker):
+            out.by_hand.setdefault(blocker.what, blocker.holder)
+        else:
+            removal = obstacle.removal
+            found = self._finding(blocker)
+            out.proofs.append(Proof(found, blocker.said, obstacle.at_s, obstacle.after, removal))
+
+    def _doubt(self, blocker: Blocker, flux: str) -> str:
+        """Why it may be the lane's own doing, or that of a chart that isn't read; empty where it can't be."""
+        subject = self.by_id.get(blocker.object)
+        unread = [r.manifest.id for r in self.tree.releases if r.manifest.id not in self.tree.charts.rendered]
+        if (
+            blocker.lack is Lack.HEALTH
+            and blocker.said.startswith("there is no ")
+            and blocker.what not in self.by_id
+            and unread
+        ):
+            return f"{blocker.holder} waits for {blocker.what}: a chart that isn't read may make it"
+        if blocker.said == BY_EXPRESSION:
+            return f"{blocker.holder} waits for {blocker.what}: {BY_EXPRESSION}"
+        theirs = flux_of(self.tree)
+        if blocker.lack is Lack.REFUSED and subject and subject.group.endswith(".toolkit.fluxcd.io") and theirs != flux:
+            own = theirs or "of a version that it doesn't say"
+            return f"Flux {flux} refuses {blocker.object}, and the tree's own is {own}: {blocker.said[:300]}"
+        return ""
+
+    def _installed_before(self, blocker: Blocker) -> str:
+        """The release that brings a kind, where the repository installs its chart before Flux runs, too (a helmfile, say); else empty."""
+        group = kind_of(blocker)[0]
+        read = {f for k in self.tree.kustomizations.values() if k.built for f in k.built.closure.files}
+        for release in self.tree.releases:
+            if group not in release.groups or not release.chart:
+                continue
+            for file in self.tree.repository.files:
+                before = "bootstrap" in file or "helmfile" in file
+                if before and file not in read and release.chart in self.tree.repository.text(file):
+                    return release.manifest.id
+        return ""
+
+    def _may_be_given(self, blocker: Blocker) -> bool:
+        """Whether a release whose chart is neither read nor known may bring a kind that nothing else brings."""
+        tree = self.tree
+        if any(kind_of(blocker)[0] in r.groups for r in tree.releases):
+            return False  # it is known who brings it, and that is too late
+        return not _of_kubernetes_or_flux(blocker) and any(
+            not r.known and r.manifest.id not in tree.charts.rendered for r in tree.releases
+        )
+
+    def _near(self, blocker: Blocker) -> str:
+        """The id of the tree's object of which a name is a slip; empty where there is none."""
+        kind, space, name = blocker.what.split("/")
+        names = {m.name: m.id for m in self.tree.of(kind) if m.namespace == space}
+        close = difflib.get_close_matches(name, names, 1, cutoff=_NEAR)
+        return names[close[0]] if close else ""
+
+    def _finding(self, blocker: Blocker) -> Finding:
+        subject = blocker.object or blocker.holder
+        what, do = self._words(blocker)
+        rule = Lack.VERSION if blocker.lack is Lack.KIND and _of_kubernetes_or_flux(blocker) else blocker.lack
+        held = [] if blocker.holder == subject else [blocker.holder]
+        of_flux = blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")
+        return Finding(
+            rule.value,
+            CLAIM,
+            # The tree's own Flux may be of a version that still serves it.
+            Severity.UPGRADE_HAZARD if of_flux else Severity.BREAKS_APPLY,
+            subject,
+            self.locations(blocker),
+            what,
+            _WHY.get(blocker.lack, "it never becomes ready, and what waits for it never begins"),
+            do or _DO[rule],
+            hits=(subject, *held),
+        )
+
+    def _words(self, blocker: Blocker) -> tuple[str, str]:
+        """What is wrong, and what to do where that can be said closer than by its sort."""
+        lack, holder = blocker.lack, blocker.holder
+        subject = blocker.object or holder
+        words = {
+            Lack.DEPENDENCY: f"{holder} depends on {blocker.what}, which nothing applies",
+            Lack.KIND: f"{subject} is of the kind {blocker.what}, which the cluster doesn't serve",
+            Lack.NAMESPACE: f"{subject} lies in {blocker.what}, which nothing makes",
+            Lack.CONFIG: f"{holder} takes values from {blocker.what}, which nothing makes",
+            Lack.HEALTH: f"{holder} waits for {blocker.what}, which never becomes healthy: {blocker.said}",
+            Lack.LOOP: blocker.said,
+        }
+        near = self._near(blocker) if lack is Lack.CONFIG else ""
+        otherwise = f"Flux says of {subject}: {blocker.said}" if subject == holder else blocker.said
+        return words.get(lack, otherwise), f"did you mean {near}?" if near else ""
+
+    def locations(self, blocker: Blocker) -> tuple[Location, ...]:
+        """Where what is wrong stands, then the holder's own place."""
+        found = []
+        holder = blocker.holder.partition("/")[2]
+        kustomization = self.tree.kustomizations.get(holder)
+        if blocker.lack is Lack.BUILD and kustomization and kustomization.built and kustomization.built.location:
+            found.append(kustomization.built.location)
+        if (manifest := self.by_id.get(blocker.object)) is not None:
+            found.append(self._at(manifest, blocker))
+        if kustomization and kustomization.manifest.file:
+            found.append(self.tree.locate(kustomization.manifest))
+        if not found:
+            found.append(Location(self.tree.root.folder, 1))
+        return tuple(dict.fromkeys(found))
+
+    def _at(self, manifest: Manifest, blocker: Blocker) -> Location:
+        lack = blocker.lack
+        if lack is Lack.DEPENDENCY:
+            known = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+            wanted = blocker.what.partition("/")[2]
+            if known and wanted in known.depends_on:
+                return self.tree.locate(manifest, "spec", "dependsOn", known.depends_on.index(wanted))
+        paths: dict[Lack, tuple[str, ...]] = {
+            Lack.KIND: ("apiVersion",),
+            Lack.NAMESPACE: ("metadata", "namespace"),
+            Lack.SOURCE: ("spec", "sourceRef"),
+            Lack.BUILD: ("spec", "path"),
+            Lack.CONFIG: ("spec", "postBuild"),
+        }
+        return self.tree.locate(manifest, *paths.get(lack, ()))
+
+    def _lame(self, lame: Lame, at_s: float) -> Proof:
+        known = RULES.get(lame.rule)
+        finding = Finding(
+            lame.rule,
+            CLAIM,
+            known.severity if known else Severity.BREAKS_APPLY,
+            lame.manifest.id,
+            (self.tree.locate(lame.manifest, *lame.path),),
+            lame.said,
+            (known.why if known else "") or "it is applied, and it does nothing",
+            known.do if known else "fix what is said of it",
+            hits=(lame.manifest.id,),
+        )
+        return Proof(finding, lame.said, at_s)
+
+    def _late(self, late: Late) -> Proof:
+        blocker = late.blocker
+        kustomization = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+        spec = kustomization.spec if kustomization else {}
+        again = str(spec.get("retryInterval") or spec.get("interval") or "its interval")
+        lacking = blocker.what
+        finding = Finding(
+            "order.late",
+            CLAIM,
+            Severity.UPGRADE_HAZARD,
+            blocker.holder,
+            self.locations(blocker)[::-1],
+            f"{blocker.holder} fails at its first try on a new cluster, since {lacking} comes later, and is tried again only after {again}",
+            "whether it is there in time is a matter of luck: a start from nothing takes longer by that, or by many times that",
+            "let it depend on the Kustomization that brings it",
+            hits=(blocker.holder, blocker.object),
+        )
+        return Proof(finding, blocker.said, late.after_s)
+
+
+def _of_kubernetes_or_flux(blocker: Blocker) -> bool:
+    """Whether a kind that isn't served is of a group that is: then it is its version that is gone."""
+    group = kind_of(blocker)[0]
+    return group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io")
+
+
+_VERSION = re.compile(r"v?(\d+\.\d+)")
+
+
+def flux_of(tree: Tree) -> str:
+    """The version of Flux that a tree installs, as major.minor; empty where it doesn't say."""
+    for manifest in [*tree.bootstrap, *tree.objects]:
+        said = ""
+        if manifest.kind == "FluxInstance":
+            said = str(get(manifest.spec, "distribution", "version") or "")
+        elif manifest.kind == "CustomResourceDefinition" and manifest.name.endswith(".toolkit.fluxcd.io"):
+            said = str(get(manifest.body, "metadata", "labels", "app.kubernetes.io/version") or "")
+        if found := _VERSION.match(said):
+            return found[1]
+    return ""
+
+
+def _merged(proofs: list[Proof]) -> list[Proof]:
+    """One cause, one finding: what is said in the same words of objects that stand at the same place."""
+    found: dict[tuple[str, Location, str], Proof] = {}
+    for proof in proofs:
+        one = proof.finding
+        words = one.what
+        for hit in one.hits:
+            words = words.replace(hit, "…").replace(f'"{hit.rpartition("/")[2]}"', "…")
+        key = one.rule, one.locations[0], words
+        known = found.get(key)
+        if known is None:
+            found[key] = proof
+            continue
+        both = replace(
+            known.finding,
+            hits=tuple(dict.fromkeys([*known.finding.hits, *one.hits])),
+            locations=tuple(dict.fromkeys([*known.finding.locations, *one.locations])),
+        )
+        found[key] = replace(known, finding=both)
+    return list(found.values())

@@ -1,0 +1,85 @@
+"""A rehearsal as text: the waves, the critical path, what was in the way, and what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.rehearsal.outcome import Outcome, Proof
+from holdfast.tree.findings import Severity
+
+_COLOURS = {
+    Severity.BREAKS_APPLY: "31;1",
+    Severity.BREAKS_CLAIM: "31",
+    Severity.UPGRADE_HAZARD: "33",
+    Severity.HYGIENE: "36",
+}
+_MOST = 300
+
+
+def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
+    """The whole text; *colour* for a terminal."""
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+    yield "a cold start, as it went:"
+    for number, (at, names) in enumerate(out.waves(), 1):
+        yield f"  {number}. after {at:.1f}s  {', '.join(names)}"
+    path = out.critical_path()
+    if len(path) > 1:
+        yield f"critical path: {' → '.join(f'{name} ({at:.1f}s)' for name, at in path)}"
+    yield ""
+    for number, proof in enumerate(out.proofs, 1):
+        yield from _proof(number, proof, paint)
+    if out.allowed:
+        yield f"allowed, with a reason ({len(out.allowed)}):"
+        for proof, reason in out.allowed:
+            yield f"  {proof.finding.locations[0]}  {proof.finding.what}  [{proof.finding.rule}] because {reason}"
+        yield ""
+    yield from _listed(
+        "the start needs what Git doesn't hold", [f"{what}, for {who}" for what, who in sorted(out.by_hand.items())]
+    )
+    yield from _listed("in the way, and perhaps the lane's own doing (no finding)", out.doubts)
+    yield from _listed(
+        "not settled", [f"{name}: {said[:_MOST]}" for name, said in sorted(out.course.unsettled.items())]
+    )
+    yield from _listed("not as in production", out.notes)
+    yield ""
+    yield _summary(out)
+
+
+def _listed(title: str, items: list[str]) -> Iterator[str]:
+    if items:
+        yield f"{title}:"
+        for item in items:
+            yield f"  {item}"
+
+
+def _proof(number: int, proof: Proof, paint: object) -> Iterator[str]:
+    assert callable(paint)
+    one = proof.finding
+    yield f"{number}. {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what[:_MOST]}"
+    if proof.said and proof.said not in one.what:
+        yield f"      said: {proof.said[:_MOST]}"
+    yield f"      why: {one.why}"
+    yield f"      do:  {one.do}  [{one.rule}]"
+    if others := [str(place) for place in one.locations[1:]]:
+        yield f"      also: {', '.join(others)}"
+    if proof.after:
+        yield f"      seen once {', '.join(f'no. {n}' for n in proof.after)} was out of the way"
+    if proof.removal:
+        yield f"      in the lane: {proof.removal}, and the start went on"
+    yield ""
+
+
+def _summary(out: Outcome) -> str:
+    counts = {s: sum(1 for p in out.proofs if p.finding.severity is s) for s in sorted(Severity, reverse=True)}
+    words = ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no finding"
+    kustomizations = [n for n in out.course.bars if n.startswith("Kustomization/")]
+    end = "everything is ready" if out.course.converged else f"{len(out.course.unsettled)} never became ready"
+    if out.course.converged and any(p.removal for p in out.proofs):
+        end = "everything became ready once all of that was out of the way"
+    return (
+        f"{words} · {len(kustomizations)} Kustomizations, {end} after {out.course.took_s:.1f}s · "
+        f"Kubernetes {out.kubernetes}, Flux {out.flux}"
+    )

@@ -1,0 +1,112 @@
+"""`holdfast rehearse`: a cold start of a tree on a real control plane with Flux's real controllers, without root and without containers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.checking.command import Format, Level
+from holdfast.drivers import kwok
+from holdfast.drivers.profile import load
+from holdfast.errors import UsageError
+from holdfast.lane.reference import default_tree
+from holdfast.lane.subject import Subject
+from holdfast.options import ChartsPath, EntryName
+from holdfast.progress import console, step
+from holdfast.rehearsal import documents, page, text
+from holdfast.rehearsal.after import look_after
+from holdfast.rehearsal.course import Watcher
+from holdfast.rehearsal.outcome import Judge
+from holdfast.rehearsal.stage import staged
+from holdfast.tree.findings import Severity
+
+
+def rehearse(  # noqa: PLR0917  a command line
+    tree: Annotated[
+        Path | None, typer.Argument(help="The GitOps tree: a Git checkout of any repository with a Flux entry.")
+    ] = None,
+    entry: EntryName = "",
+    charts: ChartsPath = None,
+    kubernetes: Annotated[
+        str,
+        typer.Option(
+            "--kubernetes", metavar="VERSION", help="The version of the control plane; the newest there is without it."
+        ),
+    ] = "",
+    form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
+    fail_on: Annotated[Level, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Level.BREAKS_CLAIM,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Stop at the first obstacles, instead of taking them away in the lane and going on."
+        ),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Also write the timeline as an HTML page.")
+    ] = None,
+    limit_s: Annotated[float, typer.Option("--limit", metavar="SECONDS", help="How long the start may take.")] = 1200,
+) -> None:
+    """Starts the tree on an empty cluster, watches it to its end, and says what is in the way, in Flux's own words.
+
+    The control plane and Flux's source- and kustomize-controller are real; nodes and pods are simulated, and nothing is fetched. What is in
+    the way is taken away in the lane, never in the tree, so that one run shows all of it. Needs neither root nor a container engine.
+
+    Exit: 0 nothing at or above --fail-on, and everything became ready · 1 findings · 11 not everything became ready, for no reason that was
+    found · 64 wrong use, or the tree can't be read.
+    """
+    profile = _profile(kubernetes)
+    subject = Subject((tree or default_tree()).resolve(), entry, charts)
+    with staged(subject, profile) as stage:
+        for said in (*subject.checkout.said, *subject.settings.notices):
+            console.print(f"  note: {said}", style="yellow", markup=False)
+        assert subject.tree
+        stage.driver.ensure_host()
+        stage.start()
+        watcher = Watcher(
+            stage, strict=strict, limit_s=limit_s, say=lambda line: console.print(f"  {line}", markup=False)
+        )
+        course = watcher.run()
+        with step("looking at what runs, and at what takes nothing"):
+            lame = look_after(stage) if course.converged else []
+        out = Judge(subject.tree).outcome(
+            course,
+            stage.driver.kubernetes,
+            stage.driver.profile.more["flux"],
+            [n.text for n in stage.driver.notes()] + stage.notes,
+            lame,
+        )
+    if html:
+        html.write_text(page.page(out))
+    level = Severity.of(fail_on.value)
+    if form is Format.JSON:
+        _say(json.dumps(documents.as_json(out), indent=2))
+    elif form is Format.JUNIT:
+        _say(documents.as_junit(out, level))
+    else:
+        _say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
+    worst = out.worst()
+    if worst is not None and worst >= level:
+        raise typer.Exit(1)
+    if not course.converged:
+        raise typer.Exit(11)
+
+
+def _profile(kubernetes: str) -> str:
+    """The kwok profile of a Kubernetes version."""
+    known = {load("kwok", name).kubernetes: name for name in kwok.profiles()}
+    if not kubernetes:
+        return known[max(known, key=lambda v: tuple(map(int, v.split("."))))]
+    for version, name in known.items():
+        if kubernetes in (version, name):
+            return name
+    raise UsageError(f"there is no profile for Kubernetes {kubernetes}", f"there are: {', '.join(sorted(known))}")
+
+
+def _say(words: str) -> None:
+    """Names of a tree can hold what the terminal can't show."""
+    sys.stdout.buffer.write(f"{words}\n".encode(errors="backslashreplace"))
+    sys.stdout.flush()

@@ -1,0 +1,93 @@
+"""The static rules, held against the API server and Flux's own controllers: an invalid tree is refused or stuck, for the reason that the rule gives.
+
+Each pair is rehearsed on a control plane of its own: some 15 seconds a tree. ``HOLDFAST_NIGHTLY=1`` takes every pair, and the valid trees.
+"""
+
+import os
+import subprocess
+
+import pytest
+
+from holdfast.lane.subject import Subject
+from holdfast.rehearsal.after import look_after
+from holdfast.rehearsal.course import Watcher
+from holdfast.rehearsal.outcome import Judge
+from holdfast.rehearsal.stage import staged
+from suites.harness import pairs
+
+NIGHTLY = bool(os.environ.get("HOLDFAST_NIGHTLY"))
+# What Flux or the API server says of a pair's invalid tree, by the rule that the rehearsal gives it; the pair's own rule where none is named.
+SAYS = {
+    "build-no-folder": "apply.build",
+    "gone-version": "schema.version",
+    "loop-depends-on": "boot.loop",
+    "missing-dependency": "apply.missing-dependency",
+    "missing-kind": "apply.missing-kind",
+    "missing-namespace": "apply.missing-namespace",
+    "required": "apply.refused",
+    "substitution": "apply.build",
+    "wrong-type": "apply.refused",
+}
+AT_NIGHT = {
+    "build-broken-yaml": "apply.build",
+    "build-circle": "apply.build",
+    "build-missing-file": "apply.build",
+    "build-outside": "apply.build",
+    "build-values-file": "apply.build",
+    "unknown-field-of-a-crd": "apply.refused",
+    "loop-wait": "boot.loop",
+    "missing-class": "apply.missing-class",
+    "missing-health-check": "apply.never-ready",
+    "missing-source": "apply.missing-source",
+    "no-api-version": "apply.build",
+    "selector": "apply.refused",
+}
+
+
+RUNS_ON = {"missing-class"}  # all is applied, and something of it does nothing
+
+
+def rehearsed(tree, tmp_path, *, strict=False):
+    """What a rehearsal of a tree comes to."""
+    folder = tmp_path / "tree"
+    if not folder.exists():
+        subprocess.run(["cp", "-r", str(tree), str(folder)], check=True)
+        git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@localhost"]
+        for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "a tree"]):
+            subprocess.run([*git, *words], check=True)
+    subject = Subject(folder)
+    with staged(subject, "1.36") as stage:
+        stage.driver.ensure_host()
+        stage.start()
+        course = Watcher(stage, strict=strict, limit_s=180, say=lambda _: None).run()
+        lame = look_after(stage) if course.converged else []
+        return Judge(subject.tree).outcome(course, stage.driver.kubernetes, "2.9", stage.notes, lame)
+
+
+@pytest.mark.parametrize("name", [*SAYS, *(AT_NIGHT if NIGHTLY else [])])
+def test_the_real_thing_refuses_what_the_rule_finds(name, tmp_path):
+    out = rehearsed(pairs.invalid(name), tmp_path, strict=True)
+    rules = {proof.finding.rule for proof in out.proofs}
+    assert (SAYS | AT_NIGHT)[name] in rules, (out.proofs, out.doubts, out.course.unsettled)
+    assert out.course.converged is (name in RUNS_ON)
+
+
+@pytest.mark.parametrize("name", [*SAYS, *AT_NIGHT] if NIGHTLY else ["missing-namespace", "wrong-type"])
+def test_the_valid_tree_starts(name, tmp_path):
+    out = rehearsed(pairs.valid(name), tmp_path)
+    assert out.proofs == [], [p.finding.what for p in out.proofs]
+    assert out.course.converged, out.course.unsettled
+
+
+def test_a_field_that_is_none_is_dropped_without_a_word(tmp_path):
+    """Why the rule calls it a broken claim, and not a refusal: kustomize-controller takes it away itself."""
+    out = rehearsed(pairs.invalid("unknown-field"), tmp_path, strict=True)
+    assert out.course.converged
+    assert out.proofs == []
+
+
+def test_what_is_in_the_way_is_taken_out_of_it_and_the_start_goes_on(tmp_path):
+    out = rehearsed(pairs.invalid("missing-namespace"), tmp_path)
+    assert out.course.converged
+    assert [p.finding.rule for p in out.proofs] == ["apply.missing-namespace"]
+    assert out.proofs[0].removal.startswith("the lane made Namespace/")
