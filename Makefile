@@ -7,14 +7,17 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify test lint docs harness smoke smoke-registry oracle schemas bench flux-crds clean
+.PHONY: help verify rehearse test lint docs harness beside kwok-smoke smoke smoke-registry oracle oracle-nightly schemas bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 verify: $(VENV)/.ready   ## the main job: set up, run every suite on LANE with TREE, report (ARGS= is passed on)
 	@$(VENV)/bin/holdfast verify --lane '$(LANE)' --tree '$(TREE)' $(ARGS)
 
-test: lint docs harness smoke oracle   ## the tests of holdfast itself, then the lab smoke
+rehearse: $(VENV)/.ready   ## a cold start of TREE on a control plane of processes: no root, no containers (ARGS= is passed on)
+	@$(VENV)/bin/holdfast rehearse '$(TREE)' $(ARGS)
+
+test: lint docs beside smoke oracle   ## the tests of holdfast itself, then the lab smoke
 
 lint: $(VENV)/.ready   ## ruff and mypy
 	@$(VENV)/bin/ruff check holdfast suites clusters docs setup.py conftest.py
@@ -27,14 +30,25 @@ docs: $(VENV)/.ready   ## the site, into reports/site; a warning is an error
 harness: $(VENV)/.ready   ## the tests of holdfast itself: no cluster
 	@$(VENV)/bin/python -m pytest suites/harness -q -n 2
 
+# The lane of processes mostly waits, so it goes beside the harness; its output comes when that is through.
+beside: $(VENV)/.ready
+	@mkdir -p reports/out; $(MAKE) --no-print-directory kwok-smoke > reports/out/kwok-smoke.log 2>&1 & lane=$$!; \
+	  $(MAKE) --no-print-directory harness; harness=$$?; wait $$lane; code=$$?; cat reports/out/kwok-smoke.log; exit $$(( harness || code ))
+
+kwok-smoke: $(VENV)/.ready   ## what the lane of processes shows, compared with suites/expected.toml
+	@$(VENV)/bin/holdfast verify --lane kwok/1.36 --smoke --expect suites/expected.toml
+
 smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml
 	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/fast --smoke --expect suites/expected.toml
 
 smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
 	@$(VENV)/bin/python -m suites.registry
 
-oracle: $(VENV)/.ready   ## builds and charts against the programs that Flux itself uses
+oracle: $(VENV)/.ready   ## builds, charts and refusals against the programs that Flux itself uses
 	@$(VENV)/bin/python -m pytest suites/oracle -q -n 2
+
+oracle-nightly: $(VENV)/.ready   ## every pair of fixtures/ on a real control plane, the valid trees too
+	@HOLDFAST_NIGHTLY=1 $(VENV)/bin/python -m pytest suites/oracle/test_rehearsal.py -q -n 2
 
 schemas:         ## the Kubernetes schemas of `holdfast check`, from the OpenAPI document that the k8s.io/kubernetes module holds
 	@cd clusters/images/kubernetes && v=$$(go list -mod=mod -m -f '{{.Version}}' k8s.io/kubernetes) && d=$$(go mod download -json k8s.io/kubernetes@$$v | \

@@ -100,6 +100,12 @@ def finding(verdict, level="lab", *, claim="c"):
         ([finding(Verdict.BROKE, "model")], ["got broke at model"]),
         ([], ["no test for it ran"]),
         ([finding(Verdict.BROKE), finding(Verdict.HELD, claim="d")], ["nothing is expected of it"]),
+        ([finding(Verdict.BROKE), finding(Verdict.UNPROVEN, claim="d")], ["nothing is expected of it"]),
+        (
+            [finding(Verdict.BROKE), finding(Verdict.NOT_EXERCISED, claim="d")],
+            [],
+        ),  # the lane can't show it: nothing is lost
+        ([finding(Verdict.NOT_EXERCISED)], ["expected broke at lab, got not exercised"]),
     ],
 )
 def test_differences_are_found_in_both_directions(found, words):

@@ -116,8 +116,10 @@ def test_a_missing_capability_is_said_with_the_drivers_name(subject):
 def test_a_lane_is_a_driver_and_one_of_its_own_profiles():
     assert parse("kind/fast") == ("kind", "fast")
     assert parse("kind/swift") == ("kind", "fast")
-    assert set(lanes()) >= {"kind/fast", "kind/default"}
-    for wrong in ("kind/fats", "knid/fast", "kind", "fast", ""):
+    assert parse("kind") == ("kind", "fast")
+    assert parse("kwok")[0] == "kwok"
+    assert set(lanes()) >= {"kind/fast", "kind/default", "kwok/1.36"}
+    for wrong in ("kind/fats", "knid/fast", "knid", "fast", ""):
         with pytest.raises(UsageError, match="unknown lane"):
             parse(wrong)
 
