@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import random
 import socket
 import subprocess
@@ -714,3 +715,16 @@ def test_a_gap_in_what_was_scraped_is_found_in_what_stayed(monkeypatch):
     assert found([steady, new], [steady, gone, new])[0] == 15
     assert found([steady, gap], [steady, gap]) == (40, "{'instance': 'b'}")
     assert found([new], [new])[0] == 70  # it started anew meanwhile: what it knew is lost
+
+
+def test_the_sampler_outside_has_a_scheduling_group_of_its_own():
+    """A nice value counts within the group of a session only."""
+    groups = Path("/proc/self/autogroup")
+    if os.geteuid() or not groups.exists():
+        pytest.skip("only root may ask for it, where the kernel groups by session")
+    script = "from holdfast.sampling.process import first_in_line; first_in_line(); print(open('/proc/self/autogroup').read())"
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert said.endswith("nice -10")
+    assert said.split()[0] != groups.read_text().split()[0]
