@@ -106,7 +106,7 @@ def _strings(values: Iterable[str]) -> str:
     return f"[{', '.join(json.dumps(v) for v in values)}]"
 
 
-def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: str) -> list[Object]:
+def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: str, mark: str) -> list[Object]:
     """Policies that suspend what a lane can't fetch or read, and mark it as assumed: every source but *sources* and what pulls from the lane's
     own *address*, the Kustomizations that build from another one, and those that are *unread*. Objects by ``namespace/name``. What the tree
     itself suspends stays as it is.
@@ -129,9 +129,9 @@ def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: s
         ),
     }
     key = ASSUMED.replace("/", "~1")
-    mark = (
-        f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "true"}}] : '
-        f'[JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "true"}}}}]'
+    note = (
+        f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "{mark}"}}] : '
+        f'[JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "{mark}"}}}}]'
     )
     wishes: list[Object] = []
     for name, (group, resources, which) in kinds.items():
@@ -141,10 +141,10 @@ def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: s
             {
                 "name": "not-by-the-tree",
                 "expression": "!has(object.spec.suspend) || !object.spec.suspend || (has(object.metadata.annotations) "
-                f'&& "{ASSUMED}" in object.metadata.annotations)',
+                f'&& "{ASSUMED}" in object.metadata.annotations && object.metadata.annotations["{ASSUMED}"] == "{mark}")',
             },
         ]
-        expression = f'[JSONPatch{{op: "add", path: "/spec/suspend", value: true}}] + ({mark})'
+        expression = f'[JSONPatch{{op: "add", path: "/spec/suspend", value: true}}] + ({note})'
         wishes += policy(f"holdfast-elsewhere-{name}", [group], list(resources), conditions, expression)
     return wishes
 
@@ -191,6 +191,24 @@ def kinds_stay_policy() -> list[Object]:
         '[JSONPatch{op: "add", path: "/spec", value: oldObject.spec}]',
         operations=["UPDATE"],
     )
+
+
+def no_calls_policies() -> list[Object]:
+    """Policies that keep the API server from calling what a tree names: conversions of a kind by a webhook, and API services."""
+    none = '[JSONPatch{op: "add", path: "/spec/conversion", value: {"strategy": "None"}}]'
+    gone = " + ".join(
+        f'(has(object.spec.{field}) ? [JSONPatch{{op: "remove", path: "/spec/{field}"}}] : [])'
+        for field in ("service", "caBundle", "insecureSkipTLSVerify")
+    )
+    asks = {
+        "name": "calls",
+        "expression": 'has(object.spec.conversion) && object.spec.conversion.strategy == "Webhook"',
+    }
+    serves = {"name": "calls", "expression": "has(object.spec.service)"}
+    return [
+        *policy("holdfast-no-conversion", ["apiextensions.k8s.io"], ["customresourcedefinitions"], [asks], none),
+        *policy("holdfast-no-api-service", ["apiregistration.k8s.io"], ["apiservices"], [serves], gone),
+    ]
 
 
 def policy(
@@ -310,10 +328,14 @@ class Bootstrap:
         name = str(mapping(source.spec.get("secretRef")).get("name") or KEY_SECRET)
         return KEY_SECRET if ("Secret", source.namespace, name) in self.tree.by_key else name
 
-    def assume_elsewhere(self, address: str) -> None:
-        """Takes for there what the lane can't fetch or read; *address*: of its own Git server."""
+    def assume_elsewhere(self, address: str, mark: str) -> None:
+        """Takes for there what the lane can't fetch or read; *address*: of its own Git server, *mark*: what the lane's own annotations hold."""
         sources = [f"{s.namespace}/{s.name}" for s in own_sources(self.tree, self.sync.source)]
-        for wish in [*kinds_stay_policy(), *elsewhere_policies(sources, unread(self.tree), address)]:
+        for wish in [
+            *kinds_stay_policy(),
+            *elsewhere_policies(sources, unread(self.tree), address, mark),
+            *no_calls_policies(),
+        ]:
             self.objects.apply(wish)
         probe = {
             "apiVersion": "source.toolkit.fluxcd.io/v1",

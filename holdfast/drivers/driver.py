@@ -219,7 +219,13 @@ class GitHosting(Protocol):
 
 @runtime_checkable
 class AssumedReleases(Protocol):
-    """Has no charts of its own: it is told what each HelmRelease comes to."""
+    """Has no charts of its own: it is told what each HelmRelease comes to.
+
+    Attributes:
+        mark: the value of the annotation on what the lane itself takes for ready: no tree knows it.
+    """
+
+    mark: str
 
     def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
         """*releases*, by ``namespace/name``: ``chart``, a folder that is installed; or ``objects``, what is assumed to come of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -52,7 +53,7 @@ _DEPENDENCY_S = 1
 _CONCURRENT = 32
 
 
-_FOLDERS = ("etcd", "pki", "bin", "log", "tmp", "artifacts", "git-server", ".cache", ".config")
+_FOLDERS = ("etcd", "pki", "bin", "log", "tmp", "artifacts", "git-server", "helm", ".kube", ".cache", ".config")
 
 
 def profiles() -> list[str]:
@@ -82,6 +83,7 @@ class Kwok:
         self.processes = Processes(folder)
         self.ports: dict[str, int] = {}
         self.feature_gates: dict[str, bool] = {}
+        self.mark = secrets.token_hex(8)
 
     def ensure_host(self) -> None:
         """Builds what isn't built yet, side by side."""
@@ -247,13 +249,13 @@ class Kwok:
         environment |= {"RELEASES": str(self.folder / "releases.json"), "NOTIFICATIONS": ""}
         environment |= {"HELM": str(builds.tool("helm"))}
         self._run_controller("helm-controller", helm, environment)
-        world = [sys.executable, "-P", "-m", "holdfast.drivers.simulated", str(self.kubeconfig)]
+        world = [sys.executable, "-P", "-m", "holdfast.drivers.simulated", str(self.kubeconfig), self.mark]
         # A checkout that isn't installed is found by its folder: -P leaves out the current one only.
         self.processes.start("simulated", world, {"PYTHONPATH": str(ROOT)})
 
     def _run_controller(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         where = {"KUBECONFIG": str(self.kubeconfig), "RUNTIME_NAMESPACE": _FLUX_NAMESPACE}
-        where |= {"HOME": str(self.folder), "TMPDIR": str(self._temporary())}
+        where["TMPDIR"] = str(self._temporary())
         self.processes.start(name, command, {**where, **(environment or {})})
 
     def _temporary(self) -> Path:
@@ -279,17 +281,23 @@ class Kwok:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-cluster-ip-range={self.profile.more['service_cidr']}",
             "--authorization-mode=Node,RBAC",
+            # A tree's webhooks would be called from here, wherever they are.
+            "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
             "--allow-privileged=true",
             f"--default-not-ready-toleration-seconds={self.timers.toleration_s}",
             f"--default-unreachable-toleration-seconds={self.timers.toleration_s}",
         ]
 
+    def check(self) -> None:
+        """Raises DriverError where a process of the lane ended."""
+        for name, started in self.processes.started.items():
+            if not started.runs():
+                raise DriverError(f"{name} ended by itself: {self.processes.last_words(name)}")
+
     def _until(self, ready: Callable[[], bool], what: str) -> None:
         limit = time.monotonic() + _UP_WITHIN_S
         while not ready():
-            for name, started in self.processes.started.items():
-                if not started.runs():
-                    raise DriverError(f"{name} ended by itself: {self.processes.last_words(name)}")
+            self.check()
             if time.monotonic() > limit:
                 raise UsageError(f"not within {_UP_WITHIN_S:g}s: {what}", f"read the logs in {self.folder / 'log'}")
             time.sleep(_POLL_S)

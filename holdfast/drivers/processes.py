@@ -86,7 +86,8 @@ class Processes:
         """Starts one in a process group of its own; it outlives this process. Raises DriverError where the program can't be started."""
         assert self.token, "begin() came first"
         self.log(name).parent.mkdir(exist_ok=True)
-        base = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG")}
+        home = str(self.folder)  # not the user's own, where programs look for settings of theirs (kwok does)
+        base = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG")} | {"HOME": home}
         with self.log(name).open("ab") as log:
             try:
                 child = subprocess.Popen(

@@ -1,6 +1,6 @@
 """What nobody does in a cluster without nodes: volumes are bound, and what is fetched from elsewhere is taken for there.
 
-``python -m holdfast.drivers.simulated KUBECONFIG``; it ends with the lane.
+``python -m holdfast.drivers.simulated KUBECONFIG MARK``; it ends with the lane.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kubernetes.client.exceptions import ApiException
-
 from holdfast.kube import KubeClient, Object, condition
-from holdfast.waiting import CannotLook
 
 ASSUMED = "holdfast.dev/assumed"  # on what the lane itself suspends
 _SELECTED = "volume.kubernetes.io/selected-node"
@@ -68,13 +65,13 @@ def binding(claim: Object, classes: dict[str, Object]) -> Object | None:
     return volume
 
 
-def ready(item: Object, message: str, revision: str = "") -> Object | None:
+def ready(item: Object, message: str, mark: str, revision: str = "") -> Object | None:
     """The status of something that is taken for there; None where it has it, or where it wasn't the lane that suspended it.
 
-    *revision*: what a Kustomization must say that it has applied, since others of its source ask.
+    *mark*: the lane's own, which a tree can't know. *revision*: what a Kustomization must say that it has applied, since others of its source ask.
     """
     meta = item["metadata"]
-    if (meta.get("annotations") or {}).get(ASSUMED) != "true":
+    if (meta.get("annotations") or {}).get(ASSUMED) != mark:
         return None
     now = condition(item, "Ready")
     same = (item.get("status") or {}).get("lastAppliedRevision", "") == revision
@@ -109,47 +106,54 @@ def volumes(client: KubeClient) -> None:
             client.delete("PersistentVolume", volume["metadata"]["name"])
 
 
-def elsewhere(client: KubeClient) -> None:
+def elsewhere(client: KubeClient, mark: str) -> None:
     """Takes for there what would be fetched, and what of Flux's the lane doesn't let do its work."""
-    revisions = {}
+    revisions: dict[tuple[Any, ...], str] = {}
     for kind in _SOURCES:
         for item in client.list(kind, version=_SOURCE_API):
             meta = item["metadata"]
             revisions[kind, meta["namespace"], meta["name"]] = _revision(item)
-            _take(client, item, _SOURCE_API, "assumed: a rehearsal fetches nothing")
+            _take(client, item, _SOURCE_API, "assumed: a rehearsal fetches nothing", mark=mark)
     for item in client.list("Kustomization", version=_KUSTOMIZE_API):
-        ref = item["spec"]["sourceRef"]
-        source = (ref["kind"], ref.get("namespace") or item["metadata"]["namespace"], ref["name"])
-        _take(client, item, _KUSTOMIZE_API, "assumed: what it applies isn't read here", revisions.get(source, ""))
+        ref = item["spec"].get("sourceRef") or {}
+        source = (ref.get("kind"), ref.get("namespace") or item["metadata"]["namespace"], ref.get("name"))
+        _take(
+            client,
+            item,
+            _KUSTOMIZE_API,
+            "assumed: what it applies isn't read here",
+            mark=mark,
+            revision=revisions.get(source, ""),
+        )
     for item in client.list("HelmRelease", version=_HELM_API):
-        _take(client, item, _HELM_API, "assumed: the lane takes it for ready")
+        _take(client, item, _HELM_API, "assumed: the lane takes it for ready", mark=mark)
 
 
 def _revision(source: Object) -> str:
     return str(((source.get("status") or {}).get("artifact") or {}).get("revision") or "")
 
 
-def _take(client: KubeClient, item: Object, version: str, message: str, revision: str = "") -> None:
-    if status := ready(item, message, revision):
+def _take(client: KubeClient, item: Object, version: str, message: str, *, mark: str, revision: str = "") -> None:
+    if status := ready(item, message, mark, revision):
         meta = item["metadata"]
         client.patch_status(item["kind"], meta["name"], meta.get("namespace"), status, version)
 
 
-def main(kubeconfig: Path) -> None:
+def main(kubeconfig: Path, mark: str) -> None:
     """Looks until it is ended; an API server that is away is waited for."""
     client = KubeClient(kubeconfig)
     while True:
-        for step in (volumes, elsewhere):
-            _tolerantly(step, client)
+        _tolerantly(lambda: volumes(client))
+        _tolerantly(lambda: elsewhere(client, mark))
         time.sleep(_EVERY_S)
 
 
-def _tolerantly(step: Callable[[KubeClient], Any], client: KubeClient) -> None:
+def _tolerantly(step: Callable[[], None]) -> None:
     try:
-        step(client)
-    except (CannotLook, ApiException, OSError) as error:
-        print(f"{step.__name__}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+        step()
+    except Exception as error:  # whatever a tree holds: the others must go on being bound
+        print(f"{type(error).__name__}: {str(error)[:300]}", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

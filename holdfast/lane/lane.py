@@ -102,8 +102,9 @@ class Lane:
         bootstrap = self._bootstrap()
         with step("putting the tree on the cluster"):
             if isinstance(self.driver, AssumedReleases):
+                mark = self.driver.mark
                 self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
-                self._patiently(lambda: bootstrap.assume_elsewhere(server.address), "the API server")
+                self._patiently(lambda: bootstrap.assume_elsewhere(server.address, mark), "the API server")
             if self.fidelity.offline:
                 capable(self.driver, ImageLoader).load_images(self.fidelity.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")

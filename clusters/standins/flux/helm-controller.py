@@ -15,6 +15,7 @@ CHARTS = "/charts"
 # Where it runs beside a cluster without charts: what each release comes to, by namespace/name. A chart's folder is installed; of a release
 # without one the objects are applied that are assumed to come of it.
 RELEASES = os.environ.get("RELEASES", "")
+HOME = os.environ["HOME"] if RELEASES else "/tmp"
 
 
 def helm(*args, timeout=600):
@@ -25,7 +26,11 @@ def helm(*args, timeout=600):
             text=True,
             timeout=timeout,
             check=False,
-            env={**os.environ, "HOME": "/tmp", "HELM_CACHE_HOME": "/tmp/helm", "HELM_CONFIG_HOME": "/tmp/helm"},
+            env={
+                **os.environ,
+                **dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), f"{HOME}/helm"),
+                "HOME": HOME,
+            },
         )
     return done.returncode, done.stdout, done.stderr.strip()
 
@@ -35,6 +40,10 @@ def merged(base, over):
     for key, value in over.items():
         out[key] = merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
     return out
+
+
+def nested(path, value):
+    return {path[0]: nested(path[1:], value)} if path else value
 
 
 def values_of(controller, item):
@@ -49,7 +58,16 @@ def values_of(controller, item):
                 continue
             raise standin.Failed("ValuesError", f"{ref['kind']} '{ref['name']}' of valuesFrom not found") from None
         text = data.get(ref.get("valuesKey", "values.yaml"), "")
-        values = merged(values, yaml.safe_load(base64.b64decode(text) if ref["kind"] == "Secret" else text) or {})
+        text = base64.b64decode(text).decode() if ref["kind"] == "Secret" else text
+        if ref.get("targetPath"):
+            values = merged(values, nested(ref["targetPath"].split("."), text))
+            continue
+        read = yaml.safe_load(text) or {}
+        if not isinstance(read, dict):
+            raise standin.Failed(
+                "ValuesError", f"{ref['kind']} '{ref['name']}' of valuesFrom holds no values: {str(read)[:80]}"
+            )
+        values = merged(values, read)
     return merged(values, item["spec"].get("values") or {})
 
 
@@ -151,6 +169,8 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
             "--server-side=true",
             "--force-conflicts",
         ]
+        for values_file in told(item["metadata"]).get("values", []) if RELEASES else []:
+            command[command.index("-f") : command.index("-f")] = ["-f", values_file]
         if phase.get("createNamespace"):
             command.append("--create-namespace")
         if not phase.get("disableWait"):

@@ -106,6 +106,8 @@ class Controller:
                 where=traceback.format_tb(error.__traceback__)[-1].strip()[:200],
             )
             self.due[key] = time.monotonic() + 5
+            if os.environ.get("KUBECONFIG"):  # beside a cluster nobody reads the log: the object itself must say it
+                self.ready(item, False, "ReconcileError", f"{type(error).__name__}: {str(error)[:400]}")
         finally:
             self.busy.discard(key)
 
