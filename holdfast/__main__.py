@@ -35,6 +35,8 @@ _OPTIONS = {"add_completion": False, "pretty_exceptions_enable": False, "rich_ma
 def main() -> None:
     """The entry point: whatever can't be done is one message with the next step and exit 64, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupted)  # cleaned up as after Ctrl-C
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup wants it ignored
+        signal.signal(signal.SIGHUP, _interrupted)
     try:
         code = _main(sys.argv[1:])
     except (BrokenPipeError, KeyboardInterrupt):

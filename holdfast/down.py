@@ -8,12 +8,14 @@ from holdfast.lane.lock import LaneLock
 from holdfast.lane.reference import REFERENCE
 from holdfast.options import LaneName
 from holdfast.progress import console
+from holdfast.rehearsal.stage import clean_dead
 
 
 def down(lane: LaneName = "kind/fast") -> None:
     """Removes a lane's cluster, its Git server and its network, and nothing else."""
     with LaneLock("holdfast down"):
         tempdir.use_apart()
+        clean_dead()  # what killed rehearsals left, too
         on = Lane(lane, REFERENCE)
         console.print("  removed" if on.down() else f"  there is nothing of {on.name}")
         for stray in on.driver.strays():

@@ -79,8 +79,6 @@ def rehearse(  # noqa: PLR0917  a command line
             [n.text for n in stage.driver.notes()] + stage.notes,
             lame,
         )
-    if html:
-        html.write_text(page.page(out))
     level = Severity.of(fail_on.value)
     if form is Format.JSON:
         _say(json.dumps(documents.as_json(out), indent=2))
@@ -88,6 +86,8 @@ def rehearse(  # noqa: PLR0917  a command line
         _say(documents.as_junit(out, level))
     else:
         _say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
+    if html:  # last: a folder that isn't there must not lose what was said
+        html.write_bytes(page.page(out).encode(errors="backslashreplace"))
     worst = out.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)

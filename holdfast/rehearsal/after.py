@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from holdfast.kube import Object, condition
@@ -14,6 +15,7 @@ from holdfast.waiting import CannotLook, Clock
 
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 _SETTLED_S = 6.0  # so long without a change
+_NOTHING_S = 2.0  # controllers write a status some time after an object was made
 _LIMIT_S = 45.0
 _EVERY_S = 1.0
 
@@ -37,17 +39,18 @@ class Lame:
 def look_after(stage: Stage, clock: Clock | None = None) -> list[Lame]:
     """Looks until nothing changes any more. Only at what the tree itself applies, where nothing that isn't read could make the difference."""
     clock = clock or Clock()
-    began, last, since = clock.now(), list[Lame](), clock.now()
+    began, since = clock.now(), clock.now()
+    last: list[Lame] | None = None
     while True:
-        try:
+        found = last
+        with suppress(CannotLook):
             found = list(_looks(stage))
-        except CannotLook:
-            found = last
-        if found != last:
-            last, since = found, clock.now()
         now = clock.now()
-        if not found or now - since >= _SETTLED_S or now - began >= _LIMIT_S:
-            return found
+        if found != last:
+            last, since = found, now
+        settled = found is not None and now - since >= (_SETTLED_S if found else _NOTHING_S)
+        if settled or now - began >= _LIMIT_S:
+            return found or []
         clock.sleep(_EVERY_S)
 
 
@@ -58,7 +61,9 @@ def _looks(stage: Stage) -> Iterator[Lame]:
 
 def _own(stage: Stage, *kinds: str) -> Iterator[tuple[Manifest, Object]]:
     """The tree's own objects of some kinds, each as it stands in the cluster."""
-    wanted = [m for m in stage.tree.of(*kinds) if not m.by]
+    changed = {d.id.partition("/")[2] for d in stage.detours.values() if d.excluded or d.assumed}
+    spaces = {m.namespace for m in stage.tree.objects if m.owner in changed}  # there the lane left something out
+    wanted = [m for m in stage.tree.of(*kinds) if not m.by and m.namespace not in spaces]
     there = {
         (i["kind"], i["metadata"]["namespace"], i["metadata"]["name"]): i for k in kinds for i in stage.client.list(k)
     }

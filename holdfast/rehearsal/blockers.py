@@ -51,9 +51,11 @@ _OBJECT = re.compile(
 )
 _DONE = re.compile(r"^[A-Z]\w*(?:/[\w.:-]+){1,2} (?:created|configured|unchanged|skipped|deleted)$", re.MULTILINE)
 _KIND = re.compile(r'no matches for kind "(\w+)" in version "([^"]+)"')
+_VERSION = re.compile(r"(?:[\w.-]+/)?\w+")
 _SPACE = re.compile(r'namespaces? "([^"]+)" not found')
 _SUBSTITUTE = re.compile(r"""substitute from '(Secret|ConfigMap)/([^']+)' error""")
 _SOURCE = re.compile(r"Source '([^']+)' not found")
+_NO_SOURCE = re.compile(r'(?:repositories|buckets|charts|artifacts)\.source[\w.]*fluxcd\.io "([^"]+)" not found')
 _VALUES = re.compile(r"(Secret|ConfigMap) '([^']+)' of valuesFrom not found")
 _UNHEALTHY = re.compile(r"([A-Z]\w*(?:/[\w.:-]+){1,2}) status: '(\w+)'")
 
@@ -86,7 +88,7 @@ def _of_reference(state: State, said: str) -> Blocker | None:
     holder = state.id
     if found := _DEPENDENCY.search(said):
         return Blocker(Lack.DEPENDENCY, holder, f"{state.kind}/{found[1]}", holder, found[0])
-    if found := _SOURCE.search(said):
+    if found := _SOURCE.search(said) or _NO_SOURCE.search(said):
         return Blocker(Lack.SOURCE, holder, found[1], holder, said)
     if found := _SUBSTITUTE.search(said) or _VALUES.search(said):
         name = found[2] if "/" in found[2] else f"{state.namespace}/{found[2]}"
@@ -115,7 +117,7 @@ def _parts(said: str) -> list[tuple[str, str]]:
 
 
 def _refused(holder: str, name: str, words: str) -> Blocker:
-    if kind := _KIND.search(words):
+    if (kind := _KIND.search(words)) and _VERSION.fullmatch(kind[2]):
         return Blocker(Lack.KIND, holder, f"{kind[1]} ({kind[2]})", name, words)
     if space := _SPACE.search(words):
         return Blocker(Lack.NAMESPACE, holder, f"Namespace/{space[1]}", name, words)

@@ -20,6 +20,8 @@ _CHECKING_S = 8.0
 _ASK_AFTER_S = 0.8
 _SHARED = (Lack.KIND, Lack.NAMESPACE, Lack.CONFIG)  # what is lacking to many, and is given to all at once
 _LOST_S = 20.0
+_BUSY = (Doing.BUILDING, Doing.APPLYING)
+_MOST_TRIES = 12
 _WORK_S = 240.0
 
 
@@ -106,6 +108,7 @@ class Watcher:
         self._first_failures: dict[str, Blocker] = {}
         self._moved_at = 0.0
         self._known: dict[str, tuple[Doing, str, str]] = {}
+        self._tries: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
         self._answered_at: dict[str, float] = {}  # when the try began of which the answer is known
         self._settled_at: dict[str, float] = {}
@@ -121,15 +124,18 @@ class Watcher:
     def run(self) -> Course:
         """To the end: everything is ready, or nothing moves any more, or time is up."""
         self._began = self.clock.now()
+        states: Mapping[str, State] = {}
         while True:
+            self.stage.driver.check()
             try:
                 states = look(self.stage.client)
+                self._record(states)
+                if self._ended(states):
+                    return self.course
             except CannotLook:
-                self.clock.sleep(_EVERY_S)
-                continue
-            self._record(states)
-            if self._ended(states):
-                return self.course
+                if self._now > self.limit_s:
+                    self._finish(states, set())
+                    return self.course
             self.clock.sleep(_EVERY_S)
 
     # -- what is seen ----------------------------------------------------------------------------------------------------------
@@ -195,7 +201,14 @@ class Watcher:
 
     def _expected(self) -> list[str]:
         """The Kustomizations that the tree says there will be."""
-        return [f"Kustomization/{k.id}" for k in self.stage.tree.kustomizations.values() if k.manifest.file]
+        tree = self.stage.tree
+        asleep = {f"{a.namespace}/{a.name}" for a in tree.settings.adaptations if a.suspends}
+        asleep |= {k.id for k in tree.kustomizations.values() if k.spec.get("suspend") is True}
+        return [
+            f"Kustomization/{k.id}"
+            for k in tree.kustomizations.values()
+            if k.manifest.file and not asleep.intersection(k.way)
+        ]
 
     def _quiet(self, for_s: float) -> bool:
         return self._now - self._moved_at >= for_s
@@ -206,7 +219,9 @@ class Watcher:
             since, _ = self._seen_failing.get(name, (self._now, ""))
             asked = self._asked.get(name)
             if asked and state.handled == asked[0] and name not in self._confirmed:
-                if state.answer == asked[1]:
+                self._tries[name] = self._tries.get(name, 0) + 1
+                # An answer that differs from try to try is none the truer for it.
+                if state.answer == asked[1] or self._tries[name] > _MOST_TRIES:
                     self._confirmed[name] = state.answer
                     self._answered_at[name] = self._asked_at[name]
                 del self._asked[name]
@@ -228,8 +243,10 @@ class Watcher:
         if max((self._news_of(b) for b in found), default=0.0) > self._answered_at[state.id]:
             self._ask_anew(state)
             return []
-        if any(self.removal.may_come(b, states) for b in found) and not self._quiet(_QUIET_S):
-            return []
+        if any(self.removal.may_come(b, states) for b in found):
+            at_work = any(states[g].doing in _BUSY for b in found for g in self.removal.givers(b) if g in states)
+            if not self._quiet(_WORK_S if at_work else _QUIET_S):
+                return []
         return [b for b in found if not self._follows(b, states)]
 
     def _news_of(self, blocker: Blocker) -> float:
@@ -251,6 +268,8 @@ class Watcher:
         """Nothing moves, and nothing failed: objects that never become healthy, or a circle of waiting."""
         if any(s.doing is Doing.FAILED and n not in self._confirmed for n, s in open_ones.items()):
             return []
+        if any(s.doing in _BUSY for s in open_ones.values()) and not self._quiet(_WORK_S):
+            return []  # something is at work: its own time counts
         checking = [s for s in open_ones.values() if s.doing is Doing.CHECKING]
         if checking and not self._quiet(_CHECKING_S):
             return []
@@ -302,8 +321,11 @@ class Watcher:
             if before:  # taken away before, and it is still in the way
                 self._again(blocker, states)
                 continue
-            if (blocker.lack, blocker.what) in self._removed_at:
-                continue  # for another one, a moment ago: it is asked again
+            if (given := self._removed_at.get((blocker.lack, blocker.what))) is not None:
+                # For another one, a moment ago: it is asked again. Where it was asked since, it didn't help.
+                if given < self._answered_at.get(blocker.holder, 0.0):
+                    self._again(blocker, states)
+                continue
             removal = "" if self.strict else self.removal.remove(blocker, states)
             if removal and blocker.lack in _SHARED:
                 self._removed_at[blocker.lack, blocker.what] = self._now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class Detour:
         excluded: objects that it doesn't apply, as (API group, kind, name).
         checks_nothing: it doesn't wait for its objects' health.
         assumed: nothing of it is applied, and it counts as ready.
+        mark: what the lane's own annotations hold.
         plain: its files aren't decrypted, since the lane's commit has other values in their place.
     """
 
@@ -30,6 +32,7 @@ class Detour:
     checks_nothing: bool = False
     assumed: bool = False
     plain: bool = False
+    mark: str = "true"
 
     @property
     def id(self) -> str:
@@ -62,8 +65,8 @@ def _patches(detour: Detour) -> list[str]:
         key = ASSUMED.replace("/", "~1")
         steps.append('[JSONPatch{op: "add", path: "/spec/suspend", value: true}]')
         steps.append(
-            f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "true"}}] '
-            f': [JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "true"}}}}]'
+            f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "{detour.mark}"}}] '
+            f': [JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "{detour.mark}"}}}}]'
         )
     return steps
 
@@ -83,7 +86,8 @@ _PLURALS = {"Kustomization": "kustomizations", "HelmRelease": "helmreleases", "G
 def policies(detour: Detour) -> list[Object]:
     """The policy of a detour, and its binding."""
     expression = " + ".join(f"({step})" for step in _patches(detour))
-    name = f"holdfast-detour-{detour.kind.lower()}-{detour.namespace}-{detour.name}"
+    digest = hashlib.sha256(detour.id.encode()).hexdigest()[:10]  # two of them may read the same with dashes between
+    name = f"holdfast-detour-{digest}-{detour.name}"[:250]
     condition = {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(detour.namespace)}"}
     resources = [_PLURALS[detour.kind]]
     return policy(name, ["*"], resources, [condition], expression, resourceNames=[detour.name])

@@ -13,6 +13,8 @@ import yaml
 from holdfast.tree.envsubst import UNKNOWN
 
 _MARK = re.compile(r"ENC\[AES256_GCM,")
+_TYPE = re.compile(r",type:(\w+)\]$")
+_OF_TYPE: dict[str, Any] = {"int": 1, "float": 1.0, "bool": True}
 _LINE = re.compile(r"^(?P<key>[\w.-]+)=ENC\[AES256_GCM,.*$", re.MULTILINE)
 
 
@@ -48,7 +50,7 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
     if out.get("kind") == "Secret" and isinstance(out.get("data"), dict):
         out["data"] = {
             key: base64.b64encode(value.encode()).decode()
-            if isinstance(value, str) and value.startswith(UNKNOWN)
+            if isinstance(value, str) and value.startswith((UNKNOWN, "{"))
             else value
             for key, value in out["data"].items()
         }
@@ -60,7 +62,12 @@ def _value(key: str, value: Any) -> Any:
         return {k: _value(str(k), v) for k, v in value.items()}
     if isinstance(value, list):
         return [_value(key, v) for v in value]
-    return placeholder(key) if isinstance(value, str) and _MARK.match(value) else value
+    if not isinstance(value, str) or not _MARK.match(value):
+        return value
+    if key == ".dockerconfigjson":
+        return '{"auths":{}}'
+    kind = _TYPE.search(value)
+    return _OF_TYPE.get(kind[1], placeholder(key)) if kind else placeholder(key)
 
 
 def replace_in(folder: Path) -> list[str]:

@@ -64,6 +64,10 @@ class State:
             (self.assumed and self.ready == "True", Doing.ASSUMED),
             (self.suspended and not self.assumed, Doing.SUSPENDED),
             (self.ready == "True", Doing.READY),
+            (
+                self.reason == "ArtifactFailed" and "rtifact not found" in self.said,
+                Doing.WAITING,
+            ),  # its source is at work
             (self.reason == "DependencyNotReady" and "not found" not in self.said, Doing.WAITING),
             (self.ready == "False", Doing.FAILED),
             ("health checks" in f"{self.progress} {self.said}", Doing.CHECKING),
@@ -113,7 +117,7 @@ def state_of(item: Object) -> State:
         handled=str((item.get("status") or {}).get("lastHandledReconcileAt") or ""),
         generation=generation,
         suspended=spec.get("suspend") is True,
-        assumed=(meta.get("annotations") or {}).get(ASSUMED) == "true",
+        assumed=spec.get("suspend") is True and ASSUMED in (meta.get("annotations") or {}),
     )
 
 

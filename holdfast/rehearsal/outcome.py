@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,7 @@ class Proof:
         at_s: when it was certain, in seconds since the start.
         after: the numbers of the findings before it that had to be taken away first.
         removal: what was done about it in the lane.
+        obstacles: the numbers of the course's obstacles that it is made of.
     """
 
     finding: Finding
@@ -60,6 +62,7 @@ class Proof:
     at_s: float
     after: tuple[int, ...] = ()
     removal: str = ""
+    obstacles: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -135,28 +138,32 @@ class Judge:
     ) -> Outcome:
         """The whole."""
         out = Outcome(self.tree, course, kubernetes, flux, notes=list(notes))
-        for obstacle in course.obstacles:
-            self._take(out, obstacle)
+        for number, obstacle in enumerate(course.obstacles, 1):
+            self._take(out, number, obstacle)
         for late in course.late:
             if late.blocker.lack is not Lack.CONFIG:
                 out.proofs.append(self._late(late))
         blamed = {proof.finding.object for proof in out.proofs}
-        out.proofs += [self._lame(one, course.took_s) for one in lame if one.manifest.id not in blamed]
+        for one in lame:
+            if doubt := self._of_the_lane(one.manifest.id, one.said):
+                out.doubts.append(doubt)
+            elif one.manifest.id not in blamed:
+                out.proofs.append(self._lame(one, course.took_s))
         out.proofs = _merged(out.proofs)
         declared = allowances(self.tree.repository)
         _, allowed = allow([p.finding for p in out.proofs], declared, self.tree.settings.allowed)
         reasons = {id(finding): reason for finding, reason in allowed}
         out.allowed = [(p, reasons[id(p.finding)]) for p in out.proofs if id(p.finding) in reasons]
-        out.proofs = [p for p in out.proofs if id(p.finding) not in reasons]
+        out.proofs = _numbered([p for p in out.proofs if id(p.finding) not in reasons])
         return out
 
-    def _take(self, out: Outcome, obstacle: Obstacle) -> None:
+    def _take(self, out: Outcome, number: int, obstacle: Obstacle) -> None:
         blocker = obstacle.blocker
         if UNKNOWN in blocker.said:
             out.doubts.append(
                 f"{blocker.holder}: a placeholder is in the way, which the lane put there: {blocker.said[:300]}"
             )
-        elif "remote" in blocker.said and blocker.lack is Lack.BUILD:
+        elif blocker.lack is Lack.BUILD and _FETCHES.search(blocker.said):
             out.doubts.append(
                 f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
             )
@@ -173,7 +180,7 @@ class Judge:
         else:
             removal = obstacle.removal
             found = self._finding(blocker)
-            out.proofs.append(Proof(found, blocker.said, obstacle.at_s, obstacle.after, removal))
+            out.proofs.append(Proof(found, blocker.said, obstacle.at_s, obstacle.after, removal, frozenset({number})))
 
     def _doubt(self, blocker: Blocker, flux: str) -> str:
         """Why it may be the lane's own doing, or that of a chart that isn't read; empty where it can't be."""
@@ -189,9 +196,12 @@ class Judge:
         if blocker.said == BY_EXPRESSION:
             return f"{blocker.holder} waits for {blocker.what}: {BY_EXPRESSION}"
         theirs = flux_of(self.tree)
-        if blocker.lack is Lack.REFUSED and subject and subject.group.endswith(".toolkit.fluxcd.io") and theirs != flux:
-            own = theirs or "of a version that it doesn't say"
-            return f"Flux {flux} refuses {blocker.object}, and the tree's own is {own}: {blocker.said[:300]}"
+        if blocker.lack is Lack.REFUSED and subject and _of_flux(subject) and theirs and theirs != flux:
+            return f"Flux {flux} refuses {blocker.object}, and the tree's own is {theirs}: {blocker.said[:300]}"
+        if subject and (UNKNOWN in (body := json.dumps(subject.body, default=str)) or "ENC[" in body):
+            return f"{blocker.object} holds placeholders, which the lane put there: {blocker.said[:300]}"
+        if blocker.lack is Lack.HEALTH:
+            return self._of_the_lane(blocker.what, blocker.said)
         return ""
 
     def _installed_before(self, blocker: Blocker) -> str:
@@ -207,6 +217,15 @@ class Judge:
                     return release.manifest.id
         return ""
 
+    def _of_the_lane(self, what: str, said: str) -> str:
+        """Why something may run elsewhere and not here; empty where it can't."""
+        if "nodes are available" in said and "PersistentVolumeClaim" not in said:
+            return f"{what} fits none of the lane's two nodes, which are made up: {said[:300]}"
+        unread = any(not r.known and r.manifest.id not in self.tree.charts.rendered for r in self.tree.releases)
+        if unread and ("PersistentVolumeClaim" in said or what.startswith("PersistentVolumeClaim/")):
+            return f"{what} waits for a volume, whose class a chart that isn't read may bring: {said[:300]}"
+        return ""
+
     def _may_be_given(self, blocker: Blocker) -> bool:
         """Whether a release whose chart is neither read nor known may bring a kind that nothing else brings."""
         tree = self.tree
@@ -218,7 +237,7 @@ class Judge:
 
     def _near(self, blocker: Blocker) -> str:
         """The id of the tree's object of which a name is a slip; empty where there is none."""
-        kind, space, name = blocker.what.split("/")
+        kind, space, name = [*blocker.what.split("/", 2), "", ""][:3]
         names = {m.name: m.id for m in self.tree.of(kind) if m.namespace == space}
         close = difflib.get_close_matches(name, names, 1, cutoff=_NEAR)
         return names[close[0]] if close else ""
@@ -228,7 +247,10 @@ class Judge:
         what, do = self._words(blocker)
         rule = Lack.VERSION if blocker.lack is Lack.KIND and _of_kubernetes_or_flux(blocker) else blocker.lack
         held = [] if blocker.holder == subject else [blocker.holder]
-        of_flux = blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")
+        refused = self.by_id.get(blocker.object) if blocker.lack is Lack.REFUSED else None
+        of_flux = (blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")) or (
+            refused is not None and _of_flux(refused) and not flux_of(self.tree)
+        )
         return Finding(
             rule.value,
             CLAIM,
@@ -330,6 +352,11 @@ def _of_kubernetes_or_flux(blocker: Blocker) -> bool:
     return group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io")
 
 
+def _of_flux(manifest: Manifest) -> bool:
+    return manifest.group.endswith(".toolkit.fluxcd.io")
+
+
+_FETCHES = re.compile(r"remote (?:resource|base|file|load)|is a remote|no-remote-bases|remote resources", re.IGNORECASE)
 _VERSION = re.compile(r"v?(\d+\.\d+)")
 
 
@@ -364,5 +391,14 @@ def _merged(proofs: list[Proof]) -> list[Proof]:
             hits=tuple(dict.fromkeys([*known.finding.hits, *one.hits])),
             locations=tuple(dict.fromkeys([*known.finding.locations, *one.locations])),
         )
-        found[key] = replace(known, finding=both)
+        found[key] = replace(known, finding=both, obstacles=known.obstacles | proof.obstacles)
     return list(found.values())
+
+
+def _numbered(proofs: list[Proof]) -> list[Proof]:
+    """What lay before each finding by the findings' own numbers; what came to none has no number."""
+    number = {o: n for n, proof in enumerate(proofs, 1) for o in proof.obstacles}
+    return [
+        replace(p, after=tuple(sorted({number[o] for o in p.after if o in number} - {n})))
+        for n, p in enumerate(proofs, 1)
+    ]

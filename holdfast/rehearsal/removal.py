@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
 
 from holdfast.bootstrap import SERVED, namespace, secret
 from holdfast.kube import Object
@@ -16,6 +17,7 @@ from holdfast.tree import assumed
 from holdfast.tree.manifest import Manifest
 from holdfast.waiting import CannotLook
 
+_REFUSALS = (ApiException, CannotLook, ResourceNotFoundError, ResourceNotUniqueError, ValueError)
 _KIND = re.compile(r"(\w+) \((?:([\w.-]+)/)?(\w+)\)")
 
 
@@ -76,7 +78,7 @@ class Removal:
         """Asks for a try now; False where that couldn't be done."""
         try:
             self.client.annotate(state.kind, state.name, state.namespace, {REQUESTED_AT: token}, KINDS[state.kind])
-        except (CannotLook, ApiException):
+        except _REFUSALS:
             return False
         return True
 
@@ -84,14 +86,14 @@ class Removal:
         """The coarsest way: its holder is taken for ready. Returns in words what was done, empty where even that can't be."""
         try:
             return self._give_up_on(blocker, states)
-        except (ApiException, CannotLook):
+        except _REFUSALS:
             return ""
 
     def remove(self, blocker: Blocker, states: Mapping[str, State]) -> str:
         """Takes one thing out of the way; returns in words what was done, empty where nothing can be."""
         try:
             return self._remove(blocker, states)
-        except (ApiException, CannotLook):  # then the coarser way
+        except _REFUSALS:  # then the coarser way
             return self.give_up_on(blocker, states)
 
     def _remove(self, blocker: Blocker, states: Mapping[str, State]) -> str:  # noqa: PLR0911  one return a sort
@@ -120,17 +122,24 @@ class Removal:
 
     def _define(self, group: str, kind: str, version: str) -> None:
         wish = assumed.definition_of(self.tree, group, kind, version)
-        there = self.client.get("CustomResourceDefinition", wish["metadata"]["name"])
+        there = next(
+            (
+                d
+                for d in self.client.list("CustomResourceDefinition")
+                if (d["spec"]["group"], d["spec"]["names"]["kind"]) == (group, kind)
+            ),
+            None,
+        )
         if there:  # the kind is there, and not in this version
             added = [{**v, "storage": False} for v in wish["spec"]["versions"] if v["name"] == version]
             versions = [*(v for v in there["spec"]["versions"] if v["name"] != version), *added]
             mark = {SERVED: ",".join(v["name"] for v in versions)}
-            meta = {"name": wish["metadata"]["name"], "annotations": mark}
+            meta = {"name": there["metadata"]["name"], "annotations": mark}
             wish = {**wish, "metadata": meta, "spec": {**there["spec"], "versions": versions}}
         self.client.apply(wish)
 
     def _make_config(self, blocker: Blocker) -> None:
-        kind, space, name = blocker.what.split("/")
+        kind, space, name = blocker.what.split("/", 2)
         if not self.client.get("Namespace", space):
             self.client.apply(namespace(space))
         texts = self.stage.variables_of(blocker.holder.partition("/")[2])
@@ -140,7 +149,8 @@ class Removal:
     def _exclude(self, blocker: Blocker, states: Mapping[str, State]) -> str:
         kind, _, name = blocker.object.partition("/")
         name = name.rpartition("/")[2]
-        found = next((m for m in self.tree.objects if m.kind == kind and m.name == name), None)
+        holder = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+        found = next((m for m in (holder.objects if holder else []) if m.kind == kind and m.name == name), None)
         if found is None:
             return self._give_up_on(blocker, states)
         return self._detour(blocker, states, excluded=(found.group, kind, name))
@@ -193,5 +203,6 @@ class Removal:
 def kind_of(blocker: Blocker) -> tuple[str, str, str]:
     """(API group, kind, version) of what a missing kind is called by."""
     found = _KIND.fullmatch(blocker.what)
-    assert found, "a missing kind is written as Kind (group/version)"
+    if not found:
+        return "", "", ""
     return found[2] or "", found[1], found[3]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotUniqueError
+
 from holdfast.kube import KubeReader, Object, condition, name_of
 from holdfast.rehearsal.stage import Stage
 from holdfast.tree.manifest import mapping, sequence
@@ -39,11 +42,10 @@ def sick_of(stage: Stage, namespace: str, name: str) -> list[Sick]:
         identity = "/".join(filter(None, [kind, space, own]))
         try:
             there = stage.client.get(kind, own, space or None, version=version)
-        except CannotLook:
+            why = unhealthy(there, stage.client) if there else f"there is no {identity}"
+        except (CannotLook, ApiException, ResourceNotUniqueError, ValueError):
             continue
-        if there is None:
-            found.append(Sick(identity, f"there is no {identity}"))
-        elif why := unhealthy(there, stage.client):
+        if why:
             found.append(Sick(identity, why))
         elif kind in judged:
             by_expression.append(Sick(identity, BY_EXPRESSION))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
@@ -13,13 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
 from holdfast.bootstrap import Bootstrap
 from holdfast.drivers import kwok
-from holdfast.drivers.processes import ticks
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
 from holdfast.kube import KubeClient
@@ -141,10 +140,11 @@ class Stage:
             self._start_git()
             self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
             bootstrap = Bootstrap(self.client, self.tree, self.folder, self.sync, tolerant=True)
-            self._patiently(lambda: bootstrap.assume_elsewhere(self.git.address))
+            self._patiently(lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark))
             self._patiently(lambda: bootstrap.adapt(secrets.token_hex(8)))
             self._patiently(self._define_flux)
             self._say_what_is_assumed()
+            self._leave_policies_out()
             for kustomization in self.tree.kustomizations.values():
                 if self.notes_encrypted and kustomization.spec.get("decryption"):
                     self.detour(kustomization.id, "Kustomization").plain = True
@@ -168,6 +168,15 @@ class Stage:
                     f"{len(changed)} encrypted files have placeholders in the lane's commit; a key makes it true: [[secret]] file"
                 )
         self.git.start(self.driver)
+
+    def _leave_policies_out(self) -> None:
+        """A tree's own mutating policies could undo the lane's."""
+        for manifest in self.tree.of("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"):
+            if manifest.owner in self.tree.kustomizations:
+                self.detour(manifest.owner, "Kustomization").excluded.add(
+                    (manifest.group, manifest.kind, manifest.name)
+                )
+                self.notes.append(f"{manifest.id} is left out: it could undo what the lane changes on the way in")
 
     def _define_flux(self) -> None:
         """Kinds of Flux's own whose controllers aren't in the lane: what is of them is taken, and nobody does anything about it."""
@@ -208,7 +217,7 @@ class Stage:
     def detour(self, name: str, kind: str) -> Detour:
         """What is otherwise about an object of Flux's (``namespace/name``); a new one changes nothing yet."""
         space, _, own = name.partition("/")
-        return self.detours.setdefault(f"{kind}/{name}", Detour(kind, space, own))
+        return self.detours.setdefault(f"{kind}/{name}", Detour(kind, space, own, mark=self.driver.mark))
 
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""
@@ -247,34 +256,46 @@ def _root() -> Path:
 
 
 def clean_dead() -> None:
-    """Ends what rehearsals left whose process is gone."""
-    for folder in sorted(_root().glob("*")):
-        owner = _owner(folder)
-        if owner is not None and ticks(owner[0]) == owner[1]:
-            continue
-        kwok.open(kwok.profiles()[-1], folder, "").down()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _owner(folder: Path) -> tuple[int, int] | None:
-    try:
-        found: dict[str, Any] = json.loads((folder / "owner.json").read_text())
-        return int(found["pid"]), int(found["ticks"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Ends what rehearsals left whose process is gone: nobody holds the lock on their folder any more."""
+    for folder in sorted(p for p in _root().glob("*") if p.is_dir()):
+        with _held(folder) as free:
+            if free:
+                kwok.open(kwok.profiles()[-1], folder, "").down()
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def staged(subject: Subject, profile: str, *, keep: bool = False) -> Iterator[Stage]:
+def _held(folder: Path) -> Iterator[bool]:
+    """Holds the lock on a rehearsal's folder, which ends with this process; False where another one has it."""
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def staged(subject: Subject, profile: str) -> Iterator[Stage]:
     """A stage in a folder of its own, which is gone afterwards; several may run side by side."""
-    clean_dead()
-    folder = _root() / f"{os.getpid()}-{secrets.token_hex(3)}"
-    folder.mkdir(parents=True, mode=0o700)
-    (folder / "owner.json").write_text(json.dumps({"pid": os.getpid(), "ticks": ticks(os.getpid())}))
-    stage = Stage(subject, profile, folder)
+    root = _root()
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".making").open("a") as making:  # so that a folder is never seen without its lock held
+        fcntl.flock(making, fcntl.LOCK_EX)
+        clean_dead()
+        folder = root / f"{os.getpid()}-{secrets.token_hex(3)}"
+        folder.mkdir(mode=0o700)
+        lock = _held(folder)
+        assert lock.__enter__(), "a folder of one's own"
+    stage: Stage | None = None
     try:
+        stage = Stage(subject, profile, folder)
         yield stage
     finally:
-        if not keep:
-            stage.driver.down()
+        try:
+            if stage is not None:
+                stage.driver.down()
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
+            lock.__exit__(None, None, None)

@@ -77,8 +77,8 @@ def _summary(out: Outcome) -> str:
     words = ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no finding"
     kustomizations = [n for n in out.course.bars if n.startswith("Kustomization/")]
     end = "everything is ready" if out.course.converged else f"{len(out.course.unsettled)} never became ready"
-    if out.course.converged and any(p.removal for p in out.proofs):
-        end = "everything became ready once all of that was out of the way"
+    if out.course.converged and (removed := sum(1 for o in out.course.obstacles if o.removal)):
+        end = f"everything became ready once {removed} thing{'s were' if removed > 1 else ' was'} out of the way"
     return (
         f"{words} · {len(kustomizations)} Kustomizations, {end} after {out.course.took_s:.1f}s · "
         f"Kubernetes {out.kubernetes}, Flux {out.flux}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.manifest import Body, Manifest
+from holdfast.tree.manifest import Body, Manifest, get, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Tree
 
@@ -134,10 +135,26 @@ def releases(tree: Tree, folder: Path) -> dict[str, dict[str, Any]]:
         manifest = release.manifest
         at = tree.charts.folders.get(manifest.id)
         if at and manifest.id in tree.charts.rendered:
-            told[f"{manifest.namespace}/{manifest.name}"] = {"chart": str(_copied(tree, at, folder / str(number)))}
+            chart = _copied(tree, at, folder / str(number))
+            told[f"{manifest.namespace}/{manifest.name}"] = {
+                "chart": str(chart),
+                "values": _values_files(release, at, chart),
+            }
         else:
             told[f"{manifest.namespace}/{manifest.name}"] = {"objects": objects_of(tree, release)}
     return told
+
+
+def _values_files(release: Release, at: str, chart: Path) -> list[str]:
+    """The files of values that a release names in its own chart, the last first, as they are put before each other."""
+    named = [
+        posixpath.normpath(str(v).lstrip("/"))
+        for v in sequence(get(release.manifest.spec, "chart", "spec", "valuesFiles"))
+    ]
+    inside = [
+        str(chart / posixpath.relpath(v, at)) for v in named if not Path(at).is_absolute() and v.startswith(f"{at}/")
+    ]
+    return inside[::-1]
 
 
 def _copied(tree: Tree, chart: str, target: Path) -> Path:

@@ -259,11 +259,13 @@ def test_a_late_claim_is_bound_once_its_pod_has_a_node():
 
 def test_only_what_the_lane_suspended_is_taken_for_ready():
     item = {"metadata": {"generation": 2, "annotations": {}}, "spec": {"suspend": True}}
-    assert ready(item, "assumed") is None
-    item["metadata"]["annotations"][ASSUMED] = "true"
-    status = ready(item, "assumed")
+    assert ready(item, "assumed", "mark") is None
+    item["metadata"]["annotations"][ASSUMED] = "true"  # a tree may write that
+    assert ready(item, "assumed", "mark") is None
+    item["metadata"]["annotations"][ASSUMED] = "mark"
+    status = ready(item, "assumed", "mark")
     assert status["observedGeneration"] == 2
-    assert ready({**item, "status": status}, "assumed") is None
+    assert ready({**item, "status": status}, "assumed", "mark") is None
 
 
 # -- health ---------------------------------------------------------------------------------------------------------------------
@@ -309,6 +311,7 @@ class Script:
                     depends_on=(depends or {}).get(n, []),
                     way=(),
                     objects=[],
+                    spec={},
                 )
                 for n in names
             }
@@ -347,7 +350,8 @@ class Script:
         monkeypatch.setattr(courses, "Removal", Removal)
         monkeypatch.setattr(courses, "look", look)
         monkeypatch.setattr(courses, "sick_of", lambda *_: [])
-        self.stage = SimpleNamespace(tree=tree, client=None)
+        tree.settings = SimpleNamespace(adaptations=())
+        self.stage = SimpleNamespace(tree=tree, client=None, driver=SimpleNamespace(check=lambda: None))
         self.clock = Clock(lambda: self.now, self._sleep)
 
     def _sleep(self, seconds):

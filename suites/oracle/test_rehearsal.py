@@ -3,12 +3,18 @@
 Each pair is rehearsed on a control plane of its own: some 15 seconds a tree. ``HOLDFAST_NIGHTLY=1`` takes every pair, and the valid trees.
 """
 
+import contextlib
 import os
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from holdfast.lane.subject import Subject
+from holdfast.paths import ROOT, cache_dir
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.course import Watcher
 from holdfast.rehearsal.outcome import Judge
@@ -89,3 +95,59 @@ def test_what_is_in_the_way_is_taken_out_of_it_and_the_start_goes_on(tmp_path):
     assert out.course.converged
     assert [p.finding.rule for p in out.proofs] == ["apply.missing-namespace"]
     assert out.proofs[0].removal.startswith("the lane made Namespace/")
+
+
+def ours(cache):
+    """The processes that have a lane of *cache* in their command line or as their folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(cache) in f"{words} {(path / 'cwd').readlink()}" and path.name != str(os.getpid()):
+                found.append(words)
+    return found
+
+
+def begun(tmp_path, stage):
+    """A rehearsal in a cache of its own, once its record names the process *stage*: (the process, its cache, its environment)."""
+    cache = tmp_path / "cache"
+    (cache / "holdfast").mkdir(parents=True)
+    (cache / "holdfast" / "bin").symlink_to(cache_dir() / "bin")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    command = [sys.executable, "-P", "-m", "holdfast", "rehearse", str(ROOT / "fixtures" / "gitops")]
+    out = (tmp_path / "out.txt").open("wb")
+    run = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    limit = time.monotonic() + 120
+    while not any(stage in record.read_text() for record in cache.glob("holdfast/rehearsals/*/processes.json")):
+        assert run.poll() is None, (tmp_path / "out.txt").read_text()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return run, cache / "holdfast", environment
+
+
+def folders(cache):
+    return [p for p in (cache / "rehearsals").iterdir() if p.is_dir()]
+
+
+@pytest.mark.parametrize("stage", ["token", "kube-scheduler", "git-server"])
+def test_a_killed_rehearsal_leaves_nothing_that_the_next_one_does_not_end(tmp_path, stage):
+    run, cache, environment = begun(tmp_path, stage)
+    run.kill()
+    run.wait()
+    assert folders(cache)
+    cleaning = "from holdfast.rehearsal.stage import clean_dead; clean_dead()"
+    subprocess.run([sys.executable, "-P", "-c", cleaning], env=environment, check=True)
+    assert ours(cache) == []
+    assert folders(cache) == []
+
+
+@pytest.mark.parametrize("stage", ["kube-scheduler", "git-server"])
+def test_ctrl_c_leaves_nothing(tmp_path, stage):
+    run, cache, _ = begun(tmp_path, stage)
+    run.send_signal(signal.SIGINT)
+    run.wait(timeout=90)
+    out = (tmp_path / "out.txt").read_text()
+    assert "Traceback" not in out
+    assert "stopped" in out
+    assert ours(cache) == []
+    assert folders(cache) == []

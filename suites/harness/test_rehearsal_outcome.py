@@ -1,0 +1,183 @@
+"""What a rehearsal comes to: which obstacles are findings, which are doubts, where they stand, and how it is written."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from holdfast.rehearsal.after import Lame
+from holdfast.rehearsal.blockers import Blocker, Lack
+from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
+from holdfast.rehearsal.documents import as_json, as_junit
+from holdfast.rehearsal.looks import Doing, State
+from holdfast.rehearsal.outcome import Judge, flux_of
+from holdfast.rehearsal.page import page
+from holdfast.rehearsal.stage import gates_of
+from holdfast.rehearsal.text import lines
+from holdfast.tree import check as checking
+from holdfast.tree.findings import Severity
+from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
+
+HOLDER = "Kustomization/flux-system/apps"
+
+
+def release(name, chart):
+    source = {"kind": "HelmRepository", "name": "charts"}
+    spec = {"interval": "1h", "chart": {"spec": {"chart": chart, "version": "1", "sourceRef": source}}}
+    meta = {"name": name, "namespace": "apps"}
+    return {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": meta, "spec": spec}
+
+
+def widget(name, **more):
+    return {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": name, "namespace": "apps"}, **more}
+
+
+def tree(tmp_path, *objects, **files):
+    """A tree with one Kustomization that applies *objects*."""
+    named = {name.replace("__", "/"): text for name, text in files.items()}
+    root = written(
+        tmp_path,
+        {"cluster/all.yaml": yaml.dump(kustomization("apps")), "parts/apps/o.yaml": yaml.dump_all(objects), **named},
+    )
+    return checking.load(root, KUSTOMIZE)
+
+
+def came_to(read, *blockers, after=(), late=(), lame=(), converged=True):
+    course = Course(took_s=9.0, converged=converged)
+    course.obstacles = [
+        Obstacle(b, float(n), after[n - 1] if after else (), "the lane did something")
+        for n, b in enumerate(blockers, 1)
+    ]
+    course.late = list(late)
+    course.bars = {
+        HOLDER: Bar(State("Kustomization", "flux-system", "apps"), [(0.0, Doing.APPLYING, ""), (4.0, Doing.READY, "")])
+    }
+    return Judge(read).outcome(course, "1.36.3", "2.9", ["a note"], lame)
+
+
+KIND = Blocker(Lack.KIND, HOLDER, "Widget (example.org/v1)", "Widget/apps/one", 'no matches for kind "Widget"')
+
+
+def test_a_kind_that_nothing_brings_is_a_finding_at_its_own_line(tmp_path):
+    (proof,) = came_to(tree(tmp_path, widget("one")), KIND).proofs
+    assert (proof.finding.rule, proof.finding.severity) == ("apply.missing-kind", Severity.BREAKS_APPLY)
+    assert str(proof.finding.locations[0]) == "parts/apps/o.yaml:1"
+    assert proof.removal == "the lane did something"
+
+
+def test_a_kind_that_a_chart_that_is_not_known_may_bring_is_a_doubt(tmp_path):
+    out = came_to(tree(tmp_path, widget("one"), release("r", "nobody-knows-it")), KIND)
+    assert out.proofs == []
+    assert "may install it" in out.doubts[0]
+
+
+def test_what_a_placeholder_breaks_is_a_doubt(tmp_path):
+    said = 'Service "x" is invalid: spec.clusterIP: Invalid value: "holdfast-unknown-ip"'
+    assert came_to(tree(tmp_path), Blocker(Lack.REFUSED, HOLDER, "Service/apps/x", "Service/apps/x", said)).proofs == []
+    held = widget("one", spec={"key": "ENC[AES256_GCM,data:x]"})
+    refused = Blocker(Lack.REFUSED, HOLDER, "Widget/apps/one", "Widget/apps/one", "cannot unmarshal string into int32")
+    assert came_to(tree(tmp_path, held), refused).proofs == []
+    assert len(came_to(tree(tmp_path, widget("one")), refused).proofs) == 1
+
+
+def test_a_secret_by_hand_is_listed_and_a_slip_is_a_finding(tmp_path):
+    there = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "house-settings", "namespace": "flux-system"}}
+
+    def lacking(name):
+        return Blocker(Lack.CONFIG, HOLDER, f"Secret/flux-system/{name}", HOLDER, "not found")
+
+    read = tree(tmp_path, there)
+    assert came_to(read, lacking("cloud-token")).by_hand == {"Secret/flux-system/cloud-token": HOLDER}
+    (proof,) = came_to(read, lacking("house-setting")).proofs
+    assert proof.finding.do == "did you mean Secret/flux-system/house-settings?"
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (
+            "0 of 1 pods are ready: Pod/apps/x: 0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector",
+            0,
+        ),
+        ("0 of 1 pods are ready", 1),
+    ],
+)
+def test_what_fits_no_made_up_node_is_a_doubt(tmp_path, said, found):
+    read = tree(tmp_path, widget("one"))
+    assert len(came_to(read, Blocker(Lack.HEALTH, HOLDER, "Widget/apps/one", "Widget/apps/one", said)).proofs) == found
+    assert len(came_to(read, lame=[Lame("apply.never-runs", read.of("Widget")[0], (), said)]).proofs) == found
+
+
+def test_the_same_words_at_the_same_place_are_one_finding(tmp_path):
+    def refused(name):
+        return Blocker(
+            Lack.REFUSED, HOLDER, f"Widget/apps/{name}", f"Widget/apps/{name}", f'Widget "{name}" is invalid: x'
+        )
+
+    (tmp_path / "a").mkdir()
+    base = {"parts__apps__kustomization.yaml": "resources: [o.yaml]\n"}
+    out = came_to(tree(tmp_path / "a", widget("one"), widget("two"), **base), refused("one"), refused("two"))
+    assert len(out.proofs) == 2  # two lines, two causes
+    again = came_to(tree(tmp_path / "a", widget("one"), **base), refused("one"), refused("one"))
+    assert len(again.proofs) == 1
+
+
+def test_what_lay_before_is_named_by_the_number_that_is_printed(tmp_path):
+    read = tree(tmp_path, widget("one"), release("r", "nobody-knows-it"))
+    field = Blocker(Lack.REFUSED, HOLDER, "Widget/apps/one", "Widget/apps/one", "is invalid")
+    gone = Blocker(Lack.DEPENDENCY, HOLDER, "Kustomization/flux-system/base", HOLDER, "not found")
+    out = came_to(read, KIND, field, gone, after=[(), (1,), (1, 2)])  # the first is a doubt, and has no number
+    assert [p.after for p in out.proofs] == [(), (1,)]
+
+
+def test_what_came_late_is_a_hazard_with_the_time_that_it_costs(tmp_path):
+    (proof,) = came_to(tree(tmp_path, widget("one")), late=[Late(KIND, 8.0)]).proofs
+    assert (proof.finding.rule, proof.finding.severity) == ("order.late", Severity.UPGRADE_HAZARD)
+    assert "again only after 1m" in proof.finding.what
+
+
+def test_an_allowed_finding_is_not_counted(tmp_path):
+    read = tree(tmp_path, **{".holdfast.toml": '[[allow]]\nrule = "schema.field"\nbecause = "x"\n'})
+    assert came_to(read).worst() is None
+
+
+def test_the_trees_own_version_of_flux_is_read(tmp_path):
+    kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    labels = {"app.kubernetes.io/version": "v2.3.0"}
+    crd = {
+        **kind,
+        "metadata": {"name": "buckets.source.toolkit.fluxcd.io", "labels": labels},
+        "spec": {"group": "x", "names": {}},
+    }
+    assert flux_of(tree(tmp_path, crd)) == "2.3"
+    assert flux_of(tree(tmp_path, widget("one"))) == ""
+
+
+def test_feature_gates_are_read_from_machine_configuration(tmp_path):
+    read = tree(
+        tmp_path,
+        **{"talos__a.yaml": 'extraArgs:\n  feature-gates: "A=true,B=false"\n', "k3s.cfg": "--feature-gates=C=true\n"},
+    )
+    assert gates_of(read) == {"A": True, "B": False, "C": True}
+
+
+def test_every_form_holds_the_finding(tmp_path):
+    out = came_to(
+        tree(tmp_path, widget("one<script>")), Blocker(Lack.OTHER, HOLDER, HOLDER, HOLDER, "<script>alert(1)</script>")
+    )
+    text = "\n".join(lines(out, colour=False))
+    assert "1 breaks-apply" in text
+    assert "once 1 thing was out of the way" in text
+    assert json.loads(json.dumps(as_json(out)))["findings"][0]["in_the_lane"] == "the lane did something"
+    suite = ElementTree.fromstring(as_junit(out, Severity.BREAKS_CLAIM))
+    assert suite.get("failures") == "1"
+    assert "<script>" not in page(out)
+    assert "&lt;script&gt;" in page(out)
+
+
+def test_what_never_became_ready_fails_in_junit(tmp_path):
+    out = came_to(tree(tmp_path), converged=False)
+    out.course.unsettled = {HOLDER: "no word yet"}
+    assert ElementTree.fromstring(as_junit(out, Severity.BREAKS_CLAIM)).get("failures") == "1"
+    assert "1 never became ready" in "\n".join(lines(out, colour=False))
