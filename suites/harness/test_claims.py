@@ -101,10 +101,7 @@ def finding(verdict, level="lab", *, claim="c"):
         ([], ["no test for it ran"]),
         ([finding(Verdict.BROKE), finding(Verdict.HELD, claim="d")], ["nothing is expected of it"]),
         ([finding(Verdict.BROKE), finding(Verdict.UNPROVEN, claim="d")], ["nothing is expected of it"]),
-        (
-            [finding(Verdict.BROKE), finding(Verdict.NOT_EXERCISED, claim="d")],
-            [],
-        ),  # the lane can't show it: nothing is lost
+        ([finding(Verdict.BROKE), finding(Verdict.NOT_EXERCISED, claim="d")], ["nothing is expected of it"]),
         ([finding(Verdict.NOT_EXERCISED)], ["expected broke at lab, got not exercised"]),
     ],
 )
