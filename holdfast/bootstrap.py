@@ -8,6 +8,7 @@ import json
 import secrets as randomness
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
-from holdfast.kube import KubeClient, Object, condition
-from holdfast.tree.assumed import own_sources, unread
+from holdfast.kube import REQUESTED_AT, KubeClient, Object
+from holdfast.tree.assumed import ASSUMED, own_sources, unread
 from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.settings import Adaptation, Secret, Settings
 from holdfast.tree.tree import Sync, Tree
@@ -91,13 +92,24 @@ def admission_policy(change: Adaptation, plural: str) -> list[Object]:
         f'JSONPatch{{op: "add", path: {json.dumps(pointer)}, value: {json.dumps(value)}}}'
         for pointer, value in change.set.items()
     )
-    conditions = [{"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(change.namespace)}"}]
-    return policy(
-        name, ["*"], [plural], conditions if change.namespace else [], f"[{patches}]", resourceNames=[change.name]
+    return policy(name, ["*"], [plural], in_namespace(change.namespace), f"[{patches}]", resourceNames=[change.name])
+
+
+def in_namespace(name: str) -> list[dict[str, str]]:
+    """The condition that an object lies in a namespace; none where it lies in none."""
+    return [{"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(name)}"}] if name else []
+
+
+def suspension(mark: str) -> str:
+    """The steps of a JSON patch that suspend one of Flux's objects and mark it as assumed, as an expression that gives a list of them."""
+    key = ASSUMED.replace("/", "~1")
+    return (
+        '[JSONPatch{op: "add", path: "/spec/suspend", value: true}] + (has(object.metadata.annotations) '
+        f'? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "{mark}"}}] '
+        f': [JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "{mark}"}}}}])'
     )
 
 
-ASSUMED = "holdfast.dev/assumed"
 SERVED = "holdfast.dev/served"  # the versions that a lane added to a kind of Flux's
 _SOURCES = ("gitrepositories", "helmrepositories", "ocirepositories", "buckets", "helmcharts", "externalartifacts")
 
@@ -128,11 +140,6 @@ def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: s
             f"!({of_ours}) || ({named}) in {_strings(unread)} || has(object.spec.kubeConfig)",
         ),
     }
-    key = ASSUMED.replace("/", "~1")
-    note = (
-        f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "{mark}"}}] : '
-        f'[JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "{mark}"}}}}]'
-    )
     wishes: list[Object] = []
     for name, (group, resources, which) in kinds.items():
         conditions = [
@@ -144,8 +151,7 @@ def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: s
                 f'&& "{ASSUMED}" in object.metadata.annotations && object.metadata.annotations["{ASSUMED}"] == "{mark}")',
             },
         ]
-        expression = f'[JSONPatch{{op: "add", path: "/spec/suspend", value: true}}] + ({note})'
-        wishes += policy(f"holdfast-elsewhere-{name}", [group], list(resources), conditions, expression)
+        wishes += policy(f"holdfast-elsewhere-{name}", [group], list(resources), conditions, suspension(mark))
     return wishes
 
 
@@ -160,12 +166,11 @@ def redirection_policy(space: str, name: str, address: str, branch: str, key: st
     gone = " + ".join(
         f'(has(object.spec.{field}) ? [JSONPatch{{op: "remove", path: "/spec/{field}"}}] : [])' for field in dropped
     )
-    condition = {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(space)}"}
     return policy(
         f"holdfast-git-{space}-{name}",
         ["*"],
         ["gitrepositories"],
-        [condition],
+        in_namespace(space),
         f"[{steps}] + {gone}",
         resourceNames=[name],
     )
@@ -354,24 +359,22 @@ class Bootstrap:
             time.sleep(0.1)
 
     def _established(self, definitions: list[Object], within_s: float = 60) -> None:
-        limit = time.monotonic() + within_s
-        for wish in definitions:
-            while True:
-                try:
-                    found = self.objects.get("CustomResourceDefinition", wish["metadata"]["name"])
-                    if found and condition(found, "Established").get("status") == "True":
-                        break
-                except CannotLook:
-                    pass
-                if time.monotonic() > limit:
-                    raise UsageError(
-                        f"the kind {wish['metadata']['name']} isn't served after {within_s:g}s",
-                        "run: holdfast down, then run again",
-                    )
-                time.sleep(0.2)
+        names, limit, seen = [wish["metadata"]["name"] for wish in definitions], time.monotonic() + within_s, ""
+        while True:
+            with suppress(CannotLook):
+                missing = [name for name in names if not self.objects.serves([name])]
+                if not missing:
+                    return
+                seen = f"not yet: {', '.join(missing)}"
+            if time.monotonic() > limit:
+                raise UsageError(
+                    f"Flux's kinds aren't served after {within_s:g}s ({seen or 'the API server did not answer'})",
+                    "run: holdfast down, then run again",
+                )
+            time.sleep(0.2)
 
     def request_reconciliation(self) -> None:
         """Asks the source for a look now, as ``flux reconcile`` does."""
         now = datetime.datetime.now(datetime.UTC).isoformat()
-        annotation: dict[str, Any] = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        annotation: dict[str, Any] = {"metadata": {"annotations": {REQUESTED_AT: now}}}
         self.objects.patch("GitRepository", self.sync.source.name, self.sync.source.namespace, annotation)

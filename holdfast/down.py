@@ -8,7 +8,7 @@ from holdfast.lane.lock import LaneLock
 from holdfast.lane.reference import REFERENCE
 from holdfast.options import LaneName
 from holdfast.progress import console
-from holdfast.rehearsal.stage import clean_dead
+from holdfast.rehearsal.folders import clean_dead
 
 
 def down(lane: LaneName = "kind/fast") -> None:

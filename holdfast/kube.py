@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from holdfast.waiting import CannotLook
 
 Object = dict[str, Any]
 MANAGER = "holdfast"
+REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"  # Flux looks at once at what has a new value there
 _NO_OBJECT = "failed to create typed patch object"
 # The kinds that suites name, where a name alone is ambiguous or a version matters.
-_VERSIONS = {
+VERSIONS = {
     "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
     "GitRepository": "source.toolkit.fluxcd.io/v1",
-    "HelmRepository": "source.toolkit.fluxcd.io/v1",
+    **dict.fromkeys(("HelmRepository", "OCIRepository", "Bucket", "HelmChart"), "source.toolkit.fluxcd.io/v1"),
     "HelmRelease": "helm.toolkit.fluxcd.io/v2",
     "Provider": "notification.toolkit.fluxcd.io/v1beta3",
     "Alert": "notification.toolkit.fluxcd.io/v1beta3",
@@ -102,17 +103,18 @@ class KubeReader:
         except ApiException as error:
             # 0: the connection broke (the client's own way to say it). 401, 403: an API server that has just started doesn't know
             # its own roles yet; one that says so for good makes a wait fail with these words.
-            if error.status == 500 and _NO_OBJECT in _why(error):
+            if error.status == 500 and _NO_OBJECT in message_of(error):
                 raise  # the server calls its own what is the object's fault
             if error.status in (None, 0, 401, 403, 429, 500, 502, 503, 504):
                 said = f"answered {error.status}" if error.status else "broke the connection"
-                raise CannotLook(f"the API server {said}{_why(error)}") from None
+                words = message_of(error) if error.status == 500 else ""  # all that there is to go by
+                raise CannotLook(f"the API server {said}{words and f': {words}'}") from None
             raise
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None
 
     def _api(self, kind: str, version: str = "") -> Any:
-        return self._dynamic().resources.get(api_version=version or _VERSIONS.get(kind, "v1"), kind=kind)
+        return self._dynamic().resources.get(api_version=version or VERSIONS.get(kind, "v1"), kind=kind)
 
     def plural(self, kind: str) -> str:
         """The resource's name of a kind, as the API server says it; empty where it serves none."""
@@ -151,6 +153,12 @@ class KubeReader:
             said = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
             return [{**said, **item} for item in found["items"] or []]
 
+    def serves(self, definitions: Iterable[str]) -> bool:
+        """Whether the kinds of some CustomResourceDefinitions, by name, are all served."""
+        found = self.list("CustomResourceDefinition")
+        there = {d["metadata"]["name"] for d in found if condition(d, "Established").get("status") == "True"}
+        return there.issuperset(definitions)
+
     def is_ready(self) -> bool:
         """Whether the API server says that it is ready: its own roles are there, too. Raises CannotLook."""
         with self._looking():
@@ -163,12 +171,8 @@ class KubeReader:
         """What the API server answers to a review (may this account do that?): it is a question, and nothing is kept of it."""
         assert wanted["kind"].endswith("Review")
         with self._looking():
-            done: Object = (
-                self._api(wanted["kind"], wanted["apiVersion"])
-                .create(body=wanted, namespace=None, _request_timeout=self._timeout_s)
-                .to_dict()
-            )
-            return done
+            api = self._api(wanted["kind"], wanted["apiVersion"])
+            return _plain(api.create(body=wanted, namespace=None, serialize=False, _request_timeout=self._timeout_s))
 
     def proxy_get(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
         """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
@@ -202,68 +206,45 @@ class KubeClient(KubeReader):
         """Server-side apply of one object, conflicts won."""
         meta = wanted["metadata"]
         with self._looking():
-            done: Object = (
-                self._api(wanted["kind"], wanted["apiVersion"])
-                .patch(
+            return _plain(
+                self._api(wanted["kind"], wanted["apiVersion"]).patch(
                     name=meta["name"],
                     namespace=meta.get("namespace"),
                     body=json.dumps(wanted),
                     content_type="application/apply-patch+yaml",
                     field_manager=MANAGER,
                     force_conflicts=True,
-                    **options,
+                    serialize=False,
                     _request_timeout=self._timeout_s,
+                    **options,
                 )
-                .to_dict()
             )
-            return done
 
     def dry_run(self, wanted: Object) -> Object:
         """What would come of applying an object: nothing is kept of it."""
         return self.apply(wanted, dry_run="All")
 
-    def patch_status(self, kind: str, name: str, namespace: str | None, status: Object, version: str = "") -> None:
-        """A merge patch of an object's status."""
-        with self._looking():
-            self._api(kind, version).status.patch(
-                name=name,
-                namespace=namespace,
-                body={"status": status},
-                content_type="application/merge-patch+json",
-                field_manager=MANAGER,
-                _request_timeout=self._timeout_s,
-            )
+    def patch(self, kind: str, name: str, namespace: str | None, body: Object, **options: str) -> Object:
+        """A merge patch of one object; returns what came of it."""
+        return self._merge(self._api(kind), name, namespace, body, options)
 
-    def annotate(
-        self, kind: str, name: str, namespace: str | None, notes: dict[str, str], version: str = "", **options: str
-    ) -> Object:
-        """Sets annotations of one object; returns what came of it."""
+    def patch_status(self, kind: str, name: str, namespace: str | None, status: Object) -> Object:
+        """A merge patch of an object's status; returns what came of it."""
+        return self._merge(self._api(kind).status, name, namespace, {"status": status}, {})
+
+    def _merge(self, api: Any, name: str, namespace: str | None, body: Object, options: dict[str, str]) -> Object:
         with self._looking():
-            done: Object = (
-                self._api(kind, version)
-                .patch(
+            return _plain(
+                api.patch(
                     name=name,
                     namespace=namespace,
-                    body={"metadata": {"annotations": notes}},
+                    body=body,
                     content_type="application/merge-patch+json",
                     field_manager=MANAGER,
+                    serialize=False,
                     _request_timeout=self._timeout_s,
                     **options,
                 )
-                .to_dict()
-            )
-            return done
-
-    def patch(self, kind: str, name: str, namespace: str | None, body: Object) -> None:
-        """A merge patch of one object."""
-        with self._looking():
-            self._api(kind).patch(
-                name=name,
-                namespace=namespace,
-                body=body,
-                content_type="application/merge-patch+json",
-                field_manager=MANAGER,
-                _request_timeout=self._timeout_s,
             )
 
     def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
@@ -283,12 +264,10 @@ class KubeClient(KubeReader):
             return True
 
 
-def _why(error: ApiException) -> str:
-    """The words of a server that failed itself: they are all that there is to go by."""
-    if error.status != 500:
-        return ""
+def message_of(error: ApiException) -> str:
+    """The API server's own words; empty where it sent none."""
     try:
-        return f": {str(json.loads(error.body)['message'])[:300]}"
+        return str(json.loads(error.body)["message"])[:300]
     except (ValueError, KeyError, TypeError):
         return ""
 

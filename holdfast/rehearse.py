@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.checking.command import Format, Level
+from holdfast.checking.command import Format, Level, say
 from holdfast.drivers import kwok
 from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
@@ -19,9 +19,9 @@ from holdfast.options import ChartsPath, EntryName
 from holdfast.progress import console, step
 from holdfast.rehearsal import documents, page, text
 from holdfast.rehearsal.after import look_after
-from holdfast.rehearsal.course import Watcher
-from holdfast.rehearsal.outcome import Judge
+from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.stage import staged
+from holdfast.rehearsal.watcher import Watcher
 from holdfast.tree.findings import Severity
 
 
@@ -81,11 +81,11 @@ def rehearse(  # noqa: PLR0917  a command line
         )
     level = Severity.of(fail_on.value)
     if form is Format.JSON:
-        _say(json.dumps(documents.as_json(out), indent=2))
+        say(json.dumps(documents.as_json(out), indent=2))
     elif form is Format.JUNIT:
-        _say(documents.as_junit(out, level))
+        say(documents.as_junit(out, level))
     else:
-        _say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
+        say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
     if html:  # last: a folder that isn't there must not lose what was said
         html.write_bytes(page.page(out).encode(errors="backslashreplace"))
     worst = out.worst()
@@ -104,9 +104,3 @@ def _profile(kubernetes: str) -> str:
         if kubernetes in (version, name):
             return name
     raise UsageError(f"there is no profile for Kubernetes {kubernetes}", f"there are: {', '.join(sorted(known))}")
-
-
-def _say(words: str) -> None:
-    """Names of a tree can hold what the terminal can't show."""
-    sys.stdout.buffer.write(f"{words}\n".encode(errors="backslashreplace"))
-    sys.stdout.flush()

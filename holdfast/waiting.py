@@ -231,13 +231,14 @@ def first_seen(
         clock.sleep(min(every_s, max(0.0, limit - (clock.now() - began))))
 
 
-def patiently(action: Callable[[], None], what: str, within_s: float = 120, *, clock: Clock | None = None) -> None:
+def patiently(action: Callable[[], object], what: str, within_s: float = 120, *, clock: Clock | None = None) -> None:
     """Does one action, trying again while it raises `CannotLook`; raises that, with *what* and the last words, after *within_s*."""
     clock = clock or Clock()
     limit = clock.now() + within_s
     while True:
         try:
-            return action()
+            action()
+            return
         except CannotLook as why:
             if clock.now() > limit:
                 raise CannotLook(f"{what}, for {within_s:g}s: {why}") from None

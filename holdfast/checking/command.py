@@ -99,7 +99,7 @@ def check(  # noqa: PLR0917  a command line
         found = down(loaded.graph, seeds)
         if html:
             html.write_text(picture.page(loaded, found))
-        _say(
+        say(
             json.dumps(documents.down_json(if_down, found), indent=2)
             if form is Format.JSON
             else "\n".join(text.down_lines(if_down, found))
@@ -110,17 +110,17 @@ def check(  # noqa: PLR0917  a command line
         html.write_text(picture.page(loaded, None))
     level = Severity.of(fail_on.value)
     if form is Format.JSON:
-        _say(json.dumps(documents.as_json(result), indent=2))
+        say(json.dumps(documents.as_json(result), indent=2))
     elif form is Format.JUNIT:
-        _say(documents.as_junit(result, level))
+        say(documents.as_junit(result, level))
     else:
-        _say("\n".join(text.lines(result, colour=sys.stdout.isatty())))
+        say("\n".join(text.lines(result, colour=sys.stdout.isatty())))
     worst = result.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)
 
 
-def _say(words: str) -> None:
+def say(words: str) -> None:
     """Names of a tree can hold what the terminal can't show."""
     sys.stdout.buffer.write(f"{words}\n".encode(errors="backslashreplace"))
     sys.stdout.flush()

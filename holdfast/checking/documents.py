@@ -108,8 +108,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "not_read": result.not_read
         + [
             f"{r.manifest.id}: its chart wasn't rendered" + ("" if r.known else ", and isn't known here")
-            for r in tree.releases
-            if r.manifest.id not in tree.charts.rendered
+            for r in tree.unread_releases
         ]
         + [f"{la.folder}: {la.error}" for la in tree.kustomizations.values() if la.error],
         "assumed": dict(sorted(result.external.items())),
@@ -139,25 +138,27 @@ def down_json(wanted: str, found: Down) -> dict[str, Any]:
     }
 
 
+def junit_case(suite: ElementTree.Element, one: Finding, fail_on: int, said: str = "") -> bool:
+    """Adds the case of a finding, with what the real thing *said*; returns whether it fails."""
+    at = one.locations[0]
+    case = ElementTree.SubElement(
+        suite, "testcase", classname=one.claim, name=f"{one.rule} {one.object}", file=at.file, line=str(at.line)
+    )
+    text = "\n".join([f"{at}: {one.what}", *([f"said: {said}"] if said else []), f"why: {one.why}", f"do: {one.do}"])
+    fails = one.severity >= fail_on and not one.unreferenced
+    if fails:
+        ElementTree.SubElement(case, "failure", message=one.what, type=str(one.severity)).text = text
+    else:
+        ElementTree.SubElement(case, "system-out").text = text
+    return fails
+
+
 def as_junit(result: Result, fail_on: int) -> str:
     """JUnit: a case a finding and a case a claim; findings below *fail_on* pass with their text."""
     suite = ElementTree.Element("testsuite", name="holdfast check")
     failures = skipped = 0
     for one in result.findings:
-        case = ElementTree.SubElement(
-            suite,
-            "testcase",
-            classname=one.claim,
-            name=f"{one.rule} {one.object}",
-            file=one.locations[0].file,
-            line=str(one.locations[0].line),
-        )
-        text = f"{one.locations[0]}: {one.what}\nwhy: {one.why}\ndo: {one.do}"
-        if one.severity >= fail_on and not one.unreferenced:
-            failures += 1
-            ElementTree.SubElement(case, "failure", message=one.what, type=str(one.severity)).text = text
-        else:
-            ElementTree.SubElement(case, "system-out").text = text
+        failures += junit_case(suite, one, fail_on)
     for claim, verdict in sorted(result.claims.items()):
         case = ElementTree.SubElement(suite, "testcase", classname="claims", name=claim)
         if verdict.verdict in ("unproven", "not exercised"):

@@ -8,7 +8,7 @@ from holdfast.tree.boot import Down
 from holdfast.tree.check import FAMILIES, Result, promised
 from holdfast.tree.findings import Finding, Severity
 
-_COLOURS = {
+COLOURS = {
     Severity.BREAKS_APPLY: "31;1",
     Severity.BREAKS_CLAIM: "31",
     Severity.UPGRADE_HAZARD: "33",
@@ -43,7 +43,7 @@ def lines(result: Result, *, colour: bool) -> Iterator[str]:
     if unreferenced:
         yield paint("unreferenced: in the repository, and applied by nothing today", "1")
         for one in unreferenced:
-            yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what}  [{one.rule}]"
+            yield f"  {paint(str(one.severity), COLOURS[one.severity])}  {one.locations[0]}  {one.what}  [{one.rule}]"
         yield ""
     yield from _allowed(result)
     yield from _verdicts(result, paint)
@@ -55,7 +55,7 @@ def lines(result: Result, *, colour: bool) -> Iterator[str]:
 
 def _finding(one: Finding, paint: object) -> Iterator[str]:
     assert callable(paint)
-    yield f"  {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what}"
+    yield f"  {paint(str(one.severity), COLOURS[one.severity])}  {one.locations[0]}  {one.what}"
     if one.why:
         yield f"      why: {one.why}"
     yield f"      do:  {one.do}  [{one.rule}]"
@@ -112,8 +112,8 @@ def _unread(result: Result) -> Iterator[str]:
         for kustomization in tree.kustomizations.values()
         if kustomization.error
     ]
-    judged = {r.manifest.id: r for r in tree.releases if r.manifest.id not in tree.charts.rendered}
-    unknown, known = [i for i, r in judged.items() if not r.known], [i for i, r in judged.items() if r.known]
+    unknown = [r.manifest.id for r in tree.unknown_releases]
+    known = [r.manifest.id for r in tree.unread_releases if r.known]
     said += (
         [f"charts that aren't known here, so what they create wasn't judged: {', '.join(unknown)}"] if unknown else []
     )

@@ -10,7 +10,6 @@ from holdfast.errors import UsageError
 from holdfast.progress import console
 
 DRIVERS: dict[str, OpenDriver] = {"kind": kind, "kwok": kwok}
-_USUAL = {"kind": "fast"}  # a driver without a profile; otherwise its newest
 _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 
 
@@ -18,7 +17,7 @@ def parse(lane: str) -> tuple[str, str]:
     """``kind/fast`` as driver and profile, ``kind`` as its usual one; UsageError for an unknown one, with the nearest name."""
     driver, _, profile = lane.partition("/")
     if not profile and driver in DRIVERS:
-        profile = _USUAL.get(driver) or DRIVERS[driver].profiles()[-1]
+        profile = DRIVERS[driver].profiles()[-1]
     if profile in _OLD_PROFILES:
         console.print(f"  note: the profile {profile} is called {_OLD_PROFILES[profile]} now", style="yellow")
         profile = _OLD_PROFILES[profile]

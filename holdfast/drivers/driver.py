@@ -251,7 +251,7 @@ class OpenDriver(Protocol):
     """What makes a driver of a lane: `profiles` names what a lane may be called by, and `open` gives the driver of one."""
 
     def profiles(self) -> list[str]:
-        """The profiles that there are."""
+        """The profiles that there are; the last is meant where a lane names its driver only."""
 
     def open(self, profile: str, folder: Path, owner: str) -> Driver:
         """The driver of a profile. *folder*: where it keeps its files; *owner*: part of each name that it gives on this machine."""

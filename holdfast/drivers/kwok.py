@@ -6,10 +6,9 @@ import json
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from holdfast.drivers import profile
+from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
-from holdfast.drivers.pki import Pki
-from holdfast.drivers.processes import Processes
+from holdfast.drivers.processes import Processes, free_ports
 from holdfast.drivers.profile import NodeSpec, Note, Profile
 from holdfast.errors import UsageError
 from holdfast.kube import KubeClient, condition
@@ -51,8 +50,6 @@ _BINARIES = ("kube", "etcd", "kwok", "source-controller", "kustomize-controller"
 _DEPENDENCY_S = 1
 # So that Kustomizations that wait for their objects leave room for those that they wait for.
 _CONCURRENT = 32
-
-
 _FOLDERS = ("etcd", "pki", "bin", "log", "tmp", "artifacts", "git-server", "helm", ".kube", ".cache", ".config")
 
 
@@ -82,7 +79,7 @@ class Kwok:
         self.kubernetes, self.timers = profile.kubernetes, profile.timers
         self.processes = Processes(folder)
         self.ports: dict[str, int] = {}
-        self.feature_gates: dict[str, bool] = {}
+        self.control_plane = ControlPlane(profile, folder, self.processes, self.kubeconfig)
         self.mark = secrets.token_hex(8)
 
     def ensure_host(self) -> None:
@@ -119,82 +116,16 @@ class Kwok:
         self.down()
         self.processes.begin()
         with step(f"starting the control plane of Kubernetes {self.kubernetes}"):
-            self._start()
+            recipes = Recipes(self.kubernetes)
+            self._programs = {name: str(builds.binary(recipes, name)) for name in _BINARIES}
+            self.ports = free_ports("artifacts", "metrics-source", "metrics-kustomize", "health-helm")
+            self.control_plane.start(self._programs["kube"], self._programs["etcd"], self._until_ready)
             self._start_kwok()
             for node in self.profile.nodes:
                 self._client.apply(_node(node, self.profile, self.kubernetes))
             self._install_flux()
             self._start_flux()
-            self._until(self._nodes_ready, "its nodes are ready")
-
-    def _start(self) -> None:
-        recipes = Recipes(self.kubernetes)
-        self._programs = {name: str(builds.binary(recipes, name)) for name in _BINARIES}
-        self._names = _names(self.folder / "bin", self._programs["kube"])
-        self.ports = _free("etcd", "peers", "api", "artifacts", "metrics-source", "metrics-kustomize", "health-helm")
-        self._urls = {name: f"https://127.0.0.1:{port}" for name, port in self.ports.items()}
-        pki = Pki(self.folder / "pki")
-        server, key = pki.issue("server", "kube-apiserver", hosts=("kubernetes", "kubernetes.default.svc"))
-        accounts = str(pki.service_accounts())
-        for name, group in (("admin", "system:masters"), ("kube-controller-manager", ""), ("kube-scheduler", "")):
-            certificate, private = pki.issue(name, "holdfast" if group else f"system:{name}", group=group)
-            config = self.kubeconfig if group else pki.folder / f"{name}.kubeconfig"
-            pki.kubeconfig(config, self._urls["api"], certificate, private)
-        own, ca = (str(server), str(key)), str(pki.folder / "ca.crt")
-        self._start_etcd(own, ca)
-        self._run_api_server(own, ca, accounts)
-        self._until_ready()
-        self._start_managers(ca, accounts)
-
-    def _start_etcd(self, own: tuple[str, str], ca: str) -> None:
-        url = self._urls
-        words = [
-            "--name=holdfast",
-            f"--data-dir={self.folder / 'etcd'}",
-            f"--listen-client-urls={url['etcd']}",
-            f"--advertise-client-urls={url['etcd']}",
-            f"--listen-peer-urls={url['peers']}",
-            f"--initial-advertise-peer-urls={url['peers']}",
-            f"--initial-cluster=holdfast={url['peers']}",
-            "--unsafe-no-fsync=true",  # nothing of it must outlive this machine's power
-            *_etcd_tls("", *own, ca),
-            *_etcd_tls("peer-", *own, ca),
-        ]
-        self.processes.start("etcd", [self._programs["etcd"], *words])
-
-    def _run_api_server(self, own: tuple[str, str], ca: str, accounts: str) -> None:
-        words = self._api_server(self._urls, own, ca, accounts)
-        if self.feature_gates:
-            self.feature_gates = self._known_gates(self.feature_gates)
-            words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(self.feature_gates.items())]
-        self.processes.start("kube-apiserver", [self._names["kube-apiserver"], *words])
-
-    def _known_gates(self, wanted: Mapping[str, bool]) -> dict[str, bool]:
-        """Those of some feature gates that this API server knows: it doesn't start with another one."""
-        help_text = subprocess.run(
-            [self._names["kube-apiserver"], "--help"], capture_output=True, text=True, check=False, timeout=30
-        ).stdout
-        return {name: on for name, on in wanted.items() if f"{name}=true|false" in help_text}
-
-    def _start_managers(self, ca: str, accounts: str) -> None:
-        """The controller manager and the scheduler; kwok starts once the API answers."""
-        for name in ("kube-controller-manager", "kube-scheduler"):
-            config = self.folder / "pki" / f"{name}.kubeconfig"
-            words = [f"--{way}kubeconfig={config}" for way in ("", "authentication-", "authorization-")]
-            words += ["--secure-port=0", "--leader-elect=false"]
-            if name == "kube-controller-manager":
-                words += [
-                    f"--root-ca-file={ca}",
-                    f"--service-account-private-key-file={accounts}",
-                    f"--cluster-signing-cert-file={ca}",
-                    f"--cluster-signing-key-file={self.folder / 'pki' / 'ca.key'}",
-                    "--use-service-account-credentials=true",
-                    "--allocate-node-cidrs=true",
-                    f"--cluster-cidr={self.profile.more['pod_cidr']}",
-                    f"--node-monitor-grace-period={self.timers.node_monitor_grace_s}s",
-                    f"--node-monitor-period={self.timers.node_monitor_period_s}s",
-                ]
-            self.processes.start(name, [self._names[name], *words])
+            self._until(self._nodes_lacking)
 
     def _start_kwok(self) -> None:
         config = ROOT / "clusters" / "standins" / "kwok" / "stages.yaml"
@@ -209,7 +140,7 @@ class Kwok:
         self.processes.start("kwok", [self._programs["kwok"], *words])
 
     def _install_flux(self) -> None:
-        """Flux's kinds, as the profile's version has them; a tree that brings its own puts them over these."""
+        """Flux's kinds, as the profile's version has them."""
         client = self._client
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _FLUX_NAMESPACE}})
         text = (ROOT / self.profile.more["flux_kinds"]).read_text()
@@ -217,7 +148,7 @@ class Kwok:
         for kind in kinds:
             client.apply(kind)
         names = [kind["metadata"]["name"] for kind in kinds]
-        self._until(lambda: _established(client, names), "Flux's kinds are served")
+        self._until(lambda: "" if client.serves(names) else "Flux's kinds aren't all served")
 
     def _start_flux(self) -> None:
         for name, port in (("source", "metrics-source"), ("kustomize", "metrics-kustomize")):
@@ -263,60 +194,34 @@ class Kwok:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _api_server(self, url: Mapping[str, str], own: tuple[str, str], ca: str, accounts: str) -> list[str]:
-        return [
-            f"--etcd-servers={url['etcd']}",
-            f"--etcd-cafile={ca}",
-            f"--etcd-certfile={own[0]}",
-            f"--etcd-keyfile={own[1]}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
-            f"--secure-port={self.ports['api']}",
-            f"--tls-cert-file={own[0]}",
-            f"--tls-private-key-file={own[1]}",
-            f"--client-ca-file={ca}",
-            f"--service-account-key-file={accounts}",
-            f"--service-account-signing-key-file={accounts}",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-cluster-ip-range={self.profile.more['service_cidr']}",
-            "--authorization-mode=Node,RBAC",
-            # A tree's webhooks would be called from here, wherever they are.
-            "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
-            "--allow-privileged=true",
-            f"--default-not-ready-toleration-seconds={self.timers.toleration_s}",
-            f"--default-unreachable-toleration-seconds={self.timers.toleration_s}",
-        ]
-
     def check(self) -> None:
         """Raises DriverError where a process of the lane ended."""
         for name, started in self.processes.started.items():
             if not started.runs():
                 raise DriverError(f"{name} ended by itself: {self.processes.last_words(name)}")
 
-    def _until(self, ready: Callable[[], bool], what: str) -> None:
+    def _until(self, look: Callable[[], str]) -> None:
+        """Waits until *look* sees nothing that is lacking; its words are what is said where that takes too long."""
         limit = time.monotonic() + _UP_WITHIN_S
-        while not ready():
+        while True:
+            try:
+                lacking = look()
+            except CannotLook as why:
+                lacking = str(why)
+            if not lacking:
+                return
             self.check()
             if time.monotonic() > limit:
-                raise UsageError(f"not within {_UP_WITHIN_S:g}s: {what}", f"read the logs in {self.folder / 'log'}")
+                raise UsageError(f"not within {_UP_WITHIN_S:g}s: {lacking}", f"read the logs in {self.folder / 'log'}")
             time.sleep(_POLL_S)
 
     def _until_ready(self) -> None:
-        def ready() -> bool:
-            try:
-                return self._client.is_ready()
-            except CannotLook:
-                return False
+        self._until(lambda: "" if self._client.is_ready() else "the API server says that it isn't ready")
 
-        self._until(ready, "the API server answers")
-
-    def _nodes_ready(self) -> bool:
-        try:
-            found = [self._client.get("Node", node.name) for node in self.profile.nodes]
-        except CannotLook:
-            return False
-        return all(node and condition(node, "Ready").get("status") == "True" for node in found)
+    def _nodes_lacking(self) -> str:
+        found = {node.name: self._client.get("Node", node.name) or {} for node in self.profile.nodes}
+        waiting = [name for name, node in found.items() if condition(node, "Ready").get("status") != "True"]
+        return f"not Ready: {', '.join(waiting)}" if waiting else ""
 
     @property
     def _client(self) -> KubeClient:
@@ -340,7 +245,7 @@ class Kwok:
         """On loopback, by SSH, under the site's own path."""
         folder = self.folder / "git-server"
         folder.mkdir(exist_ok=True)
-        port = _free("git")["git"]
+        port = free_ports("git")["git"]
         path = urlsplit(site.url).path
         settings = {"port": port, "path": path, "repository": str(site.repository), "user_key": site.user_key}
         _private(folder / "host_key", site.host_key)
@@ -348,7 +253,7 @@ class Kwok:
         server = [sys.executable, "-P", "-m", "holdfast.drivers.gitssh", str(folder / "settings.json")]
         self.processes.stop("git-server")
         self.processes.start("git-server", server, {"PYTHONPATH": str(ROOT)})
-        self._until(lambda: _listens(port), "the Git server answers")
+        self._until(lambda: "" if _listens(port) else "the Git server doesn't answer")
         return f"ssh://git@127.0.0.1:{port}{path}"
 
     def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
@@ -382,33 +287,6 @@ class Kwok:
         return bool((found.get("metadata", {}).get("annotations") or {}).get(_MANAGED) == "fake")
 
 
-def _established(client: KubeClient, names: Sequence[str]) -> bool:
-    served = {
-        o["metadata"]["name"]
-        for o in client.list("CustomResourceDefinition")
-        if condition(o, "Established").get("status") == "True"
-    }
-    return served.issuperset(names)
-
-
-def _names(folder: Path, kube: str) -> dict[str, str]:
-    """The multi-call program under each name that it answers to."""
-    folder.mkdir(exist_ok=True)
-    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-    for name in names:
-        (folder / name).symlink_to(kube)
-    return {name: str(folder / name) for name in names}
-
-
-def _etcd_tls(prefix: str, certificate: str, key: str, ca: str) -> list[str]:
-    return [
-        f"--{prefix}cert-file={certificate}",
-        f"--{prefix}key-file={key}",
-        f"--{prefix}trusted-ca-file={ca}",
-        f"--{prefix}client-cert-auth=true",
-    ]
-
-
 def _private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
@@ -417,18 +295,6 @@ def _private(path: Path, text: str) -> None:
 def _listens(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free(*names: str) -> dict[str, int]:
-    """A free port on loopback for each name."""
-    sockets = [socket.socket() for _ in names]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: int(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _node(spec: NodeSpec, of: Profile, kubernetes: str) -> dict[str, Any]:

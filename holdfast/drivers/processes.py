@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -39,6 +40,18 @@ def ticks(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """A free port on loopback for each name."""
+    sockets = [socket.socket() for _ in names]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {name: int(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+    finally:
+        for one in sockets:
+            one.close()
 
 
 class Processes:
@@ -126,7 +139,7 @@ class Processes:
         return known - {os.getpid()}
 
     def stop(self, name: str) -> None:
-        """Ends one of them, with its group."""
+        """Ends one of them."""
         started = self.started.get(name)
         if started and started.runs():
             _end({started.pid})

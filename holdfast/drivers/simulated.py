@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.kube import KubeClient, Object, condition
+from holdfast.tree.assumed import ASSUMED
 
-ASSUMED = "holdfast.dev/assumed"  # on what the lane itself suspends
 _SELECTED = "volume.kubernetes.io/selected-node"
 _LOCAL_PATH = "rancher.io/local-path"
 _EVERY_S = 0.5
 _SOURCES = ("GitRepository", "HelmRepository", "OCIRepository", "Bucket", "HelmChart")
-_SOURCE_API = "source.toolkit.fluxcd.io/v1"
-_KUSTOMIZE_API = "kustomize.toolkit.fluxcd.io/v1"
-_HELM_API = "helm.toolkit.fluxcd.io/v2"
 
 
 def binding(claim: Object, classes: dict[str, Object]) -> Object | None:
@@ -110,33 +107,32 @@ def elsewhere(client: KubeClient, mark: str) -> None:
     """Takes for there what would be fetched, and what of Flux's the lane doesn't let do its work."""
     revisions: dict[tuple[Any, ...], str] = {}
     for kind in _SOURCES:
-        for item in client.list(kind, version=_SOURCE_API):
+        for item in client.list(kind):
             meta = item["metadata"]
             revisions[kind, meta["namespace"], meta["name"]] = _revision(item)
-            _take(client, item, _SOURCE_API, "assumed: a rehearsal fetches nothing", mark=mark)
-    for item in client.list("Kustomization", version=_KUSTOMIZE_API):
+            _take(client, item, "assumed: a rehearsal fetches nothing", mark=mark)
+    for item in client.list("Kustomization"):
         ref = item["spec"].get("sourceRef") or {}
         source = (ref.get("kind"), ref.get("namespace") or item["metadata"]["namespace"], ref.get("name"))
         _take(
             client,
             item,
-            _KUSTOMIZE_API,
             "assumed: what it applies isn't read here",
             mark=mark,
             revision=revisions.get(source, ""),
         )
-    for item in client.list("HelmRelease", version=_HELM_API):
-        _take(client, item, _HELM_API, "assumed: the lane takes it for ready", mark=mark)
+    for item in client.list("HelmRelease"):
+        _take(client, item, "assumed: the lane takes it for ready", mark=mark)
 
 
 def _revision(source: Object) -> str:
     return str(((source.get("status") or {}).get("artifact") or {}).get("revision") or "")
 
 
-def _take(client: KubeClient, item: Object, version: str, message: str, *, mark: str, revision: str = "") -> None:
+def _take(client: KubeClient, item: Object, message: str, *, mark: str, revision: str = "") -> None:
     if status := ready(item, message, mark, revision):
         meta = item["metadata"]
-        client.patch_status(item["kind"], meta["name"], meta.get("namespace"), status, version)
+        client.patch_status(item["kind"], meta["name"], meta.get("namespace"), status)
 
 
 def main(kubeconfig: Path, mark: str) -> None:

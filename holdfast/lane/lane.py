@@ -14,7 +14,7 @@ from holdfast.drivers import catalogue
 from holdfast.drivers.driver import Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
-from holdfast.kube import KubeClient
+from holdfast.kube import REQUESTED_AT, KubeClient
 from holdfast.lane.fidelity import Fidelity
 from holdfast.lane.state import LaneState, owner_id
 from holdfast.lane.subject import Subject
@@ -140,7 +140,7 @@ class Lane:
         return str(found["metadata"]["uid"])
 
     @staticmethod
-    def _patiently(action: Callable[[], None], what: str, within_s: float = 90) -> None:
+    def _patiently(action: Callable[[], object], what: str, within_s: float = 90) -> None:
         """As `patiently`, for a user to read."""
         try:
             patiently(action, what, within_s)
@@ -272,7 +272,7 @@ class Lane:
         git("update-ref", ref, state.commit, folder=bare)
         namespace, name = state.source
         now = datetime.datetime.now(datetime.UTC).isoformat()
-        wish = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        wish = {"metadata": {"annotations": {REQUESTED_AT: now}}}
         self._patiently(lambda: objects.patch("GitRepository", name, namespace, wish), "the API server")
         console.print(
             f"  Git is back at the tree's commit {state.commit[:12]}; Flux takes away what later commits had added"

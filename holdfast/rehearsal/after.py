@@ -74,11 +74,15 @@ def _own(stage: Stage, *kinds: str) -> Iterator[tuple[Manifest, Object]]:
 
 def _claims(stage: Stage) -> Iterator[Lame]:
     """Claims of a class that there isn't."""
-    unread = any(r.manifest.id not in stage.tree.charts.rendered and not r.known for r in stage.tree.releases)
     classes = {c["metadata"]["name"] for c in stage.client.list("StorageClass")}
     for manifest, item in _own(stage, "PersistentVolumeClaim"):
         name = item["spec"].get("storageClassName")
-        if (item.get("status") or {}).get("phase") == "Pending" and name and name not in classes and not unread:
+        if (
+            (item.get("status") or {}).get("phase") == "Pending"
+            and name
+            and name not in classes
+            and not stage.tree.unknown_releases
+        ):
             path = ("spec", "storageClassName")
             yield Lame(
                 "apply.missing-class",

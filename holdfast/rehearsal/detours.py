@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from holdfast.bootstrap import ASSUMED, policy
+from holdfast.bootstrap import in_namespace, policy, suspension
 from holdfast.kube import Object
 
 
@@ -27,12 +27,12 @@ class Detour:
     kind: str
     namespace: str
     name: str
+    mark: str
     without: set[str] = field(default_factory=set)
     excluded: set[tuple[str, str, str]] = field(default_factory=set)
     checks_nothing: bool = False
     assumed: bool = False
     plain: bool = False
-    mark: str = "true"
 
     @property
     def id(self) -> str:
@@ -62,12 +62,7 @@ def _patches(detour: Detour) -> list[str]:
     if detour.plain:
         steps.append('has(object.spec.decryption) ? [JSONPatch{op: "remove", path: "/spec/decryption"}] : []')
     if detour.assumed:
-        key = ASSUMED.replace("/", "~1")
-        steps.append('[JSONPatch{op: "add", path: "/spec/suspend", value: true}]')
-        steps.append(
-            f'has(object.metadata.annotations) ? [JSONPatch{{op: "add", path: "/metadata/annotations/{key}", value: "{detour.mark}"}}] '
-            f': [JSONPatch{{op: "add", path: "/metadata/annotations", value: {{"{ASSUMED}": "{detour.mark}"}}}}]'
-        )
+        steps.append(suspension(detour.mark))
     return steps
 
 
@@ -88,6 +83,5 @@ def policies(detour: Detour) -> list[Object]:
     expression = " + ".join(f"({step})" for step in _patches(detour))
     digest = hashlib.sha256(detour.id.encode()).hexdigest()[:10]  # two of them may read the same with dashes between
     name = f"holdfast-detour-{digest}-{detour.name}"[:250]
-    condition = {"name": "the-one", "expression": f"object.metadata.namespace == {json.dumps(detour.namespace)}"}
     resources = [_PLURALS[detour.kind]]
-    return policy(name, ["*"], resources, [condition], expression, resourceNames=[detour.name])
+    return policy(name, ["*"], resources, in_namespace(detour.namespace), expression, resourceNames=[detour.name])

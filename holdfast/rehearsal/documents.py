@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from holdfast.checking.documents import finding
+from holdfast.checking.documents import finding, junit_case
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
 
@@ -50,17 +50,7 @@ def as_junit(out: Outcome, fail_on: Severity) -> str:
     suite = ElementTree.Element("testsuite", name="holdfast rehearse")
     failures = 0
     for proof in out.proofs:
-        one = proof.finding
-        at = one.locations[0]
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=one.claim, name=f"{one.rule} {one.object}", file=at.file, line=str(at.line)
-        )
-        text = f"{at}: {one.what}\nsaid: {proof.said}\nwhy: {one.why}\ndo: {one.do}"
-        if one.severity >= fail_on:
-            failures += 1
-            ElementTree.SubElement(case, "failure", message=one.what, type=str(one.severity)).text = text
-        else:
-            ElementTree.SubElement(case, "system-out").text = text
+        failures += junit_case(suite, proof.finding, fail_on, proof.said)
     for name in sorted(out.course.bars):
         case = ElementTree.SubElement(suite, "testcase", classname="start", name=name)
         if name in out.course.unsettled:

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from holdfast.kube import KubeReader, Object, condition
+from holdfast.tree.assumed import ASSUMED
 
-ASSUMED = "holdfast.dev/assumed"
-REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
-KINDS = {
-    "GitRepository": "source.toolkit.fluxcd.io/v1",
-    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
-    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
-}
+KINDS = ("GitRepository", "Kustomization", "HelmRelease")
 
 
 class Doing(StrEnum):
@@ -38,7 +33,6 @@ class State:
         ready: its Ready condition: ``True``, ``False``, ``Unknown``, or empty where it has none yet, or none of its present generation.
         said: the words of that condition; *progress* those of its Reconciling condition.
         handled: the last request to reconcile that was handled.
-        generation: of its spec.
     """
 
     kind: str
@@ -49,7 +43,6 @@ class State:
     said: str = ""
     progress: str = ""
     handled: str = ""
-    generation: int = 0
     suspended: bool = False
     assumed: bool = False
 
@@ -115,7 +108,6 @@ def state_of(item: Object) -> State:
         said=str(ready.get("message") or ""),
         progress=str(condition(item, "Reconciling").get("message") or ""),
         handled=str((item.get("status") or {}).get("lastHandledReconcileAt") or ""),
-        generation=generation,
         suspended=spec.get("suspend") is True,
         assumed=spec.get("suspend") is True and ASSUMED in (meta.get("annotations") or {}),
     )
@@ -123,5 +115,5 @@ def state_of(item: Object) -> State:
 
 def look(client: KubeReader) -> dict[str, State]:
     """Everything of Flux's that is there, by id. Raises CannotLook."""
-    found = (state_of(item) for kind, version in KINDS.items() for item in client.list(kind, version=version))
+    found = (state_of(item) for kind in KINDS for item in client.list(kind))
     return {state.id: state for state in found}

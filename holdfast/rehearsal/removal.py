@@ -9,9 +9,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
 
 from holdfast.bootstrap import SERVED, namespace, secret
-from holdfast.kube import Object
+from holdfast.kube import REQUESTED_AT, Object
 from holdfast.rehearsal.blockers import Blocker, Lack
-from holdfast.rehearsal.looks import KINDS, REQUESTED_AT, State
+from holdfast.rehearsal.looks import State
 from holdfast.rehearsal.stage import Stage
 from holdfast.tree import assumed
 from holdfast.tree.manifest import Manifest
@@ -33,10 +33,6 @@ class Removal:
     def may_come(self, blocker: Blocker, states: Mapping[str, State]) -> bool:
         """Whether something that isn't settled yet can still give what is lacking."""
         return any(not states[g].settled if g in states else True for g in self.givers(blocker))
-
-    def is_given(self, blocker: Blocker) -> bool:
-        """Whether something in the tree gives what is lacking."""
-        return bool(self.givers(blocker))
 
     def givers(self, blocker: Blocker) -> frozenset[str]:
         """The ids of what gives what is lacking, as the tree has it."""
@@ -77,7 +73,9 @@ class Removal:
     def request(self, state: State, token: str) -> bool:
         """Asks for a try now; False where that couldn't be done."""
         try:
-            self.client.annotate(state.kind, state.name, state.namespace, {REQUESTED_AT: token}, KINDS[state.kind])
+            self.client.patch(
+                state.kind, state.name, state.namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}}
+            )
         except _REFUSALS:
             return False
         return True

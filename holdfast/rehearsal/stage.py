@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
@@ -21,13 +19,11 @@ from holdfast.bootstrap import Bootstrap
 from holdfast.drivers import kwok
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
-from holdfast.kube import KubeClient
+from holdfast.kube import VERSIONS, KubeClient, message_of
 from holdfast.lane.subject import Subject
-from holdfast.paths import cache_dir
 from holdfast.progress import step
-from holdfast.rehearsal import encrypted
+from holdfast.rehearsal import encrypted, folders
 from holdfast.rehearsal.detours import Detour, policies
-from holdfast.rehearsal.looks import KINDS
 from holdfast.tree import assumed
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Manifest, mapping
@@ -35,6 +31,7 @@ from holdfast.tree.tree import Sync, Tree
 from holdfast.waiting import CannotLook, patiently
 
 _COUNTS_WITHIN_S = 5.0
+_TRIED = {"metadata": {"annotations": {"holdfast.dev/tried": "1"}}}
 _URL = "ssh://git@lane/tree.git"
 _NAMED = re.compile(rf"{UNKNOWN}([A-Za-z_]\w*)")
 
@@ -72,7 +69,7 @@ def sync_of(tree: Tree) -> Sync:
 
 def _as_now(manifest: Manifest) -> Manifest:
     """What Flux syncs by in the version that the lane serves: without it there would be no start at all to look at."""
-    wanted = KINDS[manifest.kind]
+    wanted = VERSIONS[manifest.kind]
     if manifest.api == wanted:
         return manifest
     return dataclasses.replace(manifest, body={**manifest.body, "apiVersion": wanted})
@@ -112,7 +109,7 @@ class Stage:
     def __init__(self, subject: Subject, profile: str, folder: Path) -> None:
         self.subject, self.folder = subject, folder
         self.driver = kwok.open(profile, folder, "")
-        self.driver.feature_gates = gates_of(subject.tree)
+        self.driver.control_plane.feature_gates = gates_of(subject.tree)
         self.notes: list[str] = []
         self.detours: dict[str, Detour] = {}
 
@@ -134,7 +131,7 @@ class Stage:
     def start(self) -> None:
         """Starts the control plane and puts the tree on it, up to Flux's first look at Git."""
         self.driver.up()
-        if gates := self.driver.feature_gates:
+        if gates := self.driver.control_plane.feature_gates:
             self.notes.append(f"feature gates as the tree's own machines have them: {', '.join(sorted(gates))}")
         with step("putting the tree on the control plane"):
             self._start_git()
@@ -146,7 +143,7 @@ class Stage:
             self._say_what_is_assumed()
             self._leave_policies_out()
             for kustomization in self.tree.kustomizations.values():
-                if self.notes_encrypted and kustomization.spec.get("decryption"):
+                if self.is_encrypted and kustomization.spec.get("decryption"):
                     self.detour(kustomization.id, "Kustomization").plain = True
             for detour in self.detours.values():
                 self.apply_detour(detour)
@@ -156,14 +153,14 @@ class Stage:
         self.git = GitServer(self.folder / "git", _URL, self.sync.branch, ())
         shutil.rmtree(self.git.folder, ignore_errors=True)
         self.git.prepare(self.subject.checkout)
-        self.notes_encrypted = False
+        self.is_encrypted = False
         if not any(s.file for s in self.tree.settings.secrets):
             changed: list[str] = []
             self.git.push(
                 lambda folder: changed.extend(encrypted.replace_in(folder)), "placeholders for what is encrypted"
             )
             if changed:
-                self.notes_encrypted = True
+                self.is_encrypted = True
                 self.notes.append(
                     f"{len(changed)} encrypted files have placeholders in the lane's commit; a key makes it true: [[secret]] file"
                 )
@@ -197,8 +194,7 @@ class Stage:
         unread = assumed.unread(self.tree)
         if unread:
             self.notes.append(f"not read here, so taken for ready: Kustomizations {', '.join(unread)}")
-        guessed = [r.manifest.id for r in self.tree.releases if r.manifest.id not in self.tree.charts.rendered]
-        if guessed:
+        if guessed := self.tree.unread_releases:
             self.notes.append(
                 f"{len(guessed)} of {len(self.tree.releases)} releases are assumed: their charts aren't read here (--charts FOLDER)"
             )
@@ -209,7 +205,7 @@ class Stage:
         except CannotLook as why:
             raise UsageError(str(why), f"read the logs in {self.folder / 'log'}") from None
         except ApiException as error:
-            words = _words(error)
+            words = message_of(error) or str(error.reason)
             raise UsageError(f"the API server refuses what comes before Flux: {words}", "see: holdfast check") from None
 
     # -- what is changed in the lane --------------------------------------------------------------------------------------
@@ -217,20 +213,20 @@ class Stage:
     def detour(self, name: str, kind: str) -> Detour:
         """What is otherwise about an object of Flux's (``namespace/name``); a new one changes nothing yet."""
         space, _, own = name.partition("/")
-        return self.detours.setdefault(f"{kind}/{name}", Detour(kind, space, own, mark=self.driver.mark))
+        return self.detours.setdefault(f"{kind}/{name}", Detour(kind, space, own, self.driver.mark))
 
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""
         for wish in policies(detour):
             self.client.apply(wish)
-        version = KINDS[detour.kind]
-        there = self.client.get(detour.kind, detour.name, detour.namespace, version=version)
+        there = self.client.get(detour.kind, detour.name, detour.namespace)
         limit = time.monotonic() + _COUNTS_WITHIN_S
-        while there and time.monotonic() < limit:  # a policy counts some time after it was made
-            tried = self.client.annotate(
-                detour.kind, detour.name, detour.namespace, {"holdfast.dev/tried": "1"}, version, dry_run="All"
-            )
+        while there:  # a policy counts some time after it was made
+            tried = self.client.patch(detour.kind, detour.name, detour.namespace, _TRIED, dry_run="All")
             if tried["spec"] != there["spec"]:
+                return
+            if time.monotonic() > limit:
+                self.notes.append(f"a change of the lane for {detour.id} didn't count within {_COUNTS_WITHIN_S:g}s")
                 return
             time.sleep(0.1)
 
@@ -241,61 +237,12 @@ class Stage:
         return {name: encrypted.placeholder(name) for name in sorted(set(_NAMED.findall(text)))}
 
 
-def _words(error: ApiException) -> str:
-    try:
-        return str(json.loads(error.body)["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)[:300]
-
-
-# -- folders of rehearsals -------------------------------------------------------------------------------------------------
-
-
-def _root() -> Path:
-    return cache_dir() / "rehearsals"
-
-
-def clean_dead() -> None:
-    """Ends what rehearsals left whose process is gone: nobody holds the lock on their folder any more."""
-    for folder in sorted(p for p in _root().glob("*") if p.is_dir()):
-        with _held(folder) as free:
-            if free:
-                kwok.open(kwok.profiles()[-1], folder, "").down()
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Holds the lock on a rehearsal's folder, which ends with this process; False where another one has it."""
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
 @contextmanager
 def staged(subject: Subject, profile: str) -> Iterator[Stage]:
     """A stage in a folder of its own, which is gone afterwards; several may run side by side."""
-    root = _root()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".making").open("a") as making:  # so that a folder is never seen without its lock held
-        fcntl.flock(making, fcntl.LOCK_EX)
-        clean_dead()
-        folder = root / f"{os.getpid()}-{secrets.token_hex(3)}"
-        folder.mkdir(mode=0o700)
-        lock = _held(folder)
-        assert lock.__enter__(), "a folder of one's own"
-    stage: Stage | None = None
-    try:
+    with folders.held() as folder:
         stage = Stage(subject, profile, folder)
-        yield stage
-    finally:
         try:
-            if stage is not None:
-                stage.driver.down()
+            yield stage
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.__exit__(None, None, None)
+            stage.driver.down()

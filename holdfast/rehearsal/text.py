@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.checking.text import COLOURS
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
 
-_COLOURS = {
-    Severity.BREAKS_APPLY: "31;1",
-    Severity.BREAKS_CLAIM: "31",
-    Severity.UPGRADE_HAZARD: "33",
-    Severity.HYGIENE: "36",
-}
 _MOST = 300
 
 
@@ -58,7 +53,7 @@ def _listed(title: str, items: list[str]) -> Iterator[str]:
 def _proof(number: int, proof: Proof, paint: object) -> Iterator[str]:
     assert callable(paint)
     one = proof.finding
-    yield f"{number}. {paint(str(one.severity), _COLOURS[one.severity])}  {one.locations[0]}  {one.what[:_MOST]}"
+    yield f"{number}. {paint(str(one.severity), COLOURS[one.severity])}  {one.locations[0]}  {one.what[:_MOST]}"
     if proof.said and proof.said not in one.what:
         yield f"      said: {proof.said[:_MOST]}"
     yield f"      why: {one.why}"

@@ -13,6 +13,7 @@ from holdfast.tree.manifest import Body, Manifest, get, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Tree
 
+ASSUMED = "holdfast.dev/assumed"  # on what a lane takes for there, and on what it made for that
 _CLASS_MANY = ("s", "x", "ch", "sh")
 
 
@@ -33,7 +34,7 @@ def definition(group: str, kind: str, versions: Iterable[str], *, namespaced: bo
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": f"{plural(kind)}.{group}",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, of a lane", "holdfast.dev/assumed": "true"},
+            "annotations": {"api-approved.kubernetes.io": "unapproved, of a lane", ASSUMED: "true"},
         },
         "spec": {
             "group": group,
@@ -85,7 +86,7 @@ def of_flux(tree: Tree, there: Iterable[tuple[str, str]]) -> list[Body]:
 
 def of_unread_charts(tree: Tree) -> list[Body]:
     """Definitions of the kinds that the tree uses and nothing that is read or known brings, where a chart that isn't known here may bring them."""
-    if all(r.known or r.manifest.id in tree.charts.rendered for r in tree.releases):
+    if not tree.unknown_releases:
         return []
     given = {group for release in tree.releases for group in release.groups}
     groups = {

@@ -67,7 +67,7 @@ class Graph:
         self.edges = DependencyGraph()
         self.external: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in tree.releases}
-        self._unknown = [r for r in self.releases.values() if not r.known and r.manifest.id not in tree.charts.rendered]
+        self._unknown = tree.unknown_releases
         self._open = [
             la for la in tree.kustomizations.values() if la.not_read or la.error
         ]  # what these apply isn't known

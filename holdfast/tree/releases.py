@@ -206,7 +206,7 @@ def without_releases(tree: Tree, namespace: str) -> bool:
         return False
     if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
         return False
-    return not any(r.target_namespace == namespace and r.manifest.id not in tree.charts.rendered for r in tree.releases)
+    return not any(r.target_namespace == namespace for r in tree.unread_releases)
 
 
 def whole_namespace(tree: Tree, namespace: str) -> bool:

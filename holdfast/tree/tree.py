@@ -155,6 +155,16 @@ class Tree:
         return releases.of(self)
 
     @cached_property
+    def unread_releases(self) -> tuple[Release, ...]:
+        """The releases whose charts weren't rendered: of what they make only declared facts are known, if any."""
+        return tuple(r for r in self.releases if r.manifest.id not in self.charts.rendered)
+
+    @cached_property
+    def unknown_releases(self) -> tuple[Release, ...]:
+        """The releases of whose charts nothing is known: they may make anything."""
+        return tuple(r for r in self.unread_releases if not r.known)
+
+    @cached_property
     def graph(self) -> Graph:
         """The needs of everything that is applied."""
         from holdfast.tree.graph import Graph  # noqa: PLC0415  a graph is made of a tree

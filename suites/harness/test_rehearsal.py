@@ -11,15 +11,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.drivers.simulated import ASSUMED, binding, ready
-from holdfast.rehearsal import course as courses
+from holdfast.drivers.simulated import binding, ready
+from holdfast.rehearsal import watcher as watching
 from holdfast.rehearsal.blockers import Blocker, Lack, blockers, waits_for
-from holdfast.rehearsal.course import Watcher
 from holdfast.rehearsal.detours import Detour, policies
 from holdfast.rehearsal.encrypted import placeholder, replaced
 from holdfast.rehearsal.looks import Doing, State, plain, state_of
 from holdfast.rehearsal.sick import unhealthy
-from holdfast.tree.assumed import definition, plural
+from holdfast.rehearsal.watcher import Watcher
+from holdfast.tree.assumed import ASSUMED, definition, plural
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.waiting import Clock
 
@@ -138,7 +138,15 @@ def expression(detour):
 
 def test_a_detour_says_all_that_is_otherwise():
     detour = Detour(
-        "Kustomization", "flux-system", "apps", {"flux-system/base"}, {("apps", "Deployment", "web")}, True, True, True
+        "Kustomization",
+        "flux-system",
+        "apps",
+        "mark",
+        {"flux-system/base"},
+        {("apps", "Deployment", "web")},
+        True,
+        True,
+        True,
     )
     said = expression(detour)
     for part in (
@@ -150,7 +158,9 @@ def test_a_detour_says_all_that_is_otherwise():
         "/spec/healthChecks",
     ):
         assert part in said
-    assert "/spec/suspend" not in expression(Detour("Kustomization", "flux-system", "apps", checks_nothing=True))
+    assert "/spec/suspend" not in expression(
+        Detour("Kustomization", "flux-system", "apps", "mark", checks_nothing=True)
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Ingress", "ingresses"), ("Policy", "policies"), ("Gateway", "gateways"), ("Node", "nodes"), ("Batch", "batches")])  # fmt: skip
@@ -328,9 +338,6 @@ class Script:
             def givers(self, blocker):
                 return {"Kustomization/f/b"} if blocker.what.startswith("later") else set()
 
-            def is_given(self, blocker):
-                return bool(self.givers(blocker))
-
             def give_up_on(self, blocker, states):
                 return ""
 
@@ -347,9 +354,9 @@ class Script:
             found = states(self.now, self.removed)
             return {s.id: replace(s, handled=self.tokens.get(s.id, "")) for s in found}
 
-        monkeypatch.setattr(courses, "Removal", Removal)
-        monkeypatch.setattr(courses, "look", look)
-        monkeypatch.setattr(courses, "sick_of", lambda *_: [])
+        monkeypatch.setattr(watching, "Removal", Removal)
+        monkeypatch.setattr(watching, "look", look)
+        monkeypatch.setattr(watching, "sick_of", lambda *_: [])
         tree.settings = SimpleNamespace(adaptations=())
         self.stage = SimpleNamespace(tree=tree, client=None, driver=SimpleNamespace(check=lambda: None))
         self.clock = Clock(lambda: self.now, self._sleep)
@@ -394,7 +401,7 @@ def test_what_may_still_come_is_waited_for_and_is_late(monkeypatch):
         return [a, at("b", ready="True" if now > 7 else "Unknown", progress=f"step {int(now)}")]
 
     monkeypatch.setattr(
-        courses,
+        watching,
         "blockers",
         lambda s: [Blocker(Lack.CONFIG, s.id, "later/x", s.id, s.said)] if s.ready == "False" else [],
     )

@@ -10,8 +10,8 @@ from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
 from holdfast.rehearsal.documents import as_json, as_junit
+from holdfast.rehearsal.judge import Judge, flux_of
 from holdfast.rehearsal.looks import Doing, State
-from holdfast.rehearsal.outcome import Judge, flux_of
 from holdfast.rehearsal.page import page
 from holdfast.rehearsal.stage import gates_of
 from holdfast.rehearsal.text import lines

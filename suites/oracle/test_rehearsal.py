@@ -16,9 +16,9 @@ import pytest
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT, cache_dir
 from holdfast.rehearsal.after import look_after
-from holdfast.rehearsal.course import Watcher
-from holdfast.rehearsal.outcome import Judge
+from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.stage import staged
+from holdfast.rehearsal.watcher import Watcher
 from suites.harness import pairs
 
 NIGHTLY = bool(os.environ.get("HOLDFAST_NIGHTLY"))
@@ -65,7 +65,9 @@ def rehearsed(tree, tmp_path, *, strict=False):
         stage.start()
         course = Watcher(stage, strict=strict, limit_s=180, say=lambda _: None).run()
         lame = look_after(stage) if course.converged else []
-        return Judge(subject.tree).outcome(course, stage.driver.kubernetes, "2.9", stage.notes, lame)
+        return Judge(subject.tree).outcome(
+            course, stage.driver.kubernetes, stage.driver.profile.more["flux"], stage.notes, lame
+        )
 
 
 @pytest.mark.parametrize("name", [*SAYS, *(AT_NIGHT if NIGHTLY else [])])
@@ -135,7 +137,7 @@ def test_a_killed_rehearsal_leaves_nothing_that_the_next_one_does_not_end(tmp_pa
     run.kill()
     run.wait()
     assert folders(cache)
-    cleaning = "from holdfast.rehearsal.stage import clean_dead; clean_dead()"
+    cleaning = "from holdfast.rehearsal.folders import clean_dead; clean_dead()"
     subprocess.run([sys.executable, "-P", "-c", cleaning], env=environment, check=True)
     assert ours(cache) == []
     assert folders(cache) == []

@@ -1,0 +1,137 @@
+"""A real control plane as processes on loopback: etcd, the API server, the controller manager and the scheduler, with keys of their own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from holdfast.drivers.pki import Pki
+from holdfast.drivers.processes import Processes, free_ports
+from holdfast.drivers.profile import Profile
+
+_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+class ControlPlane:
+    """What is started, with what words.
+
+    Args:
+        profile: timers and address ranges.
+        folder: everything of it.
+        processes: where its programs are started.
+        kubeconfig: of an administrator; it is written by `start`.
+    """
+
+    def __init__(self, profile: Profile, folder: Path, processes: Processes, kubeconfig: Path) -> None:
+        self.profile, self.folder, self.processes, self.kubeconfig = profile, folder, processes, kubeconfig
+        self.feature_gates: dict[str, bool] = {}
+
+    def start(self, kube: str, etcd: str, until_ready: Callable[[], None]) -> None:
+        """Starts all of it. *kube* is the multi-call program, *until_ready* waits for the API server: before that it doesn't know its own roles."""
+        self._names = _names(self.folder / "bin", kube)
+        self._urls = {name: f"https://127.0.0.1:{port}" for name, port in free_ports("etcd", "peers", "api").items()}
+        pki = Pki(self.folder / "pki")
+        server, key = pki.issue("server", "kube-apiserver", hosts=("kubernetes", "kubernetes.default.svc"))
+        accounts = str(pki.service_accounts())
+        for name, group in (("admin", "system:masters"), ("kube-controller-manager", ""), ("kube-scheduler", "")):
+            certificate, private = pki.issue(name, "holdfast" if group else f"system:{name}", group=group)
+            config = self.kubeconfig if group else pki.folder / f"{name}.kubeconfig"
+            pki.kubeconfig(config, self._urls["api"], certificate, private)
+        own, ca = (str(server), str(key)), str(pki.folder / "ca.crt")
+        self._start_etcd(etcd, own, ca)
+        self._start_api_server(own, ca, accounts)
+        until_ready()
+        self._start_managers(ca, accounts)
+
+    def _start_etcd(self, program: str, own: tuple[str, str], ca: str) -> None:
+        url = self._urls
+        words = [
+            "--name=holdfast",
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={url['etcd']}",
+            f"--advertise-client-urls={url['etcd']}",
+            f"--listen-peer-urls={url['peers']}",
+            f"--initial-advertise-peer-urls={url['peers']}",
+            f"--initial-cluster=holdfast={url['peers']}",
+            "--unsafe-no-fsync=true",  # nothing of it must outlive this machine's power
+            *_etcd_tls("", *own, ca),
+            *_etcd_tls("peer-", *own, ca),
+        ]
+        self.processes.start("etcd", [program, *words])
+
+    def _start_api_server(self, own: tuple[str, str], ca: str, accounts: str) -> None:
+        words = self._words(self._urls, own, ca, accounts)
+        if self.feature_gates:
+            self.feature_gates = self._known_gates(self.feature_gates)
+            words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(self.feature_gates.items())]
+        self.processes.start("kube-apiserver", [self._names["kube-apiserver"], *words])
+
+    def _known_gates(self, wanted: Mapping[str, bool]) -> dict[str, bool]:
+        """Those of some feature gates that this API server knows: it doesn't start with another one."""
+        help_text = subprocess.run(
+            [self._names["kube-apiserver"], "--help"], capture_output=True, text=True, check=False, timeout=30
+        ).stdout
+        return {name: on for name, on in wanted.items() if f"{name}=true|false" in help_text}
+
+    def _start_managers(self, ca: str, accounts: str) -> None:
+        """The controller manager and the scheduler."""
+        for name in _PROGRAMS[1:]:
+            config = self.folder / "pki" / f"{name}.kubeconfig"
+            words = [f"--{way}kubeconfig={config}" for way in ("", "authentication-", "authorization-")]
+            words += ["--secure-port=0", "--leader-elect=false"]
+            if name == "kube-controller-manager":
+                words += [
+                    f"--root-ca-file={ca}",
+                    f"--service-account-private-key-file={accounts}",
+                    f"--cluster-signing-cert-file={ca}",
+                    f"--cluster-signing-key-file={self.folder / 'pki' / 'ca.key'}",
+                    "--use-service-account-credentials=true",
+                    "--allocate-node-cidrs=true",
+                    f"--cluster-cidr={self.profile.more['pod_cidr']}",
+                    f"--node-monitor-grace-period={self.profile.timers.node_monitor_grace_s}s",
+                    f"--node-monitor-period={self.profile.timers.node_monitor_period_s}s",
+                ]
+            self.processes.start(name, [self._names[name], *words])
+
+    def _words(self, url: Mapping[str, str], own: tuple[str, str], ca: str, accounts: str) -> list[str]:
+        return [
+            f"--etcd-servers={url['etcd']}",
+            f"--etcd-cafile={ca}",
+            f"--etcd-certfile={own[0]}",
+            f"--etcd-keyfile={own[1]}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+            f"--secure-port={url['api'].rpartition(':')[2]}",
+            f"--tls-cert-file={own[0]}",
+            f"--tls-private-key-file={own[1]}",
+            f"--client-ca-file={ca}",
+            f"--service-account-key-file={accounts}",
+            f"--service-account-signing-key-file={accounts}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-cluster-ip-range={self.profile.more['service_cidr']}",
+            "--authorization-mode=Node,RBAC",
+            # A tree's webhooks would be called from here, wherever they are.
+            "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
+            "--allow-privileged=true",
+            f"--default-not-ready-toleration-seconds={self.profile.timers.toleration_s}",
+            f"--default-unreachable-toleration-seconds={self.profile.timers.toleration_s}",
+        ]
+
+
+def _names(folder: Path, kube: str) -> dict[str, str]:
+    """The multi-call program under each name that it answers to."""
+    folder.mkdir(exist_ok=True)
+    for name in _PROGRAMS:
+        (folder / name).symlink_to(kube)
+    return {name: str(folder / name) for name in _PROGRAMS}
+
+
+def _etcd_tls(prefix: str, certificate: str, key: str, ca: str) -> list[str]:
+    return [
+        f"--{prefix}cert-file={certificate}",
+        f"--{prefix}key-file={key}",
+        f"--{prefix}trusted-ca-file={ca}",
+        f"--{prefix}client-cert-auth=true",
+    ]

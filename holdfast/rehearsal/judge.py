@@ -1,0 +1,316 @@
+"""Makes findings of what a start met, and tells them from what may be the lane's own doing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from holdfast.rehearsal.after import Lame
+from holdfast.rehearsal.blockers import Blocker, Lack
+from holdfast.rehearsal.course import Course, Late, Obstacle
+from holdfast.rehearsal.outcome import Outcome, Proof
+from holdfast.rehearsal.removal import kind_of
+from holdfast.rehearsal.sick import BY_EXPRESSION
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
+from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.repository import Location
+from holdfast.tree.tree import Tree
+
+CLAIM = "apply"
+# What to do about what no rule of `holdfast check` is about; for all else it is that rule's word.
+_DO = {
+    Lack.REFUSED: "fix the field that the API server names",
+    Lack.HEALTH: "fix what keeps it from being healthy, or don't wait for it",
+    Lack.RELEASE: "fix what the release says",
+    Lack.OTHER: "fix what Flux says",
+}
+_WHY = {
+    Lack.KIND: "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all",
+    Lack.NAMESPACE: "the whole set of a Kustomization is tried before anything of it is applied: one thing that is missing holds back all",
+    Lack.REFUSED: "the whole set of a Kustomization is tried before anything of it is applied: one object that is refused holds back all",
+    Lack.DEPENDENCY: "what depends on it never begins",
+    Lack.LOOP: "running clusters don't show it: a cluster that is built from nothing never gets past it",
+}
+_NEAR = 0.85
+
+
+class Judge:
+    """Makes findings of what a start met."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree, self.theirs = tree, flux_of(tree)
+        self.by_id: dict[str, Manifest] = {}
+        for manifest in [*tree.objects, *tree.bootstrap]:
+            self.by_id.setdefault(manifest.id, manifest)
+
+    def outcome(
+        self, course: Course, kubernetes: str, flux: str, notes: Iterable[str], lame: Iterable[Lame] = ()
+    ) -> Outcome:
+        """The whole."""
+        out = Outcome(self.tree, course, kubernetes, flux, notes=list(notes))
+        for number, obstacle in enumerate(course.obstacles, 1):
+            self._take(out, number, obstacle)
+        for late in course.late:
+            if late.blocker.lack is not Lack.CONFIG:
+                out.proofs.append(self._late(late))
+        blamed = {proof.finding.object for proof in out.proofs}
+        for one in lame:
+            if doubt := self._of_the_lane(one.manifest.id, one.said):
+                out.doubts.append(doubt)
+            elif one.manifest.id not in blamed:
+                out.proofs.append(self._lame(one, course.took_s))
+        out.proofs = _merged(out.proofs)
+        declared = allowances(self.tree.repository)
+        _, allowed = allow([p.finding for p in out.proofs], declared, self.tree.settings.allowed)
+        reasons = {id(finding): reason for finding, reason in allowed}
+        out.allowed = [(p, reasons[id(p.finding)]) for p in out.proofs if id(p.finding) in reasons]
+        out.proofs = _numbered([p for p in out.proofs if id(p.finding) not in reasons])
+        return out
+
+    def _take(self, out: Outcome, number: int, obstacle: Obstacle) -> None:
+        blocker = obstacle.blocker
+        if UNKNOWN in blocker.said:
+            out.doubts.append(
+                f"{blocker.holder}: a placeholder is in the way, which the lane put there: {blocker.said[:300]}"
+            )
+        elif blocker.lack is Lack.BUILD and _FETCHES.search(blocker.said):
+            out.doubts.append(
+                f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
+            )
+        elif doubt := self._doubt(blocker, out.flux):
+            out.doubts.append(doubt)
+        elif blocker.lack is Lack.KIND and (given := self._installed_before(blocker)):
+            out.by_hand.setdefault(f"the kind {blocker.what}, before {given} brings it", blocker.holder)
+        elif blocker.lack is Lack.KIND and self._may_be_given(blocker):
+            out.doubts.append(
+                f"{blocker.object} is of the kind {blocker.what}: a chart that isn't read here may install it"
+            )
+        elif blocker.lack is Lack.CONFIG and not self._near(blocker):
+            out.by_hand.setdefault(blocker.what, blocker.holder)
+        else:
+            removal = obstacle.removal
+            found = self._finding(blocker)
+            out.proofs.append(Proof(found, blocker.said, obstacle.at_s, obstacle.after, removal, frozenset({number})))
+
+    def _doubt(self, blocker: Blocker, flux: str) -> str:
+        """Why it may be the lane's own doing, or that of a chart that isn't read; empty where it can't be."""
+        subject = self.by_id.get(blocker.object)
+        if (
+            blocker.lack is Lack.HEALTH
+            and blocker.said.startswith("there is no ")
+            and blocker.what not in self.by_id
+            and self.tree.unread_releases
+        ):
+            return f"{blocker.holder} waits for {blocker.what}: a chart that isn't read may make it"
+        if blocker.said == BY_EXPRESSION:
+            return f"{blocker.holder} waits for {blocker.what}: {BY_EXPRESSION}"
+        theirs = self.theirs
+        if blocker.lack is Lack.REFUSED and subject and _of_flux(subject) and theirs and theirs != flux:
+            return f"Flux {flux} refuses {blocker.object}, and the tree's own is {theirs}: {blocker.said[:300]}"
+        if subject and (UNKNOWN in (body := json.dumps(subject.body, default=str)) or "ENC[" in body):
+            return f"{blocker.object} holds placeholders, which the lane put there: {blocker.said[:300]}"
+        if blocker.lack is Lack.HEALTH:
+            return self._of_the_lane(blocker.what, blocker.said)
+        return ""
+
+    def _installed_before(self, blocker: Blocker) -> str:
+        """The release that brings a kind, where the repository installs its chart before Flux runs, too (a helmfile, say); else empty."""
+        group = kind_of(blocker)[0]
+        read = {f for k in self.tree.kustomizations.values() if k.built for f in k.built.closure.files}
+        for release in self.tree.releases:
+            if group not in release.groups or not release.chart:
+                continue
+            for file in self.tree.repository.files:
+                before = "bootstrap" in file or "helmfile" in file
+                if before and file not in read and release.chart in self.tree.repository.text(file):
+                    return release.manifest.id
+        return ""
+
+    def _of_the_lane(self, what: str, said: str) -> str:
+        """Why something may run elsewhere and not here; empty where it can't."""
+        if "nodes are available" in said and "PersistentVolumeClaim" not in said:
+            return f"{what} fits none of the lane's two nodes, which are made up: {said[:300]}"
+        if self.tree.unknown_releases and (
+            "PersistentVolumeClaim" in said or what.startswith("PersistentVolumeClaim/")
+        ):
+            return f"{what} waits for a volume, whose class a chart that isn't read may bring: {said[:300]}"
+        return ""
+
+    def _may_be_given(self, blocker: Blocker) -> bool:
+        """Whether a release whose chart is neither read nor known may bring a kind that nothing else brings."""
+        if any(kind_of(blocker)[0] in r.groups for r in self.tree.releases):
+            return False  # it is known who brings it, and that is too late
+        return not _of_kubernetes_or_flux(blocker) and bool(self.tree.unknown_releases)
+
+    def _near(self, blocker: Blocker) -> str:
+        """The id of the tree's object of which a name is a slip; empty where there is none."""
+        kind, space, name = [*blocker.what.split("/", 2), "", ""][:3]
+        names = {m.name: m.id for m in self.tree.of(kind) if m.namespace == space}
+        close = difflib.get_close_matches(name, names, 1, cutoff=_NEAR)
+        return names[close[0]] if close else ""
+
+    def _finding(self, blocker: Blocker) -> Finding:
+        subject = blocker.object or blocker.holder
+        what, do = self._words(blocker)
+        rule = Lack.VERSION if blocker.lack is Lack.KIND and _of_kubernetes_or_flux(blocker) else blocker.lack
+        held = [] if blocker.holder == subject else [blocker.holder]
+        refused = self.by_id.get(blocker.object) if blocker.lack is Lack.REFUSED else None
+        of_flux = (blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")) or (
+            refused is not None and _of_flux(refused) and not self.theirs
+        )
+        return Finding(
+            rule.value,
+            CLAIM,
+            # The tree's own Flux may be of a version that still serves it.
+            Severity.UPGRADE_HAZARD if of_flux else Severity.BREAKS_APPLY,
+            subject,
+            self.locations(blocker),
+            what,
+            _WHY.get(blocker.lack, "it never becomes ready, and what waits for it never begins"),
+            do or (RULES[rule.value].do if rule.value in RULES else _DO[rule]),
+            hits=(subject, *held),
+        )
+
+    def _words(self, blocker: Blocker) -> tuple[str, str]:
+        """What is wrong, and what to do where that can be said closer than by its sort."""
+        lack, holder = blocker.lack, blocker.holder
+        subject = blocker.object or holder
+        words = {
+            Lack.DEPENDENCY: f"{holder} depends on {blocker.what}, which nothing applies",
+            Lack.KIND: f"{subject} is of the kind {blocker.what}, which the cluster doesn't serve",
+            Lack.NAMESPACE: f"{subject} lies in {blocker.what}, which nothing makes",
+            Lack.CONFIG: f"{holder} takes values from {blocker.what}, which nothing makes",
+            Lack.HEALTH: f"{holder} waits for {blocker.what}, which never becomes healthy: {blocker.said}",
+            Lack.LOOP: blocker.said,
+        }
+        near = self._near(blocker) if lack is Lack.CONFIG else ""
+        otherwise = f"Flux says of {subject}: {blocker.said}" if subject == holder else blocker.said
+        return words.get(lack, otherwise), f"did you mean {near}?" if near else ""
+
+    def locations(self, blocker: Blocker) -> tuple[Location, ...]:
+        """Where what is wrong stands, then the holder's own place."""
+        found = []
+        holder = blocker.holder.partition("/")[2]
+        kustomization = self.tree.kustomizations.get(holder)
+        if blocker.lack is Lack.BUILD and kustomization and kustomization.built and kustomization.built.location:
+            found.append(kustomization.built.location)
+        if (manifest := self.by_id.get(blocker.object)) is not None:
+            found.append(self._at(manifest, blocker))
+        if kustomization and kustomization.manifest.file:
+            found.append(self.tree.locate(kustomization.manifest))
+        if not found:
+            found.append(Location(self.tree.root.folder, 1))
+        return tuple(dict.fromkeys(found))
+
+    def _at(self, manifest: Manifest, blocker: Blocker) -> Location:
+        lack = blocker.lack
+        if lack is Lack.DEPENDENCY:
+            known = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+            wanted = blocker.what.partition("/")[2]
+            if known and wanted in known.depends_on:
+                return self.tree.locate(manifest, "spec", "dependsOn", known.depends_on.index(wanted))
+        paths: dict[Lack, tuple[str, ...]] = {
+            Lack.KIND: ("apiVersion",),
+            Lack.NAMESPACE: ("metadata", "namespace"),
+            Lack.SOURCE: ("spec", "sourceRef"),
+            Lack.BUILD: ("spec", "path"),
+            Lack.CONFIG: ("spec", "postBuild"),
+        }
+        return self.tree.locate(manifest, *paths.get(lack, ()))
+
+    def _lame(self, lame: Lame, at_s: float) -> Proof:
+        known = RULES.get(lame.rule)
+        finding = Finding(
+            lame.rule,
+            CLAIM,
+            known.severity if known else Severity.BREAKS_APPLY,
+            lame.manifest.id,
+            (self.tree.locate(lame.manifest, *lame.path),),
+            lame.said,
+            (known.why if known else "") or "it is applied, and it does nothing",
+            known.do if known else "fix what is said of it",
+            hits=(lame.manifest.id,),
+        )
+        return Proof(finding, lame.said, at_s)
+
+    def _late(self, late: Late) -> Proof:
+        blocker = late.blocker
+        kustomization = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+        spec = kustomization.spec if kustomization else {}
+        again = str(spec.get("retryInterval") or spec.get("interval") or "its interval")
+        lacking = blocker.what
+        finding = Finding(
+            "order.late",
+            CLAIM,
+            Severity.UPGRADE_HAZARD,
+            blocker.holder,
+            self.locations(blocker)[::-1],
+            f"{blocker.holder} fails at its first try on a new cluster, since {lacking} comes later, and is tried again only after {again}",
+            "whether it is there in time is a matter of luck: a start from nothing takes longer by that, or by many times that",
+            "let it depend on the Kustomization that brings it",
+            hits=(blocker.holder, blocker.object),
+        )
+        return Proof(finding, blocker.said, late.after_s)
+
+
+def _of_kubernetes_or_flux(blocker: Blocker) -> bool:
+    """Whether a kind that isn't served is of a group that is: then it is its version that is gone."""
+    group = kind_of(blocker)[0]
+    return group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io")
+
+
+def _of_flux(manifest: Manifest) -> bool:
+    return manifest.group.endswith(".toolkit.fluxcd.io")
+
+
+_FETCHES = re.compile(r"remote (?:resource|base|file|load)|is a remote|no-remote-bases|remote resources", re.IGNORECASE)
+_VERSION = re.compile(r"v?(\d+\.\d+)")
+
+
+def flux_of(tree: Tree) -> str:
+    """The version of Flux that a tree installs, as major.minor; empty where it doesn't say."""
+    for manifest in [*tree.bootstrap, *tree.objects]:
+        said = ""
+        if manifest.kind == "FluxInstance":
+            said = str(get(manifest.spec, "distribution", "version") or "")
+        elif manifest.kind == "CustomResourceDefinition" and manifest.name.endswith(".toolkit.fluxcd.io"):
+            said = str(get(manifest.body, "metadata", "labels", "app.kubernetes.io/version") or "")
+        if found := _VERSION.match(said):
+            return found[1]
+    return ""
+
+
+def _merged(proofs: list[Proof]) -> list[Proof]:
+    """One cause, one finding: what is said in the same words of objects that stand at the same place."""
+    found: dict[tuple[str, Location, str], Proof] = {}
+    for proof in proofs:
+        one = proof.finding
+        words = one.what
+        for hit in one.hits:
+            words = words.replace(hit, "…").replace(f'"{hit.rpartition("/")[2]}"', "…")
+        key = one.rule, one.locations[0], words
+        known = found.get(key)
+        if known is None:
+            found[key] = proof
+            continue
+        both = replace(
+            known.finding,
+            hits=tuple(dict.fromkeys([*known.finding.hits, *one.hits])),
+            locations=tuple(dict.fromkeys([*known.finding.locations, *one.locations])),
+        )
+        found[key] = replace(known, finding=both, obstacles=known.obstacles | proof.obstacles)
+    return list(found.values())
+
+
+def _numbered(proofs: list[Proof]) -> list[Proof]:
+    """What lay before each finding by the findings' own numbers; what came to none has no number."""
+    number = {o: n for n, proof in enumerate(proofs, 1) for o in proof.obstacles}
+    return [
+        replace(p, after=tuple(sorted({number[o] for o in p.after if o in number} - {n})))
+        for n, p in enumerate(proofs, 1)
+    ]
