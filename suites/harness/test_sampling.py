@@ -727,4 +727,5 @@ def test_the_sampler_outside_has_a_scheduling_group_of_its_own():
         [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
     ).stdout.strip()
     assert said.endswith("nice -10")
-    assert said.split()[0] != groups.read_text().split()[0]
+    # What runs in the session of init has no group of its own, and the kernel says nothing of it then.
+    assert said.split()[0] not in groups.read_text().split()
