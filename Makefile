@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 VENV   := .venv
 PYTHON ?= python3
-LANE   ?= kind/fast
+LANE   ?=
 TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
@@ -11,8 +11,8 @@ export PYTHONDONTWRITEBYTECODE = 1
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-verify: $(VENV)/.ready   ## the main job: set up, run every suite on LANE with TREE, report (ARGS= is passed on)
-	@$(VENV)/bin/holdfast verify --lane '$(LANE)' --tree '$(TREE)' $(ARGS)
+verify: $(VENV)/.ready   ## the main job: set up, run every suite with TREE on LANE, or without on all that this machine can, report (ARGS= is passed on)
+	@$(VENV)/bin/holdfast verify $(if $(LANE),--lane '$(LANE)') --tree '$(TREE)' $(ARGS)
 
 rehearse: $(VENV)/.ready   ## a cold start of TREE on a control plane of processes: no root, no containers (ARGS= is passed on)
 	@$(VENV)/bin/holdfast rehearse '$(TREE)' $(ARGS)

@@ -18,6 +18,7 @@ from holdfast.experiment import Experiment
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree
+from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT, reports_dir
 from holdfast.progress import console
 from holdfast.reporting import report as reporting
@@ -282,7 +283,7 @@ class PlainSession(Session):
 
     def __init__(self, config: pytest.Config) -> None:
         option = config.option
-        lane = Lane(option.lane, option.tree or default_tree(), option.entry, option.charts)
+        lane = Lane(option.lane, Subject((option.tree or default_tree()).resolve(), option.entry, option.charts))
         lane.subject.preflight()
         if own := lane.subject.claims_file():
             claims.use(own)

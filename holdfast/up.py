@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from holdfast.drivers import catalogue
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree
+from holdfast.lane.subject import Subject
 from holdfast.options import EntryName, LaneName, TreePath
 from holdfast.paths import reports_dir
 from holdfast.progress import console
@@ -12,9 +14,9 @@ from holdfast.run import new_name, opened
 from holdfast.waiting import Unproven
 
 
-def up(lane: LaneName = "kind/fast", tree: TreePath = None, entry: EntryName = "") -> None:
+def up(lane: LaneName = catalogue.KEPT, tree: TreePath = None, entry: EntryName = "") -> None:
     """Brings a lane up with the tree on it and keeps it, for a suite author's loop with: holdfast verify --reuse."""
-    on = Lane(lane, tree or default_tree(), entry)
+    on = Lane(lane, Subject((tree or default_tree()).resolve(), entry))
     on.subject.preflight()
     folder = reports_dir() / new_name()
     with opened(on, folder, lambda test: "holdfast up", keep=True) as run:

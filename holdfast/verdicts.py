@@ -255,6 +255,17 @@ def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], n
     )
 
 
+def across(parts: Iterable[Iterable[ClaimVerdict]]) -> list[ClaimVerdict]:
+    """What several lanes come to together: each verdict stays, but that a claim wasn't exercised counts only where no lane exercised it."""
+    found = [f for part in parts for f in part]
+    exercised = {f.claim for f in found if f.verdict is not Verdict.NOT_EXERCISED and f.level != "static"}
+    by_the_tree = {f.claim for f in found if f.verdict is not Verdict.NOT_EXERCISED and f.level == "static"}
+    tried = {f.claim for f in found if f.tests and f.level != "static"}
+    # Where a cluster shows a claim too, the tree alone is not enough.
+    done = exercised | (by_the_tree - tried)
+    return [f for f in found if f.verdict is not Verdict.NOT_EXERCISED or f.claim not in done]
+
+
 def lacking(findings: list[ClaimVerdict], required: Iterable[str]) -> set[str]:
     """The required claims (or ``all``) that were not exercised; where a cluster shows a claim too, the tree alone is not enough."""
     required = set(required)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +12,20 @@ import pytest
 import typer
 
 from holdfast import claims, events
+from holdfast.drivers import catalogue
 from holdfast.errors import UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree, is_default
+from holdfast.lane.subject import Subject
 from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
 from holdfast.paths import ROOT, reports_dir
 from holdfast.plugin import FIXTURES
 from holdfast.progress import console
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import report as reporting
-from holdfast.reporting import terminal
+from holdfast.reporting import summary, terminal
+from holdfast.reporting.summary import Part
 from holdfast.run import new_name, opened
 from holdfast.session import ROOMS, SUITES, Session
 from holdfast.verdicts import (
@@ -29,15 +33,37 @@ from holdfast.verdicts import (
     EXIT_UNEXPECTED,
     EXIT_UNPROVEN,
     ClaimVerdict,
+    across,
     exit_code,
     lacking,
 )
 
 _LAST = "driver"  # it takes the nodes' power
+_STATIC = "static"  # a lane makes no difference to it
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of the suites is run, whatever the lane.
+
+    Attributes:
+        select: only tests whose name matches, as pytest's ``-k``; *claims* only those of these claims, *smoke* only the lab smoke.
+        keep, reuse: leave the cluster for later runs; take the kept one.
+        suites: folders of the user's own suites.
+        expect: the file of what it must come to.
+    """
+
+    select: str = ""
+    claims: frozenset[str] = frozenset()
+    smoke: bool = False
+    keep: bool = False
+    reuse: bool = False
+    suites: tuple[Path, ...] = ()
+    expect: Path | None = None
 
 
 def verify(  # noqa: PLR0917  a command line
-    lane: LaneName = "kind/fast",
+    lane: LaneName = "",
     tree: TreePath = None,
     entry: EntryName = "",
     select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
@@ -68,33 +94,66 @@ def verify(  # noqa: PLR0917  a command line
         typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way."),
     ] = None,
 ) -> None:
-    """Runs the suites on a lane and says what held, what broke, and what is unproven.
+    """Runs the suites and says what held, what broke, and what is unproven.
+
+    Without --lane it does all that this machine can, the quickest first: what the tree alone shows, the lane of processes, and the lane of
+    containers where an engine is there or may be installed. Each part prints its verdicts as it ends; a summary comes last.
 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
     64 the command or the tree can't be used.
     """
-    on = Lane(lane, tree or default_tree(), entry, charts)
-    on.subject.preflight()
-    if own := on.subject.claims_file():
+    wanted = Wanted(select, frozenset(claim or []), smoke, keep, reuse, tuple(suites or []), expect)
+    if not lane and (keep or reuse):
+        lane = catalogue.KEPT
+    names = [lane] if lane else catalogue.usual()
+    subject = Subject((tree or default_tree()).resolve(), entry, charts)
+    subject.preflight()
+    if own := subject.claims_file():
         claims.use(own)
-    claims.check_known([*(claim or []), *(require or [])], "the command line")
-    wishes = expecting.load(expect) if expect else []
+    claims.check_known([*wanted.claims, *(require or [])], "the command line")
+    parts: list[Part] = []
+    for on in [Lane(name, subject) for name in names]:
+        if not lane and (why := _cannot(on)):
+            console.print(f"\n  {on.name} isn't run: {why}", style="yellow", markup=False)
+        else:
+            parts.append(_run(on, wanted, before=parts))
+    if not parts:
+        raise UsageError(
+            "no lane can be run on this machine, for the reasons above", "see: holdfast verify --lane, and the guide"
+        )
+    if len(parts) > 1:
+        summary.show(console, parts)
+        console.print(f"  summary: {summary.write(parts)}", markup=False)
+    raise typer.Exit(_end(parts, wanted, require or []))
+
+
+def _cannot(lane: Lane) -> str:
+    """Why this machine can't run a lane that nobody asked for by name; empty where it can."""
+    try:
+        lane.driver.ensure_host()
+    except UsageError as why:
+        return str(why)
+    return ""
+
+
+def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
+    """The suites on one lane, with its report; what the tree alone shows is left out where a part *before* it has shown that."""
+    wishes = expecting.load(wanted.expect) if wanted.expect else []
     folder = reports_dir() / new_name()
-    command = rerun_command(on, suites or [])
+    command = rerun_command(on, list(wanted.suites))
     session = Session(
         lambda clusters: opened(
             on,
             folder,
             lambda test: f"{command} -k {shlex.quote(test.rpartition('::')[2])}",
-            keep=keep,
-            reuse=reuse,
+            keep=wanted.keep,
+            reuse=wanted.reuse,
             clusters=clusters,
         ),
-        frozenset(claim or []),
+        wanted.claims,
     )
-    code = _pytest(
-        session, [*(SUITES / room for room in ROOMS), *(suites or []), SUITES / _LAST], folder, select, smoke=smoke
-    )
+    rooms = [SUITES / room for room in ROOMS if not (before and room == _STATIC)]
+    code = _pytest(session, [*rooms, *wanted.suites, SUITES / _LAST], folder, wanted.select, smoke=wanted.smoke)
     if session.run is None:
         shutil.rmtree(folder, ignore_errors=True)  # of Allure's, for a run that didn't come about
     if session.stopped:
@@ -103,20 +162,33 @@ def verify(  # noqa: PLR0917  a command line
         if session.run:
             reporting.make(folder, console)
         raise KeyboardInterrupt
+    if before and code is pytest.ExitCode.NO_TESTS_COLLECTED:
+        return Part(on.name, folder, [])  # what was asked for, the tree alone shows
     _refuse(code)
     _, found = reporting.make(folder, console)
     unclaimed = [
         f"{line['of']} shows no claim, and failed: {line['reason']}"
         for line in read_file(folder / "journal.jsonl").of(events.UnclaimedFailed)
     ]
-    if expect:
-        said = [*expecting.differences(found, wishes, on.name, smoke=smoke), *unclaimed]
-        raise typer.Exit(_compared(said, found, require or [], expect.name))
+    of_the_tree = [f for part in before[:1] for f in part.found if f.level == _STATIC]
+    said = (
+        [] if not wanted.expect else expecting.differences([*of_the_tree, *found], wishes, on.name, smoke=wanted.smoke)
+    )
+    return Part(on.name, folder, found, unclaimed, said)
+
+
+def _end(parts: list[Part], wanted: Wanted, require: list[str]) -> int:
+    """Says what the whole came to, and returns the exit code."""
+    found, unclaimed = across(part.found for part in parts), [line for part in parts for line in part.unclaimed]
+    if wanted.expect:
+        several = len(parts) > 1
+        said = [f"{p.lane}: {line}" if several else line for p in parts for line in [*p.unexpected, *p.unclaimed]]
+        return _compared(said, found, require, wanted.expect.name)
     for line in unclaimed:
         console.print(f"  {line}", style="red", markup=False)
-    result = exit_code(found, require or []) or (EXIT_UNPROVEN if unclaimed else 0)
+    result = exit_code(found, require) or (EXIT_UNPROVEN if unclaimed else 0)
     console.print(terminal.exit_line(result))
-    raise typer.Exit(result)
+    return result
 
 
 def rerun_command(on: Lane, suites: list[Path]) -> str:

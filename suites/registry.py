@@ -9,6 +9,7 @@ import time
 from docker.errors import DockerException, NotFound
 
 from holdfast.lane.lane import Lane
+from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.progress import step
 from holdfast.provision import builds, engine, images, registry
@@ -66,7 +67,7 @@ def main():
     recipes = Recipes()
     client = engine.client(timeout_s=600)
     images.build(recipes)
-    lane = Lane("kind/fast", ROOT / "fixtures" / "gitops")
+    lane = Lane("kind/fast", Subject(ROOT / "fixtures" / "gitops"))
     try:
         with step("filling a registry on loopback with our images under upstream names"):
             serve(client, recipes)

@@ -9,7 +9,8 @@ from holdfast.drivers.driver import OpenDriver
 from holdfast.errors import UsageError
 from holdfast.progress import console
 
-DRIVERS: dict[str, OpenDriver] = {"kind": kind, "kwok": kwok}
+DRIVERS: dict[str, OpenDriver] = {"kwok": kwok, "kind": kind}  # the quickest first
+KEPT = "kind/fast"  # where a cluster is to stay and no lane is named
 _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 
 
@@ -34,3 +35,8 @@ def parse(lane: str) -> tuple[str, str]:
 def lanes() -> list[str]:
     """Every lane, as DRIVER/PROFILE."""
     return [f"{name}/{profile}" for name, driver in DRIVERS.items() for profile in driver.profiles()]
+
+
+def usual() -> list[str]:
+    """The lane of each driver that is meant where only the driver is named, the quickest first."""
+    return [f"{name}/{driver.profiles()[-1]}" for name, driver in DRIVERS.items()]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from holdfast.drivers.driver import DriverError
+from holdfast.drivers.etcd import restore_words
 from holdfast.drivers.pki import Pki
 from holdfast.drivers.processes import Processes, free_ports
 from holdfast.drivers.profile import Profile
 
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_STORE = ("kube-apiserver", "etcd")  # in the order in which they are stopped
+_SNAPSHOT_WITHIN_S = 60.0
 
 
 class ControlPlane:
@@ -94,6 +100,38 @@ class ControlPlane:
                 ]
             self.processes.start(name, [self._names[name], *words])
 
+    # -- what etcd holds ---------------------------------------------------------------------------------------------------
+
+    def save(self, etcdctl: str, file: Path) -> None:
+        """Saves what etcd holds into a file. Raises DriverError."""
+        given = self._given("etcd")
+        keys = [f"--{short}={given[long]}" for short, long in _CLIENT.items()]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _run([etcdctl, f"--endpoints={given['advertise-client-urls']}", *keys, "snapshot", "save", str(file)])
+
+    def lose(self) -> None:
+        """Stops the API server and etcd, and destroys what etcd holds; it may be done twice."""
+        for name in _STORE:
+            self.processes.stop(name)
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+
+    def restore(self, etcdutl: str, file: Path, until_ready: Callable[[], None]) -> None:
+        """Puts back what a file holds, and starts both as they were; where both run, nothing is done. Raises DriverError."""
+        if all(self.processes.runs(name) for name in _STORE):
+            return
+        self.lose()
+        given = self._given("etcd")
+        _run([etcdutl, *restore_words(str(file), given["data-dir"], given)])
+        for name in reversed(_STORE):
+            self.processes.again(name)
+        until_ready()
+
+    def _given(self, name: str) -> dict[str, str]:
+        """The options that a program was started with, also by another process."""
+        if name not in self.processes.commands:
+            raise DriverError(f"{name} was never started here")
+        return dict(m.groups() for w in self.processes.commands[name][0] if (m := _OPTION.fullmatch(w)))
+
     def _words(self, url: Mapping[str, str], own: tuple[str, str], ca: str, accounts: str) -> list[str]:
         return [
             f"--etcd-servers={url['etcd']}",
@@ -118,6 +156,19 @@ class ControlPlane:
             f"--default-not-ready-toleration-seconds={self.profile.timers.toleration_s}",
             f"--default-unreachable-toleration-seconds={self.profile.timers.toleration_s}",
         ]
+
+
+_OPTION = re.compile(r"--([\w-]+)=(.*)")
+_CLIENT = {"cacert": "trusted-ca-file", "cert": "cert-file", "key": "key-file"}
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SNAPSHOT_WITHIN_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DriverError(f"{Path(command[0]).name}: {error}") from None
+    if done.returncode:
+        raise DriverError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
 def _names(folder: Path, kube: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from holdfast.drivers.driver import DriverError
+from holdfast.drivers.etcd import SAME, restore_words
 
 TOOLS = "/usr/local/lib/holdfast"  # on the node: etcdctl and etcdutl
 _MANIFESTS, _ASIDE = "/etc/kubernetes/manifests", "/etc/kubernetes/holdfast-aside"
@@ -15,8 +16,6 @@ _DATA, _KEYS = "/var/lib/etcd", "/etc/kubernetes/pki/etcd"
 _PARTS = ("etcd", "kube-apiserver")
 _ENDS_WITHIN_S = 90.0
 _SURELY_GONE = 5  # looks, a second apart
-# A revision far above any that a client has seen: what it knew of later ones is void, and it reads anew instead of waiting for ever.
-_BUMP = 1_000_000_000
 
 
 def _run(shell: Any, command: str) -> str:
@@ -58,11 +57,7 @@ def restore(shell: Any, file: str) -> None:
         return
     lose(shell)  # also where a run died between the two moves
     manifest = _run(shell, f"cat {_ASIDE}/etcd.yaml")
-    given = dict(re.findall(r"--(name|initial-cluster|initial-advertise-peer-urls)=(\S+)", manifest))
-    words = " ".join(f"--{key}={shlex.quote(value)}" for key, value in given.items())
+    given = dict(re.findall(rf"--({'|'.join(SAME)})=(\S+)", manifest))
     _run(shell, f"rm -rf {_DATA}")
-    _run(
-        shell,
-        f"{TOOLS}/etcdutl snapshot restore {shlex.quote(file)} --data-dir={_DATA} {words} --bump-revision={_BUMP} --mark-compacted",
-    )
+    _run(shell, shlex.join([f"{TOOLS}/etcdutl", *restore_words(file, _DATA, given)]))
     _run(shell, "; ".join(f"mv {_ASIDE}/{p}.yaml {_MANIFESTS}/" for p in _PARTS))

@@ -46,11 +46,25 @@ _UP_WITHIN_S = 60.0
 _FLUX_NAMESPACE = "flux-system"
 _STAND_INS = ROOT / "clusters" / "standins" / "flux"
 _BINARIES = ("kube", "etcd", "kwok", "source-controller", "kustomize-controller")
+_SNAPSHOTS = ("etcdctl", "etcdutl")
 # Seconds between two looks at a dependency that isn't ready: Flux's default of 30 makes a start slow, and changes no order.
 _DEPENDENCY_S = 1
 # So that Kustomizations that wait for their objects leave room for those that they wait for.
 _CONCURRENT = 32
-_FOLDERS = ("etcd", "pki", "bin", "log", "tmp", "artifacts", "git-server", "helm", ".kube", ".cache", ".config")
+_FOLDERS = (
+    "etcd",
+    "pki",
+    "bin",
+    "log",
+    "tmp",
+    "artifacts",
+    "git-server",
+    "helm",
+    "server",
+    ".kube",
+    ".cache",
+    ".config",
+)
 
 
 def profiles() -> list[str]:
@@ -280,6 +294,21 @@ class Kwok:
     def power_on(self, node: str) -> None:
         self._known(node)
         self._client.patch("Node", node, None, {"metadata": {"annotations": {_MANAGED: "fake"}}})
+
+    def save_etcd(self, file: str) -> None:
+        for name in _SNAPSHOTS:  # before anything is destroyed
+            builds.tool(name)
+        self.control_plane.save(str(builds.tool("etcdctl")), self._on_the_server(file))
+
+    def lose_etcd(self) -> None:
+        self.control_plane.lose()
+
+    def restore_etcd(self, file: str) -> None:
+        self.control_plane.restore(str(builds.tool("etcdutl")), self._on_the_server(file), self._until_ready)
+
+    def _on_the_server(self, file: str) -> Path:
+        """Where a file of the server is kept, which has no disk of its own."""
+        return self.folder / "server" / file.lstrip("/")
 
     def is_on(self, node: str) -> bool:
         self._known(node)

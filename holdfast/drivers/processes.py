@@ -67,11 +67,15 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "processes.json"
         self.token, self.started, self.readable = "", dict[str, Started](), True
+        self.commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         try:
             found = json.loads(self.file.read_text())
             self.token = str(found["token"])
             self.started = {
                 name: Started(name, int(pid), int(ticks)) for name, (pid, ticks) in found["started"].items()
+            }
+            self.commands = {
+                name: (list(words), dict(given)) for name, (words, given) in found.get("commands", {}).items()
             }
         except FileNotFoundError:
             pass
@@ -81,14 +85,14 @@ class Processes:
     def begin(self) -> None:
         """A new token, on disk from now on."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.token, self.started, self.readable = secrets.token_hex(16), {}, True
+        self.token, self.started, self.commands, self.readable = secrets.token_hex(16), {}, {}, True
         self._write()
 
     def _write(self) -> None:
         part = self.file.with_suffix(".part")
         started = {name: (p.pid, p.ticks) for name, p in self.started.items()}
-        part.write_text(json.dumps({"token": self.token, "started": started}))
-        part.chmod(0o600)
+        part.touch(mode=0o600)
+        part.write_text(json.dumps({"token": self.token, "started": started, "commands": self.commands}))
         part.replace(self.file)
 
     def log(self, name: str) -> Path:
@@ -116,8 +120,15 @@ class Processes:
                 raise DriverError(f"{name} can't be started: {error}") from None
         started = Started(name, child.pid, ticks(child.pid) or 0)
         self.started[name] = started
+        self.commands[name] = command, dict(environment or {})
         self._write()
         return started
+
+    def again(self, name: str) -> Started:
+        """Starts one as it was started before, also where another process did that. Raises DriverError where nobody did."""
+        if name not in self.commands:
+            raise DriverError(f"{name} was never started here")
+        return self.start(name, *self.commands[name])
 
     def runs(self, name: str) -> bool:
         """Whether one that was started still runs."""
@@ -153,7 +164,7 @@ class Processes:
             _end(there)
             if time.monotonic() > limit:
                 raise DriverError(f"these processes don't end: {', '.join(map(str, sorted(there)))}")
-        self.token, self.started = "", {}
+        self.token, self.started, self.commands = "", {}, {}
         self.file.unlink(missing_ok=True)
 
     def last_words(self, name: str, lines: int = 3) -> str:

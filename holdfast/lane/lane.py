@@ -36,14 +36,13 @@ class Lane:
 
     Args:
         name: ``DRIVER/PROFILE``.
-        tree: the folder of the GitOps tree.
-        entry: its Flux entry, where the tree has several.
+        subject: what is tried on it; several lanes may share one, so that it is read once.
     """
 
-    def __init__(self, name: str, tree: Path, entry: str = "", charts: Path | None = None) -> None:
+    def __init__(self, name: str, subject: Subject) -> None:
         driver, profile = catalogue.parse(name)
         self.name = f"{driver}/{profile}"
-        self.subject = Subject(tree.resolve(), entry, charts)
+        self.subject = subject
         self.folder = cache_dir() / "lanes" / self.name.replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_file = self.folder / "state.json"

@@ -171,3 +171,21 @@ def said_of(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]
         for e in cluster.objects.list("Event", namespace)
         if (e.get("involvedObject") or {}).get("kind") == kind and e["involvedObject"].get("name") == name
     ]
+
+
+def pods_of_node(cluster: Cluster, node: str) -> dict[str, str]:
+    """The pods of a node that aren't on their way out: uid -> namespace/name."""
+    found = (p for p in cluster.objects.list("Pod") if p["spec"].get("nodeName") == node)
+    return {
+        p["metadata"]["uid"]: f"{p['metadata']['namespace']}/{p['metadata']['name']}"
+        for p in found
+        if not p["metadata"].get("deletionTimestamp")
+    }
+
+
+@probe
+def pods_stay(cluster: Cluster, node: str, pods: dict[str, str]) -> Sighting:
+    """Each of these pods is still there, and on its node: the very same, so none was made anew."""
+    there = pods_of_node(cluster, node)
+    gone = sorted(name for uid, name in pods.items() if uid not in there)
+    return f"{len(gone)} of {len(pods)} pods of {node} are gone: {', '.join(gone)}" if gone else HOLDS

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 
 from holdfast import events
 from holdfast.claims import Claim
@@ -104,6 +104,14 @@ def _ticks(length: float) -> list[float]:
     return [i * step for i in range(int(length / step) + 1)]
 
 
+def template(name: str) -> Template:
+    """One of holdfast's own templates; what is put into it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name)
+
+
 def render(
     record: JournalRecord, findings: Iterable[ClaimVerdict], claims: dict[str, Claim], evidence: list[str]
 ) -> str:
@@ -120,10 +128,7 @@ def render(
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
     timelines = [t for test, entries in by_test.items() if (t := _timeline(test, entries))]
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         begin=header(record),
         findings=found,
         claims=claims,

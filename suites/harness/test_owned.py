@@ -15,6 +15,7 @@ from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
 from holdfast.lane.state import LaneState, owner_id
+from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 
 TREE = ROOT / "fixtures" / "gitops"
@@ -134,7 +135,7 @@ def test_a_name_carries_driver_profile_and_owner(tmp_path, monkeypatch):
     names = set()
     for user in ("a", "b"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / user))
-        names |= {Lane(name, TREE).driver.cluster for name in ("kind/fast", "kind/default")}
+        names |= {Lane(name, Subject(TREE)).driver.cluster for name in ("kind/fast", "kind/default")}
         assert owner_id() == owner_id()
     assert len(names) == 4
     assert all(name.startswith(("holdfast-kind-fast-", "holdfast-kind-default-")) for name in names)
@@ -142,7 +143,7 @@ def test_a_name_carries_driver_profile_and_owner(tmp_path, monkeypatch):
 
 def test_a_state_that_can_not_be_read_is_said_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    lane = Lane("kind/fast", TREE)
+    lane = Lane("kind/fast", Subject(TREE))
     lane.state_file.write_text('{"stage": "rea')
     engine = lane.driver.__dict__["docker"] = Engine()
     engine.add("node", f"{lane.driver.cluster}-worker")
@@ -158,10 +159,10 @@ def test_a_state_that_can_not_be_read_is_said_with_the_way_out(tmp_path, monkeyp
 
 def test_a_record_of_what_was_made_that_can_not_be_read_is_said_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = Lane("kind/fast", TREE)
+    first = Lane("kind/fast", Subject(TREE))
     LaneState(run="a dead run").write(first.state_file)
     first.driver.owned.file.write_text('{"token": ')
-    lane = Lane("kind/fast", TREE)
+    lane = Lane("kind/fast", Subject(TREE))
     engine = lane.driver.__dict__["docker"] = Engine()
     engine.add("node", f"{lane.driver.cluster}-worker")
     for command in (lane.down, lane.clean_dead):
@@ -186,7 +187,7 @@ def test_what_was_made_is_known_to_the_next_process(tmp_path):
 
 def test_heal_gives_git_back_the_commit_of_the_tree(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    lane, asked = Lane("kind/fast", TREE), []
+    lane, asked = Lane("kind/fast", Subject(TREE)), []
     bare, clone = lane.folder / "git" / "repository.git", tmp_path / "clone"
 
     def git(*arguments, folder):

@@ -26,8 +26,8 @@ TREE = ROOT / "fixtures" / "gitops"
 
 def test_the_command_that_runs_a_test_again_names_what_the_run_was_given(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert verify.rerun_command(Lane("kind/fast", TREE), []) == "holdfast verify --lane kind/fast"
-    other = Lane("kind/default", ROOT / "examples" / "small", "flux", tmp_path)
+    assert verify.rerun_command(Lane("kind/fast", Subject(TREE)), []) == "holdfast verify --lane kind/fast"
+    other = Lane("kind/default", Subject(ROOT / "examples" / "small", "flux", tmp_path))
     said = verify.rerun_command(other, [Path("own suites")])
     for words in (
         "--lane kind/default",

@@ -1,0 +1,118 @@
+"""Several lanes in one command: each keeps its verdicts, and a summary stands at the end."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from holdfast import verify
+from holdfast.errors import UsageError
+from holdfast.reporting import summary
+from holdfast.reporting.summary import Part
+from holdfast.verdicts import ClaimVerdict, Verdict, across, exit_code, lacking
+
+HELD, BROKE, UNPROVEN, NOT = Verdict.HELD, Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED
+QUICK, SLOW = "kwok/1.36", "kind/fast"
+
+
+def verdict(claim, level, lane, said, reason="so", tests=("t",)):
+    return ClaimVerdict(claim, level, lane, said, reason, tests)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text("x")
+    return [
+        Part(
+            QUICK,
+            tmp_path / "one",
+            [verdict("a", "static", QUICK, HELD), verdict("b", "lab", QUICK, NOT), verdict("c", "lab", QUICK, NOT)],
+        ),
+        Part(
+            SLOW,
+            tmp_path / "two",
+            [
+                verdict("b", "lab", SLOW, HELD),
+                verdict("a", "model", SLOW, BROKE, "<b>no</b>"),
+                verdict("d", "", SLOW, NOT, tests=()),
+            ],
+        ),
+    ]
+
+
+def test_a_claim_has_one_row_with_each_level_and_lane_and_what_broke_comes_first(parts):
+    rows = summary.rows(parts)
+    assert [r.claim for r in rows] == ["a", "b", "c"]  # d has no test
+    assert {c: f.verdict for c, f in rows[0].cells.items()} == {summary.TREE: HELD, SLOW: BROKE}
+    assert {c: f.verdict for c, f in rows[1].cells.items()} == {QUICK: NOT, SLOW: HELD}
+
+
+def test_the_table_and_the_page_say_all_of_it(parts):
+    console = Console(record=True, width=120)
+    summary.show(console, parts)
+    said = console.export_text()
+    assert "broke (model)" in said and "held (lab)" in said and "not exercised" in said
+    path = summary.write(parts)
+    page = path.read_text()
+    assert path == parts[1].folder / "summary.html"
+    assert "&lt;b&gt;no&lt;/b&gt;" in page and '<a href="../one/report.html">kwok/1.36</a>' in page
+
+
+def test_what_one_lane_exercised_is_exercised(parts):
+    found = across(p.found for p in parts)
+    assert lacking(found, ["b"]) == set()
+    assert lacking(found, ["c"]) == {"c"}
+    assert exit_code(found) == 10
+    alone = across([[verdict("e", "static", QUICK, HELD), verdict("e", "lab", QUICK, NOT)]])
+    assert lacking(alone, ["e"]) == {"e"}  # where a cluster would show it, too, the tree alone is not enough
+
+
+class Command:
+    """`holdfast verify` with lanes that come to what a test says."""
+
+    def __init__(self, monkeypatch, tmp_path, cannot=(), **found):
+        self.ran, self.cannot, self.found, self.folder = [], cannot, found, tmp_path
+        monkeypatch.setattr(verify, "_run", self.run)
+        monkeypatch.setattr(verify, "_cannot", lambda lane: "no engine" if lane.name in self.cannot else "")
+
+    def run(self, on, wanted, before):
+        self.ran.append((on.name, len(before)))
+        said = self.found.get(on.driver.name, HELD)
+        return Part(on.name, self.folder, [verdict("git-over-ssh", "lab", on.name, said)])
+
+    def __call__(self, **options):
+        with pytest.raises(typer.Exit) as end:
+            verify.verify(**options)
+        return end.value.exit_code
+
+
+def test_without_a_lane_all_that_the_machine_can_is_run_the_quickest_first(monkeypatch, tmp_path):
+    command = Command(monkeypatch, tmp_path, kind=UNPROVEN)
+    assert command() == 11
+    assert command.ran == [(QUICK, 0), (SLOW, 1)]
+    assert (Path(tmp_path) / "summary.html").is_file()
+
+
+def test_a_lane_that_the_machine_can_not_run_is_said_and_left_out(monkeypatch, tmp_path, capsys):
+    command = Command(monkeypatch, tmp_path, cannot=(SLOW,))
+    assert command() == 0
+    assert command.ran == [(QUICK, 0)]
+    assert f"{SLOW} isn't run: no engine" in capsys.readouterr().out
+    command.cannot = (QUICK, SLOW)
+    with pytest.raises(UsageError, match="no lane can be run"):
+        verify.verify()
+
+
+def test_a_lane_that_was_named_is_the_only_one(monkeypatch, tmp_path):
+    command = Command(monkeypatch, tmp_path, cannot=(QUICK, SLOW))
+    assert command(lane="kwok") == 0
+    assert command.ran == [(QUICK, 0)]
+
+
+def test_a_cluster_is_kept_of_one_lane(monkeypatch, tmp_path):
+    command = Command(monkeypatch, tmp_path)
+    assert command(reuse=True) == 0
+    assert command.ran == [(SLOW, 0)]
