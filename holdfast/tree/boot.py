@@ -97,6 +97,11 @@ def _reached(graph: Graph, broken: Iterable[State], *, skip: str) -> tuple[set[S
     return set(edges) - set(depth), depth
 
 
+def lost(graph: Graph, broken: Iterable[State]) -> set[State]:
+    """What can't come true in a start from nothing where *broken* doesn't, these among it."""
+    return _reached(graph, broken, skip="run")[0]
+
+
 def boot(graph: Graph) -> Boot:
     """Starts the tree from nothing, as kustomize-controller would."""
     never, depth = _reached(graph, (), skip="run")
