@@ -17,8 +17,9 @@ from holdfast.lane.reference import default_tree
 from holdfast.lane.subject import Subject
 from holdfast.options import ChartsPath, EntryName
 from holdfast.progress import console, step
-from holdfast.rehearsal import documents, page, text
+from holdfast.rehearsal import documents, outage, page, text
 from holdfast.rehearsal.after import look_after
+from holdfast.rehearsal.again import look_again
 from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.stage import staged
 from holdfast.rehearsal.watcher import Watcher
@@ -45,6 +46,17 @@ def rehearse(  # noqa: PLR0917  a command line
             "--strict", help="Stop at the first obstacles, instead of taking them away in the lane and going on."
         ),
     ] = False,
+    if_down: Annotated[
+        str,
+        typer.Option(
+            "--if-down",
+            metavar="WHAT",
+            help="Afterwards, make a release, a Kustomization or all of a namespace unhealthy, push a commit, and measure what of it arrives.",
+        ),
+    ] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Don't look at what happens at the next intervals, with nothing changed.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Also write the timeline as an HTML page.")
     ] = None,
@@ -60,6 +72,8 @@ def rehearse(  # noqa: PLR0917  a command line
     """
     profile = _profile(kubernetes)
     subject = Subject((tree or default_tree()).resolve(), entry, charts)
+    if if_down:
+        outage.targets(subject.tree, if_down)  # before anything is started
     with staged(subject, profile) as stage:
         for said in (*subject.checkout.said, *subject.settings.notices):
             console.print(f"  note: {said}", style="yellow", markup=False)
@@ -72,6 +86,14 @@ def rehearse(  # noqa: PLR0917  a command line
         course = watcher.run()
         with step("looking at what runs, and at what takes nothing"):
             lame = look_after(stage) if course.converged else []
+        unseen: list[str] = []
+        if course.converged and not once:
+            with step("reconciling all of it again, with nothing changed"):
+                unsteady, unseen = look_again(stage)
+            lame += unsteady
+        without = None
+        if if_down and course.converged:
+            without = outage.watch(stage, if_down, lambda line: console.print(f"  {line}", markup=False))
         out = Judge(subject.tree).outcome(
             course,
             stage.driver.kubernetes,
@@ -79,6 +101,8 @@ def rehearse(  # noqa: PLR0917  a command line
             [n.text for n in stage.driver.notes()] + stage.notes,
             lame,
         )
+        out.doubts += unseen
+        out.outage = without
     level = Severity.of(fail_on.value)
     if form is Format.JSON:
         say(json.dumps(documents.as_json(out), indent=2))

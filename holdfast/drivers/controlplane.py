@@ -130,7 +130,7 @@ class ControlPlane:
         """The options that a program was started with, also by another process."""
         if name not in self.processes.commands:
             raise DriverError(f"{name} was never started here")
-        return dict(m.groups() for w in self.processes.commands[name][0] if (m := _OPTION.fullmatch(w)))
+        return {m[1]: m[2] for w in self.processes.commands[name][0] if (m := _OPTION.fullmatch(w))}
 
     def _words(self, url: Mapping[str, str], own: tuple[str, str], ca: str, accounts: str) -> list[str]:
         return [

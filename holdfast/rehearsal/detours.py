@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from holdfast.bootstrap import in_namespace, policy, suspension
 from holdfast.kube import Object
 
+NEVER_THERE = {"apiVersion": "v1", "kind": "ConfigMap", "name": "holdfast-never-there", "namespace": "default"}
+_GIVES_UP_AFTER = "8s"
+HEALTH = ("wait", "healthChecks", "timeout")  # the fields that `unhealthy` changes
+
 
 @dataclass
 class Detour:
@@ -22,6 +26,7 @@ class Detour:
         assumed: nothing of it is applied, and it counts as ready.
         mark: what the lane's own annotations hold.
         plain: its files aren't decrypted, since the lane's commit has other values in their place.
+        unhealthy: it waits for the health of something that never is there.
     """
 
     kind: str
@@ -33,10 +38,17 @@ class Detour:
     checks_nothing: bool = False
     assumed: bool = False
     plain: bool = False
+    unhealthy: bool = False
 
     @property
     def id(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def policy(self) -> str:
+        """The name of its policy, and of that one's binding."""
+        digest = hashlib.sha256(self.id.encode()).hexdigest()[:10]  # two of them may read the same with dashes between
+        return f"holdfast-detour-{digest}-{self.name}"[:250]
 
 
 def _patches(detour: Detour) -> list[str]:
@@ -61,6 +73,11 @@ def _patches(detour: Detour) -> list[str]:
         ]
     if detour.plain:
         steps.append('has(object.spec.decryption) ? [JSONPatch{op: "remove", path: "/spec/decryption"}] : []')
+    if detour.unhealthy:
+        never = ", ".join(f'"{k}": "{v}"' for k, v in NEVER_THERE.items())
+        steps.append('[JSONPatch{op: "add", path: "/spec/wait", value: false}]')
+        steps.append(f'[JSONPatch{{op: "add", path: "/spec/healthChecks", value: [{{{never}}}]}}]')
+        steps.append(f'[JSONPatch{{op: "add", path: "/spec/timeout", value: "{_GIVES_UP_AFTER}"}}]')
     if detour.assumed:
         steps.append(suspension(detour.mark))
     return steps
@@ -79,9 +96,12 @@ _PLURALS = {"Kustomization": "kustomizations", "HelmRelease": "helmreleases", "G
 
 
 def policies(detour: Detour) -> list[Object]:
-    """The policy of a detour, and its binding."""
-    expression = " + ".join(f"({step})" for step in _patches(detour))
-    digest = hashlib.sha256(detour.id.encode()).hexdigest()[:10]  # two of them may read the same with dashes between
-    name = f"holdfast-detour-{digest}-{detour.name}"[:250]
+    """The policy of a detour, and its binding; none where nothing is otherwise."""
+    steps = _patches(detour)
+    if not steps:
+        return []
+    expression = " + ".join(f"({step})" for step in steps)
     resources = [_PLURALS[detour.kind]]
-    return policy(name, ["*"], resources, in_namespace(detour.namespace), expression, resourceNames=[detour.name])
+    return policy(
+        detour.policy, ["*"], resources, in_namespace(detour.namespace), expression, resourceNames=[detour.name]
+    )

@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from holdfast.checking.documents import finding, junit_case
+from holdfast.rehearsal.outage import Outage
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
 
@@ -17,6 +18,23 @@ def _proof(one: Proof) -> dict[str, Any]:
         "at_s": one.at_s,
         "after": list(one.after),
         "in_the_lane": one.removal,
+    }
+
+
+def _outage(outage: Outage) -> dict[str, Any]:
+    return {
+        "what": outage.what,
+        "down": list(outage.down),
+        "kustomizations": [
+            {
+                "kustomization": a.kustomization,
+                "fate": a.fate.value,
+                "foretold": a.foretold.value,
+                "after_s": a.after_s,
+                "back_s": a.back_s,
+            }
+            for a in outage.arrivals
+        ],
     }
 
 
@@ -38,6 +56,7 @@ def as_json(out: Outcome) -> dict[str, Any]:
         "doubts": out.doubts,
         "unsettled": out.course.unsettled,
         "notes": out.notes,
+        "if_down": _outage(out.outage) if out.outage else None,
         "timeline": {
             name: [{"from_s": at, "doing": doing.value, "said": said} for at, doing, said in bar.parts]
             for name, bar in sorted(out.course.bars.items())

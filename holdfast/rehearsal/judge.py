@@ -37,6 +37,24 @@ _WHY = {
     Lack.LOOP: "running clusters don't show it: a cluster that is built from nothing never gets past it",
 }
 _NEAR = 0.85
+# What only a cluster shows, once everything is applied: (severity, why, what to do).
+_LAME = {
+    "apply.made-anew": (
+        Severity.HYGIENE,
+        "what it does is done again each time: a Job with a time to live runs at every interval",
+        "let it stay, or let something else than an interval start it",
+    ),
+    "apply.not-again": (
+        Severity.BREAKS_APPLY,
+        "it looks well on the first day; from its second interval on nothing of it is applied any more",
+        "fix what Flux says of it",
+    ),
+    "apply.pulled-at": (
+        Severity.BREAKS_CLAIM,
+        "Git isn't the only source of it: each undoes what the other wrote, for ever",
+        "leave the field out of Git, or leave it to Git",
+    ),
+}
 
 
 class Judge:
@@ -225,15 +243,18 @@ class Judge:
 
     def _lame(self, lame: Lame, at_s: float) -> Proof:
         known = RULES.get(lame.rule)
+        severity, why, do = _LAME.get(
+            lame.rule, (Severity.BREAKS_APPLY, "it is applied, and it does nothing", "fix what is said of it")
+        )
         finding = Finding(
             lame.rule,
             CLAIM,
-            known.severity if known else Severity.BREAKS_APPLY,
+            known.severity if known else severity,
             lame.manifest.id,
             (self.tree.locate(lame.manifest, *lame.path),),
             lame.said,
-            (known.why if known else "") or "it is applied, and it does nothing",
-            known.do if known else "fix what is said of it",
+            (known.why if known else "") or why,
+            known.do if known else do,
             hits=(lame.manifest.id,),
         )
         return Proof(finding, lame.said, at_s)

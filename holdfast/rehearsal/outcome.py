@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from holdfast.rehearsal.course import Course
+from holdfast.rehearsal.outage import Outage
 from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.tree import Tree
 
@@ -36,6 +37,7 @@ class Outcome:
     Attributes:
         proofs: what is wrong, in the order in which it was met; *allowed* what the tree's owner allows, with the reason.
         by_hand: what the start needs and Git doesn't hold, and who needs it.
+        outage: what became of a commit while something was down, where that was asked for.
         doubts: what was in the way and may be the lane's own doing: it is no finding.
     """
 
@@ -48,6 +50,7 @@ class Outcome:
     by_hand: dict[str, str] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    outage: Outage | None = None
 
     def worst(self) -> Severity | None:
         """The worst severity of what counts."""

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -135,7 +135,8 @@ class Stage:
             self.notes.append(f"feature gates as the tree's own machines have them: {', '.join(sorted(gates))}")
         with step("putting the tree on the control plane"):
             self._start_git()
-            self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
+            self._releases = assumed.releases(self.tree, self.folder / "charts")
+            self.give_releases()
             bootstrap = Bootstrap(self.client, self.tree, self.folder, self.sync, tolerant=True)
             self._patiently(lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark))
             self._patiently(lambda: bootstrap.adapt(secrets.token_hex(8)))
@@ -215,10 +216,22 @@ class Stage:
         space, _, own = name.partition("/")
         return self.detours.setdefault(f"{kind}/{name}", Detour(kind, space, own, self.driver.mark))
 
+    def give_releases(self, unhealthy: Collection[str] = ()) -> None:
+        """Tells the lane what each release comes to; those that are *unhealthy* (``namespace/name``) fail."""
+        down = {name: {"down": True} for name in unhealthy}
+        self.driver.give_releases(
+            {**self._releases, **{n: {**self._releases.get(n, {}), **d} for n, d in down.items()}}
+        )
+
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""
-        for wish in policies(detour):
+        wishes = policies(detour)
+        for wish in wishes:
             self.client.apply(wish)
+        if not wishes:
+            for kind in ("MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"):
+                self.client.delete(kind, detour.policy)
+            return
         there = self.client.get(detour.kind, detour.name, detour.namespace)
         limit = time.monotonic() + _COUNTS_WITHIN_S
         while there:  # a policy counts some time after it was made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.checking.text import COLOURS
+from holdfast.rehearsal.outage import sentence
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
 
@@ -38,6 +39,12 @@ def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
     yield from _listed(
         "not settled", [f"{name}: {said[:_MOST]}" for name, said in sorted(out.course.unsettled.items())]
     )
+    if out.outage:
+        yield f"while {', '.join(out.outage.down)} {'is' if len(out.outage.down) == 1 else 'are'} unhealthy, a new commit:"
+        for one in out.outage.arrivals:
+            yield f"  {sentence(one)}"
+        surprises = len(out.outage.surprises)
+        yield f"  {surprises} of {len(out.outage.arrivals)} otherwise than `holdfast check --if-down` foretells"
     yield from _listed("not as in production", out.notes)
     yield ""
     yield _summary(out)

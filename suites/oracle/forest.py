@@ -167,7 +167,7 @@ def _deployment(rng: random.Random, seed: int, plots: list[Plot], i: int) -> Non
     name = f"{plots[i].name}-app"
     labels = {"app": name}
     wrong = rng.random() < 0.05
-    container = {"name": "app", "image": "registry.example/app:1", "resources": {"requests": {"cpu": "10m"}}}
+    container: Body = {"name": "app", "image": "registry.example/app:1", "resources": {"requests": {"cpu": "10m"}}}
     if rng.random() < 0.1:
         container["resources"]["requests"]["cpu"] = "1000"  # no node has so much
     spec = {

@@ -265,6 +265,8 @@ def reconcile(controller, item):
     dependencies_ready(controller, item)
     if RELEASES:
         source_is_there(controller, item)
+    if RELEASES and told(meta).get("down"):
+        raise standin.Failed("UpgradeFailed", "it was made unhealthy in the lane")
     values = values_of(controller, item)
     if RELEASES and "chart" not in told(meta):
         return assume(controller, item, told(meta), namespace)
