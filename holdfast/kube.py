@@ -57,6 +57,12 @@ VERSIONS = {
 }
 
 
+# Kinds of the lane's own making that an older API server serves as beta only.
+_BETA = dict.fromkeys(
+    ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"), "admissionregistration.k8s.io/v1beta1"
+)
+
+
 class KubeReader:
     """Reads objects, and changes nothing. Where the API server doesn't answer, every call raises `CannotLook` within *timeout_s*.
 
@@ -114,7 +120,13 @@ class KubeReader:
             raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None
 
     def _api(self, kind: str, version: str = "") -> Any:
-        return self._dynamic().resources.get(api_version=version or VERSIONS.get(kind, "v1"), kind=kind)
+        resources = self._dynamic().resources
+        try:
+            return resources.get(api_version=version or VERSIONS.get(kind, "v1"), kind=kind)
+        except ResourceNotFoundError:
+            if kind not in _BETA:
+                raise
+        return resources.get(api_version=_BETA[kind], kind=kind)
 
     def plural(self, kind: str) -> str:
         """The resource's name of a kind, as the API server says it; empty where it serves none."""
@@ -206,11 +218,12 @@ class KubeClient(KubeReader):
         """Server-side apply of one object, conflicts won."""
         meta = wanted["metadata"]
         with self._looking():
+            api = self._api(wanted["kind"], wanted["apiVersion"])
             return _plain(
-                self._api(wanted["kind"], wanted["apiVersion"]).patch(
+                api.patch(
                     name=meta["name"],
                     namespace=meta.get("namespace"),
-                    body=json.dumps(wanted),
+                    body=json.dumps({**wanted, "apiVersion": api.group_version}),
                     content_type="application/apply-patch+yaml",
                     field_manager=MANAGER,
                     force_conflicts=True,

@@ -35,7 +35,9 @@ def rehearse(  # noqa: PLR0917  a command line
     kubernetes: Annotated[
         str,
         typer.Option(
-            "--kubernetes", metavar="VERSION", help="The version of the control plane; the newest there is without it."
+            "--kubernetes",
+            metavar="VERSION",
+            help="The version of the control plane, such as 1.37; each is built at its first use.",
         ),
     ] = "",
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
@@ -123,7 +125,7 @@ def _profile(kubernetes: str) -> str:
     """The kwok profile of a Kubernetes version."""
     known = {load("kwok", name).kubernetes: name for name in kwok.profiles()}
     if not kubernetes:
-        return known[max(known, key=lambda v: tuple(map(int, v.split("."))))]
+        return kwok.profiles()[-1]
     for version, name in known.items():
         if kubernetes in (version, name):
             return name

@@ -70,7 +70,9 @@ class ControlPlane:
         words = self._words(self._urls, own, ca, accounts)
         if self.feature_gates:
             self.feature_gates = self._known_gates(self.feature_gates)
-            words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(self.feature_gates.items())]
+        gates = {**self.feature_gates, **self.profile.more.get("feature_gates", {})}
+        words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(gates.items())]
+        words += [f"--runtime-config={what}" for what in self.profile.more.get("runtime_config", [])]
         self.processes.start("kube-apiserver", [self._names["kube-apiserver"], *words])
 
     def _known_gates(self, wanted: Mapping[str, bool]) -> dict[str, bool]:

@@ -68,8 +68,9 @@ _FOLDERS = (
 
 
 def profiles() -> list[str]:
-    """The profiles that there are."""
-    return profile.names("kwok")
+    """The profiles that there are; last the one of the Kubernetes that holdfast takes where none is named."""
+    usual = Recipes().kubernetes
+    return sorted(profile.names("kwok"), key=lambda name: (profile.load("kwok", name).kubernetes == usual, name))
 
 
 def open(name: str, folder: Path, owner: str) -> Kwok:  # noqa: A001, ARG001  the words of the protocol; no name of it leaves the folder

@@ -71,7 +71,7 @@ def names(driver: str, folder: Path = PROFILES) -> list[str]:
 
 
 def load(driver: str, name: str, folder: Path = PROFILES) -> Profile:
-    """Reads a profile; raises UsageError for an unknown one, with the nearest name."""
+    """Reads a profile; raises UsageError for an unknown one, with the nearest name. One that is ``like`` another says only what differs."""
     path = folder / driver / f"{name}.toml"
     known = names(driver, folder)
     if name not in known:
@@ -81,6 +81,8 @@ def load(driver: str, name: str, folder: Path = PROFILES) -> Profile:
             f"choose one of: {', '.join(known)}",
         )
     table = tomllib.loads(path.read_text())
+    if like := table.pop("like", ""):
+        table = {**tomllib.loads((folder / driver / f"{like}.toml").read_text()), **table}
     nodes = [dict(node) for node in table.pop("node")]
     return Profile(
         name=name,

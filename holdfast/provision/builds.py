@@ -47,7 +47,7 @@ def _log(name: str) -> Path:
     return path
 
 
-def _modfile(module: Path, version: str) -> list[str]:
+def _modfile(module: Path, version: str, env: dict[str, str]) -> list[str]:
     """go.mod for a Kubernetes version other than the pinned one: derived from it, its sums checked by the sum database."""
     pinned = (module / "go.mod").read_text()
     if not version or f"k8s.io/kubernetes v{version}\n" in pinned:
@@ -62,6 +62,7 @@ def _modfile(module: Path, version: str) -> list[str]:
         run(
             ["go", "mod", "tidy", f"-modfile={derived}"],
             cwd=module,
+            env=env,
             what=f"pinning Kubernetes {version}",
             log=_log("pins"),
         )
@@ -99,13 +100,17 @@ def binary(recipes: Recipes, name: str) -> Path:
     module = recipes.root / "images" / entry["module"]
     target.parent.mkdir(exist_ok=True)
     part = target.with_suffix(".part")
+    toolchain = recipes.toolchain(name)
+    # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
+    env = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    env |= {"GOTOOLCHAIN": toolchain} if toolchain else {}
     with step(f"building {name} {version}".rstrip()):
         command = [
             "go",
             "build",
             "-trimpath",
             "-buildvcs=false",
-            *_modfile(module, version if name == "kube" else ""),
+            *_modfile(module, version if name == "kube" else "", env | {"GOFLAGS": "-mod=mod"}),
             "-ldflags",
             _ldflags(name, version),
             *(["-tags", entry["tags"]] if "tags" in entry else []),
@@ -113,11 +118,10 @@ def binary(recipes: Recipes, name: str) -> Path:
             str(part),
             *entry["packages"],
         ]
-        # GOFLAGS of the user's could ask for a vendor folder or for C code that a bare image can't load.
         run(
             command,
             cwd=module,
-            env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+            env=env,
             what=f"building {name}",
             log=_log(name),
         )

@@ -107,6 +107,13 @@ class Recipes:
             return self.kubernetes
         return str(self.table["versions"].get(key, ""))
 
+    def toolchain(self, binary: str) -> str:
+        """The Go toolchain that *binary* asks for, such as ``go1.27.3``; empty where the machine's own will do."""
+        if self.table["binary"][binary].get("version", "") != "kubernetes":
+            return ""
+        minor = self.kubernetes.rpartition(".")[0]
+        return str(self.table.get("toolchain", {}).get(minor, ""))
+
     def hash_binary(self, name: str) -> str:
         entry = self.table["binary"][name]
         return hash_of(name, sorted(entry.items()), self.version(name), self.root / "images" / entry["module"])
