@@ -19,25 +19,42 @@ Edit = Callable[[Path], None]
 
 def mark(sync: Sync, marker: str, **more: str) -> Edit:
     """A ConfigMap in the entry's folder that says *marker*: the smallest commit whose arrival can be seen."""
+    data = {"marker": marker, **more}
+    meta = {"name": MARKER, "namespace": NAMESPACE}
+    return add(sync, MARKER, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+
+
+def add(sync: Sync, file: str, body: dict[str, Any]) -> Edit:
+    """An object of its own in the entry's folder, in *file* (without ``.yaml``), or in its place where there is one."""
 
     def edit(folder: Path) -> None:
         entry = folder / sync.folder
-        data = {"marker": marker, **more}
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": MARKER, "namespace": NAMESPACE},
-            "data": data,
-        }
-        (entry / f"{MARKER}.yaml").write_text(yaml.safe_dump(body))
-        listed = entry / "kustomization.yaml"
-        if listed.exists():
-            table = yaml.safe_load(listed.read_text())
-            if f"{MARKER}.yaml" not in table.setdefault("resources", []):
-                table["resources"].append(f"{MARKER}.yaml")
-                listed.write_text(yaml.safe_dump(table))
+        (entry / f"{file}.yaml").write_text(yaml.safe_dump(body))
+        _list(entry, f"{file}.yaml", listed=True)
 
     return edit
+
+
+def take_back(sync: Sync, file: str) -> Edit:
+    """Takes away again what `add` added."""
+
+    def edit(folder: Path) -> None:
+        entry = folder / sync.folder
+        (entry / f"{file}.yaml").unlink(missing_ok=True)
+        _list(entry, f"{file}.yaml", listed=False)
+
+    return edit
+
+
+def _list(entry: Path, name: str, *, listed: bool) -> None:
+    """Has a file be among the resources of a folder, or not; where the folder has no list every file is."""
+    path = entry / "kustomization.yaml"
+    if not path.exists():
+        return
+    table = yaml.safe_load(path.read_text())
+    resources = [r for r in table.get("resources") or [] if r != name]
+    table["resources"] = [*resources, name] if listed else resources
+    path.write_text(yaml.safe_dump(table))
 
 
 def set_values(kind: str, name: str, path: tuple[str, ...], value: Any) -> Edit:

@@ -45,6 +45,7 @@ class Run:
         reuse: take the kept cluster over instead of making one.
         kept: whether the cluster stays for later runs.
         rerun: the command that runs a test again, by its node id, for failure messages.
+        steady_after_s: how long the last cluster took from nothing until it was steady.
     """
 
     lane: Lane
@@ -55,6 +56,7 @@ class Run:
     _cluster: Cluster | None = None
     _failed: str = ""
     quarantined: str = field(default="")
+    steady_after_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +139,16 @@ class Run:
         self.journal.keep_out(self.lane.git().key.private)
         return cluster
 
+    def rebuild(self) -> Cluster:
+        """Destroys the cluster and makes a new one from Git alone; the tests that follow get that one.
+
+        Raises Unproven where it never becomes steady, or where it would take the place of a kept cluster.
+        """
+        if self.reuse:
+            raise Unproven("it would take the place of the cluster that is kept: run it without --reuse")
+        self.quarantine("it was destroyed, to be made anew from Git alone")
+        return self.cluster()
+
     def _made(self) -> Cluster:
         began = time.monotonic()
         reuse = self.reuse and not self.quarantined
@@ -150,9 +162,10 @@ class Run:
                     raise Unproven(wait.sentence("eventually", _STEADY_WITHIN))
         patiently(lambda: agents.enable_scraping(cluster.client), "letting the samplers be scraped")
         cluster.calm_since = time.time()
+        self.steady_after_s = round(time.monotonic() - began, 1)
         self.journal.write(
             LaneReady(
-                took_s=round(time.monotonic() - began, 1),
+                took_s=self.steady_after_s,
                 reused=reuse,
                 nodes=[n.name for n in cluster.nodes()],
             )
