@@ -11,9 +11,15 @@ from pathlib import Path
 
 import yaml
 
+from holdfast.drivers import kwok
 from holdfast.journal import Journal, read_file
+from holdfast.lane.subject import Subject
+from holdfast.paths import ROOT
 from holdfast.provision import engine, images, tools
 from holdfast.provision.recipes import Recipes
+from holdfast.rehearsal.after import look_after
+from holdfast.rehearsal.stage import staged
+from holdfast.rehearsal.watcher import Watcher
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
 from suites.harness import pairs
@@ -226,6 +232,103 @@ def store():
     )
 
 
+def hundred_of(folder, kustomizations=100, objects_each=10):
+    """A tree of Kustomizations that wait for their objects, in five waves: in each a namespace, a Deployment, its Service, and ConfigMaps."""
+    (folder / "cluster").mkdir(parents=True)
+    flux = (pairs.valid("image") / "cluster/flux.yaml").read_text()
+    (folder / "cluster/flux.yaml").write_text(flux)
+    parts, wave = [], kustomizations // 5
+    for k in range(kustomizations):
+        body = yaml.safe_load(flux.split("---")[1]) | {"metadata": {"name": f"k{k}", "namespace": "flux-system"}}
+        needs = [{"name": f"k{k - wave}"}] if k >= wave else []
+        body["spec"] = body["spec"] | {"path": f"./parts/k{k}", "wait": True, "timeout": "2m", "dependsOn": needs}
+        parts.append(body)
+        labels = {"app": "web"}
+        container = {
+            "name": "web",
+            "image": "registry.example/web:1",
+            "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
+        }
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+        meta = {"name": "web", "namespace": f"n{k}"}
+        made = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{k}"}},
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": meta,
+                "spec": {"selector": {"matchLabels": labels}, "template": pod},
+            },
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": meta,
+                "spec": {"selector": labels, "ports": [{"port": 80}]},
+            },
+        ]
+        maps = [{"name": f"c{number}", "namespace": f"n{k}"} for number in range(objects_each - len(made))]
+        made += [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": m, "data": {"a": "b"}} for m in maps]
+        here = folder / f"parts/k{k}"
+        here.mkdir(parents=True)
+        (here / "all.yaml").write_text(yaml.safe_dump_all(made))
+    (folder / "cluster/parts.yaml").write_text(yaml.safe_dump_all(parts))
+    return folder
+
+
+def memory_mb(pids):
+    """The most memory that processes had, in MB, added up."""
+    found = 0
+    for pid in pids:
+        text = Path(f"/proc/{pid}/status").read_text()
+        found += int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM")))
+    return found // 1024
+
+
+def rehearsed(tree):
+    """(seconds until the lane was up, until all was converged, of the whole, MB of its processes and of this one) of one rehearsal."""
+    began = time.perf_counter()
+    subject = Subject(tree)
+    assert subject.tree
+    with staged(subject, kwok.profiles()[-1]) as stage:
+        stage.driver.ensure_host()
+        up = time.perf_counter()
+        stage.driver.up()
+        up = time.perf_counter() - up
+        stage.driver.down()
+        began += up
+        stage.start()
+        started = time.perf_counter()
+        course = Watcher(stage, limit_s=600, say=lambda _: None).run()
+        assert course.converged, course.unsettled
+        converged = time.perf_counter() - started
+        look_after(stage)
+        memory = memory_mb([*(p.pid for p in stage.driver.processes.started.values()), os.getpid()])
+        down = time.perf_counter()
+    return up, converged, time.perf_counter() - began, time.perf_counter() - down, memory
+
+
+def rehearsals(rounds=3):
+    """The lane's own start, a start of the reference tree, and of 100 Kustomizations with 1,000 objects, one after the other."""
+    with tempfile.TemporaryDirectory() as name:
+        large = hundred_of(Path(name) / "tree")
+        for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "a tree"]):
+            subprocess.run(
+                ["git", "-C", str(large), "-c", "user.name=a", "-c", "user.email=a@localhost", *words], check=True
+            )
+        whole = {}
+        for label, tree, count in (
+            ("the reference tree", ROOT / "fixtures/gitops", rounds),
+            ("100 Kustomizations, 1,000 objects", large, 1),
+        ):
+            found = [rehearsed(tree) for _ in range(count)]
+            up, converged, all_of_it, down, memory = zip(*found, strict=True)
+            whole[label] = statistics.median(all_of_it)
+            print(f"  the lane up: {spread(up)} s; down: {spread(down)} s")
+            print(f"  {label}: converged {spread(converged)} s, the whole {spread(all_of_it)} s, {max(memory)} MB")
+        first, second = whole.values()
+        print(f"  fourteen times the objects take {second / first:.1f} × as long")
+
+
 def main():
     for title, run in (
         ("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
@@ -237,6 +340,10 @@ def main():
             check_against_kustomize,
         ),
         ("holdfast check by the number of objects (goals: linear, 10 s, 500 MB)", check_grows),
+        (
+            "Rehearsals (goals: lane up 6 s, reference tree 30 s and 60 s in whole, 1,000 objects 120 s and 2 GB)",
+            rehearsals,
+        ),
     ):
         if sys.argv[1:] and not any(word in title for word in sys.argv[1:]):
             continue
