@@ -95,7 +95,12 @@ def rehearse(  # noqa: PLR0917  a command line
             lame += unsteady
         without = None
         if if_down and course.converged:
-            without = outage.watch(stage, if_down, lambda line: console.print(f"  {line}", markup=False))
+            try:
+                without = outage.watch(stage, if_down, lambda line: console.print(f"  {line}", markup=False))
+            except UsageError as why:  # all else that was seen still counts
+                unseen.append(f"--if-down {if_down}: {why}")
+        elif if_down:
+            unseen.append(f"--if-down {if_down} wasn't tried: not everything became ready")
         out = Judge(subject.tree).outcome(
             course,
             stage.driver.kubernetes,

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from holdfast.kube import REQUESTED_AT, Object
+from holdfast.kube import Object
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.looks import Doing, State, look
+from holdfast.rehearsal.removal import REFUSALS, Removal
 from holdfast.rehearsal.stage import Stage
 from holdfast.tree.manifest import Manifest
 from holdfast.waiting import CannotLook, Clock
@@ -61,10 +62,8 @@ def _reconcile(stage: Stage, token: str, clock: Clock) -> list[State]:
     """Asks every Kustomization that is ready for another reconciliation; returns those that didn't come back ready."""
     token = f"{datetime.datetime.now(datetime.UTC).isoformat()}-{token}"
     asked = [s for s in _states(stage).values() if s.doing is Doing.READY]
-    for state in asked:
-        stage.client.patch(
-            state.kind, state.name, state.namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}}
-        )
+    removal = Removal(stage)
+    asked = [s for s in asked if removal.request(s, token)]
     limit = clock.now() + _ROUND_S
     while True:
         states = _states(stage)
@@ -97,12 +96,18 @@ def _marks(stage: Stage) -> tuple[dict[Key, Mark], dict[Key, list[str]]]:
             versions[group, kind] = f"{group}/{entry['v']}" if group else str(entry["v"])
     marks: dict[Key, Mark] = {}
     for (group, kind), version in sorted(versions.items()):
-        for item in stage.client.list(kind, version=version):
+        for item in _listed(stage, kind, version):
             meta = item["metadata"]
             key = group, kind, meta.get("namespace", ""), meta["name"]
             if key in owners:
                 marks[key] = Mark(meta["uid"], str(meta.get("generation") or meta["resourceVersion"]), _writers(item))
     return marks, dict(owners)
+
+
+def _listed(stage: Stage, kind: str, version: str) -> list[Object]:
+    with suppress(*REFUSALS):
+        return stage.client.list(kind, version=version)
+    return []
 
 
 def _writers(item: Object) -> tuple[str, ...]:

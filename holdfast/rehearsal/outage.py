@@ -14,6 +14,7 @@ from holdfast.errors import UsageError
 from holdfast.kube import REQUESTED_AT, Object, condition
 from holdfast.progress import step
 from holdfast.rehearsal.detours import HEALTH
+from holdfast.rehearsal.removal import REFUSALS
 from holdfast.rehearsal.stage import Stage
 from holdfast.tree.boot import Down, down, seeds_of
 from holdfast.tree.manifest import Manifest
@@ -176,7 +177,8 @@ def _is_unhealthy(stage: Stage, manifest: Manifest) -> bool:
 
 def _ask(stage: Stage, kind: str, name: str, namespace: str) -> None:
     token = datetime.datetime.now(datetime.UTC).isoformat()
-    stage.client.patch(kind, name, namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}})
+    with suppress(*REFUSALS):  # what isn't there can't be asked
+        stage.client.patch(kind, name, namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}})
 
 
 def _ask_source(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from holdfast.tree import assumed
 from holdfast.tree.manifest import Manifest
 from holdfast.waiting import CannotLook
 
-_REFUSALS = (ApiException, CannotLook, ResourceNotFoundError, ResourceNotUniqueError, ValueError)
+REFUSALS = (ApiException, CannotLook, ResourceNotFoundError, ResourceNotUniqueError, ValueError)
 _KIND = re.compile(r"(\w+) \((?:([\w.-]+)/)?(\w+)\)")
 
 
@@ -76,7 +76,7 @@ class Removal:
             self.client.patch(
                 state.kind, state.name, state.namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}}
             )
-        except _REFUSALS:
+        except REFUSALS:
             return False
         return True
 
@@ -84,14 +84,14 @@ class Removal:
         """The coarsest way: its holder is taken for ready. Returns in words what was done, empty where even that can't be."""
         try:
             return self._give_up_on(blocker, states)
-        except _REFUSALS:
+        except REFUSALS:
             return ""
 
     def remove(self, blocker: Blocker, states: Mapping[str, State]) -> str:
         """Takes one thing out of the way; returns in words what was done, empty where nothing can be."""
         try:
             return self._remove(blocker, states)
-        except _REFUSALS:  # then the coarser way
+        except REFUSALS:  # then the coarser way
             return self.give_up_on(blocker, states)
 
     def _remove(self, blocker: Blocker, states: Mapping[str, State]) -> str:  # noqa: PLR0911  one return a sort
