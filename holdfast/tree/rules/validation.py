@@ -1,0 +1,33 @@
+"""What the API server's own validation refuses: names, ranges, what must go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.tree import Tree
+from holdfast.tree.validation import node_port_outside, refusals
+
+_RANGE = "service-node-port-range"
+
+
+@rule(
+    "schema.value",
+    "schema",
+    Severity.BREAKS_APPLY,
+    why="server-side apply refuses it, and with it the whole set of its Kustomization",
+    do="write a value that Kubernetes takes",
+)
+def value(tree: Tree) -> Iterator[Outcome]:
+    """Names, ranges, and what must go together, in what a build gives and what a chart that can be read gives."""
+    usual_range = not any(_RANGE in tree.repository.text(f) for f in tree.repository.files if _may_say_so(f))
+    for manifest in [*tree.objects, *tree.unreferenced_objects]:
+        found = list(refusals(manifest))
+        if manifest.kind == "Service" and not manifest.group and usual_range:
+            found += node_port_outside(manifest)
+        for path, words in found:
+            yield hit(tree, manifest, f"{manifest.id}: {words}", *path)
+
+
+def _may_say_so(file: str) -> bool:
+    return file.endswith((".yaml", ".yml", ".j2", ".toml", ".sh", ".service", ".tf", ".md", ".cfg", ".conf"))
