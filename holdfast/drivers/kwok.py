@@ -21,6 +21,7 @@ from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.processes import Processes, free_ports
 from holdfast.drivers.profile import NodeSpec, Note, Profile
+from holdfast.drivers.simulated import LOCAL_PATH
 from holdfast.errors import UsageError
 from holdfast.kube import KubeClient, condition
 from holdfast.paths import ROOT
@@ -39,6 +40,15 @@ _SIMULATED = {
     "monitoring": "nothing is measured: its pods are simulated",
     "tailscale": "no router runs: its pods are simulated",
     "apps": "no app answers: its pods are simulated",
+}
+# What k3s brings.
+_STORAGE_CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": LOCAL_PATH,
+    "reclaimPolicy": "Delete",
+    "volumeBindingMode": "WaitForFirstConsumer",
 }
 _MANAGED = "kwok.x-k8s.io/node"  # nodes with this annotation have power
 _POLL_S = 0.1
@@ -138,6 +148,7 @@ class Kwok:
             self._start_kwok()
             for node in self.profile.nodes:
                 self._client.apply(_node(node, self.profile, self.kubernetes))
+            self._client.apply(_STORAGE_CLASS)
             self._install_flux()
             self._start_flux()
             self._until(self._nodes_lacking)

@@ -16,7 +16,7 @@ from holdfast.kube import KubeClient, Object, condition
 from holdfast.tree.assumed import ASSUMED
 
 _SELECTED = "volume.kubernetes.io/selected-node"
-_LOCAL_PATH = "rancher.io/local-path"
+LOCAL_PATH = "rancher.io/local-path"
 _EVERY_S = 0.5
 _SOURCES = ("GitRepository", "HelmRepository", "OCIRepository", "Bucket", "HelmChart")
 
@@ -33,7 +33,7 @@ def binding(claim: Object, classes: dict[str, Object]) -> Object | None:
         return None
     if storage_class.get("volumeBindingMode") == "WaitForFirstConsumer" and not node:
         return None
-    if provisioner == _LOCAL_PATH and "ReadWriteMany" in spec.get("accessModes", []):
+    if provisioner == LOCAL_PATH and "ReadWriteMany" in spec.get("accessModes", []):
         return None  # it says so itself: only ReadWriteOnce
     name = f"pvc-{meta['uid']}"
     volume: Object = {
@@ -56,7 +56,7 @@ def binding(claim: Object, classes: dict[str, Object]) -> Object | None:
             },
         },
     }
-    if provisioner == _LOCAL_PATH and node:
+    if provisioner == LOCAL_PATH and node:
         expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
         volume["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
     return volume

@@ -6,6 +6,7 @@ things is enough, a state of the sort ``ANY`` stands between.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
-from holdfast.tree.releases import Release
+from holdfast.tree.releases import Release, without_releases
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
@@ -148,6 +149,7 @@ class Graph:
                 kustomization.built.location if kustomization.built and kustomization.built.location else location,
                 "build",
             )
+        self._variables(kustomization, defined)
         for ref in kustomization.manifest.unknown:
             self.external.setdefault(ref, f"{me} (postBuild.substituteFrom)")
         self._health(kustomization, ready)
@@ -178,6 +180,21 @@ class Graph:
                 "source",
             )
 
+    def _variables(self, kustomization: Kustomization, state: State) -> None:
+        """What it takes variables from must be there before anything of it is built: also where it makes that itself."""
+        entries = map(mapping, sequence(get(kustomization.spec, "postBuild", "substituteFrom")))
+        for index, entry in enumerate(entries):
+            key = (str(entry.get("kind")), kustomization.id.partition("/")[0], str(entry.get("name")))
+            found = self.tree.by_key.get(key)
+            if found is not None and entry.get("optional") is not True:
+                self.need(
+                    state,
+                    self.exists(found),
+                    f"Kustomization/{kustomization.id} takes variables from {found.id}",
+                    self._at(kustomization, "spec", "postBuild", "substituteFrom", index),
+                    "variables",
+                )
+
     def _health(self, kustomization: Kustomization, ready: State) -> None:
         """What must be healthy for a Kustomization to be ready: all of it with ``wait``, else what its health checks name."""
         if kustomization.waits:
@@ -207,6 +224,8 @@ class Graph:
             )
             at = self._at(kustomization, "spec", "healthChecks", index)
             name = f"{key[0]}/{key[1]}/{key[2]}"
+            if found is not None and found.id == f"Kustomization/{kustomization.id}":
+                continue  # it is ready before it looks at itself
             if found is not None:
                 self.need(
                     ready,
@@ -463,6 +482,19 @@ class Graph:
                     "consumer",
                     boot=True,
                 )
+            elif without_releases(self.tree, manifest.namespace) and not self._is_named_elsewhere(manifest):
+                self._lacks(
+                    ready,
+                    f"a pod that mounts {manifest.id}",
+                    f"the class {name} binds {manifest.id} only once a pod mounts it, and none does",
+                    at,
+                    "consumer",
+                )
+
+    def _is_named_elsewhere(self, claim: Manifest) -> bool:
+        """Whether any other object has the claim's name somewhere: what an operator makes of that may mount it."""
+        word = json.dumps(claim.name)
+        return any(word in json.dumps(m.body, default=str) for m in self.tree.objects if m.id != claim.id)
 
     def storage_class(self, name: str) -> Manifest | None:
         """A StorageClass of the tree."""

@@ -32,6 +32,12 @@ def foretold(tree):
     result = check(tree, only=["apply", "schema"])
     boot = tree.boot
     never = {k for blocked in (*boot.blocked, *boot.never_ready) for k in blocked.kustomizations}
+    # Outside of these trees there is nothing: what check takes to exist there never comes.
+    never |= {
+        who.partition(" ")[0].partition("/")[2]
+        for who in tree.graph.external.values()
+        if who.startswith("Kustomization/")
+    }
     owners = {m.id: m.owner for m in tree.objects}
     for finding in result.findings:
         if finding.severity is Severity.BREAKS_APPLY:
