@@ -44,7 +44,8 @@ def cluster(*objects, entries=("apps_web__Service",)):
     flux = {"kind": "Kustomization", "metadata": {"name": "a"}, "status": {"inventory": {"entries": listed}}}
     everything = [flux, *objects]
     reader = SimpleNamespace(list=lambda kind, version="": [o for o in everything if o["kind"] == kind])
-    return SimpleNamespace(objects=reader)
+    source = SimpleNamespace(kind="GitRepository", namespace="flux-system", name="flux-system")
+    return SimpleNamespace(objects=reader, sync=SimpleNamespace(source=source))
 
 
 def test_the_same_is_the_same_and_each_difference_is_named():
