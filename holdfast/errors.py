@@ -25,3 +25,7 @@ class UsageError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n  next: {self.next_step}" if self.next_step else self.what
+
+
+class HostCannot(UsageError):
+    """This machine can't run a lane."""

@@ -14,7 +14,7 @@ from typing import Any
 import holdfast
 from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
-from holdfast.errors import UsageError
+from holdfast.errors import HostCannot, UsageError
 from holdfast.events import Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
@@ -240,7 +240,10 @@ def opened(
     with LaneLock(folder.name):
         tempdir.clean(reports_dir())
         if clusters:
-            lane.driver.ensure_host()
+            try:
+                lane.driver.ensure_host()
+            except UsageError as why:
+                raise HostCannot(why.what, why.next_step) from None
             lane.clean_dead()
             lane.check(reuse=reuse)
         run = Run(lane, folder, reuse, keep or reuse, rerun)

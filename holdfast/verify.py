@@ -13,7 +13,7 @@ import typer
 
 from holdfast import claims, events
 from holdfast.drivers import catalogue
-from holdfast.errors import UsageError
+from holdfast.errors import HostCannot, UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree, is_default
@@ -113,10 +113,12 @@ def verify(  # noqa: PLR0917  a command line
     claims.check_known([*wanted.claims, *(require or [])], "the command line")
     parts: list[Part] = []
     for on in [Lane(name, subject) for name in names]:
-        if not lane and (why := _cannot(on)):
-            console.print(f"\n  {on.name} isn't run: {why}", style="yellow", markup=False)
-        else:
+        try:
             parts.append(_run(on, wanted, before=parts))
+        except HostCannot as why:
+            if lane:
+                raise
+            console.print(f"\n  {on.name} isn't run: {why}", style="yellow", markup=False)
     if not parts:
         raise UsageError(
             "no lane can be run on this machine, for the reasons above", "see: holdfast verify --lane, and the guide"
@@ -125,15 +127,6 @@ def verify(  # noqa: PLR0917  a command line
         summary.show(console, parts)
         console.print(f"  summary: {summary.write(parts)}", markup=False)
     raise typer.Exit(_end(parts, wanted, require or []))
-
-
-def _cannot(lane: Lane) -> str:
-    """Why this machine can't run a lane that nobody asked for by name; empty where it can."""
-    try:
-        lane.driver.ensure_host()
-    except UsageError as why:
-        return str(why)
-    return ""
 
 
 def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:

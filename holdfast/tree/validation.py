@@ -210,7 +210,7 @@ def quantity(value: Any) -> Decimal | None:
         if suffix[:1] in ("e", "E") and len(suffix) > 1:
             return number.scaleb(int(suffix[1:]))
         if suffix.endswith("i"):
-            return number * 1024 ** ("KMGTPE".index(suffix[0]) + 1)
+            return number * Decimal(1024 ** ("KMGTPE".index(suffix[0]) + 1))
         return number.scaleb(_POWERS[suffix])
     except (InvalidOperation, OverflowError, ValueError):
         return None
