@@ -54,7 +54,7 @@ def holdfast(*arguments, env):
         (["--require", "ingres-tls"], ["unknown claim 'ingres-tls'; did you mean 'ingress-tls'?"]),
         (["--entry", "clusters/office"], ["there is no folder clusters/office in the tree", "clusters/home"]),
         (["--expect", "/absent.toml"], ["/absent.toml can't be read"]),
-        ([], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
+        (["--lane", "kind/fast"], ["the engine at DOCKER_HOST=tcp://127.0.0.1:1 doesn't answer", "next:"]),
     ],
 )
 def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
