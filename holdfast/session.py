@@ -64,14 +64,15 @@ class Session:
     Args:
         open_run: opens the run; told whether any test needs a cluster.
         wanted: only tests of these claims; all where it is empty.
+        on_a_cluster: only tests that need a cluster: what the tree alone shows was shown before.
 
     Attributes:
         stopped: what kept the run from being opened; then no test runs.
         interrupted: whether the user stopped it.
     """
 
-    def __init__(self, open_run: OpenRun, wanted: frozenset[str] = frozenset()) -> None:
-        self.open_run, self.wanted = open_run, wanted
+    def __init__(self, open_run: OpenRun, wanted: frozenset[str] = frozenset(), *, on_a_cluster: bool = False) -> None:
+        self.open_run, self.wanted, self.on_a_cluster = open_run, wanted, on_a_cluster
         self.left_out: list[pytest.Item] = []
         self.run: Run | None = None
         self.stopped: BaseException | None = None
@@ -82,6 +83,8 @@ class Session:
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keeps the tests of the wanted claims, where any were named."""
+        if self.on_a_cluster:
+            items[:] = [item for item in items if _on_a_cluster(item)]
         left = [item for item in items if self.wanted and not self.wanted & set(claim_ids(item))]
         if left:
             config.hook.pytest_deselected(items=left)

@@ -144,8 +144,9 @@ def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
             clusters=clusters,
         ),
         wanted.claims,
+        on_a_cluster=bool(before),
     )
-    rooms = [SUITES / room for room in ROOMS if not (before and room == _STATIC)]
+    rooms = [SUITES / room for room in ROOMS]
     code = _pytest(session, [*rooms, *wanted.suites, SUITES / _LAST], folder, wanted.select, smoke=wanted.smoke)
     if session.run is None:
         shutil.rmtree(folder, ignore_errors=True)  # of Allure's, for a run that didn't come about
