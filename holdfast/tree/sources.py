@@ -143,7 +143,7 @@ class Sources:
         found = self.find(file, kind, name, namespace)
         if found is None:
             return Location(file, 1)
-        return Location(file, _line(found, path)[0])
+        return Location(file, deepest(found, path)[0])
 
     def find(self, file: str, kind: str, name: str, namespace: str = "") -> yaml.Node | None:
         """The node of an object in *file*; where names were changed on the way, the one whose name is part of the new one."""
@@ -177,7 +177,7 @@ class Sources:
     def depth(self, file: str, kind: str, name: str, path: Sequence[PathKey], namespace: str = "") -> int:
         """How many steps of *path* stand in the object in *file*."""
         found = self.find(file, kind, name, namespace)
-        return _line(found, path)[1] if found else -1
+        return deepest(found, path)[1] if found else -1
 
 
 def compose(text: str) -> Iterator[yaml.Node]:
@@ -250,7 +250,7 @@ def scalar(node: yaml.Node | None, *path: PathKey) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
-def _line(node: yaml.Node, path: Sequence[PathKey]) -> tuple[int, int]:
+def deepest(node: yaml.Node, path: Sequence[PathKey]) -> tuple[int, int]:
     """The line of the deepest step that stands there, and how many steps that were."""
     line = node.start_mark.line + 1
     for count, key in enumerate(path):

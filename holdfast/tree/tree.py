@@ -270,6 +270,11 @@ class Tree:
         """Where a field of an object stands: in its base, or in the patch that holds more of it."""
         if manifest.at is not None:
             return manifest.at
+        if path[:2] == ("spec", "values") and manifest.is_(HELM, "HelmRelease") and manifest.spec.get("valuesFrom"):
+            from holdfast.tree.origins import value_location  # noqa: PLC0415  few releases have their values elsewhere
+
+            if (elsewhere := value_location(self, manifest, path)) is not None:
+                return elsewhere
         kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
         space = str(manifest.meta.get("namespace") or "")
         best = self.sources.locate(manifest.file, kind, name, () if manifest.by else path, space)
