@@ -74,6 +74,11 @@ class Release:
         return str(self.facts.get("role", ""))
 
     @property
+    def minor(self) -> bool:
+        """Whether it is a helper that says nothing of what the rest of its Kustomization is for."""
+        return self.facts.get("minor") is True
+
+    @property
     def groups(self) -> list[str]:
         """The API groups whose CRDs the release installs, as its values stand."""
         facts = self.facts

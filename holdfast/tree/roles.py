@@ -19,6 +19,7 @@ CORE, STORAGE, MONITORING, LONGTERM, APPS, FLUX, OTHER = (
     "other",
 )
 _LONGTERM = re.compile(r"long-?term|(?:^|[-/])lt(?:$|[-/])|archive|thanos|mimir", re.IGNORECASE)
+_CORE_NAME = re.compile(r"core|infra|system|network|ingress", re.IGNORECASE)
 _FLUX_KINDS = frozenset(
     {"Kustomization", "HelmRelease", "GitRepository", "HelmRepository", "OCIRepository", "HelmChart", "Bucket"}
 )
@@ -33,7 +34,8 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         m.kind == "Deployment" and m.name == "kustomize-controller" for m in kustomization.objects
     ):
         return FLUX
-    found = {r.role for r in tree.releases if r.manifest.owner == kustomization.id and r.role}
+    here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
+    found = {r.role for r in here if r.role and not r.minor}
     for wanted in (STORAGE, CORE, MONITORING):
         if wanted in found:
             tier = wanted == MONITORING and _LONGTERM.search(f"{kustomization.manifest.name} {kustomization.folder}")
@@ -50,7 +52,37 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         return found.pop()
     if kustomization.objects and all(m.is_(KUSTOMIZE, "Kustomization") for m in kustomization.objects):
         return OTHER
-    return APPS if any(m.pod_path or m.kind == "HelmRelease" for m in kustomization.objects) else OTHER
+    helpers = {r.manifest.id for r in here if r.minor}  # such as metrics-server: neither core nor apps
+    rest = (m for m in kustomization.objects if m.pod_path or (m.kind == "HelmRelease" and m.id not in helpers))
+    return APPS if any(rest) else OTHER
+
+
+def role_of(tree: Tree, manifest: Manifest) -> str:
+    """What an object is for: what its Kustomization is, unless that mixes apps with something else; then what its own release or namespace says."""
+    kustomization = tree.kustomization_of(manifest)
+    whole = role(tree, kustomization) if kustomization is not None else OTHER
+    if kustomization is None or not mixed(tree, kustomization):
+        return whole
+    here = [r for r in tree.releases if r.manifest.owner == kustomization.id and r.role]
+    own = next((r.role for r in here if r.manifest is manifest), "")
+    if own or manifest.kind == "HelmRelease":
+        return own or APPS
+    return next((r.role for r in here if r.target_namespace == manifest.namespace), APPS)
+
+
+def mixed(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether a Kustomization that counts as core for one of its releases also holds apps, which lie in namespaces of their own."""
+    declared = [name for members in tree.settings.roles.values() for name in members]
+    if kustomization.manifest.name in declared or kustomization.id in declared or role(tree, kustomization) != CORE:
+        return False
+    if _CORE_NAME.search(f"{kustomization.manifest.name} {kustomization.folder}"):
+        return False
+    here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
+    spaces = {r.target_namespace for r in here if r.role == CORE}
+    return bool(spaces) and (
+        any(m.pod_path and m.namespace not in spaces for m in kustomization.objects)
+        or any(r.role != CORE and r.target_namespace not in spaces for r in here)
+    )
 
 
 def kustomizations(tree: Tree, *wanted: str) -> list[Kustomization]:

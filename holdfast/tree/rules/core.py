@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from holdfast.tree.boot import Link, down, reaches
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.needs import Phase, State
+from holdfast.tree.releases import Release
 from holdfast.tree.roles import (
     APPS,
     CORE,
@@ -14,12 +16,14 @@ from holdfast.tree.roles import (
     MONITORING,
     STORAGE,
     kustomizations,
+    mixed,
     role,
+    role_of,
     stateless,
     states_of,
     storage_states,
 )
-from holdfast.tree.tree import Kustomization, Tree
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
 
 def chain(steps: tuple[Link, ...]) -> str:
@@ -55,6 +59,7 @@ def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
 def single(tree: Tree) -> Iterator[Outcome]:
     """Ingress controllers with one replica only."""
     found = False
+    yield from unknown_charts(tree, CORE)
     for release in tree.releases:
         for fact in release.parts("workload"):
             if not any(release.parts("ingress_class")):
@@ -72,6 +77,10 @@ def single(tree: Tree) -> Iterator[Outcome]:
                 yield hit(
                     tree, release.manifest, f"{release.manifest.id} runs {fact['what']} once, as a Deployment", *path
                 )
+            elif kind != "DaemonSet" and _nodes(tree) != 1 and not _spread(release, fact):
+                yield Inconclusive(
+                    f"{release.manifest.id} runs {fact['what']} {count} times, and its values don't say that they lie on different nodes"
+                )
             else:
                 yield Evidence(
                     f"{release.manifest.id} runs {fact['what']} as a {kind}"
@@ -81,6 +90,7 @@ def single(tree: Tree) -> Iterator[Outcome]:
         for manifest in kustomization.objects:
             if (
                 manifest.kind == "Deployment"
+                and role_of(tree, manifest) == CORE
                 and manifest.spec.get("replicas", 1) in (0, 1)
                 and _serves_from_outside(tree, manifest)
                 and _nodes(tree) != 1
@@ -91,6 +101,13 @@ def single(tree: Tree) -> Iterator[Outcome]:
         yield NotApplicable(
             "the tree has no ingress controller that is known here", "let a core Kustomization bring one"
         )
+
+
+def _spread(release: Release, fact: Body) -> bool:
+    """Whether the values keep the pods of a workload of a chart apart."""
+    above = str(fact.get("replicas", "")).rpartition(".")[0]
+    own = mapping(release.value(above)) if above else release.values
+    return bool(own.get("topologySpreadConstraints")) or bool(get(own, "affinity", "podAntiAffinity"))
 
 
 def _nodes(tree: Tree) -> int:
@@ -125,7 +142,7 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
     yield from unknown_charts(tree, CORE)
     targets = storage_states(tree)
     for kustomization in core:
-        steps = reaches(tree.graph, states_of(kustomization), targets - set(states_of(kustomization)))
+        steps = reaches(tree.graph, _starts(tree, kustomization), targets - set(states_of(kustomization)))
         if steps:
             yield Violation(
                 f"Kustomization/{kustomization.id}",
@@ -140,8 +157,37 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
             )
 
 
+def _beside_storage(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether all that runs of a Kustomization lies where storage does: a part of it, such as the cluster of an operator."""
+    spaces = {r.target_namespace for r in tree.releases if r.role == STORAGE}
+    own = {m.namespace for m in kustomization.objects if m.pod_path}
+    own |= {r.target_namespace for r in tree.releases if r.manifest.owner == kustomization.id}
+    return bool(own) and own <= spaces - {"default", "kube-system"}
+
+
+def _starts(tree: Tree, kustomization: Kustomization) -> list[State]:
+    """The states of what is core in a Kustomization; of its own only where nothing else is in it."""
+    if not mixed(tree, kustomization):
+        return states_of(kustomization)
+    return [
+        State(m.id, s)
+        for m in kustomization.objects
+        if role_of(tree, m) == CORE and not m.is_(KUSTOMIZE, "Kustomization")
+        for s in (Phase.READY, Phase.EXISTS)
+    ]
+
+
+def _has_volumes(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether something in it keeps its data on a volume, and so waits for storage with reason."""
+    return any(
+        m.kind == "PersistentVolumeClaim" or (m.pod_path and not stateless(m)) for m in kustomization.objects
+    ) or any(r.manifest.owner == kustomization.id and any(r.volumes()) for r in tree.releases)
+
+
 def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation]:
     for manifest in kustomization.objects:
+        if role_of(tree, manifest) != CORE:
+            continue
         if manifest.kind == "PersistentVolumeClaim" or manifest.spec.get("volumeClaimTemplates"):
             yield hit(tree, manifest, f"core has a volume: {manifest.id}", "spec")
         for index, volume in enumerate(sequence(manifest.pod.get("volumes"))):
@@ -156,7 +202,7 @@ def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation
                     index,
                 )
     for release in tree.releases:
-        if release.manifest.owner == kustomization.id:
+        if release.manifest.owner == kustomization.id and role_of(tree, release.manifest) == CORE:
             for volume in release.volumes():
                 yield hit(
                     tree,
@@ -217,13 +263,16 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
     if not seeds:
         yield NotApplicable("nothing in the tree provides storage")
         return
+    yield from unknown_charts(tree)
     result = down(tree.graph, seeds)
     for name, steps in result.frozen.items():
         kustomization = tree.kustomizations.get(name.partition("/")[2])
         if kustomization is None or role(tree, kustomization) in (STORAGE, LONGTERM):
             continue
+        if _beside_storage(tree, kustomization):
+            continue
         free = [m.id for m in kustomization.objects if m.pod_path and stateless(m)]
-        if free or role(tree, kustomization) in (CORE, MONITORING):
+        if free or (role(tree, kustomization) in (CORE, MONITORING) and not _has_volumes(tree, kustomization)):
             yield Violation(
                 name,
                 tuple(dict.fromkeys(s.need.location for s in steps)),
@@ -252,8 +301,8 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
     opt_in=True,
 )
 def limits(tree: Tree) -> Iterator[Outcome]:
-    """Apps without a memory limit; infrastructure without requests."""
-    ranged = {m.namespace for m in tree.of("LimitRange")}
+    """Apps without a memory limit; what charts leave open."""
+    ranged = {m.namespace for m in tree.of("LimitRange") if _limits_memory(m)}
     seen = 0
     for kustomization in kustomizations(tree, APPS):
         for manifest in kustomization.objects:
@@ -267,22 +316,28 @@ def limits(tree: Tree) -> Iterator[Outcome]:
                         *path,
                         "resources",
                     )
-    for release in tree.releases:
-        for fact in release.parts("workload"):
-            owner = tree.kustomizations.get(release.manifest.owner)
-            if (
-                fact.get("resources")
-                and owner
-                and role(tree, owner) in (CORE, MONITORING)
-                and not get(mapping(release.value(fact["resources"])), "requests")
-            ):
-                yield hit(
-                    tree,
-                    release.manifest,
-                    f"{fact['what']} of {release.manifest.id} requests nothing, so it is the first to go when a node is full",
-                    "spec",
-                    "values",
-                    *fact["resources"].split("."),
-                    do="set requests in the release's values",
-                )
+    for release in tree.unread_releases:
+        yield from _of_a_chart(tree, release)
     yield Evidence(f"{seen} containers of apps looked at") if seen else NotApplicable("the tree has no apps")
+
+
+def _limits_memory(manifest: Manifest) -> bool:
+    """Whether a LimitRange gives a container without a memory limit one."""
+    return any(
+        get(one, "type") == "Container" and (get(one, "default", "memory") or get(one, "max", "memory"))
+        for one in sequence(manifest.spec.get("limits"))
+    )
+
+
+def _of_a_chart(tree: Tree, release: Release) -> Iterator[Inconclusive]:
+    """What a chart that wasn't rendered leaves open: the limits of apps, and requests that the values don't set and the chart may."""
+    owner, name = tree.kustomization_of(release.manifest), release.manifest.id
+    if owner is not None and role(tree, owner) == APPS:
+        yield Inconclusive(f"{name}: its chart wasn't rendered, so the limits of its containers weren't judged")
+    for fact in release.parts("workload"):
+        if not fact.get("resources") or owner is None or role(tree, owner) not in (CORE, MONITORING):
+            continue
+        if not get(mapping(release.value(fact["resources"])), "requests"):
+            yield Inconclusive(
+                f"{name}: its values set no requests for {fact['what']}, and the chart's own aren't known"
+            )
