@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from holdfast.tree import state_metrics
 from holdfast.tree.boot import reaches
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Check, Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
+from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release, whole_namespace
@@ -18,7 +19,7 @@ from holdfast.tree.tree import Tree
 
 _STACK = "kube-prometheus-stack"
 _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
-_GONE = {
+GONE = {
     "gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
     "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
 }
@@ -108,6 +109,8 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
                 "prometheusSpec",
                 "retention",
             )
+        elif "persistentVolumeClaim" in str(release.value("prometheus.prometheusSpec.volumes")):
+            yield Inconclusive(f"{release.manifest.id} mounts volumes of its own (prometheusSpec.volumes)")
         elif not bad:
             yield Evidence(f"{release.manifest.id}: no volume, retention {retention}")
         kustomization = tree.kustomizations[release.manifest.owner]
@@ -134,6 +137,7 @@ def tiers(tree: Tree) -> Iterator[Outcome]:
     if not core or not longterm:
         yield NotApplicable("the tree has no two tiers of monitoring")
         return
+    yield from unknown_charts(tree, MONITORING, LONGTERM)
     far = {
         State(f"Kustomization/{kustomization.id}", s)
         for kustomization in longterm
@@ -177,6 +181,8 @@ def exporters(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
                 "values",
                 *fact["enabled"].split("."),
             )
+        elif fact["what"] == "kube-state-metrics" and any(one.only for one in state_metrics.of(tree)):
+            yield Inconclusive(f"kube-state-metrics of {core[0].manifest.id} gives custom resources only")
         else:
             yield Evidence(f"{fact['what']} is part of {core[0].manifest.id}")
 
@@ -195,6 +201,7 @@ def longterm(tree: Tree) -> Iterator[Outcome]:
     if not found:
         yield NotApplicable("the tree has no long-term tier with kube-prometheus-stack")
         return
+    yield from unknown_charts(tree, LONGTERM)
     for release in found:
         volumes = {v.what: v for v in release.volumes()}
         retention = str(release.value("prometheus.prometheusSpec.retention", "10d"))
@@ -220,7 +227,24 @@ def longterm(tree: Tree) -> Iterator[Outcome]:
                     part,
                     "enabled",
                 )
+        yield from _in_doubt(tree, release)
         yield Evidence(f"{release.manifest.id}: retention {retention}, volumes {', '.join(volumes) or 'none'}")
+
+
+def _in_doubt(tree: Tree, release: Release) -> Iterator[Inconclusive]:
+    """What the document says of the long-term tier, and the values don't show: Longhorn's volumes, dashboards that stay, the whole past."""
+    of_longhorn = {"longhorn", "longhorn-static"} | {
+        m.name for m in tree.of("StorageClass") if m.body.get("provisioner") == "driver.longhorn.io"
+    }
+    volumes = {v.what: v for v in release.volumes()}
+    for what in ("Prometheus", "Grafana"):
+        if what not in volumes:
+            yield Inconclusive(f"{what} of {release.manifest.id} has no volume of its own")
+        elif volumes[what].storage_class not in of_longhorn:
+            name = volumes[what].storage_class or "the default one"
+            yield Inconclusive(f"the class of {what}'s volume ({name}) isn't known to be Longhorn's")
+    if release.value("prometheus.prometheusSpec.retentionSize"):
+        yield Inconclusive(f"retentionSize of {release.manifest.id} may end the past before the retention does")
 
 
 @rule(
@@ -262,51 +286,30 @@ def dual(tree: Tree) -> Iterator[Outcome]:
                 "spec",
                 "selector",
             )
+    for monitor in for_flux:
+        if taken(tree, monitor.kind, mapping(monitor.meta.get("labels"))) is not True:
+            yield Inconclusive(f"no Prometheus of the tree is known to take {monitor.id}")
     yield Evidence(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
-
-
-@rule(
-    "monitoring.gitops-health",
-    "gitops-health-monitored",
-    Severity.BREAKS_CLAIM,
-    why="a Kustomization can fail for weeks without anybody being told",
-    do='add a PrometheusRule on gotk_resource_info{ready="False"} and on the source',
-    opt_in=True,
-)
-def gitops_health(tree: Tree) -> Iterator[Outcome]:
-    """Alerts on Flux' health, and metrics that exist."""
-    about = [a for a in alerts(tree) if re.search(r"gotk_|controller_runtime_|flux", a[3], re.IGNORECASE)]
-    if not about:
-        yield NotApplicable(
-            "no PrometheusRule of the tree is about Flux", "add alerts on gotk_resource_info and controller_runtime_*"
-        )
-        return
-    for manifest, path, name, expression in about:
-        if "gotk_resource_info" in metrics_of(expression)[0] and not any(
-            "customResourceState" in str(r.values.get("kube-state-metrics", "")) for r in tree.releases
-        ):
-            yield hit(
-                tree,
-                manifest,
-                f"the alert {name} reads gotk_resource_info, and no kube-state-metrics of the tree is set up to give it",
-                *path,
-                do="give kube-state-metrics its customResourceState configuration for Flux",
-            )
-    yield Evidence(f"{len(about)} alerts on Flux")
 
 
 def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
     """Every alerting rule of the tree: its object, where its expression stands, its name, its expression."""
-    for manifest in tree.of("PrometheusRule"):
-        for g, group in enumerate(sequence(manifest.spec.get("groups"))):
-            for r, one in enumerate(sequence(mapping(group).get("rules"))):
-                if mapping(one).get("alert"):
-                    yield (
-                        manifest,
-                        ("spec", "groups", g, "rules", r, "expr"),
-                        str(one["alert"]),
-                        str(one.get("expr", "")),
-                    )
+    for manifest in tree.of("PrometheusRule", "VMRule"):
+        yield from _alerts_in(manifest, manifest.spec.get("groups"), ("spec", "groups"))
+    for release in tree.releases:
+        if release.chart == _STACK:
+            at = ("spec", "values", "additionalPrometheusRulesMap")
+            for name, one in mapping(release.value(at[-1])).items():
+                yield from _alerts_in(release.manifest, mapping(one).get("groups"), (*at, str(name), "groups"))
+
+
+def _alerts_in(
+    manifest: Manifest, groups: Any, at: tuple[str | int, ...]
+) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
+    for g, group in enumerate(sequence(groups)):
+        for r, one in enumerate(sequence(mapping(group).get("rules"))):
+            if mapping(one).get("alert"):
+                yield manifest, (*at, g, "rules", r, "expr"), str(one["alert"]), str(one.get("expr", ""))
 
 
 @rule(
@@ -321,8 +324,8 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
     longhorn = any(r.chart == "longhorn" for r in tree.releases)
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
-            if metric in _GONE:
-                yield hit(tree, manifest, f"the alert {name} reads {metric}: {_GONE[metric]}", *path)
+            if metric in GONE:
+                yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
             elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
                 yield hit(
                     tree,
@@ -406,11 +409,9 @@ def selected(tree: Tree) -> Iterator[Outcome]:
     if not every or len(every) != len([r for r in tree.releases if "prometheus" in r.chart or "victoria" in r.chart]):
         return
     for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
-        field = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}[
-            manifest.kind
-        ]
+        field = _FIELDS[manifest.kind]
         if not any(_takes(r, field, manifest) for r in every):
-            name = str(every[0].manifest.spec.get("releaseName") or every[0].manifest.name)
+            name = every[0].name
             yield hit(
                 tree,
                 manifest,
@@ -420,15 +421,28 @@ def selected(tree: Tree) -> Iterator[Outcome]:
             )
 
 
+_FIELDS = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "PrometheusRule": "rule"}
+
+
+def taken(tree: Tree, kind: str, labels: Body) -> bool | None:
+    """Whether a Prometheus of the tree takes a monitor or a rule with *labels*; None where no Prometheus is known, or values aren't in the tree."""
+    every = [r for r in tree.releases if r.chart == _STACK and r.value("prometheus.enabled") is not False]
+    if any(_takes_labels(r, _FIELDS[kind], labels) for r in every):
+        return True
+    return None if not every or any(r.unread for r in every) else False
+
+
 def _takes(release: Release, field: str, manifest: Manifest) -> bool:
-    labels = mapping(manifest.meta.get("labels"))
+    return _takes_labels(release, field, mapping(manifest.meta.get("labels")))
+
+
+def _takes_labels(release: Release, field: str, labels: Body) -> bool:
     chosen = release.value(f"prometheus.prometheusSpec.{field}Selector")
     if chosen:
         return matches(chosen, labels)
     if release.value(f"prometheus.prometheusSpec.{field}SelectorNilUsesHelmValues", True) is False:
         return True
-    name = str(release.manifest.spec.get("releaseName") or release.manifest.name)
-    return labels.get("release") == name
+    return labels.get("release") == release.name
 
 
 @rule(
