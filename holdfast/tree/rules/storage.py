@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 
-from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
-from holdfast.tree.manifest import mapping
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
+from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.releases import Release
 from holdfast.tree.roles import CORE, role
-from holdfast.tree.rules.monitoring import scraped
+from holdfast.tree.rules.monitoring import scraped, taken
+from holdfast.tree.semver import at_least
 from holdfast.tree.tree import Tree
 
 
@@ -27,6 +29,8 @@ def of_longhorn(judge: Callable[[Tree, Release], Iterator[Outcome]]) -> Check:
         if release is None:
             yield NotApplicable("the tree has no HelmRelease of Longhorn")
             return
+        if release.manifest.suspended:
+            yield Inconclusive(f"{release.manifest.id} is suspended: nothing applies what it says")
         if release.unread:
             yield Inconclusive(f"{release.manifest.id}: its values in {', '.join(release.unread)} aren't in the tree")
         yield from judge(tree, release)
@@ -99,25 +103,109 @@ def replicas(tree: Tree, release: Release) -> Iterator[Outcome]:
 )
 @of_longhorn
 def backup(tree: Tree, release: Release) -> Iterator[Outcome]:
-    """A backup target and its Secret."""
-    for section in ("defaultBackupStore", "defaultSettings"):
-        target, secret = (
-            release.value(f"{section}.backupTarget"),
-            release.value(f"{section}.backupTargetCredentialSecret"),
-        )
-        if target:
-            if not secret and str(target).startswith(("s3:", "azblob:")):
-                yield hit(
-                    tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget"
+    """A backup target and its Secret, where the chart's version looks for them."""
+    newer = at_least(release.version, "1.8") if UNKNOWN not in release.version else None
+    sections = {
+        True: ("defaultBackupStore",),
+        False: ("defaultSettings",),
+        None: ("defaultBackupStore", "defaultSettings"),
+    }
+    for section in sections[newer]:
+        if release.value(f"{section}.backupTarget"):
+            if newer is None:
+                yield Inconclusive(
+                    f"{release.manifest.id}: of its version {release.version or '?'} it isn't known where it looks for {section}"
                 )
-            else:
-                yield Evidence(f"{section}.backupTarget is set, with its Secret")
+            yield from _target(tree, release, section)
             return
-    if any(m.kind == "BackupTarget" and m.group == "longhorn.io" for m in tree.objects):
-        yield Evidence("a BackupTarget is in the tree")
+    if any(_is_set(m) for m in tree.of("BackupTarget") if m.group == "longhorn.io"):
+        yield from _targets(tree)
         return
-    if not release.unread:
+    if not release.unread and not any(True for _ in _moved(release)):
         yield hit(tree, release.manifest, "Longhorn has no backup target", "spec", "values", "defaultSettings")
+
+
+def _target(tree: Tree, release: Release, section: str) -> Iterator[Outcome]:
+    """What is to be said of a target that the values set."""
+    target = str(release.value(f"{section}.backupTarget"))
+    secret = release.value(f"{section}.backupTargetCredentialSecret")
+    if UNKNOWN in target:
+        yield Inconclusive(f"{section}.backupTarget is a variable whose value isn't in the tree")
+    elif not secret and target.startswith(("s3:", "azblob:")):
+        yield hit(tree, release.manifest, "the backup target has no Secret", "spec", "values", section, "backupTarget")
+    elif not target.startswith("s3:"):
+        yield Inconclusive(
+            f"{section}.backupTarget is {target.partition(':')[0]}, and the claim is about an S3-compatible one"
+        )
+    elif not _has_secret(tree, release.target_namespace, str(secret)):
+        yield Inconclusive(f"the Secret {release.target_namespace}/{secret} of the backup target isn't in the tree")
+    else:
+        yield Evidence(f"{section}.backupTarget is set, with its Secret")
+
+
+def _targets(tree: Tree) -> Iterator[Outcome]:
+    for manifest in tree.of("BackupTarget"):
+        target, secret = str(manifest.spec.get("backupTargetURL") or ""), manifest.spec.get("credentialSecret")
+        if target.startswith("s3:") and secret and _has_secret(tree, manifest.namespace, str(secret)):
+            yield Evidence(f"{manifest.id} is in the tree, with its Secret")
+            return
+    yield Inconclusive("no BackupTarget of the tree is known to be an S3-compatible one with a Secret of the tree")
+
+
+def _is_set(manifest: Manifest) -> bool:
+    return bool(manifest.spec.get("backupTargetURL"))
+
+
+def _has_secret(tree: Tree, namespace: str, name: str) -> bool:
+    """Whether the tree makes a Secret, or its settings declare it."""
+    if any(s.namespace == namespace and s.name == name for s in tree.settings.secrets):
+        return True
+    for manifest in tree.of("Secret", "SealedSecret", "ExternalSecret"):
+        made = (
+            get(manifest.spec, "target", "name") or get(manifest.spec, "template", "metadata", "name") or manifest.name
+        )
+        if manifest.namespace == namespace and made == name:
+            return True
+    return False
+
+
+def _moved(release: Release) -> Iterator[Body]:
+    """The declared facts of values that are set where the chart's version doesn't look any more."""
+    for fact in release.facts.get("moved", []):
+        if (
+            release.value(fact["before"])
+            and at_least(release.version, fact["since"])
+            and UNKNOWN not in release.version
+        ):
+            yield fact
+
+
+@rule(
+    "longhorn.moved",
+    "longhorn-backup",
+    Severity.BREAKS_CLAIM,
+    why="the chart drops a value that it doesn't know without a word, so Longhorn has no backup target and no backup is ever made",
+    do="move it below defaultBackupStore",
+)
+def moved(tree: Tree) -> Iterator[Outcome]:
+    """Settings of the backup store where the chart's version doesn't look."""
+    for release in tree.releases:
+        facts = [f for f in _moved(release) if release.value(f["after"]) is None]
+        if release.chart != "longhorn" or not any(f["before"].endswith(".backupTarget") for f in facts):
+            continue
+        if any(_is_set(m) for m in tree.of("BackupTarget") if m.group == "longhorn.io"):  # which counts
+            continue
+        first = facts[0]
+        before = first["before"].split(".")
+        yield Violation(
+            release.manifest.id,
+            (
+                tree.locate(release.manifest, "spec", "values", *before[:-1]),
+                *(tree.locate(release.manifest, "spec", "values", *f["before"].split(".")) for f in facts),
+            ),
+            f"{', '.join(f['before'] for f in facts)} of {release.manifest.id}: since {first['since']} the chart looks below "
+            f"{first['after'].rpartition('.')[0]} (this is {release.version or 'any version'})",
+        )
 
 
 @rule(
@@ -164,9 +252,26 @@ def by_flux(tree: Tree, release: Release) -> Iterator[Outcome]:
 @of_longhorn
 def metrics(tree: Tree, release: Release) -> Iterator[Outcome]:
     """Longhorn scraped on 9500."""
-    if release.value("metrics.serviceMonitor.enabled") is True:
+    own = release.value("metrics.serviceMonitor.enabled") is True
+    found = scraped(tree, release.target_namespace, {"app": "longhorn-manager"})
+    labels = mapping(release.value("metrics.serviceMonitor.additionalLabels")) if own else {}
+    by_own = taken(tree, "ServiceMonitor", labels) if own else False
+    by_other = taken(tree, found.kind, mapping(found.meta.get("labels"))) if found is not None else False
+    if by_own:
         yield Evidence("metrics.serviceMonitor.enabled is set: the chart brings a ServiceMonitor for port 9500")
-    elif found := scraped(tree, release.target_namespace, {"app": "longhorn-manager"}):
+    elif found is not None and by_other:
         yield Evidence(f"{found.id} takes app=longhorn-manager")
-    elif not release.unread:
+    elif release.unread:
+        return
+    elif by_own is None or by_other is None:
+        yield Inconclusive("no Prometheus of the tree is known to take Longhorn's monitor")
+    elif own or found is not None:
+        at = ("spec", "values", "metrics", "serviceMonitor")
+        yield hit(
+            tree,
+            release.manifest,
+            "no Prometheus of the tree takes Longhorn's monitor: it lacks the release's label",
+            *at,
+        )
+    else:
         yield hit(tree, release.manifest, "nothing in the tree scrapes Longhorn (port 9500)", "spec", "values")
