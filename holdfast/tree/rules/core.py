@@ -157,6 +157,13 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
             )
 
 
+def _must_stay(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether a Kustomization has to get its changes while storage is away: core; monitoring only where the tree says so."""
+    own = role(tree, kustomization)
+    told = tree.settings.claimed
+    return own == CORE or (own == MONITORING and ("storage-does-not-cascade" in told or "all" in told))
+
+
 def _beside_storage(tree: Tree, kustomization: Kustomization) -> bool:
     """Whether all that runs of a Kustomization lies where storage does: a part of it, such as the cluster of an operator."""
     spaces = {r.target_namespace for r in tree.releases if r.role == STORAGE}
@@ -272,7 +279,7 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
         if _beside_storage(tree, kustomization):
             continue
         free = [m.id for m in kustomization.objects if m.pod_path and stateless(m)]
-        if free or (role(tree, kustomization) in (CORE, MONITORING) and not _has_volumes(tree, kustomization)):
+        if free or (_must_stay(tree, kustomization) and not _has_volumes(tree, kustomization)):
             yield Violation(
                 name,
                 tuple(dict.fromkeys(s.need.location for s in steps)),
