@@ -12,10 +12,10 @@ _K3S_LABEL = re.compile(r"^([\w.-]+\.)?k3s(\.cattle)?\.io/")
 _INSTALLS = re.compile(
     r"get\.k3s\.io|^\s*(?:ExecStart=\S*/)?k3s (?:server|agent)\b|/etc/rancher/k3s/|\bk3sup install\b", re.MULTILINE
 )
-_OTHERS = re.compile(
-    r"\brke2\b|\btalosctl\b|machine\.talos\.dev|\btalhelper\b|\bkubeadm init\b|\bk0sctl\b|\bmicrok8s\b"
-)
+_OTHERS = re.compile(r"\b(?:rke2|talos|talosctl|talhelper|kubeadm|k0s|microk8s|[ea]ks|gke)\b", re.IGNORECASE)
 _TEXTS = (".md", ".sh", ".yml", ".yaml", ".j2", ".service", ".toml", ".tf", ".cfg", ".txt")
+_NAMED = re.compile(r"\bk3s\b", re.IGNORECASE)
+_SAYS_IT = 2
 _MOST = 200_000
 
 
@@ -65,10 +65,14 @@ def _marked(manifest: Manifest) -> str:
 
 
 def _by_files(tree: Tree) -> Iterator[str]:
-    """A script, a playbook or a document that installs k3s."""
+    """A script, a playbook or a document that installs k3s, or a document that is about it."""
     for name in tree.repository.files:
         if name.endswith(_TEXTS) and (found := _INSTALLS.search(_text(tree, name))):
             yield f"{name} has '{found[0].strip()}'"
+    for name in tree.repository.files:
+        about = name.endswith(".md") and ("/" not in name or name.startswith("docs/"))
+        if about and len(_NAMED.findall(_text(tree, name))) >= _SAYS_IT:
+            yield f"{name} says so"
 
 
 def _text(tree: Tree, name: str) -> str:
