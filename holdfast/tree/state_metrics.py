@@ -25,11 +25,15 @@ class StateMetrics:
     Attributes:
         only: where it is told to give metrics of custom resources only; None where it isn't.
         custom: its configuration of custom resources, as text; None where it has one that isn't in the tree.
+        may_not_list: nothing of the tree lets it list them.
+        at: where its values lie in a release.
     """
 
     manifest: Manifest
     only: tuple[PathKey, ...] | None
     custom: str | None
+    may_not_list: bool = False
+    at: tuple[PathKey, ...] = ()
 
 
 def parts_of(release: Release) -> tuple[str, ...] | None:
@@ -67,7 +71,26 @@ def _of_values(tree: Tree, release: Release, keys: tuple[str, ...]) -> StateMetr
         custom = _from_config(tree)
     elif state.get("enabled") not in (None, False):
         custom = f"{custom}{state['config']}" if state.get("config") else _from_config(tree)
-    return StateMetrics(release.manifest, only, None if release.unread else custom)
+    may_not = not release.unread and bool(custom) and not _may_list(tree, values)
+    return StateMetrics(release.manifest, only, None if release.unread else custom, may_not, ("spec", "values", *keys))
+
+
+def _may_list(tree: Tree, values: dict[str, Any]) -> bool:
+    """Whether its values, or a binding of the tree, may let it list more than Kubernetes' own kinds."""
+    own = mapping(values.get("rbac"))
+    if (
+        own.get("extraRules")
+        or own.get("create") is False
+        or own.get("useExistingRole")
+        or own.get("clusterRoleSelectors")
+    ):
+        return True
+    subjects = [
+        str(get(s, "name"))
+        for b in tree.of("ClusterRoleBinding", "RoleBinding")
+        for s in sequence(b.body.get("subjects"))
+    ]
+    return any(_KEY in name for name in subjects)
 
 
 def _of_container(tree: Tree, manifest: Manifest, path: tuple[PathKey, ...], container: dict[str, Any]) -> StateMetrics:

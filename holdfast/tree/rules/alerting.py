@@ -59,7 +59,7 @@ def _doubt_of(tree: Tree, metric: str, known: list[StateMetrics]) -> str:
     if metric in GONE:
         return f"{metric} isn't exported any more"
     if of_custom_resources(metric):
-        made = any(gives(one, metric) for one in known)
+        made = any(gives(one, metric) and not one.may_not_list for one in known)
         return "" if made else f"no kube-state-metrics of the tree is known to give {metric}"
     if metric not in exported()[1] and metric != "up":
         return f"what gives {metric} isn't known here"

@@ -56,6 +56,16 @@ def custom_state(tree: Tree) -> Iterator[Outcome]:
                 f"the alert {name} reads {metric}, and no kube-state-metrics of the tree is set up to give it",
                 *path,
             )
+        elif known and all(gives(one, metric) and one.may_not_list for one in known):
+            first = known[0]
+            yield hit(
+                tree,
+                first.manifest,
+                f"kube-state-metrics of {first.manifest.id} may not list what it is to give {metric} of, which {name} reads",
+                *first.at,
+                "customResourceState",
+                do="name the API groups in rbac.extraRules, with list and watch",
+            )
 
 
 @rule(
@@ -112,6 +122,9 @@ def no_exporter(tree: Tree) -> Iterator[Outcome]:
         return
     text = ""
     for manifest, path, name, metric in readers(tree):
+        if off := _switched_off(tree, metric):
+            yield hit(tree, manifest, f"the alert {name} reads {metric}, and {off}", *path)
+            continue
         fact = next(
             (f for f in map(mapping, table("metrics")["metric"]) if metric.startswith(tuple(f["starts"]))), None
         )
@@ -125,6 +138,39 @@ def no_exporter(tree: Tree) -> Iterator[Outcome]:
                 f"the alert {name} reads {metric}, and the tree has no trace of {fact['exporter']}",
                 *path,
             )
+
+
+_PARTS = (
+    ("node_", "nodeExporter.enabled", "node-exporter"),
+    ("kube_", "kubeStateMetrics.enabled", "kube-state-metrics"),
+)
+_OTHER_SOURCES = (
+    "node_exporter",
+    "additionalscrapeconfigs",
+    "'kind': 'scrapeconfig'",
+    "alloy",
+    "telegraf",
+    "k8s-monitoring",
+)
+
+
+def _switched_off(tree: Tree, metric: str) -> str:
+    """That the exporter of a metric is switched off in every stack, where nothing else of the tree may give it; else empty."""
+    part = next((p for p in _PARTS if metric.startswith(p[0]) and ":" not in metric), None)
+    every = [r for r in tree.releases if r.chart == "kube-prometheus-stack"]
+    if part is None or not every or any(r.unread or r.value(part[1]) is not False for r in every):
+        return ""
+    ids = {r.manifest.id for r in every}
+    others = [m for m in tree.objects if m.id not in ids and m.kind not in _RULES and not _board(m)]
+    text = " ".join([*(str(m.body) for m in others), *(str(sorted(r.values)) for r in every)]).lower()
+    unknown = any(state_metrics.hidden_ones(tree))
+    if (
+        unknown
+        or part[2] in text.replace(f"'prometheus-{part[2]}'", "")
+        or any(word in text for word in _OTHER_SOURCES)
+    ):
+        return ""
+    return f"{part[2]} is switched off in {every[0].manifest.id}"
 
 
 def _traces(tree: Tree) -> str:
