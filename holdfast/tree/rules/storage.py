@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.releases import Release
 from holdfast.tree.roles import CORE, role
 from holdfast.tree.rules.monitoring import scraped, taken
@@ -169,15 +169,13 @@ def _has_secret(tree: Tree, namespace: str, name: str) -> bool:
     return False
 
 
-def _moved(release: Release) -> Iterator[Body]:
-    """The declared facts of values that are set where the chart's version doesn't look any more."""
+def _moved(release: Release) -> Iterator[tuple[str, str, str]]:
+    """Values that are set where the chart's version doesn't look: (the key, the one that counts, the version of the change)."""
     for fact in release.facts.get("moved", []):
-        if (
-            release.value(fact["before"])
-            and at_least(release.version, fact["since"])
-            and UNKNOWN not in release.version
-        ):
-            yield fact
+        newer = at_least(release.version, fact["since"]) if UNKNOWN not in release.version else None
+        dead, alive = (fact["before"], fact["after"]) if newer else (fact["after"], fact["before"])
+        if newer is not None and release.value(dead) and release.value(alive) is None:
+            yield dead, alive, fact["since"]
 
 
 @rule(
@@ -190,21 +188,19 @@ def _moved(release: Release) -> Iterator[Body]:
 def moved(tree: Tree) -> Iterator[Outcome]:
     """Settings of the backup store where the chart's version doesn't look."""
     for release in tree.releases:
-        facts = [f for f in _moved(release) if release.value(f["after"]) is None]
-        if release.chart != "longhorn" or not any(f["before"].endswith(".backupTarget") for f in facts):
+        told = [*_moved(release)]
+        if release.chart != "longhorn" or not any(dead.endswith(".backupTarget") for dead, _, _ in told):
             continue
         if any(_is_set(m) for m in tree.of("BackupTarget") if m.group == "longhorn.io"):  # which counts
             continue
-        first = facts[0]
-        before = first["before"].split(".")
+        keys = [dead.split(".") for dead, _, _ in told]
+        alive, since = told[0][1].rpartition(".")[0], told[0][2]
         yield Violation(
             release.manifest.id,
-            (
-                tree.locate(release.manifest, "spec", "values", *before[:-1]),
-                *(tree.locate(release.manifest, "spec", "values", *f["before"].split(".")) for f in facts),
-            ),
-            f"{', '.join(f['before'] for f in facts)} of {release.manifest.id}: since {first['since']} the chart looks below "
-            f"{first['after'].rpartition('.')[0]} (this is {release.version or 'any version'})",
+            tuple(tree.locate(release.manifest, "spec", "values", *path) for path in [keys[0][:-1], *keys]),
+            f"{', '.join(dead for dead, _, _ in told)} of {release.manifest.id}: the chart looks below {alive} "
+            f"(the settings moved with {since}; this is {release.version or 'any version'})",
+            do=f"move it below {alive}",
         )
 
 
