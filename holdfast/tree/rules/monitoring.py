@@ -22,6 +22,11 @@ _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", 
 GONE = {
     "gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
     "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
+    "flux_daemon_sync_duration_seconds_count": "it is of Flux 1, which has ended",
+    "flux_daemon_sync_duration_seconds_bucket": "it is of Flux 1, which has ended",
+    "flux_daemon_sync_manifests": "it is of Flux 1, which has ended",
+    "flux_helm_operator_release_condition_info": "it is of Flux 1, which has ended",
+    "flux_helm_operator_release_duration_seconds_count": "it is of Flux 1, which has ended",
 }
 
 
