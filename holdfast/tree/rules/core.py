@@ -192,8 +192,9 @@ def _has_volumes(tree: Tree, kustomization: Kustomization) -> bool:
 
 
 def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation]:
+    several = mixed(tree, kustomization)
     for manifest in kustomization.objects:
-        if role_of(tree, manifest) != CORE:
+        if several and role_of(tree, manifest) != CORE:
             continue
         if manifest.kind == "PersistentVolumeClaim" or manifest.spec.get("volumeClaimTemplates"):
             yield hit(tree, manifest, f"core has a volume: {manifest.id}", "spec")
@@ -209,7 +210,7 @@ def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation
                     index,
                 )
     for release in tree.releases:
-        if release.manifest.owner == kustomization.id and role_of(tree, release.manifest) == CORE:
+        if release.manifest.owner == kustomization.id and not (several and role_of(tree, release.manifest) != CORE):
             for volume in release.volumes():
                 yield hit(
                     tree,
