@@ -30,6 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
 }
+_DURATIONS = (r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", r"^([0-9]+(\.[0-9]+)?(ms|s|m))+$")  # Flux's: no days
 _NAMES = {
     "string": "a text",
     "integer": "a whole number",
@@ -65,7 +66,7 @@ def versions() -> list[str]:
     return sorted(
         f.name.removeprefix("kubernetes-").removesuffix(".json.gz")
         for f in folder.iterdir()
-        if f.name.endswith(".json.gz")
+        if f.name.startswith("kubernetes-")
     )
 
 
@@ -85,6 +86,23 @@ def load(version: str = "") -> Schemas:
     return Schemas(data["version"], data["kinds"], data["definitions"])
 
 
+@functools.cache
+def names_in(name: str, version: str = "") -> frozenset[str]:
+    """Every field's name that a definition of Kubernetes has, at whatever depth."""
+    definitions, done, found = load(version).definitions, set(), set()
+    waiting: list[Any] = [{"$": name}]
+    while waiting:
+        one = waiting.pop()
+        if "$" in one:
+            if one["$"] not in done:
+                done.add(one["$"])
+                waiting.append(definitions.get(one["$"], _FREE))
+            continue
+        found |= set(one.get("p", {}))
+        waiting += [*one.get("p", {}).values(), *(one[k] for k in ("a", "i") if k in one)]
+    return frozenset(found)
+
+
 def compact(swagger: Body) -> Body:
     """The part of an OpenAPI document that checking needs: fields, types, what is required."""
     kinds, definitions = {}, {}
@@ -96,7 +114,9 @@ def compact(swagger: Body) -> Body:
 
 
 def _compacted(schema: Body) -> Any:
-    """One schema: ``$`` a reference, ``t`` its type, ``p`` properties, ``a`` a map's values, ``i`` a list's items, ``r`` required, ``e`` an enum."""
+    """One schema: ``$`` a reference, ``t`` its type, ``p`` properties, ``a`` a map's values, ``i`` a list's items, ``r`` required,
+    ``e`` an enum, ``m`` a pattern.
+    """
     if "$ref" in schema and schema["$ref"].endswith("resource.Quantity"):
         return {"t": "quantity"}
     if "$ref" in schema:
@@ -115,13 +135,13 @@ def _compacted(schema: Body) -> Any:
     }  # filled in before it is looked at
     if required := [r for r in schema.get("required", []) if r not in given]:
         out["r"] = required
+    if schema.get("pattern"):
+        out["m"] = schema["pattern"]
     if schema.get("enum"):
         out["e"] = schema["enum"]
     elif "Possible enum values:" in schema.get("description", ""):  # the document has them in words only
         out["e"] = _ENUM.findall(schema["description"].partition("Possible enum values:")[2])
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        out["x"] = 1
-    if schema.get("x-kubernetes-embedded-resource"):
+    if schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-embedded-resource"):
         out["x"] = 1
     if schema.get("nullable"):
         out["n"] = 1
@@ -179,11 +199,34 @@ def _check(value: Any, schema: Any, definitions: dict[str, Any], path: tuple[Pat
         near = difflib.get_close_matches(str(value), [str(e) for e in schema["e"]], 1)
         meant = f"; did you mean {near[0]}?" if near else ""
         yield Fault(path, f"{_dotted(path)} is {value!r}; it may be {', '.join(map(str, schema['e'][:6]))}{meant}")
+    if isinstance(value, str) and "m" in schema and not _fits(value, schema["m"]):
+        yield Fault(path, f"{_dotted(path)} is {_named(value)}, which doesn't fit {_pattern(schema['m'])}")
     if isinstance(value, dict):
         yield from _check_mapping(value, schema, definitions, path)
     elif isinstance(value, list) and "i" in schema:
         for index, item in enumerate(value):
             yield from _check(item, schema["i"], definitions, (*path, index))
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    """A pattern of a CRD; None where it is one of Go's that Python doesn't know."""
+    try:
+        return re.compile(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern)
+    except re.error:
+        return None
+
+
+def _fits(value: str, pattern: str) -> bool:
+    found = _compiled(pattern)
+    return found is None or found.search(value) is not None
+
+
+def _pattern(pattern: str) -> str:
+    """A pattern in words where it is Flux's of a duration."""
+    if pattern in _DURATIONS:
+        return f"a duration such as 30s, 10m{' or 1h30m' if 'h' in pattern.rpartition('|')[2] else ''}"
+    return pattern
 
 
 def _check_mapping(value: Body, schema: Any, definitions: dict[str, Any], path: tuple[PathKey, ...]) -> Iterator[Fault]:

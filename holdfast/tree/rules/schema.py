@@ -1,15 +1,17 @@
-"""Each rendered object against the schemas of the chosen Kubernetes version and of the tree's CRDs."""
+"""Each rendered object against the schemas of the chosen Kubernetes version, of the tree's CRDs, and of Flux's own kinds."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from holdfast.tree import schema
+from holdfast.tree import fluxapi, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.manifest import Manifest
+from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.tree import KUSTOMIZE, Tree
+from holdfast.tree.variables import has_variable
 
 FAMILY = "schema"
 
@@ -27,26 +29,62 @@ def field(tree: Tree) -> Iterator[Outcome]:
         schema.load(tree.kubernetes),
         schema.of_crds([*tree.of("CustomResourceDefinition"), *_latent_crds(tree)]),
     )
+    flux = fluxapi.version_of(tree)
+    of_flux = fluxapi.schemas(flux.minor if flux else "")
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
         name = f"{manifest.group}/{manifest.api.rpartition('/')[2]}/{manifest.kind}"
-        found = own.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
+        found = own.get(name) or of_flux.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
         if found is None:
             continue
         faults = [
             fault
             for fault in schema.check(manifest.body, found, known.definitions)
             if fault.path[:1] not in (("status",), ("sops",))  # Flux takes SOPS' own field away when it decrypts
+            and not (manifest.unreferenced and has_variable(get(manifest.body, *fault.path)))  # it has no value yet
         ]
-        is_dropped = name not in own and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
+        builtin = name in known.kinds and name not in own
+        is_dropped = builtin and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
         for fault in faults:
-            more = _DROPPED if is_dropped and fault.is_unknown else {}
-            yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path, **more)
+            if is_dropped and fault.is_unknown:
+                more = _DROPPED if _meant(manifest, fault, known, name) else _DROPPED_FOR_NOTHING
+                yield hit(tree, manifest, f"{manifest.id}: {fault.what}; Flux drops it", *fault.path, **more)
+            else:
+                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path)
 
 
 _DROPPED: dict[str, Any] = {
     "severity": Severity.BREAKS_CLAIM,
-    "why": "Flux takes the field away before it applies the object, without a word: what it was to set stays at its default",
+    "why": "the field is dropped before the object is applied, without a word: what it was to set stays at its default",
 }
+_DROPPED_FOR_NOTHING: dict[str, Any] = {
+    "severity": Severity.HYGIENE,
+    "why": "the field is dropped before the object is applied, without a word: it does nothing",
+    "do": "take it out",
+}
+_NEAR = 0.8  # a slip of a letter or two
+
+
+def _meant(manifest: Manifest, fault: schema.Fault, known: schema.Schemas, name: str) -> bool:
+    """Whether a dropped field was to set something: it has a value, and its name is one that the kind has, elsewhere or nearly so."""
+    value, key = get(manifest.body, *fault.path), str(fault.path[-1])
+    if value is None or value in ({}, [], ""):
+        return False
+    names = schema.names_in(known.kinds[name], known.version)
+    if key not in names:
+        return bool(difflib.get_close_matches(key, names, 1, cutoff=_NEAR))
+    if manifest.kind == "Service" and manifest.spec.get("type") == "ExternalName":
+        return False  # it has neither ports nor pods
+    return sum(1 for k in _keys(manifest.body) if k == key) == 1  # else it is said where it counts
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield str(key)
+            yield from _keys(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _keys(below)
 
 
 def _is_typed_by_flux(manifest: Manifest) -> bool:
