@@ -13,59 +13,44 @@ Body = dict[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
-_OF_THE_CLUSTER = frozenset(
-    {
-        "Namespace",
-        "Node",
-        "PersistentVolume",
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "CustomResourceDefinition",
-        "StorageClass",
-        "IngressClass",
-        "PriorityClass",
-        "RuntimeClass",
-        "CSIDriver",
-        "APIService",
-        "ValidatingWebhookConfiguration",
-        "MutatingWebhookConfiguration",
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-        "MutatingAdmissionPolicy",
-        "MutatingAdmissionPolicyBinding",
-        "GatewayClass",
-        "VolumeSnapshotClass",
-        "ClusterIssuer",
-        "FlowSchema",
-        "PriorityLevelConfiguration",
-        "CertificateSigningRequest",
-        "DeviceClass",
-        "ClusterSecretStore",
-        "ClusterExternalSecret",
-        "ClusterGenerator",
-        "ClusterPushSecret",
-        "ClusterPolicy",
-        "ClusterCleanupPolicy",
-        "CiliumLoadBalancerIPPool",
-        "CiliumL2AnnouncementPolicy",
-        "CiliumClusterwideNetworkPolicy",
-        "CiliumBGPClusterConfig",
-        "CiliumBGPPeerConfig",
-        "CiliumBGPAdvertisement",
-        "CiliumNodeConfig",
-        "ClusterImageCatalog",
-        "VolumeSnapshotContent",
-        "VolumeAttributesClass",
-        "ServiceCIDR",
-        "IPAddress",
-        "ProxyClass",
-        "Connector",
-        "ClusterTrustBundle",
-        "NodeFeatureRule",
-        "ResourceFlavor",
-        "ClusterQueue",
-    }
-)
+_OF_THE_CLUSTER: dict[str, str] = {
+    "": "Namespace Node PersistentVolume ComponentStatus",
+    "rbac.authorization.k8s.io": "ClusterRole ClusterRoleBinding",
+    "apiextensions.k8s.io": "CustomResourceDefinition",
+    "apiregistration.k8s.io": "APIService",
+    "admissionregistration.k8s.io": (
+        "ValidatingWebhookConfiguration MutatingWebhookConfiguration ValidatingAdmissionPolicy "
+        "ValidatingAdmissionPolicyBinding MutatingAdmissionPolicy MutatingAdmissionPolicyBinding"
+    ),
+    "storage.k8s.io": "StorageClass CSIDriver CSINode VolumeAttachment VolumeAttributesClass",
+    "networking.k8s.io": "IngressClass ServiceCIDR IPAddress",
+    "scheduling.k8s.io": "PriorityClass",
+    "node.k8s.io": "RuntimeClass",
+    "flowcontrol.apiserver.k8s.io": "FlowSchema PriorityLevelConfiguration",
+    "certificates.k8s.io": "CertificateSigningRequest ClusterTrustBundle",
+    "resource.k8s.io": "DeviceClass ResourceSlice",
+    "gateway.networking.k8s.io": "GatewayClass",
+    "snapshot.storage.k8s.io": "VolumeSnapshotClass VolumeSnapshotContent",
+    "groupsnapshot.storage.k8s.io": "VolumeGroupSnapshotClass VolumeGroupSnapshotContent",
+    "cert-manager.io": "ClusterIssuer",
+    "trust.cert-manager.io": "Bundle",
+    "external-secrets.io": "ClusterSecretStore ClusterExternalSecret ClusterPushSecret",
+    "generators.external-secrets.io": "ClusterGenerator",
+    "kyverno.io": "ClusterPolicy ClusterCleanupPolicy GlobalContextEntry",
+    "nvidia.com": "ClusterPolicy NVIDIADriver",
+    "cilium.io": (
+        "CiliumLoadBalancerIPPool CiliumL2AnnouncementPolicy CiliumClusterwideNetworkPolicy "
+        "CiliumClusterwideEnvoyConfig CiliumEgressGatewayPolicy CiliumCIDRGroup "
+        "CiliumBGPClusterConfig CiliumBGPPeerConfig CiliumBGPAdvertisement CiliumBGPPeeringPolicy "
+        "CiliumBGPNodeConfigOverride CiliumNode CiliumIdentity"
+    ),
+    "postgresql.cnpg.io": "ClusterImageCatalog",
+    "tailscale.com": "ProxyClass ProxyGroup Connector DNSConfig Recorder",
+    "nfd.k8s-sigs.io": "NodeFeatureRule",
+    "kueue.x-k8s.io": "ResourceFlavor ClusterQueue",
+    "keda.sh": "ClusterTriggerAuthentication",
+}  # the kinds without a namespace, by their API group; what the tree has a definition of, that says
+_CLUSTER_KINDS = frozenset((group, kind) for group, kinds in _OF_THE_CLUSTER.items() for kind in kinds.split())
 
 
 @dataclass(eq=False)
@@ -79,6 +64,7 @@ class Manifest:
         owner: the Kustomization that applies it, as namespace/name, or the id of the HelmRelease whose chart renders it.
         at: where it stands, if that isn't in *file* by its kind and name.
         unreferenced: it lies in the repository and is not applied today.
+        namespaced: what its kind's definition in the tree says; None without one.
     """
 
     body: Body
@@ -89,6 +75,7 @@ class Manifest:
     unreferenced: bool = False
     unknown: tuple[str, ...] = field(default=())
     at: Location | None = None
+    namespaced: bool | None = None
 
     @cached_property
     def kind(self) -> str:
@@ -108,7 +95,9 @@ class Manifest:
 
     @cached_property
     def namespace(self) -> str:
-        return "" if self.kind in _OF_THE_CLUSTER else str(self.meta.get("namespace") or "default")
+        """Where it lies; empty for what belongs to the whole cluster: its group says that too, a kind's name alone doesn't."""
+        namespaced = (self.group, self.kind) not in _CLUSTER_KINDS if self.namespaced is None else self.namespaced
+        return str(self.meta.get("namespace") or "default") if namespaced else ""
 
     @property
     def meta(self) -> Body:
@@ -132,6 +121,12 @@ class Manifest:
         for name in ("kind", "api", "group", "name", "namespace", "key", "id", "pod_path", "pod", "pod_labels"):
             self.__dict__.pop(name, None)
         self.body = body
+
+    def scope(self, namespaced: bool) -> None:
+        """What the definition of its kind says of a namespace."""
+        self.namespaced = namespaced
+        for name in ("namespace", "key", "id"):
+            self.__dict__.pop(name, None)
 
     def is_(self, group: str, kind: str) -> bool:
         """Whether it is of this API group and kind."""

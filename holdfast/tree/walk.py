@@ -67,6 +67,7 @@ def read(
         _walk(reading, builder)
         bootstrap = _bootstrap(builder, root)
         _read_unreferenced(reading, builder, flux)
+    _scope([m for k in [*reading.kustomizations.values(), *reading.unreferenced] for m in k.objects])
     modules = [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
     odd = [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
     return Tree(
@@ -84,6 +85,19 @@ def read(
         tuple(bootstrap),
         kubernetes,
     )
+
+
+def _scope(objects: list[Manifest]) -> None:
+    """Gives every object the scope that a definition of its kind says."""
+    said = {
+        (str(m.spec.get("group")), str(get(m.spec, "names", "kind"))): m.spec.get("scope") != "Cluster"
+        for m in objects
+        if m.kind == "CustomResourceDefinition" and m.spec.get("scope") in ("Cluster", "Namespaced")
+    }
+    for manifest in objects if said else ():
+        namespaced = said.get((manifest.group, manifest.kind))
+        if namespaced is not None:
+            manifest.scope(namespaced)
 
 
 def _bootstrap(builder: Builder, root: Kustomization) -> list[Manifest]:

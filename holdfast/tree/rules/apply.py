@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.references import read
@@ -194,6 +195,8 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
     seen: dict[tuple[str, ...], Manifest] = {}
     for manifest in tree.objects:
         key = (manifest.group, *manifest.key)
+        if any(UNKNOWN in part for part in key):
+            continue  # two names that nobody knows aren't one name
         first = seen.setdefault(key, manifest)
         if first.owner != manifest.owner and not _on_purpose(first, manifest):
             locations = (tree.locate(manifest, "metadata", "name"), tree.locate(first, "metadata", "name"))
@@ -205,6 +208,8 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
         own = release.manifest
         name = release.name
         space = str(own.spec.get("storageNamespace") or own.namespace)
+        if UNKNOWN in name + space:
+            continue
         other = names.setdefault((name, space), own)
         if other is not own and other.key != own.key:
             stand = sorted((tree.locate(own, "metadata", "name"), tree.locate(other, "metadata", "name")), reverse=True)
