@@ -10,6 +10,7 @@ from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.references import read
 from holdfast.tree.repository import Location
+from holdfast.tree.rules.ownership import renamed
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
@@ -193,7 +194,8 @@ def _twice(file: str, node: object) -> Iterator[tuple[Location, str, int]]:
 def duplicates(tree: Tree) -> Iterator[Outcome]:
     """The same object in two Kustomizations (twice in one, kustomize itself refuses)."""
     seen: dict[tuple[str, ...], Manifest] = {}
-    for manifest in tree.objects:
+    other_names = {id(m) for k in tree.kustomizations.values() for m, _ in renamed(tree, k)}
+    for manifest in (m for m in tree.objects if id(m) not in other_names):  # apply.renamed-namespace says them
         key = (manifest.group, *manifest.key)
         if any(UNKNOWN in part for part in key):
             continue  # two names that nobody knows aren't one name
