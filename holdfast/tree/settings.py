@@ -138,7 +138,10 @@ class Declared(Table, frozen=True):
     """What you declare: exceptions, and facts that the tree doesn't hold."""
 
     node_ports: Annotated[tuple[int, ...], Meta(description="node ports that may be open")] = ()
-    exposed: Annotated[tuple[Text, ...], Meta(description="workloads that may take a host port, by name")] = ()
+    exposed: Annotated[
+        tuple[int | Text, ...],
+        Meta(description="what may be open to the outside: objects (`Kind/namespace/name`), or ports"),
+    ] = ()
     cluster_admin: Annotated[
         tuple[Text, ...], Meta(description="accounts (`namespace/name`) that may do everything")
     ] = ()
@@ -216,7 +219,7 @@ _FORMS = {
     "ingress": '[ingress] namespace = "ingress-nginx", workload = "DaemonSet/NAME", release = "NAME"',
     "storage": '[storage] namespace = "longhorn-system", release = "longhorn"',
     "monitoring": '[monitoring] namespace = "monitoring", core = "SERVICE"',
-    "declared": "[declared] node_ports = [30080, 30443]",
+    "declared": '[declared] nodes = 3, node_ports = [30080, 30443], exposed = ["Deployment/dns/blocky", 443]',
     "check": '[check] claims = ["rbac-least"] or "all"',
     "roles": '[roles] core = ["KUSTOMIZATION"]',
     "allow": '[[allow]] rule = "longhorn.backup", because = "…"',
@@ -335,6 +338,10 @@ class _Reader:
             if old in table and new not in table:
                 self.notices.append(f"{self.path}: [{old}] is called [{new}] now")
                 table = {**{k: v for k, v in table.items() if k != old}, new: table[old]}
+        declared = table.get("declared")
+        if isinstance(declared, dict):  # one port is as plain as a list of one
+            lists = {k: [v] for k, v in declared.items() if k in _PORTS and isinstance(v, int | str) and v is not True}
+            table = {**table, "declared": {**declared, **lists}}
         check = table.get("check")
         if isinstance(check, dict) and "promises" in check and "claims" not in check:
             self.notices.append(f"{self.path}: promises of [check] is called claims now")
@@ -396,6 +403,7 @@ class _Reader:
         return found
 
 
+_PORTS = ("node_ports", "exposed")
 _LISTS = {"secret": Secret, "suspend": Suspend, "patch": Adaptation, "app": App, "allow": Allow}
 
 
