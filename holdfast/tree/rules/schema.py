@@ -10,7 +10,7 @@ from holdfast.tree import fluxapi, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get
-from holdfast.tree.tree import KUSTOMIZE, Tree
+from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, Tree
 from holdfast.tree.variables import has_variable
 
 FAMILY = "schema"
@@ -40,6 +40,7 @@ def field(tree: Tree) -> Iterator[Outcome]:
             fault
             for fault in schema.check(manifest.body, found, known.definitions)
             if fault.path[:1] not in (("status",), ("sops",))  # Flux takes SOPS' own field away when it decrypts
+            and not _is_of_operator(manifest, fault)
             and not (manifest.unreferenced and has_variable(get(manifest.body, *fault.path)))  # it has no value yet
         ]
         builtin = name in known.kinds and name not in own
@@ -85,6 +86,15 @@ def _keys(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for below in value:
             yield from _keys(below)
+
+
+_OPERATOR = ("FluxInstance", "FluxReport", "ResourceSet", "ResourceSetInputProvider")
+
+
+def _is_of_operator(manifest: Manifest, fault: schema.Fault) -> bool:
+    """Whether a kind that an Alert or a Receiver names is one of Flux Operator's, which adds them to what Flux takes there."""
+    is_named = fault.path[-1:] == ("kind",) and manifest.group == NOTIFICATION
+    return is_named and get(manifest.body, *fault.path) in _OPERATOR
 
 
 def _is_typed_by_flux(manifest: Manifest) -> bool:
