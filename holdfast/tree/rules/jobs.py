@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.manifest import Manifest, get, mapping
+from holdfast.tree.repository import Location
 from holdfast.tree.rules.ownership import told
 from holdfast.tree.sources import PathKey, scalar
 from holdfast.tree.tree import Tree
@@ -34,8 +35,8 @@ def twice(tree: Tree) -> Iterator[Outcome]:
             continue
         if _is_left_alone(job) or _has_a_name_per_version(tree, job):
             continue
-        path, words = _what_changes(tree, job)
-        yield hit(tree, job, f"{job.id} has one name for all its versions, and {words}", *path)
+        location, words = _what_changes(tree, job)
+        yield Violation(job.id, (location,), f"{job.id} has one name for all its versions, and {words}")
 
 
 def _is_left_alone(job: Manifest) -> bool:
@@ -75,13 +76,14 @@ def _tags(tree: Tree, job: Manifest) -> Iterator[tuple[tuple[PathKey, ...], str]
         yield (*path, "image"), _tag(scalar(node, *path, "image"))
 
 
-def _what_changes(tree: Tree, job: Manifest) -> tuple[tuple[PathKey, ...], str]:
+def _what_changes(tree: Tree, job: Manifest) -> tuple[Location, str]:
     """What will change of a Job's template, and where that stands."""
     for path, tag in _tags(tree, job):
         found = _VARIABLE.search(tag)
         if found:
-            return path, f"its image's tag is ${{{found[1]}}}"
+            at = tree.sources.locate(job.file, "Job", job.name, path)
+            return at, f"its image's tag is ${{{found[1]}}}"
     for path, _ in job.containers():
         if isinstance(get(job.body, *path, "image"), str):
-            return (*path, "image"), "its image will change"
-    return ("spec", "template"), "its template will change"
+            return tree.locate(job, *path, "image"), "its image will change"
+    return tree.locate(job, "spec", "template"), "its template will change"
