@@ -1,0 +1,125 @@
+"""Kinds that come too late: custom resources in a Kustomization that doesn't wait for whoever installs their definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from holdfast.tree.findings import Outcome, Severity, Violation, rule
+from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.releases import Release
+from holdfast.tree.tree import Kustomization, Tree
+
+FAMILY = "apply"
+_Givers = dict[tuple[str, str], list[Manifest | Release]]
+_MAYBE_GIVEN = (
+    "traefik.io",
+    "traefik.containo.us",
+    "gateway.networking.k8s.io",
+    "snapshot.storage.k8s.io",
+)  # by k3s, by many a chart
+_BY_HAND = re.compile(r"(?:^|/)bootstrap/.*\.ya?ml|helmfile[^/]*(?:/.*)?\.(?:ya?ml|gotmpl)", re.IGNORECASE)
+_FLUX = (".toolkit.fluxcd.io", "fluxcd.controlplane.io", ".extensions.fluxcd.io")
+
+
+@rule(
+    "order.late",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="on a new cluster the whole set of the Kustomization fails ('no matches for kind') until the other happens to be there",
+    do="let it depend on the Kustomization that brings the kind",
+)
+def late(tree: Tree) -> Iterator[Outcome]:
+    """Custom resources whose definition comes from outside of what their Kustomization depends on."""
+    known = _givers(tree)
+    found: dict[str, list[tuple[Kustomization, Manifest]]] = {}
+    for kustomization in tree.kustomizations.values():
+        first: dict[str, Manifest] = {}
+        for manifest in kustomization.objects:
+            giver = _late(tree, kustomization, manifest, known)
+            if giver:
+                first.setdefault(giver, manifest)
+        for giver, manifest in first.items():
+            found.setdefault(giver, []).append((kustomization, manifest))
+    for giver, late_ones in found.items():
+        kustomization, manifest = late_ones[0]
+        more = f", as {len(late_ones) - 1} more do" if len(late_ones) > 1 else ""
+        yield Violation(
+            f"Kustomization/{kustomization.id}",
+            tuple(tree.locate(m, "apiVersion") for _, m in late_ones),
+            f"Kustomization/{kustomization.id} applies {manifest.id}, whose kind {giver} brings, and doesn't depend on it{more}",
+            hits=tuple(f"Kustomization/{k.id}" for k, _ in late_ones),
+        )
+
+
+def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _Givers) -> str:
+    """Who brings the kind of an object too late, as the Kustomization that applies it; empty where that is in order or isn't known."""
+    group = manifest.group
+    if group in GIVEN_GROUPS or group in _MAYBE_GIVEN or group.endswith(_FLUX):
+        return ""
+    givers = [*known.get((group, manifest.kind), []), *known.get((group, ""), [])]
+    owners = [_owner(tree, g) for g in givers]
+    waits = _waited_for(tree, kustomization)
+    for owner, giver in zip(owners, givers, strict=True):
+        if owner is None or _is_early(tree, kustomization, owner, giver, waits) or _is_by_hand(tree, giver):
+            return ""
+    other = next((o for o in owners if o and o.id != kustomization.id), None)
+    return f"Kustomization/{other.id}" if other else ""  # a release beside what needs its kinds: boot.loop
+
+
+def _givers(tree: Tree) -> _Givers:
+    """Who installs which kind: definitions in the tree, and releases (a group with the kind left open)."""
+    found: _Givers = {}
+    for crd in tree.of("CustomResourceDefinition"):
+        found.setdefault((str(crd.spec.get("group")), str(get(crd.spec, "names", "kind"))), []).append(crd)
+    for release in tree.releases:
+        for group in release.groups:
+            found.setdefault((group, ""), []).append(release)
+    return found
+
+
+def _is_by_hand(tree: Tree, giver: Manifest | Release) -> bool:
+    """Whether what bootstraps the cluster (a helmfile, a folder for it) installs it before Flux runs."""
+    name = giver.manifest.name if isinstance(giver, Release) else giver.name
+    names = {name, giver.chart} - {""} if isinstance(giver, Release) else {name}
+    applied = {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
+    texts = (tree.repository.text(f) for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
+    return any(n in text for text in texts for n in names)
+
+
+def _owner(tree: Tree, giver: Manifest | Release) -> Kustomization | None:
+    return tree.kustomization_of(giver if isinstance(giver, Manifest) else giver.manifest)
+
+
+def _is_early(
+    tree: Tree, kustomization: Kustomization, owner: Kustomization, giver: Manifest | Release, waits: set[str]
+) -> bool:
+    """Whether a giver's Kustomization is depended on, or applied the one that needs it and held the definition itself."""
+    if owner.id in waits or (owner.id == kustomization.id and isinstance(giver, Manifest)):
+        return True  # definitions are applied first
+    above = {i for k in [kustomization.id, *waits] if k in tree.kustomizations for i in tree.kustomizations[k].way}
+    return isinstance(giver, Manifest) and owner.id in above
+
+
+def _waited_for(tree: Tree, kustomization: Kustomization) -> set[str]:
+    """All that a Kustomization depends on, directly or not; also what those depend on that apply it."""
+    found: set[str] = set()
+    waiting = [*kustomization.depends_on, *(d for w in kustomization.way for d in _depends_on(tree, w))]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += _depends_on(tree, one)
+            waiting += [d for w in _way(tree, one) for d in _depends_on(tree, w)]
+    return found
+
+
+def _depends_on(tree: Tree, name: str) -> list[str]:
+    other = tree.kustomizations.get(name)
+    return other.depends_on if other else []
+
+
+def _way(tree: Tree, name: str) -> tuple[str, ...]:
+    other = tree.kustomizations.get(name)
+    return other.way if other else ()
