@@ -41,7 +41,7 @@ def field(tree: Tree) -> Iterator[Outcome]:
             for fault in schema.check(manifest.body, found, known.definitions)
             if fault.path[:1] not in (("status",), ("sops",))  # Flux takes SOPS' own field away when it decrypts
             and not _is_of_operator(manifest, fault)
-            and not (manifest.unreferenced and has_variable(get(manifest.body, *fault.path)))  # it has no value yet
+            and not (manifest.unreferenced and _is_unfinished(manifest, fault, of_flux.get(name)))
         ]
         builtin = name in known.kinds and name not in own
         is_dropped = builtin and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
@@ -86,6 +86,11 @@ def _keys(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for below in value:
             yield from _keys(below)
+
+
+def _is_unfinished(manifest: Manifest, fault: schema.Fault, of_flux: Any) -> bool:
+    """Whether what isn't applied today lacks what whoever applies it gives it: a variable's value, or a patch on Flux's own kinds."""
+    return has_variable(get(manifest.body, *fault.path)) or bool(of_flux and fault.what.endswith(" is required"))
 
 
 _OPERATOR = ("FluxInstance", "FluxReport", "ResourceSet", "ResourceSetInputProvider")
