@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.graph import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get
-from holdfast.tree.releases import Release
+from holdfast.tree.releases import Release, known_charts
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
@@ -19,7 +19,7 @@ _MAYBE_GIVEN = (
     "gateway.networking.k8s.io",
     "snapshot.storage.k8s.io",
 )  # by k3s, by many a chart
-_BY_HAND = re.compile(r"(?:^|/)bootstrap/.*\.ya?ml|helmfile[^/]*(?:/.*)?\.(?:ya?ml|gotmpl)", re.IGNORECASE)
+_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
 _FLUX = (".toolkit.fluxcd.io", "fluxcd.controlplane.io", ".extensions.fluxcd.io")
 
 
@@ -32,7 +32,7 @@ _FLUX = (".toolkit.fluxcd.io", "fluxcd.controlplane.io", ".extensions.fluxcd.io"
 )
 def late(tree: Tree) -> Iterator[Outcome]:
     """Custom resources whose definition comes from outside of what their Kustomization depends on."""
-    known = _givers(tree)
+    known = _Known(tree)
     found: dict[str, list[tuple[Kustomization, Manifest]]] = {}
     for kustomization in tree.kustomizations.values():
         first: dict[str, Manifest] = {}
@@ -53,19 +53,49 @@ def late(tree: Tree) -> Iterator[Outcome]:
         )
 
 
-def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _Givers) -> str:
+def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _Known) -> str:
     """Who brings the kind of an object too late, as the Kustomization that applies it; empty where that is in order or isn't known."""
     group = manifest.group
     if group in GIVEN_GROUPS or group in _MAYBE_GIVEN or group.endswith(_FLUX):
         return ""
-    givers = [*known.get((group, manifest.kind), []), *known.get((group, ""), [])]
+    givers = [*known.givers.get((group, manifest.kind), []), *known.givers.get((group, ""), [])]
     owners = [_owner(tree, g) for g in givers]
-    waits = _waited_for(tree, kustomization)
+    waits = known.waits(kustomization) if givers else set()
+    if any(
+        w not in tree.kustomizations or tree.kustomizations[w].not_read or tree.kustomizations[w].error for w in waits
+    ):
+        return ""  # it may bring the kind
     for owner, giver in zip(owners, givers, strict=True):
-        if owner is None or _is_early(tree, kustomization, owner, giver, waits) or _is_by_hand(tree, giver):
+        if owner is None or _is_early(tree, kustomization, owner, giver, waits) or _is_by_hand(known, group, giver):
             return ""
-    other = next((o for o in owners if o and o.id != kustomization.id), None)
-    return f"Kustomization/{other.id}" if other else ""  # a release beside what needs its kinds: boot.loop
+    # A release beside what needs its kinds, or below it, never gets there by itself: boot.loop.
+    other = next((o for o in owners if o and kustomization.id not in (o.id, *o.way)), None)
+    return f"Kustomization/{other.id}" if other else ""
+
+
+class _Known:
+    """What is asked for every object, worked out once a tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.givers = _givers(tree)
+        applied = {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
+        by_hand = (f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
+        self.scripts = [tree.repository.text(f) for f in by_hand]
+        self._waits: dict[str, set[str]] = {}
+        self._by_hand: dict[str, bool] = {}
+
+    def waits(self, kustomization: Kustomization) -> set[str]:
+        """All that a Kustomization depends on."""
+        if kustomization.id not in self._waits:
+            self._waits[kustomization.id] = _waited_for(self.tree, kustomization)
+        return self._waits[kustomization.id]
+
+    def is_by_hand(self, name: str) -> bool:
+        """Whether what bootstraps the cluster names something."""
+        if name not in self._by_hand:
+            self._by_hand[name] = any(name in text for text in self.scripts)
+        return self._by_hand[name]
 
 
 def _givers(tree: Tree) -> _Givers:
@@ -79,13 +109,13 @@ def _givers(tree: Tree) -> _Givers:
     return found
 
 
-def _is_by_hand(tree: Tree, giver: Manifest | Release) -> bool:
-    """Whether what bootstraps the cluster (a helmfile, a folder for it) installs it before Flux runs."""
-    name = giver.manifest.name if isinstance(giver, Release) else giver.name
-    names = {name, giver.chart} - {""} if isinstance(giver, Release) else {name}
-    applied = {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
-    texts = (tree.repository.text(f) for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
-    return any(n in text for text in texts for n in names)
+def _is_by_hand(known: _Known, group: str, giver: Manifest | Release) -> bool:
+    """Whether what bootstraps the cluster (a helmfile, a folder or a script for it) installs a kind's definition before Flux runs."""
+    names = {group, giver.name if isinstance(giver, Manifest) else giver.manifest.name}
+    names |= {chart for chart, facts in known_charts().items() if group in facts.get("groups", ())}
+    if isinstance(giver, Release) and giver.chart:
+        names.add(giver.chart)
+    return any(known.is_by_hand(n) for n in names)
 
 
 def _owner(tree: Tree, giver: Manifest | Release) -> Kustomization | None:
