@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.releases import Release, known_charts
 from holdfast.tree.tree import Kustomization, Tree
 
@@ -61,16 +61,22 @@ def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _
     givers = [*known.givers.get((group, manifest.kind), []), *known.givers.get((group, ""), [])]
     owners = [_owner(tree, g) for g in givers]
     waits = known.waits(kustomization) if givers else set()
-    if any(
-        w not in tree.kustomizations or tree.kustomizations[w].not_read or tree.kustomizations[w].error for w in waits
-    ):
-        return ""  # it may bring the kind
+    if any(_may_bring(tree.kustomizations.get(w), group) for w in waits):
+        return ""
     for owner, giver in zip(owners, givers, strict=True):
         if owner is None or _is_early(tree, kustomization, owner, giver, waits) or _is_by_hand(known, group, giver):
             return ""
     # A release beside what needs its kinds, or below it, never gets there by itself: boot.loop.
     other = next((o for o in owners if o and kustomization.id not in (o.id, *o.way)), None)
     return f"Kustomization/{other.id}" if other else ""
+
+
+def _may_bring(other: Kustomization | None, group: str) -> bool:
+    """Whether a dependency isn't known well enough to say that it doesn't bring a kind, or waits for the definition by a health check."""
+    if other is None or other.not_read or other.error:
+        return True
+    checks = map(mapping, sequence(other.spec.get("healthChecks")))
+    return any(c.get("kind") == "CustomResourceDefinition" and str(c.get("name")).endswith(f".{group}") for c in checks)
 
 
 class _Known:
