@@ -13,6 +13,7 @@ from holdfast.tree.tree import Tree
 
 FAMILY = "resilience"
 _HOSTNAME = "kubernetes.io/hostname"
+_UPDATES = {"ingress-nginx": "controller.updateStrategy"}  # where the values of a chart say how it rolls
 
 
 @rule(
@@ -27,7 +28,12 @@ def never_rolls(tree: Tree) -> Iterator[Outcome]:
     for manifest in tree.of("Deployment"):
         count = manifest.spec.get("replicas", 1)
         nodes = 1 if _is_on_one_node(manifest) else int(tree.settings.declared.nodes or 0)
-        if not isinstance(count, int) or not nodes or count < nodes or _takes_away_first(manifest, count):
+        if (
+            not isinstance(count, int)
+            or not nodes
+            or count < nodes
+            or _takes_away_first(manifest.spec.get("strategy"), count)
+        ):
             continue
         for path, what in _one_a_node(manifest, count > nodes):
             where = "on each node" if nodes > 1 else "on its node"
@@ -36,14 +42,41 @@ def never_rolls(tree: Tree) -> Iterator[Outcome]:
             )
             break
 
+    yield from _of_charts(tree)
+
+
+def _of_charts(tree: Tree) -> Iterator[Outcome]:
+    """The same of a chart whose facts say where its values have all that."""
+    for release in tree.releases:
+        update = release.value(_UPDATES.get(release.chart, ""), {}) if not release.unread else None
+        for fact in release.parts("workload") if isinstance(update, dict) and release.chart in _UPDATES else ():
+            on = next((f for f in ("host_port", "host_network") if release.value(fact.get(f, "")) is True), None)
+            count = release.value(fact.get("replicas", ""), 1)
+            one = mapping(release.value(fact.get("node_selector", ""))).get(_HOSTNAME)
+            nodes = 1 if one else int(tree.settings.declared.nodes or 0)
+            if (
+                on is None
+                or release.value(fact["kind"], fact["kind_default"]) != "Deployment"
+                or release.value(fact.get("autoscaling", "")) is True
+                or not isinstance(count, int)
+                or not nodes
+                or count < nodes
+                or _takes_away_first(update, count)
+            ):
+                continue
+            what = f"{release.manifest.id} has ports of its node ({fact['what']}), {count} pod(s) on {nodes} node(s)"
+            yield hit(
+                tree, release.manifest, f"{what}, and starts one more first", "spec", "values", *fact[on].split(".")
+            )
+
 
 def _is_on_one_node(manifest: Manifest) -> bool:
     return bool(manifest.pod.get("nodeName") or mapping(manifest.pod.get("nodeSelector")).get(_HOSTNAME))
 
 
-def _takes_away_first(manifest: Manifest, count: int) -> bool:
+def _takes_away_first(said: Any, count: int) -> bool:
     """Whether a rollout may begin by taking a pod away: the API server rounds that share down, and the surge up."""
-    strategy = mapping(manifest.spec.get("strategy"))
+    strategy = mapping(said)
     if strategy.get("type") not in (None, "RollingUpdate"):
         return True
     rolling = mapping(strategy.get("rollingUpdate"))
