@@ -23,6 +23,7 @@ from holdfast.tree.roles import (
     states_of,
     storage_states,
 )
+from holdfast.tree.rules.local_traffic import entrance_doubts
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
 
@@ -97,6 +98,7 @@ def single(tree: Tree) -> Iterator[Outcome]:
             ):
                 found = True
                 yield hit(tree, manifest, f"{manifest.id} answers from outside and runs once", "spec", "replicas")
+    yield from entrance_doubts(tree)
     if not found:
         yield NotApplicable(
             "the tree has no ingress controller that is known here", "let a core Kustomization bring one"
