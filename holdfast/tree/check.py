@@ -35,7 +35,7 @@ from holdfast.tree.walk import read
 for _module in pkgutil.iter_modules(rules.__path__):
     importlib.import_module(f"{rules.__name__}.{_module.name}")
 
-FAMILIES = frozenset({"apply", "schema", "resilience", "monitoring", "security"})
+FAMILIES = frozenset({"apply", "schema", "resilience", "monitoring", "security", "network"})
 _WITHOUT_LIMIT = "all"
 
 

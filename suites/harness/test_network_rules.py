@@ -1,0 +1,245 @@
+"""What the rules about the network must not call a defect, and the spellings in which they must see one."""
+
+import pytest
+import yaml
+
+from holdfast.tree import check as checking
+from suites.harness.test_check_properties import KUSTOMIZE, written
+
+
+def found(folder, files, rule):
+    """What one rule says of a tree with these objects."""
+    texts = {n: v if isinstance(v, str) else yaml.dump_all(v) for n, v in files.items()}
+    result = checking.check(checking.load(written(folder, texts), KUSTOMIZE), strict=True)
+    return [f for f in result.findings if f.rule == rule], result
+
+
+def space(name="web"):
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def workload(name, namespace="web", kind="Deployment", replicas=None, **pod):
+    spec = {
+        "selector": {"matchLabels": {"app": name}},
+        "template": {
+            "metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"name": "c", "image": "registry.example.org/c:1.2.3"}], **pod},
+        },
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def service(name, namespace="web", **spec):
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80}], **spec},
+    }
+
+
+# -- externalTrafficPolicy Local ---------------------------------------------------------------------------------------
+
+THREE = "[declared]\nnodes = 3\nnode_ports = [30080]\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "pods", "more", "times"),
+    [
+        (THREE, workload("web", replicas=2), {}, 1),
+        ("", workload("web", replicas=2), {}, 0),  # how many nodes there are isn't known
+        ("[declared]\nnodes = 1\n", workload("web", replicas=1), {}, 0),
+        (THREE, workload("web", kind="DaemonSet"), {}, 0),
+        (THREE, workload("web", replicas=3), {}, 0),
+        (THREE, workload("web", nodeSelector={"kubernetes.io/hostname": "barn"}), {}, 0),  # that node is meant
+        (THREE, workload("web"), {"type": "LoadBalancer"}, 0),  # who announces it knows where its pods are
+        (THREE, workload("web", kind="StatefulSet", replicas=1), {}, 1),
+    ],
+)
+def test_a_node_port_of_some_nodes(tmp_path, settings, pods, more, times):
+    port = service("web", **{"type": "NodePort", "externalTrafficPolicy": "Local", **more})
+    said, _ = found(
+        tmp_path, {".holdfast.toml": settings, "cluster/a.yaml": [space(), pods, port]}, "network.local-traffic"
+    )
+    assert len(said) == times, said
+
+
+def ingress(**controller):
+    return {
+        "apiVersion": "helm.toolkit.fluxcd.io/v2",
+        "kind": "HelmRelease",
+        "metadata": {"name": "ingress-nginx", "namespace": "web"},
+        "spec": {
+            "interval": "10m",
+            "chart": {
+                "spec": {
+                    "chart": "ingress-nginx",
+                    "version": "4.13.3",
+                    "sourceRef": {"kind": "HelmRepository", "name": "r"},
+                }
+            },
+            "install": {"remediation": {"retries": 3}},
+            "values": {
+                "controller": {
+                    **controller,
+                    "service": {
+                        "type": "NodePort",
+                        "externalTrafficPolicy": "Local",
+                        "nodePorts": {"http": 30080, "https": 30443},
+                    },
+                }
+            },
+        },
+    }
+
+
+SOURCE = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "HelmRepository",
+    "metadata": {"name": "r", "namespace": "web"},
+    "spec": {"interval": "1h", "url": "https://charts.example.org"},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "controller", "verdicts"),
+    [
+        (THREE, {"kind": "DaemonSet"}, ("held", "held")),
+        (THREE, {"kind": "DaemonSet", "nodeSelector": {"example.org/edge": "yes"}}, ("unproven", "unproven")),
+        (THREE, {"replicaCount": 2}, ("broke", "unproven")),
+        (THREE, {"replicaCount": 3}, ("unproven", "unproven")),  # nothing makes them spread
+        ("", {"replicaCount": 3}, ("unproven", "unproven")),
+        (THREE, {"autoscaling": {"enabled": True}, "replicaCount": 2}, ("unproven", "unproven")),
+    ],
+)
+def test_the_claims_about_the_ingress_are_held_only_where_every_node_answers(tmp_path, settings, controller, verdicts):
+    promises = '[check]\nclaims = ["ingress-nodeports", "core-always-available"]\n'
+    _, result = found(
+        tmp_path,
+        {".holdfast.toml": f"{settings}{promises}", "cluster/a.yaml": [space(), SOURCE, ingress(**controller)]},
+        "",
+    )
+    assert tuple(result.claims[c].verdict for c in ("ingress-nodeports", "core-always-available")) == verdicts
+
+
+# -- policies that take DNS away ---------------------------------------------------------------------------------------
+
+
+def policy(name="closed", selector=None, **spec):
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "web"},
+        "spec": {"podSelector": selector or {}, "policyTypes": ["Egress"], **spec},
+    }
+
+
+def cilium(kind="CiliumNetworkPolicy", selector=None, **spec):
+    meta = {"name": "closed"} if "wide" in kind else {"name": "closed", "namespace": "web"}
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": kind,
+        "metadata": meta,
+        "spec": {"endpointSelector": selector or {}, **spec},
+    }
+
+
+def dns(tmp_path, *objects):
+    return len(found(tmp_path, {"cluster/a.yaml": [space(), *objects]}, "network.dns")[0])
+
+
+SYSTEM = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+NEIGHBOUR = [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "db"}}}]}]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"egress": [{}]},
+        {"egress": [{"ports": [{"port": 53, "protocol": "UDP"}]}]},
+        {"egress": [{"to": [SYSTEM]}]},
+        {"egress": [{"to": [SYSTEM], "ports": [{"port": 53, "protocol": "TCP"}]}]},
+        {"egress": [{"to": [SYSTEM], "ports": [{"port": "dns", "protocol": "UDP"}]}]},
+        {"egress": [{"to": [SYSTEM], "ports": [{"port": 1, "endPort": 1024}]}]},
+        {"egress": [{"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]}]},
+        {"egress": [{"to": [{"namespaceSelector": {"matchLabels": {"name": "kube-system"}}}]}]},  # labelled by hand
+        {"egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]},
+        {"egress": [{"to": [{"ipBlock": {"cidr": "10.43.0.10/32"}}], "ports": [{"port": 53}]}]},
+        {"egress": [{"to": [{"ipBlock": {"cidr": "192.168.1.0/24"}}]}]},  # the house's, or the pods'
+        {"policyTypes": ["Ingress"]},
+        {"policyTypes": []},
+    ],
+)
+def test_dns_gets_out_or_may(tmp_path, spec):
+    assert dns(tmp_path, workload("web"), policy(**spec)) == 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"egress": []},
+        {"egress": NEIGHBOUR},
+        {"policyTypes": None, "egress": NEIGHBOUR},
+        {"selector": {"matchLabels": {"app": "web"}}, "egress": NEIGHBOUR},
+        {"egress": [{"to": [SYSTEM], "ports": [{"port": 443}]}]},
+        {"egress": [{"to": [{"ipBlock": {"cidr": "1.2.3.0/24"}}], "ports": [{"port": 53}]}]},
+        {"egress": [{"to": [{"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]}]},  # of the same namespace
+    ],
+)
+def test_dns_is_shut_in(tmp_path, spec):
+    assert dns(tmp_path, workload("web"), policy(**spec)) == 1
+
+
+def test_what_asks_nobody_for_names_is_left_alone(tmp_path):
+    none = policy(selector={"matchLabels": {"app": "web"}})
+    assert dns(tmp_path / "a", workload("web"), none) == 0, "a pod that is let out nowhere, on purpose"
+    assert dns(tmp_path / "b", workload("web", hostNetwork=True), policy()) == 0
+    own = {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}}
+    assert dns(tmp_path / "c", workload("web", **own), policy(egress=NEIGHBOUR)) == 0
+    assert dns(tmp_path / "d", policy()) == 0, "a namespace without pods"
+
+
+def test_policies_of_one_namespace_are_one_finding_and_say_nothing_of_another(tmp_path):
+    said, _ = found(
+        tmp_path,
+        {"cluster/a.yaml": [space(), space("b"), workload("web"), workload("two"), workload("c", "b"), policy()]},
+        "network.dns",
+    )
+    assert [set(f.hits) for f in said] == [{"NetworkPolicy/web/closed", "Deployment/web/web", "Deployment/web/two"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "times"),
+    [
+        ({"egress": []}, 0),  # Cilium: a rule that is empty doesn't apply
+        ({"egress": [{}]}, 1),
+        ({"egress": [{"toEntities": ["world"]}]}, 1),
+        ({"egress": [{"toEntities": ["cluster"]}]}, 0),
+        ({"egress": [{"toEndpoints": [{}]}]}, 1),  # the pods of its own namespace
+        ({"egress": [{"toPorts": [{"ports": [{"port": "53"}]}]}]}, 0),
+        ({"egress": [{}], "enableDefaultDeny": {"egress": False}}, 0),
+        ({"egress": [{"toEndpoints": [{"matchLabels": {"io.kubernetes.pod.namespace": "kube-system"}}]}]}, 0),
+        ({"ingress": [{}]}, 0),
+    ],
+)
+def test_policies_of_cilium(tmp_path, spec, times):
+    assert dns(tmp_path, workload("web"), cilium(**spec)) == times
+
+
+def test_what_a_cluster_wide_policy_lets_out_counts(tmp_path):
+    allow = cilium(
+        "CiliumClusterwideNetworkPolicy",
+        egress=[
+            {
+                "toEndpoints": [
+                    {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"}}
+                ]
+            }
+        ],
+    )
+    assert dns(tmp_path / "a", workload("web"), policy(egress=NEIGHBOUR), allow) == 0
+    other = cilium("CiliumClusterwideNetworkPolicy", {"matchLabels": {"app": "other"}}, egress=allow["spec"]["egress"])
+    assert dns(tmp_path / "b", workload("web"), policy(egress=NEIGHBOUR), other) == 1
