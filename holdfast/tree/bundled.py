@@ -14,7 +14,7 @@ from holdfast.tree.tree import Tree
 
 _GROUP = "helm.cattle.io"
 _MACHINE = re.compile(r"\.(ya?ml|j2|toml|tf|tfvars|sh|env|service|nix|json|conf|cfg)$")
-_K3S = re.compile(r"\bk3s\b", re.IGNORECASE)
+_K3S = re.compile(r"(?<![a-z0-9])k3s(?![a-z0-9])", re.IGNORECASE)
 _OPTION = re.compile(
     r"^[^#\n]*(?:--(?:disable|no-deploy)\b|\bdisable\b\"?\s*:|\bno-deploy\b|\bdisable\s*=).*$", re.MULTILINE
 )

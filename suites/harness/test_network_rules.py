@@ -243,3 +243,107 @@ def test_what_a_cluster_wide_policy_lets_out_counts(tmp_path):
     assert dns(tmp_path / "a", workload("web"), policy(egress=NEIGHBOUR), allow) == 0
     other = cilium("CiliumClusterwideNetworkPolicy", {"matchLabels": {"app": "other"}}, egress=allow["spec"]["egress"])
     assert dns(tmp_path / "b", workload("web"), policy(egress=NEIGHBOUR), other) == 1
+
+
+# -- ports of the nodes ------------------------------------------------------------------------------------------------
+
+
+def balanced(name, port=443, protocol="TCP", labels=None, **spec):
+    made = service(name, type="LoadBalancer", ports=[{"name": "p", "port": port, "protocol": protocol}], **spec)
+    made["metadata"]["labels"] = labels or {}
+    return made
+
+
+def traefik(values="deployment:\n  replicas: 2\n"):
+    return {
+        "apiVersion": "helm.cattle.io/v1",
+        "kind": "HelmChartConfig",
+        "metadata": {"name": "traefik", "namespace": "kube-system"},
+        "spec": {"valuesContent": values},
+    }
+
+
+def ports(tmp_path, *objects, rule="network.load-balancer", **files):
+    return len(found(tmp_path, {"cluster/a.yaml": [space(), *objects], **files}, rule)[0])
+
+
+POOL = {
+    "apiVersion": "metallb.io/v1beta1",
+    "kind": "IPAddressPool",
+    "metadata": {"name": "p", "namespace": "web"},
+    "spec": {},
+}
+KUBE_VIP = workload("kube-vip", kind="DaemonSet")
+
+
+@pytest.mark.parametrize(
+    ("objects", "times"),
+    [
+        ([traefik(), balanced("a"), balanced("b")], 2),
+        ([traefik(), balanced("a")], 1),
+        ([traefik(), balanced("a", 80)], 1),
+        ([traefik(), balanced("a", 8443), balanced("b", 8443)], 1),
+        ([traefik(), balanced("a", protocol="UDP")], 0),
+        ([traefik(), balanced("a", 8443)], 0),
+        ([traefik("service:\n  type: ClusterIP\n"), balanced("a")], 0),
+        ([traefik("service:\n  enabled: false\n"), balanced("a")], 0),
+        ([traefik("ports:\n  websecure:\n    exposedPort: 8443\n"), balanced("a")], 0),
+        ([traefik("ports:\n  web:\n    expose:\n      default: false\n"), balanced("a", 80)], 0),
+        ([traefik(), balanced("a"), POOL], 0),
+        ([traefik(), balanced("a"), KUBE_VIP], 0),
+        ([traefik(), balanced("a", loadBalancerClass="tailscale")], 0),
+        ([traefik(), balanced("a", 53, labels={"svccontroller.k3s.cattle.io/lbpool": "x"}), balanced("b", 53)], 0),
+        ([balanced("a"), balanced("b")], 0),  # who balances isn't known
+    ],
+)
+def test_load_balancers_on_one_port(tmp_path, objects, times):
+    assert ports(tmp_path, *objects) == times
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "times"),
+    [
+        ("k3s/config.yaml", "# k3s\ndisable:\n  - servicelb\n", 0),
+        ("k3s/config.yaml", "# k3s\ndisable:\n  - local-storage\n", 1),
+        ("setup.sh", "curl -sfL https://get.k3s.io | sh -s - server --disable=traefik,servicelb\n", 0),
+        ("ansible/vars.yml", 'k3s_server: {disable: ["traefik"]}\n', 0),
+    ],
+)
+def test_what_the_start_files_of_k3s_switch_off(tmp_path, file, text, times):
+    assert ports(tmp_path, traefik(), balanced("a"), **{file: text}) == times
+
+
+def on_host(name, kind="DaemonSet", port=8080, replicas=None, **pod):
+    made = workload(name, kind=kind, replicas=replicas, **pod)
+    made["spec"]["template"]["spec"]["containers"][0]["ports"] = [{"containerPort": port, "hostPort": port}]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("objects", "times"),
+    [
+        ([on_host("a"), on_host("b")], 1),
+        ([on_host("a"), on_host("b", kind="Deployment")], 1),
+        ([on_host("a"), on_host("b", nodeSelector={"room": "attic"})], 0),
+        ([on_host("a"), on_host("b", port=8081)], 0),
+        ([on_host("a", kind="Deployment"), on_host("b", kind="Deployment")], 0),  # there may be a node for each
+        ([on_host("a", port=443), traefik()], 1),
+        ([on_host("a", port=443), traefik(), POOL], 0),
+        ([on_host("a"), on_host("b", kind="Deployment", replicas=0)], 0),
+    ],
+)
+def test_one_host_port_for_two(tmp_path, objects, times):
+    assert ports(tmp_path, *objects, rule="network.host-port") == times
+
+
+def test_two_deployments_for_one_node(tmp_path):
+    one = {".holdfast.toml": "[declared]\nnodes = 1\n"}
+    both = [on_host("a", kind="Deployment"), on_host("b", kind="Deployment")]
+    assert ports(tmp_path, *both, rule="network.host-port", **one) == 1
+
+
+def test_ports_may_be_declared_open_by_their_number(tmp_path):
+    said = '[check]\nclaims = ["no-exposed-ports"]\n[declared]\nexposed = '
+    for number, (value, times) in enumerate((("[443]", 0), ("443", 0), ('["Service/web/a", 53]', 0), ("[80]", 1))):
+        files = {".holdfast.toml": f"{said}{value}\n"}
+        assert ports(tmp_path / str(number), balanced("a"), rule="network.exposed", **files) == times, value

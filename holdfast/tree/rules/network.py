@@ -11,6 +11,7 @@ from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, V
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.core import unknown_charts
+from holdfast.tree.rules.node_ports import chart_ports
 from holdfast.tree.tree import Tree
 
 _PODS, _SERVICES, _HOME = "10.42.0.0/16", "10.43.0.0/16", "192.168.86.0/24"
@@ -21,7 +22,11 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
     """Whatever a tree opens to the outside: object, field, what, and the port where one is named."""
     for service in tree.of("Service"):
         if service.spec.get("type") in ("NodePort", "LoadBalancer"):
-            ports: list[object] = [mapping(p).get("nodePort") for p in sequence(service.spec.get("ports"))]
+            balanced = service.spec["type"] == "LoadBalancer"
+            ports: list[object] = [
+                mapping(p).get("nodePort") or (mapping(p).get("port") if balanced else None)
+                for p in sequence(service.spec.get("ports"))
+            ]
             for index, port in enumerate(ports or [None]):
                 yield (
                     service,
@@ -29,6 +34,11 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
                     str(service.spec["type"]),
                     port if isinstance(port, int) else None,
                 )
+        for address in sequence(service.spec.get("externalIPs")):
+            at = ("spec", "externalIPs")
+            for port in map(mapping, sequence(service.spec.get("ports"))):
+                number = port.get("port")
+                yield service, at, f"external address {address}", number if isinstance(number, int) else None
     for manifest in tree.workloads():
         if manifest.pod.get("hostNetwork") is True:
             yield manifest, (*manifest.pod_path, "hostNetwork"), "hostNetwork", None
@@ -43,6 +53,8 @@ def _exposed(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str,
             if kind in ("NodePort", "LoadBalancer"):
                 named = [p for p in mapping(release.value(fact.get("node_ports", ""))).values() if isinstance(p, int)]
                 named += [p for p in [release.value(fact.get("node_port", ""))] if isinstance(p, int)]
+                if kind == "LoadBalancer" and not named:
+                    named = [p for p, _ in chart_ports(release)]
                 some: list[int | None] = [*named]
                 for one in some or [None]:
                     yield release.manifest, at, f"{kind} ({fact['what']})", one
@@ -70,6 +82,7 @@ def exposed(tree: Tree) -> Iterator[Outcome]:
     yield from unknown_charts(tree)
     declared = set(tree.settings.declared.node_ports)
     named = set(tree.settings.declared.exposed)
+    declared |= {p for p in named if isinstance(p, int)}
     for manifest, path, what, port in _exposed(tree):
         if port in declared or manifest.id in named:
             yield Evidence(f"{manifest.id}: {what} {port or ''}, stated".replace(" ,", ","))
