@@ -347,3 +347,74 @@ def test_ports_may_be_declared_open_by_their_number(tmp_path):
     for number, (value, times) in enumerate((("[443]", 0), ("443", 0), ('["Service/web/a", 53]', 0), ("[80]", 1))):
         files = {".holdfast.toml": f"{said}{value}\n"}
         assert ports(tmp_path / str(number), balanced("a"), rule="network.exposed", **files) == times, value
+
+
+# -- what stops a drain ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("replicas", "budget", "times"),
+    [
+        (1, {"minAvailable": "50%"}, 1),
+        (2, {"minAvailable": "50%"}, 0),
+        (2, {"minAvailable": "51%"}, 1),  # rounded up: both
+        (3, {"minAvailable": "67%"}, 1),
+        (3, {"minAvailable": "66%"}, 0),
+        (1, {"minAvailable": 1}, 1),
+        (1, {"minAvailable": "0%"}, 0),
+        (3, {"maxUnavailable": "10%"}, 0),  # rounded up: one
+        (3, {"maxUnavailable": "0%"}, 1),
+        (3, {"maxUnavailable": 0}, 1),
+        (3, {"minAvailable": "100%"}, 1),
+    ],
+)
+def test_a_share_is_rounded_up(tmp_path, replicas, budget, times):
+    pdb = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web", "namespace": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, **budget},
+    }
+    assert ports(tmp_path, workload("web", replicas=replicas), pdb, rule="resilience.budget") == times
+
+
+def hook(selector=None, **more):
+    one = {
+        "name": "web.example.org",
+        "clientConfig": {"service": {"name": "web", "namespace": "web"}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        **more,
+    }
+    if selector:
+        one["namespaceSelector"] = selector
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "web"},
+        "webhooks": [one],
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "times"),
+    [
+        (hook(), 1),
+        (hook(rules=[{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]), 1),
+        (hook(failurePolicy="Ignore"), 0),
+        (hook({"matchLabels": {"inject": "yes"}}), 0),
+        (hook(objectSelector={"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}), 0),
+        (hook(matchConditions=[{"name": "a", "expression": "false"}]), 0),
+        (
+            hook(
+                rules=[
+                    {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+                ]
+            ),
+            0,
+        ),
+    ],
+)
+def test_a_webhook_in_its_own_way(tmp_path, made, times):
+    assert ports(tmp_path, workload("web"), service("web"), made, rule="network.own-webhook") == times

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
 from holdfast.tree.tree import Tree
 
@@ -14,6 +15,23 @@ FAMILY = "resilience"
 def _replicas(manifest: Manifest) -> int:
     count = manifest.spec.get("replicas", 1)
     return count if isinstance(count, int) else 1
+
+
+def _share(value: object, count: int) -> int | None:
+    """How many pods a number or a share (rounded up, as the disruption controller does) is; None where it is neither."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    if not text.endswith("%"):
+        return int(text) if text.isdigit() else None
+    return math.ceil(int(text[:-1]) * count / 100) if text[:-1].isdigit() else None
+
+
+def _none_away(count: int, least: object, most: object) -> bool:
+    """Whether a budget lets none of so many pods be away."""
+    if least is not None:
+        return (_share(least, count) or 0) >= count
+    return most is not None and _share(most, count) == 0
 
 
 @rule(
@@ -39,18 +57,39 @@ def budget(tree: Tree) -> Iterator[Outcome]:
             for h in tree.of("HorizontalPodAutoscaler", "ScaledObject")
             for p in pods
         )
-        if (
-            count
-            and not autoscaled
-            and (
-                (isinstance(least, str) and count == 1 and least not in ("0%", "0"))
-                or (isinstance(least, int) and least >= count)
-                or least == "100%"
-                or most in (0, "0%")
-            )
-        ):
+        if count and not autoscaled and _none_away(count, least, most):
             field = "minAvailable" if least is not None else "maxUnavailable"
             yield hit(tree, pdb, f"{pdb.id} allows no pod of {pods[0].id} ({count}) to be away", "spec", field)
+
+
+@rule(
+    "resilience.two-budgets",
+    FAMILY,
+    Severity.UPGRADE_HAZARD,
+    why="the API server evicts no pod that two budgets are for, so no node that runs one can be drained",
+    do="keep one of them, or make their selectors apart",
+)
+def two_budgets(tree: Tree) -> Iterator[Outcome]:
+    """Pods that two PodDisruptionBudgets are for."""
+    budgets = [b for b in tree.of("PodDisruptionBudget") if b.spec.get("selector") is not None]
+    seen: dict[tuple[str, ...], list[str]] = {}
+    by_id = {b.id: b for b in budgets}
+    for manifest in tree.of("Deployment", "StatefulSet"):
+        taking = sorted(
+            {
+                b.id
+                for b in budgets
+                if b.namespace == manifest.namespace and matches(b.spec["selector"], manifest.pod_labels)
+            }
+        )
+        if len(taking) > 1:
+            seen.setdefault(tuple(taking), []).append(manifest.id)
+    for ids, pods in seen.items():
+        both = [by_id[i] for i in ids]
+        places = tuple(tree.locate(b, "spec", "selector") for b in both[::-1])
+        yield Violation(
+            ids[-1], places, f"{ids[-1]} and {ids[0]} are both for the pods of {pods[0]}", hits=(*ids[::-1], *pods)
+        )
 
 
 @rule(
