@@ -8,14 +8,26 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from holdfast.errors import UsageError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for built images, state of lanes and logs (``XDG_CACHE_HOME`` is honoured)."""
+    """The user's cache folder for built images, state of lanes and logs (``XDG_CACHE_HOME`` is honoured). Raises UsageError."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = root / "holdfast"
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder for caches, {path}, can't be made: {error.strerror}",
+            "name one that can be written: XDG_CACHE_HOME=/path holdfast …",
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"the folder for caches, {path}, can't be written", "name one that can: XDG_CACHE_HOME=/path holdfast …"
+        )
     return path
 
 
