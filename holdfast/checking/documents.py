@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+from holdfast.checking import words
 from holdfast.tree.boot import Blocked, Down
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding
@@ -17,6 +18,7 @@ SCHEMA: dict[str, Any] = {
     "required": [
         "tree",
         "commit",
+        "read",
         "entry",
         "kustomize",
         "not_read",
@@ -29,6 +31,11 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "tree": {"type": "string"},
         "commit": {"type": "string"},
+        "read": {
+            "type": "object",
+            "required": ["kustomizations", "of", "objects"],
+            "properties": {n: {"type": "integer", "minimum": 0} for n in ("kustomizations", "of", "objects")},
+        },
         "entry": {"type": "string"},
         "kustomize": {"type": "string"},
         "not_read": {"type": "array", "items": {"type": "string"}},
@@ -51,8 +58,25 @@ SCHEMA: dict[str, Any] = {
     "$defs": {
         "finding": {
             "type": "object",
-            "required": ["rule", "claim", "severity", "object", "files", "what", "why", "do", "hits", "unreferenced"],
+            "required": [
+                "rule",
+                "claim",
+                "severity",
+                "object",
+                "files",
+                "what",
+                "steps",
+                "each",
+                "why",
+                "do",
+                "hits",
+                "reach",
+                "unreferenced",
+            ],
             "properties": {
+                "steps": {"type": "array", "items": {"type": "string"}},
+                "each": {"type": "array", "items": {"type": "object", "required": ["path", "line", "what"]}},
+                "reach": {"type": "integer", "minimum": 0},
                 "severity": {"enum": ["breaks-apply", "breaks-claim", "upgrade-hazard", "hygiene"]},
                 "files": {
                     "type": "array",
@@ -78,9 +102,12 @@ def finding(one: Finding) -> dict[str, Any]:
         "object": one.object,
         "files": [_place(p) for p in one.locations],
         "what": one.what,
+        "steps": list(words.steps(one.what)[1]),
+        "each": [{**_place(where), "what": what} for where, what in one.each],
         "why": one.why,
         "do": one.do,
         "hits": list(one.hits),
+        "reach": one.reach,
         "unreferenced": one.unreferenced,
     }
 
@@ -103,6 +130,11 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "tree": tree.repository.root.name,
         "commit": tree.repository.commit,
+        "read": {
+            "kustomizations": len(tree.kustomizations) - len(result.unread()),
+            "of": len(tree.kustomizations),
+            "objects": len(tree.objects),
+        },
         "entry": tree.entry,
         "kustomize": tree.tool.version,
         "not_read": result.not_read

@@ -28,8 +28,9 @@ from holdfast.tree.findings import (
     together,
 )
 from holdfast.tree.helm import render
+from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import Kustomization, Tree
 from holdfast.tree.walk import read
 
 for _module in pkgutil.iter_modules(rules.__path__):
@@ -52,7 +53,7 @@ class Result:
     """What `check` came to.
 
     Attributes:
-        findings: those that count, worst first; *allowed* are the others, each with its reason.
+        findings: those that count, worst first and in that what reaches furthest; *allowed* are the others, each with its reason.
         claims: the verdict of each claim that has rules.
         not_read: what wasn't read or judged, and why.
         assumed: what must come from outside the tree, and who needs it.
@@ -68,6 +69,14 @@ class Result:
     def worst(self) -> Severity | None:
         """The worst severity of what is applied."""
         return max((f.severity for f in self.findings if not f.unreferenced), default=None)
+
+    def unread(self) -> list[Kustomization]:
+        """The applied Kustomizations that weren't read."""
+        return [k for k in self.tree.kustomizations.values() if k.error or k.not_read]
+
+    def too_little(self) -> bool:
+        """Whether so much wasn't read that nothing found means nothing."""
+        return len(self.unread()) * 10 > len(self.tree.kustomizations)
 
 
 def claims() -> list[str]:
@@ -138,6 +147,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     declared = allowances(tree.repository)
     findings += [_without_reason(a.location, a.rule) for a in declared if not a.reason or a.rule not in RULES]
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
+    counting = ordered(tree, habits(counting))
     not_read = [*tree.not_read, *broken_rules]
     verdicts = {c: _verdict(tree, c, said.get(c, []), findings) for c in claims() if c in said}
     return Result(tree, counting, allowed, verdicts, not_read, dict(tree.graph.external))

@@ -39,9 +39,11 @@ class Finding:
         rule: its id, such as ``apply.build``.
         claim: the claim that it is about, or the rule's family.
         object: what it is about; *hits* are all objects that the same cause hits.
-        places: where it stands, the most telling first; never empty.
+        locations: where it stands, the most telling first; never empty.
         what, why, do: one sentence each.
         unreferenced: it is in what isn't applied today.
+        reach: how many Kustomizations it keeps from being applied or ready; where it keeps none, how many objects it hits.
+        each: where it was said of many places at once: each of them with its sentence.
     """
 
     rule: str
@@ -54,6 +56,8 @@ class Finding:
     do: str
     hits: tuple[str, ...] = ()
     unreferenced: bool = False
+    reach: int = 0
+    each: tuple[tuple[Location, str], ...] = ()
 
 
 @dataclass(frozen=True)
