@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXIT_USAGE = 64
+EXIT_UNREAD = 11  # nothing was found, and too much wasn't read
 EXIT_INTERRUPTED = 130  # as a shell says it of Ctrl-C
 
 

@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from holdfast import claims
-from holdfast.checking import documents, picture, text
-from holdfast.errors import UsageError
+from holdfast.checking import documents, explain, picture, text
+from holdfast.errors import EXIT_UNREAD, UsageError
 from holdfast.provision import tools
 from holdfast.tree import check as checking
-from holdfast.tree.boot import down, seeds_of
+from holdfast.tree.boot import Down, down, seeds_of
 from holdfast.tree.findings import Severity
+from holdfast.tree.tree import Tree
 
 
 class Format(StrEnum):
@@ -58,6 +59,9 @@ def check(  # noqa: PLR0917  a command line
     only: Annotated[
         list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every finding, claim and unread part in full.")
+    ] = False,
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
     fail_on: Annotated[Level, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Level.BREAKS_CLAIM,
     charts: Annotated[
@@ -68,6 +72,10 @@ def check(  # noqa: PLR0917  a command line
             help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.",
         ),
     ] = None,
+    rule: Annotated[
+        str,
+        typer.Option("--explain", metavar="RULE", help="What a rule finds, why, an example, and how it is proved."),
+    ] = "",
     html: Annotated[
         Path | None,
         typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page."),
@@ -75,14 +83,12 @@ def check(  # noqa: PLR0917  a command line
 ) -> None:
     """Reads a Flux tree as Flux reads it, and says what will break, with the file and line of every word.
 
-    Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 64 wrong use, or the tree can't be read.
+    Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 11 none, and more than a tenth wasn't read · 64 wrong use, or the tree can't be read.
     """
-    for wanted in only or []:
-        if wanted not in checking.claims() and wanted not in checking.FAMILIES:
-            raise UsageError(
-                f"no rule is about '{wanted}'",
-                f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
-            )
+    if rule:
+        say("\n".join(explain.lines(rule)))
+        return
+    _usable(only or [], charts, html)
     loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
     if own := loaded.settings.claims:
         claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))
@@ -97,8 +103,7 @@ def check(  # noqa: PLR0917  a command line
                 "name a namespace, KIND/NAME or KIND/NAMESPACE/NAME of the tree",
             )
         found = down(loaded.graph, seeds)
-        if html:
-            html.write_text(picture.page(loaded, found))
+        _draw(html, loaded, found)
         say(
             json.dumps(documents.down_json(if_down, found), indent=2)
             if form is Format.JSON
@@ -106,18 +111,52 @@ def check(  # noqa: PLR0917  a command line
         )
         return
     result = checking.check(loaded, only=only or ())
-    if html:
-        html.write_text(picture.page(loaded, None))
+    _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
     if form is Format.JSON:
         say(json.dumps(documents.as_json(result), indent=2))
     elif form is Format.JUNIT:
         say(documents.as_junit(result, level))
     else:
-        say("\n".join(text.lines(result, colour=sys.stdout.isatty())))
+        say("\n".join(text.lines(result, colour=sys.stdout.isatty(), verbose=verbose)))
     worst = result.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)
+    if result.too_little():
+        raise typer.Exit(EXIT_UNREAD)
+
+
+def _usable(only: list[str], charts: Path | None, html: Path | None) -> None:
+    """Raises UsageError where an option names what isn't there: before the tree is read, which may take its time."""
+    for wanted in only:
+        if wanted not in checking.claims() and wanted not in checking.FAMILIES:
+            raise UsageError(
+                f"no rule is about '{wanted}'",
+                f"there are: {', '.join([*checking.claims(), *sorted(checking.FAMILIES)])}",
+            )
+    if charts is not None and not charts.is_dir():
+        raise UsageError(
+            f"--charts {charts}: " + ("that is no folder" if charts.exists() else "there is no such folder"),
+            "name the folder that holds the charts: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it",
+        )
+    if html is not None and html.is_dir():
+        raise UsageError(f"--picture {html}: that is a folder", f"name a file in it: --picture {html / 'start.html'}")
+    if html is not None and not html.resolve().parent.is_dir():
+        raise UsageError(
+            f"--picture {html}: there is no folder {html.resolve().parent}", "make that folder, or name another file"
+        )
+
+
+def _draw(html: Path | None, tree: Tree, found: Down | None) -> None:
+    """Writes the picture, where one is wanted. Raises UsageError where it can't be."""
+    if html is None:
+        return
+    try:
+        html.write_bytes(picture.page(tree, found).encode(errors="backslashreplace"))
+    except OSError as error:
+        raise UsageError(
+            f"--picture {html}: it can't be written: {error.strerror}", "name a file that can be written"
+        ) from None
 
 
 def say(words: str) -> None:

@@ -187,7 +187,7 @@ def test_what_is_not_read_is_said_and_makes_claims_unproven(tmp_path):
     said = json.loads(out)
     assert any("another-repository" in line for line in said["not_read"])
     assert said["claims"]["secrets-not-in-git"]["verdict"] == "unproven"
-    assert code == 0
+    assert (code, said["read"]["kustomizations"], said["read"]["of"]) == (11, 1, 2)
 
 
 def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
@@ -239,7 +239,7 @@ def test_a_path_within_another_repository_is_no_entry(tmp_path):
         "apps/ns.yaml": NAMESPACE,
     }
     code, found = said(written(tmp_path, files))
-    assert code == 0
+    assert code == 11
     assert found["entry"].startswith("cluster,")
     assert sum("podinfo" in line for line in found["not_read"]) == 1
 
@@ -253,7 +253,7 @@ def test_a_tree_that_something_else_syncs_knows_its_own_source(tmp_path):
     root = written(tmp_path, files)
     (root / "cluster" / "flux.yaml").unlink()
     code, found = said(root)
-    assert code == 0, found["findings"]
+    assert code == 11, found["findings"]
     assert any("crds" in line for line in found["not_read"])
 
 
@@ -265,7 +265,7 @@ def test_what_an_unread_part_may_bring_is_taken_to_exist(tmp_path):
         "apps/w.yaml": yaml.dump(ROUTE),
     }
     code, found = said(written(tmp_path, files))
-    assert code == 0, found["findings"]
+    assert code == 11, found["findings"]
     assert {"the kind Widget (example.org)", "Namespace/elsewhere"} <= set(found["assumed"])
 
 
@@ -321,7 +321,7 @@ def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path
         "infra/kustomization.yaml": "resources: ['https://example.org/longhorn.yaml']\n",
     }
     code, found = said(written(tmp_path, files))
-    assert code == 0, found["findings"]
+    assert code == 11, found["findings"]
     assert found["claims"]["longhorn-backup"]["verdict"] == "unproven"
 
 
