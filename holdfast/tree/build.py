@@ -112,7 +112,7 @@ class Builder:
         if self._parsers:
             self._parsers.shutdown(wait=False, cancel_futures=True)
         if self.cache and self.cache.is_dir():
-            for old in sorted(self.cache.glob("*.json"), key=lambda p: p.stat().st_mtime)[:-_KEPT]:
+            for old in sorted(self.cache.glob("*.json"), key=_age)[:-_KEPT]:
                 old.unlink(missing_ok=True)
 
     def build(self, requests: list[Request]) -> list[Built]:
@@ -330,6 +330,14 @@ def _from_before(path: Path) -> list[tuple[Body, str, str]] | None:
     except (OSError, ValueError):
         return None
     return found
+
+
+def _age(path: Path) -> float:
+    """When a file of the cache was written; another check may have taken it away by now."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _keep(path: Path, text: str) -> None:

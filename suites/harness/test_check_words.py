@@ -10,6 +10,7 @@ import yaml
 
 from holdfast.checking import documents, explain, text, words
 from holdfast.errors import UsageError
+from holdfast.tree import build
 from holdfast.tree import check as checking
 from holdfast.tree.findings import RULES, Severity
 from suites.harness import examples, pairs
@@ -189,3 +190,14 @@ def test_a_home_that_can_not_be_written_is_said_in_words(home):
 
 def test_json_says_how_much_was_read(many):
     assert json.loads(json.dumps(documents.as_json(many)))["read"] == {"kustomizations": 99, "of": 101, "objects": 200}
+
+
+def test_a_cache_that_another_check_cleans_is_no_trouble(tmp_path, monkeypatch):
+    """Its files go between being listed and being looked at."""
+    (tmp_path / "kept").mkdir()
+    for number in range(3):
+        (tmp_path / "kept" / f"{number}.json").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr(build, "_KEPT", 1)
+    tree = written(tmp_path / "tree", {"cluster/c.yaml": yaml.dump(CONFIG)})
+    checking.load(tree, KUSTOMIZE, cache=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").glob("*.json"))) <= 1
