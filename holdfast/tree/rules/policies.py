@@ -20,6 +20,7 @@ _HOUSE, _LINK = ipaddress.IPv4Network("192.168.0.0/16"), ipaddress.IPv4Network("
 _PRIVATE = (ipaddress.IPv4Network("10.0.0.0/8"), ipaddress.IPv4Network("172.16.0.0/12"), _HOUSE)
 _SPACE_KEYS = ("io.kubernetes.pod.namespace", "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name")
 _OTHERS = frozenset({"projectcalico.org", "crd.projectcalico.org", "policy.networking.k8s.io"})
+_MAKERS = frozenset({"ClusterPolicy", "Policy", "GeneratingPolicy", "MutatingPolicy", "ResourceSet", "Bundle"})
 _NAMED = re.compile(r"\.svc\b|https?://(?!localhost|127\.)[a-z]|(?<![\w.-])(?!localhost)[a-z][a-z0-9.-]*:[0-9]{2,5}\b")
 
 
@@ -264,10 +265,9 @@ def _elsewhere(tree: Tree, space: str) -> str:
     for manifest in tree.objects:
         if manifest.group in _OTHERS and "Policy" in manifest.kind:
             return f"{manifest.id} isn't judged"
-        if manifest.kind in ("ClusterPolicy", "GeneratingPolicy", "ResourceSet", "Bundle") and "NetworkPolicy" in str(
-            manifest.spec
-        ):
-            return f"{manifest.id} may make policies"
+        text = str(manifest.spec) if manifest.kind in _MAKERS else ""
+        if "NetworkPolicy" in text or ("mutate" in text and "labels" in text):
+            return f"{manifest.id} may make policies, or give pods labels"
     for one in tree.kustomizations.values():
         if (one.not_read or one.error) and (
             one.spec.get("targetNamespace") == space
