@@ -13,7 +13,7 @@ from holdfast.tree.sources import load_text
 from holdfast.tree.tree import Tree
 
 _GROUP = "helm.cattle.io"
-_MACHINE = re.compile(r"\.(ya?ml|j2|toml|tf|tfvars|sh|env|service|nix|json|conf|cfg)$")
+_MACHINE = re.compile(r"\.(ya?ml|j2|toml|tf|tfvars|sh|env|service|nix|json|conf|cfg|md)$")
 _K3S = re.compile(r"(?<![a-z0-9])k3s(?![a-z0-9])", re.IGNORECASE)
 _OPTION = re.compile(
     r"^[^#\n]*(?:--(?:disable|no-deploy)\b|\bdisable\b\"?\s*:|\bno-deploy\b|\bdisable\s*=).*$", re.MULTILINE
@@ -63,3 +63,10 @@ def disabled(tree: Tree, part: str) -> bool | None:
                 return True
             seen = False if parts & _PARTS else seen
     return seen
+
+
+def names(tree: Tree, words: re.Pattern[str]) -> str:
+    """A file of the repository in which one of these *words* stands: a start file, or a note of how the cluster was set up; empty without one."""
+    return next(
+        (n for n in tree.repository.files if _MACHINE.search(n) and words.search(tree.repository.text(n).lower())), ""
+    )

@@ -245,6 +245,16 @@ def test_what_a_cluster_wide_policy_lets_out_counts(tmp_path):
     assert dns(tmp_path / "b", workload("web"), policy(egress=NEIGHBOUR), other) == 1
 
 
+def test_labels_that_a_policy_engine_gives_are_a_doubt(tmp_path):
+    engine = {
+        "apiVersion": "kyverno.io/v1",
+        "kind": "ClusterPolicy",
+        "metadata": {"name": "labels"},
+        "spec": {"rules": [{"mutate": {"patchStrategicMerge": {"metadata": {"labels": {"dns": "allow"}}}}}]},
+    }
+    assert dns(tmp_path, workload("web"), policy(egress=NEIGHBOUR), engine) == 0
+
+
 # -- ports of the nodes ------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +316,7 @@ def test_load_balancers_on_one_port(tmp_path, objects, times):
         ("k3s/config.yaml", "# k3s\ndisable:\n  - servicelb\n", 0),
         ("k3s/config.yaml", "# k3s\ndisable:\n  - local-storage\n", 1),
         ("setup.sh", "curl -sfL https://get.k3s.io | sh -s - server --disable=traefik,servicelb\n", 0),
+        ("docs/setup.md", "MetalLB is installed by hand\n", 0),
         ("ansible/vars.yml", 'k3s_server: {disable: ["traefik"]}\n', 0),
     ],
 )

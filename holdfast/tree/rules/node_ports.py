@@ -24,7 +24,7 @@ _BALANCER_KINDS = frozenset(
     }
 )  # fmt: skip
 _BALANCERS = re.compile(
-    r"metallb|kube-?vip|purelb|openelb|porter-?lb|loxilb|cloud-controller|cloud-provider|\bccm\b|inlets|klipper-?none"
+    r"metallb|kube-?vip|purelb|openelb|porter-?lb|loxilb|cloud-controller|cloud-provider|\bccm\b|inlets"
 )
 _ANNOTATED = re.compile(r"metallb|kube-vip|lbipam|purelb|openelb|loxilb|load-balancer\.|loadbalancer\.|tailscale")
 _BUNDLED = {"web": 80, "websecure": 443}
@@ -234,6 +234,11 @@ def load_balancer(tree: Tree) -> Iterator[Outcome]:
     lost = list(_meeting([*(_of_k3s(tree) if bundled.is_k3s(tree) else ()), *declared]))
     if not lost or bundled.disabled(tree, "servicelb"):
         return
+    if elsewhere := bundled.names(tree, _BALANCERS):
+        yield Inconclusive(
+            f"{lost[0][0].name} and {lost[0][1][0].name} want one port, and {elsewhere} names another load balancer"
+        )
+        return
     if not bundled.is_k3s(tree):
         yield Inconclusive(
             f"{lost[0][0].name} and {lost[0][1][0].name} want one port, and what gives LoadBalancers addresses isn't known"
@@ -339,7 +344,7 @@ def host_port(tree: Tree) -> Iterator[Outcome]:
     lost = []
     seen: list[Listener] = []
     for one in found:
-        others = [o for o in taken if o.meets(one)]
+        others = [o for o in taken if o.meets(one)] if not bundled.names(tree, _BALANCERS) else []
         others += [o for o in seen if o.meets(one) and o.owner != one.owner and _no_room(tree, one, o)]
         if others:
             lost.append((one, others))
