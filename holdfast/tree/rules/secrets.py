@@ -1,0 +1,162 @@
+"""Secrets in plain text: in Secret objects, value by value, and in every other text of the repository."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+import yaml
+
+from holdfast.tree import plaintext
+from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
+from holdfast.tree.manifest import mapping, sequence
+from holdfast.tree.repository import MAX_BYTES, Location, is_test_data
+from holdfast.tree.sources import child, compose, scalar
+from holdfast.tree.tree import Tree, in_chart
+
+_MANIFESTS = (".yaml", ".yml", ".json")
+_SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
+_SHOWN = re.compile(
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party)(?:[/._-]|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+)
+_PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
+
+
+@rule(
+    "security.secret",
+    "secrets-not-in-git",
+    Severity.BREAKS_CLAIM,
+    why="whoever reads the repository, today or in its history, has it",
+    do="take it out, make a new one at its issuer, and keep that encrypted (SOPS) or outside of Git",
+)
+def secret(tree: Tree) -> Iterator[Outcome]:
+    """Secrets, tokens and keys in plain text, in any file; a value is never shown."""
+    read, other = 0, 0
+    for name in tree.repository.files:
+        raw = tree.repository.raw(name)
+        text = (
+            tree.repository.text(name)
+            if not raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+            else raw.decode("utf-16", errors="replace")
+        )
+        if "\0" in text[:4096]:
+            other += 1  # a picture, an archive
+            continue
+        if len(raw) > MAX_BYTES:
+            yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
+        read += 1
+        yield from (_apart(name, v) for v in _in_file(tree, name, text) if v is not None)
+    yield from (
+        Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
+    )
+    yield Evidence(f"{read} files read for secrets, keys and tokens" + (f"; {other} are no text" if other else ""))
+
+
+def _apart(name: str, said: Violation) -> Violation:
+    """What lies in test data or in an example opens nothing as a rule: it is said, and breaks no claim."""
+    if not (is_test_data(name) or _SHOWN.search(name)):
+        return said
+    return Violation(
+        said.object,
+        said.locations,
+        f"{said.what} (test data or an example)",
+        why="if it is a real one, whoever reads the repository has it",
+        do="make sure that it opens nothing, or take it out",
+        severity=Severity.HYGIENE,
+    )
+
+
+def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation]:
+    if name.endswith(_MANIFESTS) and _SECRET.search(text):
+        lines = text.split("\n")
+        for document in _documents(tree, name, text):
+            for kind, node in _secrets(document):
+                yield from _in_secret(name, kind, node)
+                for begin, end in _extents(kind, node):
+                    lines[begin:end] = [""] * (end - begin)
+        text = "\n".join(lines)  # what is judged as a Secret isn't judged again as a text
+    elif "secretGenerator" in text and posixpath.basename(name).startswith(("kustomization.y", "Kustomization")):
+        yield from _generated(tree, name)
+    for found in plaintext.in_text(name, text):
+        yield Violation(name, (Location(name, found.line),), f"{found.what} in plain text")
+
+
+def _documents(tree: Tree, name: str, text: str) -> list[yaml.Node]:
+    """The documents of a file; none where it can't be parsed, as a template can't."""
+    if name.endswith(".json") or in_chart(tree.repository, name):  # no trouble of a build's
+        try:
+            return list(compose(text))
+        except (yaml.YAMLError, RecursionError):
+            return []
+    return [source.node for source in tree.sources.documents(name)]
+
+
+def _secrets(node: yaml.Node | None) -> Iterator[tuple[str, yaml.MappingNode]]:
+    """Every Secret in a document with its kind, also in a list or among a chart's values."""
+    if isinstance(node, yaml.SequenceNode):
+        for below in node.value:
+            yield from _secrets(below)
+    if isinstance(node, yaml.MappingNode):
+        kind, api = scalar(node, "kind"), scalar(node, "apiVersion")
+        if kind in _PARTS and api in (("", "v1") if kind == "Secret" else (api,)):
+            yield kind, node
+            return
+        for _, below in node.value:
+            yield from _secrets(below)
+
+
+def _extents(kind: str, node: yaml.MappingNode) -> Iterator[tuple[int, int]]:
+    """The lines of a Secret that hold its values."""
+    for part in (*_PARTS[kind], "data"):
+        held = child(node, part) if kind == "Secret" or part != "data" else child(child(node, "spec"), "encryptedData")
+        if isinstance(held, yaml.MappingNode) and held.value:
+            end = held.value[-1][1].end_mark
+            yield held.start_mark.line, end.line + (end.column > 0)
+
+
+def _in_secret(name: str, kind: str, node: yaml.MappingNode) -> Iterator[Violation]:
+    """What a Secret holds in plain text, in one finding: it is taken out as one."""
+    if kind != "Secret":
+        return
+    found: dict[str, int] = {}
+    for part in _PARTS[kind]:
+        held = child(node, part)
+        for key, value in held.value if isinstance(held, yaml.MappingNode) else []:
+            if isinstance(value, yaml.ScalarNode) and isinstance(key, yaml.ScalarNode):
+                line = _line_in_value(key, value, encoded=part == "data")
+                if line:
+                    found[key.value] = line
+    if found:
+        label = f"Secret/{scalar(node, 'metadata', 'namespace') or 'default'}/{scalar(node, 'metadata', 'name') or 'unnamed'}"
+        places = tuple(Location(name, line) for line in sorted(set(found.values())))
+        yield Violation(label, places, f"{label} holds {', '.join(found)} in plain text")
+
+
+def _line_in_value(key: yaml.ScalarNode, value: yaml.ScalarNode, *, encoded: bool) -> int:
+    """The line on which a value of a Secret holds a secret; 0 where it holds none."""
+    line = int(key.start_mark.line) + 1
+    held = plaintext.of_data(value.value) if encoded else str(value.value)
+    if isinstance(held, bytes):
+        return line if plaintext.in_secret_bytes(key.value, held) else 0
+    if not encoded and value.style == "|" and held.count("\n") > 1:
+        first = next((p.line for p in plaintext.in_text(key.value, held, within_secret=True)), 0)
+        return int(value.start_mark.line) + 1 + first if first else 0
+    return line if plaintext.in_secret(key.value, held) else 0
+
+
+def _generated(tree: Tree, name: str) -> Iterator[Violation]:
+    """Files that kustomize makes Secrets of, each under its key."""
+    entries = [
+        str(entry)
+        for _, body in tree.sources.bodies(name)
+        for one in sequence(body.get("secretGenerator"))
+        for entry in sequence(mapping(one).get("files"))
+    ]
+    for entry in entries:
+        key, _, path = entry.rpartition("=")
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
+        text = tree.repository.text(file).strip() if file in tree.repository.known else ""
+        alone = text and "\n" not in text and next(plaintext.in_text(file, text), None) is None
+        if alone and plaintext.in_secret(key or posixpath.basename(path), text):
+            yield Violation(file, (Location(file, 1),), f"what {name} makes a Secret of, in plain text")
