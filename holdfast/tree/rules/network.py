@@ -1,4 +1,4 @@
-"""What answers from outside: node ports, host ports, TLS; and the address ranges that parts of the tree must agree on."""
+"""What answers from outside: node ports, host ports; and the address ranges that parts of the tree must agree on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location
@@ -131,67 +130,6 @@ def nodeports(tree: Tree) -> Iterator[Outcome]:
                 )
             else:
                 yield Evidence(f"{name} on {port}")
-
-
-@rule(
-    "network.tls",
-    "ingress-tls",
-    Severity.BREAKS_CLAIM,
-    why="browsers get the controller's own certificate, or plain HTTP",
-    do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes",
-)
-def tls(tree: Tree) -> Iterator[Outcome]:
-    """Every Ingress with TLS for each host, and a Secret that comes from somewhere."""
-    declared = {(s.namespace, s.name) for s in tree.settings.secrets}
-    made = {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
-    if not tree.of("Ingress"):
-        yield NotApplicable("the tree has no Ingress")
-    yield from unknown_charts(tree)
-    for ingress in tree.of("Ingress"):
-        blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
-        covered = {str(h) for b in blocks for h in sequence(b.get("hosts"))}
-        for index, one in enumerate(sequence(ingress.spec.get("rules"))):
-            host = mapping(one).get("host")
-            wild = "*." + str(host).partition(".")[2]
-            by_router = any(
-                str(k).endswith(("router.tls", "router.entrypoints")) for k in mapping(ingress.meta.get("annotations"))
-            )
-            if host and host not in covered and wild not in covered and not by_router:
-                yield hit(tree, ingress, f"{ingress.id} answers for {host} without TLS", "spec", "rules", index, "host")
-        issued = any(
-            str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/"))
-            for k in mapping(ingress.meta.get("annotations"))
-        )
-        for index, block in enumerate(blocks):
-            name = (ingress.namespace, str(block.get("secretName")))
-            known = (
-                ("Secret", *name) in tree.by_key
-                or name in declared
-                or name in made
-                or issued
-                or UNKNOWN in name[1]
-                or any(
-                    m.namespace == name[0]
-                    and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
-                    for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret")
-                )
-            )
-            known = known or any(
-                m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName"))
-                for m in tree.objects
-            )
-            if block.get("secretName") and not known:
-                yield hit(
-                    tree,
-                    ingress,
-                    f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states",
-                    "spec",
-                    "tls",
-                    index,
-                    "secretName",
-                )
-            elif block.get("secretName"):
-                yield Evidence(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
 
 
 @rule(

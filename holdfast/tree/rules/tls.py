@@ -1,0 +1,110 @@
+"""TLS of what answers from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from holdfast.tree.certificates import Controller, class_of, controllers, covers, serving
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.rules.core import unknown_charts
+from holdfast.tree.tree import Tree
+
+# The cloud's or the network's own: they bring certificates by ways that no manifest shows.
+_ELSEWHERE = re.compile(r"^(?:tailscale|cloudflare|alb|aws|gce|gke|azure|webapprouting|caddy|kong|ngrok|pomerium)")
+_BY_ANNOTATION = re.compile(
+    r"router\.(?:tls|entrypoints)$|^alb\.ingress\.kubernetes\.io/certificate-arn|managed-certificates$|pre-shared-cert$|ssl-cert(?:ificate)?s?$|appgw-ssl-certificate$"
+)
+
+
+@rule(
+    "network.tls",
+    "ingress-tls",
+    Severity.BREAKS_CLAIM,
+    why="browsers get the controller's own certificate, or plain HTTP",
+    do="add tls with this host and a Secret that exists, is stated, or that cert-manager makes",
+)
+def tls(tree: Tree) -> Iterator[Outcome]:
+    """Every Ingress with TLS for each host, and a Secret that comes from somewhere."""
+    if not tree.of("Ingress"):
+        yield NotApplicable("the tree has no Ingress")
+    yield from unknown_charts(tree)
+    known = controllers(tree)
+    for ingress in tree.of("Ingress"):
+        yield from _hosts(tree, ingress, serving(tree, ingress, known))
+        yield from _secrets(tree, ingress)
+
+
+def _hosts(tree: Tree, ingress: Manifest, by: list[Controller]) -> Iterator[Outcome]:
+    """Each host of an Ingress that its tls leaves out, where the controller has nothing for it either."""
+    blocks = [mapping(b) for b in sequence(ingress.spec.get("tls"))]
+    if any(not sequence(b.get("hosts")) for b in blocks):
+        return  # it is for all hosts then
+    covered = {str(h) for b in blocks for h in sequence(b.get("hosts"))}
+    if any(_BY_ANNOTATION.search(str(k)) for k in mapping(ingress.meta.get("annotations"))):
+        return
+    for index, one in enumerate(sequence(ingress.spec.get("rules"))):
+        host = str(mapping(one).get("host") or "")
+        if host and host not in covered and "*." + host.partition(".")[2] not in covered:
+            yield _without(tree, ingress, host, index, by)
+
+
+def _without(tree: Tree, ingress: Manifest, host: str, index: int, by: list[Controller]) -> Outcome:
+    """What becomes of a host without tls: the controller's default certificate may be for it."""
+    certificates = [c for c in by if c.certificate]
+    for one in certificates:
+        if covers(tree, one, host):
+            return Evidence(f"{ingress.id}: {host} by the default certificate {one.certificate} of {one.id}")
+    if _ELSEWHERE.match(class_of(ingress)):
+        return Inconclusive(f"{ingress.id}: what TLS the class {class_of(ingress)} brings to {host} isn't in the tree")
+    for one in certificates:
+        if covers(tree, one, host) is None:
+            return Inconclusive(
+                f"{ingress.id}: {host} has the default certificate {one.certificate} of {one.id}, and its names aren't in the tree"
+            )
+    if unread := next((c for c in by if c.unread), None):
+        return Inconclusive(f"{ingress.id}: whether {unread.id} has a default certificate isn't known: {unread.unread}")
+    what = f"{ingress.id} answers for {host} without TLS"
+    if certificates:
+        what += f", and the default certificate {certificates[0].certificate} isn't for it"
+    return hit(tree, ingress, what, "spec", "rules", index, "host")
+
+
+def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
+    """The Secrets of an Ingress' tls: each comes from somewhere."""
+    for index, block in enumerate(map(mapping, sequence(ingress.spec.get("tls")))):
+        name = (ingress.namespace, str(block.get("secretName")))
+        if block.get("secretName") and not _is_known(tree, ingress, name):
+            yield hit(
+                tree,
+                ingress,
+                f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states",
+                "spec",
+                "tls",
+                index,
+                "secretName",
+            )
+        elif block.get("secretName"):
+            yield Evidence(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
+
+
+def _is_known(tree: Tree, ingress: Manifest, name: tuple[str, str]) -> bool:
+    annotations = mapping(ingress.meta.get("annotations"))
+    return (
+        ("Secret", *name) in tree.by_key
+        or name in {(s.namespace, s.name) for s in tree.settings.secrets}
+        or name in {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
+        or any(str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/")) for k in annotations)
+        or UNKNOWN in name[1]
+        or any(
+            m.namespace == name[0]
+            and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
+            for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret")
+        )
+        or any(
+            m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName"))
+            for m in tree.objects
+        )
+    )
