@@ -108,3 +108,23 @@ def _pods(tree: Tree, manifest: Manifest) -> int:
             most = scaler.spec.get("maxReplicas", scaler.spec.get("maxReplicaCount"))
             count = max(count, most if isinstance(most, int) else 1)
     return count
+
+
+@rule(
+    "network.tailscale-connector",
+    "tailscale-router",
+    Severity.BREAKS_CLAIM,
+    why="the operator's definition refuses it: a name is for one device, and several need a prefix",
+    do="replace hostname by hostnamePrefix, or set replicas: 1",
+)
+def connector(tree: Tree) -> Iterator[Outcome]:
+    """A Connector of several devices with one name."""
+    for manifest in tree.of("Connector"):
+        replicas = manifest.spec.get("replicas", 1)
+        if manifest.group != "tailscale.com" or not isinstance(replicas, int):
+            continue
+        if manifest.spec.get("hostname") and replicas > 1:
+            what = f"{manifest.id} asks for {replicas} devices under one hostname"
+            yield Violation(manifest.id, (tree.locate(manifest, "spec", "hostname"),), what)
+        else:
+            yield Evidence(f"{manifest.id}: each of its devices has a name")
