@@ -150,8 +150,7 @@ class Graph:
                 "build",
             )
         self._variables(kustomization, defined)
-        for ref in kustomization.manifest.unknown:
-            self.external.setdefault(ref, f"{me} (postBuild.substituteFrom)")
+        self._variables_of_the_tree(kustomization, defined)
         self._health(kustomization, ready)
         for manifest in kustomization.objects:
             self._apply(
@@ -162,6 +161,24 @@ class Graph:
         if not kustomization.manifest.file:
             return Location(kustomization.folder, 1)
         return partial(self.tree.locate, kustomization.manifest, *path)
+
+    def _variables(self, kustomization: Kustomization, state: State) -> None:
+        """The ConfigMaps and Secrets of variables that aren't in the tree."""
+        refs = sequence(get(kustomization.spec, "postBuild", "substituteFrom"))
+        for name in kustomization.manifest.unknown:
+            kind, namespace, own = name.split("/", 2)
+            index = next((i for i, r in enumerate(refs) if (r.get("kind"), r.get("name")) == (kind, own)), 0)
+            me = f"Kustomization/{kustomization.id}"
+            lack = self.tree.names.lacks(kind, namespace, own, by_hand=True, early=True)
+            self._lacks(
+                state,
+                name,
+                f"{me} takes variables from {name}, which "
+                + ("it can't reach" if lack and lack.elsewhere else "nothing makes"),
+                self._at(kustomization, "spec", "postBuild", "substituteFrom", index),
+                "variables",
+                input_=True,
+            )
 
     def _source(self, kustomization: Kustomization, state: State) -> None:
         ref = mapping(kustomization.spec.get("sourceRef"))
@@ -179,8 +196,16 @@ class Graph:
                 self._at(kustomization, "spec", "sourceRef"),
                 "source",
             )
+        elif source is None and kustomization is not self.tree.root and kustomization.manifest.file and ref:
+            self._lacks(
+                state,
+                "/".join(key),
+                f"Kustomization/{kustomization.id} builds from {'/'.join(key)}, which nothing applies",
+                self._at(kustomization, "spec", "sourceRef", "name"),
+                "source",
+            )
 
-    def _variables(self, kustomization: Kustomization, state: State) -> None:
+    def _variables_of_the_tree(self, kustomization: Kustomization, state: State) -> None:
         """What it takes variables from must be there before anything of it is built: also where it makes that itself."""
         entries = map(mapping, sequence(get(kustomization.spec, "postBuild", "substituteFrom")))
         for index, entry in enumerate(entries):
@@ -234,11 +259,7 @@ class Graph:
                     at,
                     "healthCheck",
                 )
-            elif key[1] in ("kube-system", "kube-public") or key[1] in self.tree.custom_namespaces:
-                self.external.setdefault(name, f"a health check of Kustomization/{kustomization.id}")
-            elif not self._may_come_from_a_release(key[1]) and not (
-                key[0] == "CustomResourceDefinition" and self.releases
-            ):
+            elif not (key[0] == "CustomResourceDefinition" and self.releases):
                 self._lacks(
                     ready,
                     name,
@@ -246,9 +267,6 @@ class Graph:
                     at,
                     "healthCheck",
                 )
-
-    def _may_come_from_a_release(self, namespace: str) -> bool:
-        return any(r.target_namespace == namespace for r in self.releases.values())
 
     def _apply(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
         """What must be there for the API server to take an object: its kind and its namespace. The whole set waits for the last one."""
@@ -291,9 +309,17 @@ class Graph:
             self.edges.add(options[-1][0])
         self._one_of(state, options, f"the kind {kind} ({group})", why, location, "kind", boot=True)
 
-    def _lacks(self, state: State, name: str, why: str, location: LazyLocation, how: str) -> None:
-        """Nothing in the tree gives *name*: a defect, unless not all of the tree is known, or the name itself isn't."""
-        if UNKNOWN in name or (self._open and how != "storage"):
+    def _lacks(
+        self, state: State, name: str, why: str, location: LazyLocation, how: str, *, input_: bool = False
+    ) -> None:
+        """Nothing in the tree gives *name*: a defect, unless what isn't read could plausibly give it, or the name itself isn't known."""
+        kind, _, rest = name.partition("/")
+        namespace, _, own = rest.rpartition("/")
+        lack = self.tree.names.lacks(kind, namespace, own, by_hand=input_, early=input_) if rest else None
+        if lack is not None:
+            way = "elsewhere" if lack.elsewhere and how in ("variables", "values") else how
+            self.need(state, State(name, Phase.MISSING), f"{why}{lack.hint}", location, way)
+        elif UNKNOWN in name or self._open or rest:
             self.external.setdefault(name.replace(UNKNOWN, "$"), state.id)
         else:
             self.need(state, State(name, Phase.MISSING), why, location, how)
@@ -429,8 +455,7 @@ class Graph:
                 self._lacks(
                     ready, other_id, f"{manifest.id} depends on {other_id}, which nothing applies", at, "dependsOn"
                 )
-        for ref_id in release.unread:
-            self.external.setdefault(ref_id, f"{manifest.id} (valuesFrom)")
+        self._values(release, ready)
         target = release.target_namespace
         kustomization = self.tree.kustomization_of(manifest)
         if (
@@ -453,6 +478,24 @@ class Graph:
                 volume.storage_class,
                 f"{manifest.id} asks for a volume ({volume.what})",
                 partial(self.tree.locate, manifest, *volume.path),
+            )
+
+    def _values(self, release: Release, ready: State) -> None:
+        """The ConfigMaps and Secrets of values that aren't in the tree."""
+        manifest = release.manifest
+        refs = [mapping(r) for r in sequence(manifest.spec.get("valuesFrom"))]
+        for name in release.unread:
+            kind, _, own = name.partition(" (")[0].partition(f"/{manifest.namespace}/")
+            index = next((i for i, r in enumerate(refs) if (r.get("kind"), r.get("name")) == (kind, own)), 0)
+            lack = self.tree.names.lacks(kind, manifest.namespace, own, by_hand=True, early=True)
+            self._lacks(
+                ready,
+                name,
+                f"{manifest.id} takes values from {name}, which "
+                + ("it can't reach" if lack and lack.elsewhere else "nothing makes"),
+                partial(self.tree.locate, manifest, "spec", "valuesFrom", index),
+                "values",
+                input_=True,
             )
 
     def _claim(self, manifest: Manifest, ready: State) -> None:
@@ -513,16 +556,13 @@ class Graph:
         elif volume is not None:
             self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", location, "storage")
         elif name:
-            if any(r.role == "storage" for r in self.releases.values()) or self._unknown or self._open:
-                self.external.setdefault(f"StorageClass/{name}", why)
-            else:
-                self._lacks(
-                    ready,
-                    f"StorageClass/{name}",
-                    f"{why} of the class {name}, which nothing in the tree makes",
-                    location,
-                    "storage",
-                )
+            self._lacks(
+                ready,
+                f"StorageClass/{name}",
+                f"{why} of the class {name}, which nothing in the tree makes",
+                location,
+                "storage",
+            )
 
     def _provider(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""

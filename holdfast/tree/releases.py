@@ -204,10 +204,8 @@ def merged(below: Body, above: Body) -> Body:
 
 
 def without_releases(tree: Tree, namespace: str) -> bool:
-    """Whether all of a namespace is in the tree: no chart installs into it, nothing unread does, and it isn't one that Kubernetes or k3s fills."""
-    if namespace in ("kube-system", "kube-public") or any(
-        la.not_read or la.error for la in tree.kustomizations.values()
-    ):
+    """Whether all of a namespace is in the tree: no chart installs into it, nothing unread could, and it isn't one that Kubernetes or k3s fills."""
+    if namespace in ("kube-system", "kube-public") or tree.names.open_in(namespace):
         return False
     if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in tree.by_key:
         return False

@@ -18,6 +18,7 @@ from holdfast.tree.sources import PathKey, Sources
 if TYPE_CHECKING:
     from holdfast.tree.boot import Boot
     from holdfast.tree.graph import Graph
+    from holdfast.tree.names import Names
     from holdfast.tree.releases import Release
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
@@ -25,6 +26,39 @@ KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
 )
 
 
+# Custom resources that make no pod and no Service, only what they name, or nothing.
+_MAKE_NO_PODS = frozenset(
+    {
+        "ExternalSecret",
+        "PushSecret",
+        "SecretStore",
+        "SealedSecret",
+        "SopsSecret",
+        "Certificate",
+        "Issuer",
+        "OnePasswordItem",
+        "BitwardenSecret",
+        "InfisicalSecret",
+        "IngressRoute",
+        "IngressRouteTCP",
+        "IngressRouteUDP",
+        "Middleware",
+        "ServersTransport",
+        "TLSOption",
+        "TLSStore",
+        "CiliumNetworkPolicy",
+        "ScaledObject",
+        "TriggerAuthentication",
+        "VerticalPodAutoscaler",
+        "DNSEndpoint",
+        "GrafanaDashboard",
+        "GrafanaDatasource",
+        "IPAddressPool",
+        "L2Advertisement",
+        "BGPAdvertisement",
+        "BGPPeer",
+    }
+)
 _WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret", "ClusterSecret", "ResourceSet"})
 
 
@@ -172,6 +206,13 @@ class Tree:
         return Graph(self)
 
     @cached_property
+    def names(self) -> Names:
+        """What the names that objects give each other lead to."""
+        from holdfast.tree.names import Names  # noqa: PLC0415  names are those of a tree
+
+        return Names(self)
+
+    @cached_property
     def boot(self) -> Boot:
         """How it starts from nothing."""
         from holdfast.tree.boot import boot  # noqa: PLC0415  so is a start
@@ -250,7 +291,9 @@ class Tree:
         foreign = [
             m
             for m in self.objects
-            if "." in m.group and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))
+            if "." in m.group
+            and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))
+            and m.kind not in _MAKE_NO_PODS
         ]
         if any(m.kind in _WRITE_EVERYWHERE for m in foreign):
             return frozenset(m.namespace for m in self.objects)

@@ -10,6 +10,7 @@ from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_CLASSES
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import without_releases
+from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
 
 FAMILY = "apply"
@@ -20,6 +21,12 @@ _LACKING = {
     "source": ("apply.missing-source", "apply the source, or fix the reference (kind, name, namespace)"),
     "storage": ("apply.missing-class", "name a class that exists, or add it to the tree"),
     "healthCheck": ("apply.missing-health-check", "fix the name in the health check, or take it out"),
+    "variables": ("apply.missing-variables", "fix the name in substituteFrom, or add what it names"),
+    "values": ("apply.missing-values", "fix the name in valuesFrom, or add what it names"),
+    "elsewhere": (
+        "apply.wrong-namespace",
+        "put both in one namespace: Flux looks for it beside the object that names it",
+    ),
     "suspend": ("apply.suspended-dependency", "resume it, or take it out of what must be ready"),
 }
 
@@ -65,13 +72,21 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
         also = f"; it holds back {', '.join(held)}" if held else ""
         yield Violation(
             needers[0].id,
-            tuple(dict.fromkeys(n.location for n in needs)),
+            tuple(dict.fromkeys([*(n.location for n in needs), *_meant(tree, lacking)])),
             f"{needs[0].why}{also}",
             why=_WHY.get(how, "it never becomes ready, and what waits for it never begins")
             if held
             else "it never becomes ready",
             hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])),
         )
+
+
+def _meant(tree: Tree, lacking: State) -> Iterator[Location]:
+    """Where the thing stands that a name was meant for, where the build or its namespace keeps it away."""
+    kind, _, rest = lacking.id.partition("/")
+    namespace, _, name = rest.rpartition("/")
+    if rest and (location := tree.names.other_place(kind, namespace, name)):
+        yield location
 
 
 def _lost(tree: Tree, lacking: State) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.graph import config_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
-from holdfast.tree.releases import without_releases
-from holdfast.tree.tree import KUSTOMIZE, Tree
+from holdfast.tree.near import near
+from holdfast.tree.releases import whole_namespace
+from holdfast.tree.tree import Tree
 
 FAMILY = "apply"
 _OF_ONE_POD = frozenset(
@@ -26,42 +26,17 @@ _OF_ONE_POD = frozenset(
     do="add it, or fix the name",
 )
 def missing_config(tree: Tree) -> Iterator[Outcome]:
-    """ConfigMaps (and Secrets with a name almost like one that is there) that pods can't start without and nothing makes."""
+    """ConfigMaps that pods can't start without and nothing makes, and Secrets whose name is almost there: others may be made by hand."""
     for manifest in tree.workloads():
         for kind, name, path in config_of(manifest):
-            if (kind, manifest.namespace, name) in tree.by_key or name == "kube-root-ca.crt":
-                continue
-            near = [m.name for m in tree.of(kind) if m.namespace == manifest.namespace and _alike(m.name, name)]
-            elsewhere = [m.namespace for m in tree.of(kind) if m.name == name]
-            whole = without_releases(tree, manifest.namespace) and manifest.namespace not in tree.custom_namespaces
-            if near or (kind == "ConfigMap" and whole):
-                more = (
-                    f"; did you mean {near[0]}?"
-                    if near
-                    else f"; there is one in the namespace {elsewhere[0]}"
-                    if elsewhere
-                    else ""
-                )
+            lack = tree.names.lacks(kind, manifest.namespace, name, by_hand=kind == "Secret")
+            if lack is not None:
                 yield hit(
                     tree,
                     manifest,
-                    f"the pods of {manifest.id} need {kind}/{manifest.namespace}/{name}, which nothing in the tree makes{more}",
+                    f"the pods of {manifest.id} need {kind}/{manifest.namespace}/{name}, which nothing in the tree makes{lack.hint}",
                     *path,
                 )
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two names differ by a slip of the finger, or by a hash at the end."""
-    if one.startswith(f"{other}-") and re.fullmatch(r"[a-z0-9]{10}", one[len(other) + 1 :]):
-        return True
-    return (len(one) > 4 and sorted(one) == sorted(other) and one != other) or (
-        abs(len(one) - len(other)) == 1
-        and len(one) > 4
-        and (
-            any(one[:i] + one[i + 1 :] == other for i in range(len(one)))
-            or any(other[:i] + other[i + 1 :] == one for i in range(len(other)))
-        )
-    )
 
 
 @rule(
@@ -75,17 +50,12 @@ def missing_account(tree: Tree) -> Iterator[Outcome]:
     """Pods that run as an account that nothing makes."""
     for manifest in tree.workloads():
         name = manifest.pod.get("serviceAccountName")
-        if (
-            isinstance(name, str)
-            and name != "default"
-            and ("ServiceAccount", manifest.namespace, name) not in tree.by_key
-            and without_releases(tree, manifest.namespace)
-            and manifest.namespace not in tree.custom_namespaces
-        ):
+        lack = tree.names.lacks("ServiceAccount", manifest.namespace, name) if isinstance(name, str) else None
+        if lack is not None:
             yield hit(
                 tree,
                 manifest,
-                f"{manifest.id} runs as the ServiceAccount {name}, which nothing in the tree makes",
+                f"{manifest.id} runs as the ServiceAccount {name}, which nothing in the tree makes{lack.hint}",
                 *manifest.pod_path,
                 "serviceAccountName",
             )
@@ -99,21 +69,16 @@ def missing_account(tree: Tree) -> Iterator[Outcome]:
     do="add the PriorityClass, or fix the name",
 )
 def missing_priority(tree: Tree) -> Iterator[Outcome]:
-    """Pods of a priority that nothing makes; a chart may bring one, so only where none is installed."""
-    if tree.releases or any(la.not_read or la.error for la in tree.kustomizations.values()):
-        return
+    """Pods of a priority that nothing makes; a chart may bring one."""
     for manifest in tree.workloads():
         name = manifest.pod.get("priorityClassName")
-        if (
-            isinstance(name, str)
-            and name
-            and not name.startswith("system-")
-            and ("PriorityClass", "", name) not in tree.by_key
-        ):
+        given = not isinstance(name, str) or name.startswith("system-")
+        lack = None if given else tree.names.lacks("PriorityClass", "", str(name))
+        if lack is not None:
             yield hit(
                 tree,
                 manifest,
-                f"{manifest.id} has the priority {name}, which nothing in the tree makes",
+                f"{manifest.id} has the priority {name}, which nothing in the tree makes{lack.hint}",
                 *manifest.pod_path,
                 "priorityClassName",
             )
@@ -152,10 +117,18 @@ def service_without_pods(tree: Tree) -> Iterator[Outcome]:
     """Services whose selector takes no pod of the tree, where nothing else can make pods."""
     for service in tree.of("Service"):
         wanted = mapping(service.spec.get("selector"))
-        if not wanted or not without_releases(tree, service.namespace) or service.namespace in tree.custom_namespaces:
+        if not wanted:
             continue
         wanted = {k: v for k, v in wanted.items() if k not in _OF_ONE_POD}
-        pods = [m for m in tree.workloads_in(service.namespace) if matches({"matchLabels": wanted}, m.pod_labels)]
+        near_by = tree.workloads_in(service.namespace)
+        pods = [m for m in near_by if matches({"matchLabels": wanted}, m.pod_labels)]
+        key, meant = ("", "") if pods else tree.names.meant(wanted, ((m.pod_labels, m.id) for m in near_by))
+        if key:
+            said = f"{service.id} selects {_labels(wanted)}, and no pod in {service.namespace} has that{meant}"
+            yield hit(tree, service, said, "spec", "selector", key)
+            continue
+        if not whole_namespace(tree, service.namespace):
+            continue
         if not pods:
             yield hit(
                 tree,
@@ -201,15 +174,12 @@ def ingress_backend(tree: Tree) -> Iterator[Outcome]:
             name = str(get(backend, "service", "name") or "")
             service = tree.by_key.get(("Service", ingress.namespace, name))
             if service is None:
-                if (
-                    name
-                    and without_releases(tree, ingress.namespace)
-                    and ingress.namespace not in tree.custom_namespaces
-                ):
+                lack = tree.names.lacks("Service", ingress.namespace, name)
+                if lack is not None:
                     yield hit(
                         tree,
                         ingress,
-                        f"{ingress.id} leads to Service/{ingress.namespace}/{name}, which nothing in the tree makes",
+                        f"{ingress.id} leads to Service/{ingress.namespace}/{name}, which nothing in the tree makes{lack.hint}",
                         *path,
                     )
                 continue
@@ -248,15 +218,18 @@ def ingress_class(tree: Tree) -> Iterator[Outcome]:
     classes = {m.name for m in tree.of("IngressClass")}
     for release in tree.releases:
         classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
-        if not release.known:
-            return
+    open_ = not all(r.known for r in tree.releases) or bool(tree.names.unread)
     for ingress in tree.of("Ingress") if classes else []:
         name = ingress.spec.get("ingressClassName")
-        if isinstance(name, str) and name not in {*classes, "traefik"} and UNKNOWN not in name:  # traefik is k3s' own
+        if not isinstance(name, str) or name in {*classes, "traefik"} or UNKNOWN in name:  # traefik is k3s' own
+            continue
+        meant = near(name, {*classes, "traefik"})
+        if meant or not open_:
             yield hit(
                 tree,
                 ingress,
-                f"{ingress.id} is of the class {name}; installed: {', '.join(sorted(classes))}",
+                f"{ingress.id} is of the class {name}; "
+                + (f"did you mean {meant}?" if meant else f"installed: {', '.join(sorted(classes))}"),
                 "spec",
                 "ingressClassName",
             )
@@ -276,69 +249,26 @@ def binding(tree: Tree) -> Iterator[Outcome]:
         kind, name = str(ref.get("kind")), str(ref.get("name"))
         known = ("Role", manifest.namespace, name) if kind == "Role" else ("ClusterRole", "", name)
         given = kind == "ClusterRole" and (
-            name in ("cluster-admin", "admin", "edit", "view") or name.startswith("system:") or bool(tree.releases)
+            name in ("cluster-admin", "admin", "edit", "view") or name.startswith("system:")
         )
-        if known not in tree.by_key and not given and without_releases(tree, manifest.namespace):
+        lack = None if given else tree.names.lacks(*known)
+        if lack is not None:
             yield hit(
                 tree,
                 manifest,
-                f"{manifest.id} gives the {kind} {name}, which nothing in the tree makes",
+                f"{manifest.id} gives the {kind} {name}, which nothing in the tree makes{lack.hint}",
                 "roleRef",
                 "name",
             )
         for index, subject in enumerate(map(mapping, sequence(manifest.body.get("subjects")))):
-            space = str(subject.get("namespace") or manifest.namespace)
-            if (
-                subject.get("kind") == "ServiceAccount"
-                and subject.get("name") != "default"
-                and space != "kube-system"
-                and ("ServiceAccount", space, str(subject.get("name"))) not in tree.by_key
-                and without_releases(tree, space)
-            ):
+            space, account = str(subject.get("namespace") or manifest.namespace), str(subject.get("name"))
+            of_account = subject.get("kind") == "ServiceAccount"
+            lack = tree.names.lacks("ServiceAccount", space, account) if of_account else None
+            if lack is not None:
                 yield hit(
                     tree,
                     manifest,
-                    f"{manifest.id} is for the ServiceAccount {space}/{subject.get('name')}, which nothing in the tree makes",
+                    f"{manifest.id} is for the ServiceAccount {space}/{account}, which nothing in the tree makes{lack.hint}",
                     "subjects",
                     index,
-                )
-
-
-@rule(
-    "apply.wrong-namespace",
-    FAMILY,
-    Severity.BREAKS_APPLY,
-    why="Flux looks for it in its own namespace only, and finds nothing",
-    do="put both in one namespace, or name it with its namespace where that is allowed",
-)
-def wrong_namespace(tree: Tree) -> Iterator[Outcome]:
-    """substituteFrom and valuesFrom that name something which exists in another namespace only."""
-    for manifest in tree.objects:
-        named = (
-            [
-                (("spec", "postBuild", "substituteFrom", i), mapping(r))
-                for i, r in enumerate(sequence(get(manifest.spec, "postBuild", "substituteFrom")))
-            ]
-            if manifest.is_(KUSTOMIZE, "Kustomization")
-            else [
-                (("spec", "valuesFrom", i), mapping(r)) for i, r in enumerate(sequence(manifest.spec.get("valuesFrom")))
-            ]
-            if manifest.kind == "HelmRelease"
-            else []
-        )
-        for path, ref in named:
-            kind, name = str(ref.get("kind")), str(ref.get("name"))
-            elsewhere = [m for m in tree.of(kind) if m.name == name]
-            # A Secret may well be put there by hand; that the tree has one of its name elsewhere says little.
-            if (
-                kind == "ConfigMap"
-                and len(elsewhere) == 1
-                and (kind, manifest.namespace, name) not in tree.by_key
-                and not ref.get("optional")
-            ):
-                yield hit(
-                    tree,
-                    manifest,
-                    f"{manifest.id} reads {kind}/{manifest.namespace}/{name}, but the tree has it in {elsewhere[0].namespace}",
-                    *path,
                 )

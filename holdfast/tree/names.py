@@ -1,0 +1,361 @@
+"""Whether a name that one object gives another leads anywhere: what there is, what is almost of that name, what an unread part could give."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.made import made_by
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.near import SHORTEST, closest, near, words_of
+from holdfast.tree.repository import Location
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
+
+_HASH = re.compile(r"-[bcdfghkmt2456789]{10}$")  # what kustomize's generators put at the end of a name
+_SAY_NOTHING = (
+    "app apps application base bundle charts cluster com config configs controller core default deploy deployment download flux "
+    "github gitlab githubusercontent heads https http infra infrastructure install io kubernetes kustomize latest main manifests "
+    "master namespace operator org overlays prod production raw refs release releases secret secrets settings source staging "
+    "system tree values yaml"
+)
+_GENERIC = frozenset(_SAY_NOTHING.split())  # words of an address that don't say what it gives
+_MIRRORED = ("reflector", "replicator", "kubed", "mirror", "propagate", "sync")
+_PRESENT = frozenset({("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"), ("Service", "kubernetes")})
+
+
+class Lack(NamedTuple):
+    """Why a name leads to nothing; *hint* says what may have been meant, and *elsewhere* the one namespace that has it."""
+
+    hint: str = ""
+    elsewhere: str = ""
+
+
+class Names:
+    """What the names of a tree lead to."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.unread = [k for k in tree.kustomizations.values() if k.not_read or k.error]
+        self._by: dict[
+            tuple[str, str], dict[str, str]
+        ] = {}  # kind and namespace -> name -> who makes it, where that isn't the thing itself
+        self._everywhere: dict[str, set[str]] = {}
+        for manifest in (*tree.objects, *tree.bootstrap):
+            self._add(manifest.kind, manifest.namespace, manifest.name, "")
+            for kind, namespace, name in made_by(manifest):
+                if namespace == "*":
+                    self._everywhere.setdefault(kind, set()).add(name)
+                else:
+                    self._add(kind, namespace, name, manifest.id)
+        for secret in tree.settings.secrets:
+            self._add("Secret", secret.namespace, secret.name, "")
+
+    def _add(self, kind: str, namespace: str, name: str, by: str) -> None:
+        self._by.setdefault((kind, namespace), {}).setdefault(name, by)
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def has(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether something of that name is there, or is made by what is there."""
+        here = self._by.get((kind, namespace), {})
+        if name in here or name in self._everywhere.get(kind, ()) or (kind, name) in _PRESENT:
+            return True
+        return any(UNKNOWN in other and _pattern(other).fullmatch(name) for other in here) or any(
+            UNKNOWN in space and name in names for (k, space), names in self._by.items() if k == kind
+        )
+
+    def lacks(self, kind: str, namespace: str, name: str, *, by_hand: bool = False, early: bool = False) -> Lack | None:
+        """Why a name leads to nothing; None where it leads somewhere, or may.
+
+        Args:
+            by_hand: such things are often made by hand, so only a name that is almost there, or there in another namespace, is a defect.
+            early: it must be there before any chart of its namespace can be installed.
+        """
+        if not name or UNKNOWN in name or UNKNOWN in namespace or self.has(kind, namespace, name):
+            return None
+        if hint := self.hint(kind, namespace, name):
+            return Lack(hint)
+        elsewhere = self._elsewhere(kind, namespace, name)
+        giver = self.giver(kind, namespace, name)
+        if elsewhere and (not giver or (early and not self._open_to(kind, namespace, name))):
+            return Lack(f"; there is one in the namespace {elsewhere}", elsewhere)
+        if giver or by_hand:
+            return None
+        offered = closest(name, self._by.get((kind, namespace), {}))
+        return Lack(f"; did you mean {offered}?" if offered else "")
+
+    def hint(self, kind: str, namespace: str, name: str) -> str:
+        """What was meant by a name of the same namespace: one with a generator's hash, with a prefix, or a slip."""
+        for manifest in self.tree.of(kind):
+            if manifest.namespace == namespace and manifest.name != name and self._renamed(manifest, name):
+                how = "a generator puts a hash at its end" if _HASH.search(manifest.name) else "its build renames it"
+                return f"; did you mean {manifest.name}? ({how})"
+        here = self._by.get((kind, namespace), {})
+        found = near(name, (n for n in here if not _HASH.search(n)), self._words)
+        of = f" (of {here[found]})" if found and here[found] else ""
+        return f"; did you mean {found}{of}?" if found else ""
+
+    def other_place(self, kind: str, namespace: str, name: str) -> Location | None:
+        """Where the thing stands that has the name in the file, and another, or another namespace, in the cluster."""
+        there = [
+            m for m in self.tree.of(kind) if m.name != name and m.namespace == namespace and self._renamed(m, name)
+        ]
+        space = self._elsewhere(kind, namespace, name)
+        there += [m for m in [self.tree.by_key.get((kind, space, name))] if space and m is not None]
+        return self.tree.locate(there[0], "metadata", "name") if there else None
+
+    def _renamed(self, manifest: Manifest, name: str) -> bool:
+        """Whether *name* is what an object was called before the build put a hash, a prefix or a suffix to it."""
+        bare = _HASH.sub("", manifest.name)
+        if manifest.by and bare != manifest.name:
+            return bare == name or (
+                len(name) >= SHORTEST and bare.endswith(f"-{name}") and self._generated(manifest, name)
+            )
+        if manifest.by or name not in manifest.name:
+            return False
+        return self.tree.sources.value(manifest.file, manifest.kind, name, ("metadata", "name")) == name
+
+    def _generated(self, manifest: Manifest, name: str) -> bool:
+        bodies = [b for _, b in self.tree.sources.bodies(manifest.file)]
+        return any(
+            mapping(g).get("name") == name
+            for body in bodies
+            for part in ("configMapGenerator", "secretGenerator")
+            for g in sequence(body.get(part))
+        )
+
+    def _elsewhere(self, kind: str, namespace: str, name: str) -> str:
+        """The one other namespace that has something of this kind and name; empty where that says nothing."""
+        if not namespace:
+            return ""
+        spaces = [space for (k, space), names in self._by.items() if k == kind and space != namespace and name in names]
+        if len(spaces) != 1 or UNKNOWN in spaces[0]:
+            return ""
+        held = self.tree.by_key.get((kind, spaces[0], name))
+        notes = [str(k) for part in ("annotations", "labels") for k in mapping(held.meta.get(part))] if held else []
+        if kind in ("Secret", "ConfigMap") and any(w in note for note in notes for w in _MIRRORED):
+            return ""
+        return spaces[0]
+
+    @cached_property
+    def _words(self) -> Counter[str]:
+        """In how many names of the tree each word stands."""
+        found: Counter[str] = Counter()
+        for (_, namespace), names in self._by.items():
+            for name in names:
+                found.update({*words_of(_HASH.sub("", name)), *(words_of(namespace) if len(names) > 1 else ())})
+        for release in self.tree.releases:
+            found.update({*words_of(release.chart), *words_of(release.name)})
+        return found
+
+    def meant(self, wanted: Body, candidates: Iterable[tuple[Body, str]]) -> tuple[str, str]:
+        """The label of a selector that is a slip, and what was meant: all others agree. Empty where no label is one.
+
+        Args:
+            candidates: labels, and whose they are.
+        """
+        for labels, whose in candidates:
+            off = [(k, str(v)) for k, v in wanted.items() if str(labels.get(k)) != str(v)]
+            if len(off) != 1:
+                continue
+            key, value = off[0]
+            if key in labels and near(value, [str(labels[key])], self._words):
+                return key, f"; did you mean {key}={labels[key]} (of {whose})?"
+            other = near(key, [k for k, v in labels.items() if str(v) == value and k not in wanted])
+            if other:
+                return key, f"; did you mean {other}={value} (of {whose})?"
+        return "", ""
+
+    # -- what isn't read -----------------------------------------------------------------------------------------------
+
+    def giver(self, kind: str, namespace: str, name: str) -> str:
+        """What isn't read and could plausibly give something; empty where nothing could."""
+        of_flux = kind in _OF_FLUX
+        if (of_flux or kind == "Namespace") and self.tree.of("ResourceSet"):
+            return "a ResourceSet"
+        if layer := self._open_to(kind, namespace, name):
+            return layer
+        if of_flux or kind == "Namespace":
+            return self._of_instance(kind, namespace, name)
+        return self._other_giver(namespace)
+
+    def _other_giver(self, namespace: str) -> str:
+        """Whether a cluster itself, a chart that wasn't rendered or a custom resource may bring something into a namespace."""
+        if namespace in ("kube-system", "kube-public", "kube-node-lease"):
+            return "Kubernetes"
+        if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in self.tree.by_key:
+            return "Flux"
+        for release in self.tree.releases:
+            whole = release.manifest.id in self.tree.charts.rendered and not release.unread
+            if not whole and (not namespace or release.target_namespace == namespace):
+                return release.manifest.id
+        return "a custom resource" if namespace in self.tree.custom_namespaces else ""
+
+    def _of_instance(self, kind: str, namespace: str, name: str) -> str:
+        """What Flux's operator, or the entry that isn't in the tree, brings: the sync's own source and Kustomization."""
+        root = self.tree.root
+        ref = mapping(root.spec.get("sourceRef"))
+        own = (str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name")))
+        if (kind, namespace, name) in (own, ("Kustomization", root.manifest.namespace, root.manifest.name)):
+            return "the entry"
+        if kind in (*_SOURCES, "Kustomization") and (namespace, name) in self._synced:
+            return "Flux's operator"
+        if not root.manifest.file and kind in _SOURCES and namespace == own[1]:
+            return "the entry, which isn't in the tree"
+        if kind == "Namespace" and name in self._spaces_of_secrets:
+            return "who makes its Secrets"
+        return ""
+
+    @cached_property
+    def _synced(self) -> set[tuple[str, str]]:
+        """The source and the Kustomization that Flux's operator makes for its instances: namespace and name."""
+        found = {(m.namespace, str(get(m.spec, "sync", "name") or m.namespace)) for m in self.tree.of("FluxInstance")}
+        for release in self.tree.releases:
+            if {release.chart, release.manifest.name} & {"flux-instance", "flux2-sync"}:
+                space = release.target_namespace
+                found |= {
+                    (space, space),
+                    (space, str(release.value("instance.sync.name", space))),
+                    (space, release.name),
+                }
+        return found
+
+    @cached_property
+    def _spaces_of_secrets(self) -> set[str]:
+        return {s.namespace for s in self.tree.settings.secrets}
+
+    def open_in(self, namespace: str) -> str:
+        """An unread Kustomization that could put something into a namespace; empty where none could."""
+        return self._open_to("", namespace, "")
+
+    def _open_to(self, kind: str, namespace: str, name: str) -> str:
+        return next((f"Kustomization/{k.id}" for k in self.unread if self._gives(k, kind, namespace, name)), "")
+
+    def _gives(self, kustomization: Kustomization, kind: str, namespace: str, name: str) -> bool:
+        """Whether an unread Kustomization could give something: by what it has of its own, by namespace, and by its words."""
+        what = self._unread_of[kustomization.id]
+        if not what.possible:
+            return False
+        space = name if kind == "Namespace" else namespace
+        if what.anything or (not namespace and kind != "Namespace") or space in what.namespaces:
+            return True
+        if any(k == kind and name in (n, _HASH.sub("", n)) for k, n in what.objects):
+            return True
+        if space in ("default", "flux-system"):
+            space = ""
+        return any(_speaks(what.text, word) for word in [*words_of(space), *words_of(name)])
+
+    @cached_property
+    def _unread_of(self) -> dict[str, _Unread]:
+        return {k.id: _unread(self.tree, k) for k in self.unread}
+
+
+class _Unread(NamedTuple):
+    """What is known of an unread Kustomization: its words, the namespaces it is for, the objects in its own files."""
+
+    text: str
+    namespaces: frozenset[str] = frozenset()
+    objects: frozenset[tuple[str, str]] = frozenset()
+    anything: bool = False
+    possible: bool = True
+
+
+_SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket", "HelmRepository", "ExternalArtifact"})
+_OF_FLUX = _SOURCES | {
+    "Kustomization",
+    "HelmRelease",
+    "HelmChart",
+    "Provider",
+    "Alert",
+    "Receiver",
+    "ImageRepository",
+    "ImagePolicy",
+    "ImageUpdateAutomation",
+}
+
+
+def _unread(tree: Tree, kustomization: Kustomization) -> _Unread:
+    spec, words = kustomization.spec, f"{kustomization.manifest.name} {kustomization.folder} {kustomization.not_read}"
+    target = str(spec.get("targetNamespace") or "")
+    if get(spec, "kubeConfig"):
+        return _Unread("", possible=False)
+    if UNKNOWN in kustomization.folder:
+        return _Unread("", frozenset({target} - {""}), anything=not target)
+    text = re.sub(r"[^a-z0-9]", "", words.lower())
+    if kustomization.built is None:
+        return _Unread(text, frozenset({target} - {""}), anything=not target and not _foreign(tree, kustomization))
+    closure = kustomization.built.closure
+    bodies = [
+        b for f in sorted({*closure.files, *closure.kustomizations} - closure.opaque) for _, b in tree.sources.bodies(f)
+    ]
+    spaces = {target or str(kustomization.manifest.meta.get("namespace") or "")} | {
+        s for b in bodies for s in _spaces(b)
+    }
+    leads_on = any(get(b, "kind") == "Kustomization" and str(b.get("apiVersion")).startswith(KUSTOMIZE) for b in bodies)
+    objects = frozenset(o for b in bodies for o in _objects(b))
+    return _Unread(text, frozenset(spaces - {"", "flux-system"}), objects, anything=leads_on)
+
+
+def _spaces(body: Body) -> Iterator[str]:
+    """The namespaces that a document of a Kustomization is about."""
+    if body.get("kind") in ("Kustomization", "Component", None):
+        yield str(body.get("namespace") or "")
+    yield str(get(body, "metadata", "namespace") or "")
+    if body.get("kind") == "Namespace":
+        yield str(get(body, "metadata", "name") or "")
+    if body.get("kind") == "HelmRelease":
+        yield str(get(body, "spec", "targetNamespace") or "")
+
+
+def _objects(body: Body) -> Iterator[tuple[str, str]]:
+    yield str(body.get("kind")), str(get(body, "metadata", "name"))
+    for part, kind in (("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")):
+        for entry in sequence(body.get(part)):
+            yield kind, str(mapping(entry).get("name"))
+
+
+def _foreign(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether a Kustomization builds from somebody else's repository: by the owner in its URL."""
+    ref = mapping(kustomization.spec.get("sourceRef"))
+    space = str(ref.get("namespace") or kustomization.manifest.namespace)
+    source = tree.by_key.get((str(ref.get("kind")), space, str(ref.get("name"))))
+    own = mapping(tree.root.spec.get("sourceRef"))
+    root = next(
+        (m for m in (*tree.bootstrap, *tree.objects) if m.kind == own.get("kind") and m.name == own.get("name")), None
+    )
+    if source is None or root is None:
+        return False
+    mine, its = _owner(root.spec.get("url")), _owner(source.spec.get("url"))
+    return bool(mine and its and mine != its)
+
+
+def _owner(url: object) -> str:
+    text = re.sub(r"^(?:ssh://)?git@([^:/]+)[:/]", r"https://\1/", str(url or ""))
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return ""
+    owner = posixpath.dirname(parts.path.strip("/")).partition("/")[0]
+    return f"{parts.hostname}/{owner}".lower() if owner else ""
+
+
+def _speaks(text: str, word: str) -> bool:
+    """Whether a Kustomization's own words hold a word of a name."""
+    return len(word) > 2 and word.lower() not in _GENERIC and word.lower() in text
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """A name with variables that aren't known, as what it may come to."""
+    return re.compile(re.sub(re.escape(re.escape(UNKNOWN)) + r"\w+", ".*", re.escape(name)))
+
+
+def labels_of(selector: object) -> Body:
+    """The labels that a selector asks for, where it asks for nothing else."""
+    chosen = mapping(selector)
+    return {} if chosen.get("matchExpressions") else mapping(chosen.get("matchLabels"))
