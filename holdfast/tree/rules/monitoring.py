@@ -11,6 +11,7 @@ from holdfast.tree.boot import reaches
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
+from holdfast.tree.names import labels_of
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release, whole_namespace
 from holdfast.tree.roles import LONGTERM, MONITORING, kustomizations, role, states_of, storage_states
@@ -461,6 +462,10 @@ def target(tree: Tree) -> Iterator[Outcome]:
     """Monitors that take nothing that exists, or a port that isn't there."""
     for monitor in monitors(tree):
         spaces = monitor_namespaces(monitor)
+        key, meant = _slip(tree, monitor, spaces)
+        if key:
+            yield hit(tree, monitor, f"{monitor.id} takes nothing{meant}", "spec", "selector", "matchLabels", key)
+            continue
         if spaces is None or not all(whole_namespace(tree, s) for s in spaces):
             continue
         if monitor.kind == "ServiceMonitor":
@@ -500,3 +505,16 @@ def target(tree: Tree) -> Iterator[Outcome]:
                     index,
                     "port",
                 )
+
+
+def _slip(tree: Tree, monitor: Manifest, spaces: set[str] | None) -> tuple[str, str]:
+    """The label of a monitor's selector that is a slip of one in the tree, and what was meant."""
+    wanted = labels_of(monitor.spec.get("selector"))
+    if monitor.kind == "ServiceMonitor":
+        there = [(mapping(s.meta.get("labels")), s) for s in tree.of("Service")]
+    else:
+        there = [(w.pod_labels, w) for w in tree.workloads()]
+    there = [(labels, m) for labels, m in there if spaces is None or m.namespace in spaces]
+    if any(matches(monitor.spec.get("selector"), labels) for labels, _ in there):
+        return "", ""
+    return tree.names.meant(wanted, ((labels, m.id) for labels, m in there))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
+from holdfast.tree.names import labels_of
 from holdfast.tree.tree import Tree
 
 FAMILY = "resilience"
@@ -102,11 +103,18 @@ def two_budgets(tree: Tree) -> Iterator[Outcome]:
 def budget_on_nothing(tree: Tree) -> Iterator[Outcome]:
     """PodDisruptionBudgets without pods."""
     for pdb in tree.of("PodDisruptionBudget"):
-        if (
+        near_by = tree.workloads_in(pdb.namespace)
+        wanted = labels_of(pdb.spec.get("selector"))
+        taken = any(matches(pdb.spec.get("selector"), m.pod_labels) for m in near_by)
+        key, meant = ("", "") if taken else tree.names.meant(wanted, ((m.pod_labels, m.id) for m in near_by))
+        if key:
+            yield hit(tree, pdb, f"{pdb.id} takes no pod{meant}", "spec", "selector", "matchLabels", key)
+        elif (
             not any(r.target_namespace == pdb.namespace for r in tree.releases)
             and pdb.spec.get("selector")
-            and not any(matches(pdb.spec.get("selector"), m.pod_labels) for m in tree.workloads_in(pdb.namespace))
+            and not taken
             and pdb.namespace not in tree.custom_namespaces
+            and not tree.names.open_in(pdb.namespace)
         ):
             yield hit(tree, pdb, f"{pdb.id} takes no pod", "spec", "selector")
 
@@ -242,7 +250,7 @@ def never_evicted(tree: Tree) -> Iterator[Outcome]:
     do="take replicas out of the workload",
 )
 def scaled_twice(tree: Tree) -> Iterator[Outcome]:
-    """An autoscaler and a fixed count for one workload; an autoscaler of nothing."""
+    """An autoscaler and a fixed count for one workload."""
     for scaler in tree.of("HorizontalPodAutoscaler"):
         ref = mapping(scaler.spec.get("scaleTargetRef"))
         found = tree.by_key.get((str(ref.get("kind")), scaler.namespace, str(ref.get("name"))))
@@ -254,16 +262,6 @@ def scaled_twice(tree: Tree) -> Iterator[Outcome]:
                 "spec",
                 "replicas",
                 hits=(found.id, scaler.id),
-            )
-        elif found is None and not any(r.target_namespace == scaler.namespace for r in tree.releases):
-            yield hit(
-                tree,
-                scaler,
-                f"{scaler.id} scales {ref.get('kind')}/{ref.get('name')}, which nothing in the tree makes",
-                "spec",
-                "scaleTargetRef",
-                why="it scales nothing",
-                do="fix the name",
             )
 
 
