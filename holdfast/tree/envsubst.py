@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 UNKNOWN = "holdfast-unknown-"  # begins the value of a variable that isn't in the tree: rules leave such fields alone
+_DEFAULTS = ("=", ":=", ":-", ":?", ":+")
 _OPERATOR = re.compile(r":[=\-?+]|=|:|[,^]{1,2}|//|/#|/%|/|##?|%%?")
 
 
@@ -30,11 +31,22 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     return out
 
 
+def without_value(text: str, values: Mapping[str, str]) -> list[str]:
+    """The names that *text* uses and that have neither a value nor a default: they become empty. Raises SubstitutionError as `substitute` does."""
+    reader = _Reader(text, values)
+    while not reader.done:
+        if reader.opens():
+            reader.variable()
+        reader.text(lambda _: True, escapes="$")
+    return reader.unset
+
+
 class _Reader:
     """A text that is read from left to right."""
 
     def __init__(self, text: str, values: Mapping[str, str]) -> None:
         self.whole, self.at, self.values = text, 0, values
+        self.unset: list[str] = []
 
     @property
     def done(self) -> bool:
@@ -95,14 +107,19 @@ class _Reader:
         found = _OPERATOR.match(self.whole, self.at)
         operator = found[0] if found else ""
         self.at += len(operator)
+        before = len(self.unset)
         arguments = self._arguments(operator)
         self.close()
+        if name not in self.values and operator not in _DEFAULTS:
+            self.unset.append(name)
+        elif value:
+            del self.unset[before:]  # a default that isn't asked for
         if value.startswith(UNKNOWN):
             return value
         return _edited(value, operator, arguments)
 
     def _arguments(self, operator: str) -> list[str]:
-        if operator in ("=", ":=", ":-", ":?", ":+"):
+        if operator in _DEFAULTS:
             found = []
             while not self.done and not self.whole.startswith("}", self.at):
                 found.append(self.parameter(lambda c: c != "}"))
@@ -126,7 +143,7 @@ class _Reader:
 
 
 def _edited(value: str, operator: str, arguments: list[str]) -> str:
-    if operator in ("=", ":=", ":-", ":?", ":+"):
+    if operator in _DEFAULTS:
         return value or "".join(arguments)
     if operator in (",", ",,", "^", "^^"):
         head, tail = (value, "") if len(operator) == 2 else (value[:1], value[1:])

@@ -65,6 +65,7 @@ class Manifest:
         at: where it stands, if that isn't in *file* by its kind and name.
         unreferenced: it lies in the repository and is not applied today.
         namespaced: what its kind's definition in the tree says; None without one.
+        unset: the variables in it that had no value when Flux would put them in: where each stands, its text, the name.
     """
 
     body: Body
@@ -76,6 +77,7 @@ class Manifest:
     unknown: tuple[str, ...] = field(default=())
     at: Location | None = None
     namespaced: bool | None = None
+    unset: tuple[tuple[tuple[str | int, ...], str, str], ...] = ()
 
     @cached_property
     def kind(self) -> str:

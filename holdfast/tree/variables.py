@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from holdfast.tree.envsubst import UNKNOWN, substitute
+from holdfast.tree.envsubst import UNKNOWN, SubstitutionError, substitute, without_value
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.sources import Loader, load_text
 from holdfast.tree.tree import Kustomization, object_in
@@ -112,10 +112,37 @@ def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
             return
     if not has_variable(manifest.body):
         return
+    given = dict(values or {})
+    manifest.unset += tuple(
+        (path, text, name) for path, text in _texts(manifest.body, ()) for name in _unset(text, given)
+    )
     text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
     replaced = load_text(substitute(text, values if values is not None else {}))
     if isinstance(replaced, dict):
         manifest.replace(replaced)
+
+
+def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text of a body that is written with a variable, and where it stands."""
+    if isinstance(value, str):
+        if "${" in value:
+            yield path, value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _texts(below, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _texts(below, (*path, index))
+
+
+def _unset(text: str, given: dict[str, str]) -> list[str]:
+    """The variables of a text without a value; what stands in a comment doesn't count."""
+    lines = text.splitlines()
+    kept = [line for line in lines if len(lines) < 2 or not line.lstrip().startswith(("#", "//"))]
+    try:
+        return list(dict.fromkeys(without_value("\n".join(kept), given)))
+    except SubstitutionError:  # said when it is put in
+        return []
 
 
 def has_variable(value: Any) -> bool:
