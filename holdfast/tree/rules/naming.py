@@ -1,0 +1,477 @@
+"""Names beyond those of pods and Services: of Flux's own objects, of claims, issuers, stores, gateways and images, and those within a chart's values."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.near import closest, near
+from holdfast.tree.releases import Release
+from holdfast.tree.repository import Location
+from holdfast.tree.sources import PathKey
+from holdfast.tree.tree import HELM, KUSTOMIZE, NOTIFICATION, SOURCE, Tree
+
+FAMILY = "apply"
+_IMAGE = "image.toolkit.fluxcd.io"
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
+_MARKER = re.compile(r'\{\s*"\$imagepolicy"\s*:\s*"([^":]+):([^":]+)')
+
+
+class _Reference(NamedTuple):
+    """A name that an object gives: what it is to lead to, and where it stands."""
+
+    path: tuple[PathKey, ...]
+    kind: str
+    namespace: str
+    name: str
+    by_hand: bool = False
+
+
+def _judge(tree: Tree, of: Callable[[Manifest], Iterator[_Reference]], verb: str, *kinds: str) -> Iterator[Outcome]:
+    for manifest in tree.of(*kinds) if kinds else tree.objects:
+        for ref in of(manifest):
+            lack = tree.names.lacks(ref.kind, ref.namespace, ref.name, by_hand=ref.by_hand)
+            if lack is not None:
+                what = "/".join(p for p in (ref.kind, ref.namespace, ref.name) if p)
+                yield hit(
+                    tree,
+                    manifest,
+                    f"{manifest.id} {verb} {what}, which nothing in the tree makes{lack.hint}",
+                    *ref.path,
+                )
+
+
+def _named(
+    manifest: Manifest, kind: str, *path: PathKey, space: str | None = None, by_hand: bool = False
+) -> Iterator[_Reference]:
+    """The reference at *path*, where there is one with a name."""
+    ref = get(manifest.body, *path)
+    name = mapping(ref).get("name") if isinstance(ref, dict) else ref
+    if isinstance(name, str) and name:
+        own = str(mapping(ref).get("namespace") or manifest.namespace) if isinstance(ref, dict) else manifest.namespace
+        yield _Reference(
+            (*path, "name") if isinstance(ref, dict) else path, kind, own if space is None else space, name, by_hand
+        )
+
+
+@rule(
+    "apply.missing-provider",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="no message of it ever reaches anybody",
+    do="fix providerRef, or add the Provider in the namespace of the Alert",
+)
+def missing_provider(tree: Tree) -> Iterator[Outcome]:
+    """Alerts to a Provider that isn't beside them."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        if manifest.group == NOTIFICATION:
+            yield from _named(manifest, "Provider", "spec", "providerRef", space=manifest.namespace)
+
+    yield from _judge(tree, refs, "sends to", "Alert")
+
+
+@rule(
+    "apply.missing-event-source",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="nothing ever happens to what isn't there, so it never says or does anything",
+    do="fix the kind, the name or the namespace",
+)
+def missing_event_source(tree: Tree) -> Iterator[Outcome]:
+    """Alerts and Receivers for objects of Flux that nothing applies."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        part = "eventSources" if manifest.kind == "Alert" else "resources"
+        for index, ref in enumerate(map(mapping, sequence(manifest.spec.get(part)))):
+            if manifest.group == NOTIFICATION and "*" not in str(ref.get("name")):
+                yield from _named(manifest, str(ref.get("kind")), "spec", part, index)
+
+    yield from _judge(tree, refs, "is for", "Alert", "Receiver")
+
+
+@rule(
+    "apply.missing-secret",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="Flux can't fetch, decrypt or send without it",
+    do="fix the name, or add the Secret",
+)
+def missing_secret(tree: Tree) -> Iterator[Outcome]:
+    """Secrets of Flux's own objects whose name is almost there, or is in another namespace."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        if not manifest.group.endswith(".toolkit.fluxcd.io"):
+            return
+        for path in (("secretRef",), ("certSecretRef",), ("proxySecretRef",), ("verify", "secretRef")):
+            yield from _named(manifest, "Secret", "spec", *path, space=manifest.namespace, by_hand=True)
+        for path in (("decryption", "secretRef"), ("kubeConfig", "secretRef")):
+            yield from _named(manifest, "Secret", "spec", *path, space=manifest.namespace, by_hand=True)
+
+    yield from _judge(tree, refs, "needs")
+
+
+@rule(
+    "apply.missing-flux-account",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="Flux acts as that account, and may do nothing without it",
+    do="fix serviceAccountName, or add the ServiceAccount in the object's namespace",
+)
+def missing_flux_account(tree: Tree) -> Iterator[Outcome]:
+    """Kustomizations and HelmReleases that are applied as an account that nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        remote = manifest.spec.get("kubeConfig")
+        if manifest.group in (KUSTOMIZE, HELM) and not remote:
+            yield from _named(manifest, "ServiceAccount", "spec", "serviceAccountName")
+
+    yield from _judge(tree, refs, "is applied as", "Kustomization", "HelmRelease")
+
+
+@rule(
+    "apply.missing-claim",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="the pod waits for the volume and never starts",
+    do="add the PersistentVolumeClaim, or fix claimName",
+)
+def missing_claim(tree: Tree) -> Iterator[Outcome]:
+    """Pods that mount a claim that nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        for path, name in manifest.claims():
+            own = {f"{mapping(t).get('metadata', {}).get('name')}-" for t in _templates(tree, manifest.namespace)}
+            if not name.startswith(tuple(own)):
+                where = (*path, "persistentVolumeClaim", "claimName")
+                yield _Reference(where, "PersistentVolumeClaim", manifest.namespace, name)
+
+    yield from _judge(tree, refs, "mounts")
+
+
+def _templates(tree: Tree, namespace: str) -> list[Body]:
+    """The claim templates of a namespace's StatefulSets: their claims have the pod's name in theirs."""
+    return [
+        mapping(t)
+        for m in tree.of("StatefulSet")
+        if m.namespace == namespace
+        for t in sequence(m.spec.get("volumeClaimTemplates"))
+    ]
+
+
+@rule(
+    "apply.missing-issuer",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="the certificate is never issued",
+    do="fix the issuer's name or kind, or add it",
+)
+def missing_issuer(tree: Tree) -> Iterator[Outcome]:
+    """Certificates and Ingresses of an issuer that nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        if manifest.kind == "Certificate":
+            kind = str(get(manifest.spec, "issuerRef", "kind") or "Issuer")
+            if get(manifest.spec, "issuerRef", "group") in (None, "cert-manager.io") and kind in (
+                "Issuer",
+                "ClusterIssuer",
+            ):
+                space = "" if kind == "ClusterIssuer" else manifest.namespace
+                yield from _named(manifest, kind, "spec", "issuerRef", space=space)
+            return
+        for mark, kind in (("cluster-issuer", "ClusterIssuer"), ("issuer", "Issuer")):
+            path = ("metadata", "annotations", f"cert-manager.io/{mark}")
+            foreign = get(manifest.body, "metadata", "annotations", "cert-manager.io/issuer-group")
+            if not foreign:
+                yield from _named(manifest, kind, *path, space="" if kind == "ClusterIssuer" else None)
+
+    yield from _judge(tree, refs, "takes its certificate from", "Certificate", "Ingress", "Gateway")
+
+
+@rule(
+    "apply.missing-store",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="the Secret is never made, and what needs it doesn't start",
+    do="fix the store's name or kind, or add it",
+)
+def missing_store(tree: Tree) -> Iterator[Outcome]:
+    """ExternalSecrets of a store that nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        base = ("externalSecretSpec",) if manifest.kind == "ClusterExternalSecret" else ()
+        kind = str(get(manifest.spec, *base, "secretStoreRef", "kind") or "SecretStore")
+        if kind == "ClusterSecretStore" or not base:
+            space = "" if kind == "ClusterSecretStore" else manifest.namespace
+            yield from _named(manifest, kind, "spec", *base, "secretStoreRef", space=space)
+
+    yield from _judge(tree, refs, "reads from", "ExternalSecret", "ClusterExternalSecret")
+
+
+@rule(
+    "apply.missing-scale-target",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="it scales nothing",
+    do="fix scaleTargetRef",
+)
+def missing_scale_target(tree: Tree) -> Iterator[Outcome]:
+    """Autoscalers of a workload that nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        field = "targetRef" if manifest.kind == "VerticalPodAutoscaler" else "scaleTargetRef"
+        kind = str(get(manifest.spec, field, "kind") or "Deployment")
+        if kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet"):
+            yield from _named(manifest, kind, "spec", field, space=manifest.namespace)
+
+    yield from _judge(tree, refs, "scales", "HorizontalPodAutoscaler", "ScaledObject", "VerticalPodAutoscaler")
+
+
+@rule(
+    "apply.missing-route-end",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="what asks for it gets an error, or no answer at all",
+    do="fix the name or the namespace",
+)
+def missing_route_end(tree: Tree) -> Iterator[Outcome]:
+    """Routes of the Gateway API and of Traefik from a Gateway, to a Service or by a Middleware that nothing makes."""
+    yield from _judge(tree, _of_route, "leads by or to", *_ROUTES)
+    yield from _judge(tree, _of_traefik, "leads by or to", "IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
+
+
+def _of_route(manifest: Manifest) -> Iterator[_Reference]:
+    for index, parent in enumerate(map(mapping, sequence(manifest.spec.get("parentRefs")))):
+        if parent.get("kind") in (None, "Gateway"):
+            yield from _named(manifest, "Gateway", "spec", "parentRefs", index)
+    for at, one in enumerate(sequence(manifest.spec.get("rules"))):
+        for index, backend in enumerate(map(mapping, sequence(mapping(one).get("backendRefs")))):
+            if backend.get("kind") in (None, "Service") and backend.get("group") in (None, ""):
+                yield from _named(manifest, "Service", "spec", "rules", at, "backendRefs", index)
+
+
+def _of_traefik(manifest: Manifest) -> Iterator[_Reference]:
+    for at, one in enumerate(sequence(manifest.spec.get("routes"))):
+        for part, kind in (("services", "Service"), ("middlewares", "Middleware")):
+            for index, ref in enumerate(map(mapping, sequence(mapping(one).get(part)))):
+                if ref.get("kind") in (None, kind) and "@" not in str(ref.get("name")):
+                    yield from _named(manifest, kind, "spec", "routes", at, part, index)
+
+
+@rule(
+    "apply.policy-on-nothing",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="the pods that it is for are as open as before",
+    do="let its selector be labels of the pods that it is for",
+)
+def policy_on_nothing(tree: Tree) -> Iterator[Outcome]:
+    """NetworkPolicies whose selector is a slip of the labels of pods beside them."""
+    for policy in tree.of("NetworkPolicy"):
+        selector = mapping(policy.spec.get("podSelector"))
+        wanted = {} if selector.get("matchExpressions") else mapping(selector.get("matchLabels"))
+        pods = [(m.pod_labels, m.id) for m in tree.workloads_in(policy.namespace)]
+        if wanted and not any(all(labels.get(k) == v for k, v in wanted.items()) for labels, _ in pods):
+            key, meant = tree.names.meant(wanted, pods)
+            if key:
+                yield hit(tree, policy, f"{policy.id} takes no pod{meant}", "spec", "podSelector", "matchLabels", key)
+
+
+@rule(
+    "apply.missing-image-source",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="no image is ever updated by it, and nothing says so",
+    do="fix the name or the namespace",
+)
+def missing_image_source(tree: Tree) -> Iterator[Outcome]:
+    """Image policies, automations and marks in files that name what nothing makes."""
+
+    def refs(manifest: Manifest) -> Iterator[_Reference]:
+        if manifest.group != _IMAGE:
+            return
+        if manifest.kind == "ImagePolicy":
+            yield from _named(manifest, "ImageRepository", "spec", "imageRepositoryRef")
+        else:
+            yield from _named(
+                manifest, str(get(manifest.spec, "sourceRef", "kind") or "GitRepository"), "spec", "sourceRef"
+            )
+
+    yield from _judge(tree, refs, "looks at", "ImagePolicy", "ImageUpdateAutomation")
+    if not tree.of("ImagePolicy"):
+        return
+    for file in tree.repository.files:
+        text = tree.repository.text(file) if file.endswith((".yaml", ".yml")) else ""
+        for number, line in enumerate(text.splitlines() if "$imagepolicy" in text else [], 1):
+            if (marked := _MARKER.search(line)) and (
+                lack := tree.names.lacks("ImagePolicy", marked[1], marked[2], by_hand=True)
+            ):
+                said = f"a mark names ImagePolicy/{marked[1]}/{marked[2]}, which nothing in the tree makes{lack.hint}"
+                yield Violation(file, (Location(file, number),), said)
+
+
+@rule(
+    "apply.missing-chart",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="source-controller finds no chart there, and the release is never installed or upgraded",
+    do="fix the path: it begins at the root of the repository",
+)
+def missing_chart(tree: Tree) -> Iterator[Outcome]:
+    """Releases of a chart of this repository, or with files of values, by a path that isn't there."""
+    for manifest in tree.of("HelmRelease", "HelmChart"):
+        at: tuple[PathKey, ...] = ("spec", "chart", "spec") if manifest.is_(HELM, "HelmRelease") else ("spec",)
+        spec = mapping(get(manifest.body, *at))
+        path = str(spec.get("chart") or "")
+        if not path or manifest.group not in (HELM, SOURCE) or not _own(tree, manifest, mapping(spec.get("sourceRef"))):
+            continue
+        folder = posixpath.normpath(path.lstrip("/") or ".")
+        if said := _no_chart(tree, folder):
+            yield hit(tree, manifest, f"{manifest.id} takes its chart from {folder}: {said}", *at, "chart")
+        for index, file in enumerate(map(str, sequence(spec.get("valuesFiles")))):
+            target = posixpath.normpath(file.lstrip("/"))
+            if not spec.get("ignoreMissingValuesFiles") and _absent(tree, target):
+                meant = closest(target, tree.repository.known)
+                more = f"; did you mean {meant}?" if meant else ""
+                said = f"{manifest.id} takes values from the file {target}, which isn't in the repository{more}"
+                yield hit(tree, manifest, said, *at, "valuesFiles", index)
+
+
+def _own(tree: Tree, manifest: Manifest, ref: Body) -> bool:
+    """Whether a source is this very repository: the entry's own, or one with its URL."""
+    own = mapping(tree.root.spec.get("sourceRef"))
+    home = str(own.get("namespace") or tree.root.manifest.namespace)
+    key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
+    entry = (str(own.get("kind")), home, str(own.get("name")))
+    if key == entry:
+        return key[0] == "GitRepository"
+    its, mine = tree.by_key.get(key), tree.by_key.get(entry)
+    return bool(
+        its and mine and its.kind == mine.kind == "GitRepository" and its.spec.get("url") == mine.spec.get("url")
+    )
+
+
+def _absent(tree: Tree, path: str) -> bool:
+    """Whether a path is surely not in the repository."""
+    repository = tree.repository
+    aside = any(path == a or path.startswith(f"{a}/") for a in (*repository.links, *repository.modules))
+    return UNKNOWN not in path and not aside and path not in repository.known
+
+
+def _no_chart(tree: Tree, folder: str) -> str:
+    """Why a path holds no chart; empty where it does."""
+    if not _absent(tree, f"{folder}/Chart.yaml".removeprefix("./")) or not _absent(tree, folder):
+        return ""
+    charts = sorted({posixpath.dirname(f) for f in tree.repository.files if posixpath.basename(f) == "Chart.yaml"})
+    meant = closest(folder, charts) or next(
+        (c for c in charts if posixpath.basename(c) == posixpath.basename(folder)), ""
+    )
+    there = "it holds no Chart.yaml" if folder in tree.repository.folders else "there is no such folder"
+    return f"{there}; did you mean {meant}?" if meant else there
+
+
+@rule(
+    "apply.missing-in-values",
+    FAMILY,
+    Severity.BREAKS_APPLY,
+    why="the chart's pods wait for it and never start, or nobody serves it",
+    do="fix the name in the values, or add what it names",
+)
+def missing_in_values(tree: Tree) -> Iterator[Outcome]:
+    """Values of a chart that name a Secret, a ConfigMap, a claim or a class which is almost there."""
+    for release in tree.releases:
+        if release.manifest.id in tree.charts.rendered:
+            continue  # its objects are judged
+        for ref in _in_values(release, mapping(release.manifest.spec.get("values")), ("spec", "values")):
+            name = re.sub(r"\{\{-?\s*\.Release\.Name\s*-?\}\}", release.name, ref.name)
+            if "{" in name or "$" in name:
+                continue
+            lack = tree.names.lacks(ref.kind, ref.namespace, name, by_hand=True)
+            if lack is not None:
+                what = "/".join(p for p in (ref.kind, ref.namespace, name) if p)
+                said = f"the values of {release.manifest.id} name {what}, which nothing in the tree makes{lack.hint}"
+                yield hit(tree, release.manifest, said, *ref.path)
+
+
+_KEYS = {
+    "existingClaim": "PersistentVolumeClaim",
+    "claimName": "PersistentVolumeClaim",
+    "existingSecret": "Secret",
+    "existingSecretName": "Secret",
+    "secretName": "Secret",
+    "existingConfigMap": "ConfigMap",
+    "existingConfigmap": "ConfigMap",
+    "priorityClassName": "PriorityClass",
+}
+_WITH_NAME = {
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+}
+_OF_TYPE = {"secret": "Secret", "configMap": "ConfigMap", "persistentVolumeClaim": "PersistentVolumeClaim"}
+
+
+def _in_values(release: Release, value: object, path: tuple[PathKey, ...]) -> Iterator[_Reference]:
+    """The references that values hold under the keys that charts use for them."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _in_values(release, item, (*path, index))
+        return
+    body, space = mapping(value), release.target_namespace
+    if body.get("enabled") is False or body.get("optional") is True:
+        return
+    kind = _OF_TYPE.get(str(body.get("type")))
+    if kind and isinstance(body.get("name"), str):
+        yield _Reference((*path, "name"), kind, space, body["name"])
+    for key, below in body.items():
+        here = (*path, str(key))
+        if isinstance(below, str) and key in _KEYS and "tls" not in path:
+            yield _Reference(here, _KEYS[key], "" if key == "priorityClassName" else space, below)
+        elif isinstance(below, str) and key in ("secret", "configMap") and "envFrom" in path:
+            yield _Reference(here, _OF_TYPE[key], space, below)
+        elif key in _WITH_NAME and isinstance(mapping(below).get("name"), str) and not mapping(below).get("optional"):
+            yield _Reference((*here, "name"), _WITH_NAME[key], space, below["name"])
+        elif key == "parentRefs":
+            for index, ref in enumerate(map(mapping, sequence(below))):
+                if isinstance(ref.get("name"), str) and ref.get("kind") in (None, "Gateway"):
+                    yield _Reference((*here, index, "name"), "Gateway", str(ref.get("namespace") or space), ref["name"])
+        else:
+            yield from _in_values(release, below, here)
+
+
+@rule(
+    "apply.class-in-values",
+    FAMILY,
+    Severity.BREAKS_CLAIM,
+    why="no controller serves an Ingress of a class that isn't there",
+    do="name a class that is installed",
+)
+def class_in_values(tree: Tree) -> Iterator[Outcome]:
+    """Ingress classes in a chart's values that are a slip of one that the tree installs."""
+    classes = {m.name for m in tree.of("IngressClass")}
+    for release in tree.releases:
+        classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
+    for release in tree.releases if classes else ():
+        for path, name in _classes(mapping(release.manifest.spec.get("values")), ("spec", "values")):
+            meant = near(name, classes) if name not in classes else ""
+            if meant:
+                said = f"the values of {release.manifest.id} name the ingress class {name}; did you mean {meant}?"
+                yield hit(tree, release.manifest, said, *path)
+
+
+def _classes(value: object, path: tuple[PathKey, ...]) -> Iterator[tuple[tuple[PathKey, ...], str]]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _classes(item, (*path, index))
+    for key, below in mapping(value).items():
+        within = any("ingress" in str(p).lower() for p in path)
+        if isinstance(below, str) and (key == "ingressClassName" or (key == "className" and within)):
+            yield (*path, str(key)), below
+        else:
+            yield from _classes(below, (*path, str(key)))
