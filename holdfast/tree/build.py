@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.manifest import Body, get, mapping, sequence
+from holdfast.tree.near import closest
 from holdfast.tree.references import Closure, Reference, ReferenceKind, kustomization_of, manifests_below, read
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Loader, Sources
@@ -159,6 +160,8 @@ class Builder:
             built.error = f"there is no folder {folder} in the repository" + (
                 "" if near in self.repository.folders else f", nor {near}"
             )
+            if meant := closest(folder, self.repository.folders):
+                built.error += f"; did you mean {meant}?"
             return True
         for reference in closure.barred:
             built.location = reference.location
