@@ -48,7 +48,9 @@ def _slip(name: str, other: str, seen: Counter[str]) -> bool:
     mine, its = words_of(name), words_of(other)
     differing = [(a, b) for a, b in zip(mine, its, strict=False) if a != b] if len(mine) == len(its) else []
     if not differing:
-        return len(mine) != len(its) and _distance(name, other) == 1
+        return mine == its or (
+            len(mine) != len(its) and _distance(name, other) == 1
+        )  # a mark between the words, or a word cut
     if len(differing) > 1 or frozenset(differing[0]) in _OPPOSITES:
         return False
     return _word_slip(*differing[0], seen)
