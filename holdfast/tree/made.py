@@ -50,6 +50,9 @@ def made_by(manifest: Manifest) -> Iterator[Key]:
     if kind == "HelmRelease" and get(manifest.spec, "chart", "spec"):
         source = str(get(manifest.spec, "chart", "spec", "sourceRef", "namespace") or space)
         yield "HelmChart", source, f"{space}-{manifest.name}"
+    if kind == "ArtifactGenerator":
+        for artifact in sequence(manifest.spec.get("artifacts")):
+            yield "ExternalArtifact", space, str(mapping(artifact).get("name") or "")
     yield from _of_databases(manifest)
     if kind == "ClusterExternalSecret":
         target = get(manifest.spec, "externalSecretSpec", "target", "name")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
-from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.near import SHORTEST, closest, near, words_of
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
@@ -55,6 +55,7 @@ class Names:
                     self._add(kind, namespace, name, manifest.id)
         for secret in tree.settings.secrets:
             self._add("Secret", secret.namespace, secret.name, "")
+        self._add(*self._entry, "")
 
     def _add(self, kind: str, namespace: str, name: str, by: str) -> None:
         self._by.setdefault((kind, namespace), {}).setdefault(name, by)
@@ -98,17 +99,41 @@ class Names:
                 return f"; did you mean {manifest.name}? ({how})"
         here = self._by.get((kind, namespace), {})
         found = near(name, (n for n in here if not _HASH.search(n)), self._words)
-        of = f" (of {here[found]})" if found and here[found] else ""
+        if (
+            not found and not namespace and self._uses[kind, name] < 2
+        ):  # what a chart brings isn't in the tree, but others name it
+            often = [n for (k, n), count in self._uses.items() if k == kind and count > 1]
+            found = near(name, often, self._words)
+        of = f" (of {here[found]})" if here.get(found) else ""
         return f"; did you mean {found}{of}?" if found else ""
 
-    def other_place(self, kind: str, namespace: str, name: str) -> Location | None:
-        """Where the thing stands that has the name in the file, and another, or another namespace, in the cluster."""
+    def other_place(self, kind: str, namespace: str, name: str) -> tuple[Location, ...]:
+        """Where the thing stands that was meant: under another name, in another namespace, or what makes it."""
         there = [
             m for m in self.tree.of(kind) if m.name != name and m.namespace == namespace and self._renamed(m, name)
         ]
         space = self._elsewhere(kind, namespace, name)
-        there += [m for m in [self.tree.by_key.get((kind, space, name))] if space and m is not None]
-        return self.tree.locate(there[0], "metadata", "name") if there else None
+        here = self._by.get((kind, namespace), {})
+        found = near(name, (n for n in here if not _HASH.search(n)), self._words)
+        makers = [m for m in self.tree.objects if here.get(found) and m.id == here[found]]
+        there += [
+            m for m in [self.tree.by_key.get((kind, space or namespace, name if space else found))] if m is not None
+        ]
+        return tuple(self.tree.locate(m, "metadata", "name") for m in [*there, *makers][:1])
+
+    @cached_property
+    def _aside(self) -> dict[tuple[str, str], set[str]]:
+        """What lies in the repository and isn't applied by Flux: some of it is applied by hand, before Flux runs."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for manifest in self.tree.unreferenced_objects:
+            for kind, namespace, name in (manifest.key, *made_by(manifest)):
+                found.setdefault((kind, namespace), set()).add(name)
+        return found
+
+    @cached_property
+    def _uses(self) -> Counter[tuple[str, str]]:
+        """How often the objects of the tree name things of the whole cluster: kind and name."""
+        return Counter(use for m in self.tree.objects for use in set(_uses_in(m.body)))
 
     def _renamed(self, manifest: Manifest, name: str) -> bool:
         """Whether *name* is what an object was called before the build put a hash, a prefix or a suffix to it."""
@@ -199,10 +224,8 @@ class Names:
 
     def _of_instance(self, kind: str, namespace: str, name: str) -> str:
         """What Flux's operator, or the entry that isn't in the tree, brings: the sync's own source and Kustomization."""
-        root = self.tree.root
-        ref = mapping(root.spec.get("sourceRef"))
-        own = (str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name")))
-        if (kind, namespace, name) in (own, ("Kustomization", root.manifest.namespace, root.manifest.name)):
+        root, own = self.tree.root, self._entry
+        if (kind, namespace, name) == ("Kustomization", root.manifest.namespace, root.manifest.name):
             return "the entry"
         if kind in (*_SOURCES, "Kustomization") and (namespace, name) in self._synced:
             return "Flux's operator"
@@ -211,6 +234,13 @@ class Names:
         if kind == "Namespace" and name in self._spaces_of_secrets:
             return "who makes its Secrets"
         return ""
+
+    @cached_property
+    def _entry(self) -> Key:
+        """The source of the entry, be it in the tree or not."""
+        root = self.tree.root
+        ref = mapping(root.spec.get("sourceRef"))
+        return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
 
     @cached_property
     def _synced(self) -> set[tuple[str, str]]:
@@ -254,6 +284,23 @@ class Names:
     @cached_property
     def _unread_of(self) -> dict[str, _Unread]:
         return {k.id: _unread(self.tree, k) for k in self.unread}
+
+
+def _uses_in(value: object) -> Iterator[tuple[str, str]]:
+    """The classes, issuers and stores that a body names."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _uses_in(item)
+    body = mapping(value)
+    if str(body.get("kind")).startswith("Cluster") and isinstance(body.get("name"), str):
+        yield str(body["kind"]), body["name"]
+    for key, below in body.items():
+        if key in ("storageClass", "storageClassName") and isinstance(below, str):
+            yield "StorageClass", below
+        elif key == "cert-manager.io/cluster-issuer":
+            yield "ClusterIssuer", str(below)
+        else:
+            yield from _uses_in(below)
 
 
 class _Unread(NamedTuple):

@@ -85,8 +85,8 @@ def _meant(tree: Tree, lacking: State) -> Iterator[Location]:
     """Where the thing stands that a name was meant for, where the build or its namespace keeps it away."""
     kind, _, rest = lacking.id.partition("/")
     namespace, _, name = rest.rpartition("/")
-    if rest and (location := tree.names.other_place(kind, namespace, name)):
-        yield location
+    if rest:
+        yield from tree.names.other_place(kind, namespace, name)
 
 
 def _lost(tree: Tree, lacking: State) -> list[str]:
