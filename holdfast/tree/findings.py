@@ -137,9 +137,12 @@ def rule(
     return register
 
 
-def hit(tree: Tree, manifest: Manifest, what: str, *path: str | int, **more: object) -> Violation:
-    """A hit at a field of an object."""
-    return Violation(manifest.id, (tree.locate(manifest, *path),), what, unreferenced=manifest.unreferenced, **more)  # type: ignore[arg-type]
+def hit(
+    tree: Tree, manifest: Manifest, what: str, *path: str | int, also: tuple[Location, ...] = (), **more: object
+) -> Violation:
+    """A hit at a field of an object; *also*: where else the same cause stands."""
+    locations = (tree.locate(manifest, *path), *also)
+    return Violation(manifest.id, locations, what, unreferenced=manifest.unreferenced, **more)  # type: ignore[arg-type]
 
 
 def found_by(one: Rule, said: Violation) -> Finding:

@@ -32,18 +32,19 @@ class _Reference(NamedTuple):
     by_hand: bool = False
 
 
-def _judge(tree: Tree, of: Callable[[Manifest], Iterator[_Reference]], verb: str, *kinds: str) -> Iterator[Outcome]:
+def _judge(
+    tree: Tree, of: Callable[[Manifest], Iterator[_Reference]], verb: str, *kinds: str, mild: tuple[str, ...] = ()
+) -> Iterator[Outcome]:
+    """What leads nowhere; for the kinds *mild* it breaks a claim at most."""
     for manifest in tree.of(*kinds) if kinds else tree.objects:
         for ref in of(manifest):
             lack = tree.names.lacks(ref.kind, ref.namespace, ref.name, by_hand=ref.by_hand)
             if lack is not None:
                 what = "/".join(p for p in (ref.kind, ref.namespace, ref.name) if p)
-                yield hit(
-                    tree,
-                    manifest,
-                    f"{manifest.id} {verb} {what}, which nothing in the tree makes{lack.hint}",
-                    *ref.path,
-                )
+                said = f"{manifest.id} {verb} {what}, which nothing in the tree makes{lack.hint}"
+                also = tree.names.other_place(ref.kind, ref.namespace, ref.name)
+                severity = Severity.BREAKS_CLAIM if manifest.kind in mild else None
+                yield hit(tree, manifest, said, *ref.path, also=also, severity=severity)
 
 
 def _named(
@@ -113,7 +114,7 @@ def missing_secret(tree: Tree) -> Iterator[Outcome]:
         for path in (("decryption", "secretRef"), ("kubeConfig", "secretRef")):
             yield from _named(manifest, "Secret", "spec", *path, space=manifest.namespace, by_hand=True)
 
-    yield from _judge(tree, refs, "needs")
+    yield from _judge(tree, refs, "needs", mild=("Provider", "Receiver"))
 
 
 @rule(
@@ -395,7 +396,9 @@ def missing_in_values(tree: Tree) -> Iterator[Outcome]:
             if lack is not None:
                 what = "/".join(p for p in (ref.kind, ref.namespace, name) if p)
                 said = f"the values of {release.manifest.id} name {what}, which nothing in the tree makes{lack.hint}"
-                yield hit(tree, release.manifest, said, *ref.path)
+                also = tree.names.other_place(ref.kind, ref.namespace, name)
+                severity = Severity.BREAKS_CLAIM if ref.kind == "Gateway" else None
+                yield hit(tree, release.manifest, said, *ref.path, also=also, severity=severity)
 
 
 _KEYS = {

@@ -36,6 +36,7 @@ def missing_config(tree: Tree) -> Iterator[Outcome]:
                     manifest,
                     f"the pods of {manifest.id} need {kind}/{manifest.namespace}/{name}, which nothing in the tree makes{lack.hint}",
                     *path,
+                    also=tree.names.other_place(kind, manifest.namespace, name),
                 )
 
 
