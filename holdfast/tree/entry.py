@@ -1,36 +1,118 @@
-"""Where Flux enters a tree: the Kustomization that syncs the cluster, in the tree or made for a folder that something else syncs."""
+"""Where Flux enters a tree: the Kustomization that syncs the cluster, in the tree or made for a folder that something else syncs.
+
+What says so is ranked: a FluxInstance (or the values of its chart), gotk-sync, a Kustomization that applies its own file, and only then the
+folders that nothing else applies. What lies in an archive, a copy or test data is no candidate.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
 
 from holdfast.errors import UsageError
-from holdfast.tree.manifest import Body, Manifest, get, mapping
-from holdfast.tree.repository import Repository
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.origin import Origin, SourceName, name_of
+from holdfast.tree.ways import Ways
+from holdfast.tree.repository import Location, is_set_aside
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
+
+_FLUX = re.compile(
+    r"^[ \t-]*kind: *[\"']?(?:Kustomization|GitRepository|OCIRepository|Bucket|FluxInstance|List)\b", re.MULTILINE
+)
+_TEMPLATE = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".tftpl", ".gotmpl")
+_BOOTSTRAP = re.compile(
+    r"flux bootstrap(?:[^\n]|\\\n)*?--path[= ]+[\"']?([\w./-]+)"
+    r"|flux_bootstrap_git\"[^}]{0,2000}?^\s*path\s*=\s*\"([\w./-]+)\""
+    r"|instance\.sync\.path\"?\s*,?\s*\n?\s*value\s*=\s*\"([\w./-]+)\"",
+    re.MULTILINE,
+)
+_NAMED = 6  # candidates in a message
+_UNSYNCED = "its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
+_FILES = "files with Kustomizations, and nothing applies it"
+
+
+class Rank(IntEnum):
+    """What says that a folder is an entry; less is better."""
+
+    INSTANCE = 0
+    VALUES = 1
+    GOTK = 2
+    ITSELF = 3
+    TOP = 4
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A folder that may be an entry: what says so, in which file, and how many Kustomizations it leads to where that was counted."""
+
+    folder: str
+    rank: Rank
+    file: str
+    kustomization: Kustomization
+    why: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tree was entered: *how* in words, and the entries of the repository's *other* clusters."""
+
+    root: Kustomization
+    how: str
+    origin: Origin
+    other: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sync:
+    """What a FluxInstance syncs, or the values of its chart."""
+
+    file: str
+    line: int
+    body: Body
+    namespace: str
+    values: bool
+
+    @property
+    def source(self) -> SourceName:
+        return str(self.body.get("kind") or "GitRepository"), self.name
+
+    @property
+    def name(self) -> str:
+        return str(self.body.get("name") or self.namespace)
+
+    @property
+    def path(self) -> str:
+        return str(self.body.get("path") or ".")
 
 
 def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
     """The Flux objects of every file, applied or not, with their files. Files that can't be parsed are passed over here."""
     found = []
     for name in sources.repository.files:
-        if (
-            name.endswith((".yaml", ".yml"))
-            and "toolkit.fluxcd.io/" in (text := sources.repository.text(name))
-            and re.search(
-                r"^kind: [\"']?(?:Kustomization|GitRepository|OCIRepository|FluxInstance)\b", text, re.MULTILINE
-            )
-        ):
-            found += [
-                (name, body)
-                for _, body in sources.bodies(name)
-                if ".fluxcd." in str(body.get("apiVersion"))
-                or str(body.get("apiVersion", "")).startswith("fluxcd.controlplane.io/")
-            ]
+        if not name.endswith((".yaml", ".yml")):
+            continue
+        text = sources.repository.text(name)
+        if ("toolkit.fluxcd.io/" in text or "fluxcd.controlplane.io/" in text) and _FLUX.search(text):
+            found += [(name, body) for _, one in sources.bodies(name) for body in _items(one) if _is_flux(body)]
     return found
+
+
+def _items(body: Body) -> list[Body]:
+    """An object, or those of a List."""
+    if body.get("kind") == "List":
+        return [b for b in sequence(body.get("items")) if isinstance(b, dict)]
+    return [body]
+
+
+def _is_flux(body: Body) -> bool:
+    api = str(body.get("apiVersion", ""))
+    return ".fluxcd." in api or api.startswith("fluxcd.controlplane.io/")
 
 
 def is_kustomization(body: Body) -> bool:
@@ -38,107 +120,244 @@ def is_kustomization(body: Body) -> bool:
     return body.get("kind") == "Kustomization" and str(body.get("apiVersion", "")).startswith(f"{KUSTOMIZE}/")
 
 
-def path_of(body: Body) -> str:
-    """The folder that a Flux Kustomization builds."""
-    return clean(str(mapping(body.get("spec")).get("path") or "."))
+def entry_of(sources: Sources, flux: list[tuple[str, Body]], wanted: str) -> Entry:
+    """Where the cluster is entered, and how that was found. Raises UsageError where nothing says it, or several do and none was *wanted*."""
+    return _Search(sources, flux).entry(clean(wanted) if wanted else "")
 
 
-def entry_of(repository: Repository, flux: list[tuple[str, Body]], wanted: str) -> tuple[Kustomization, str]:
-    """The Kustomization that syncs the cluster, and how it was found. Raises UsageError where there is none, or several and none was *wanted*."""
-    kustomizations = [(f, b) for f, b in flux if is_kustomization(b)]
-    own = [e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == "flux-system"] or [
-        e for e in kustomizations if get(e[1], "spec", "sourceRef", "name") == get(e[1], "metadata", "name")
-    ]
-    found: dict[str, list[tuple[str, Body]]] = {}
-    for file, body in own or kustomizations:  # a path within some other repository can look as if it held its own file
-        folder = path_of(body)
-        external = (
-            str(get(body, "spec", "sourceRef", "kind")) != "GitRepository"
-            and get(body, "spec", "sourceRef", "name") != "flux-system"
+class _Search:
+    """Looks for the entries of a repository, rank by rank."""
+
+    def __init__(self, sources: Sources, flux: list[tuple[str, Body]]) -> None:
+        self.sources, self.repository, self.flux = sources, sources.repository, flux
+        self.syncs = list(_syncs(sources, flux))
+        self.origin = Origin(self.repository, flux, [(s.source, str(s.body.get("url")), s.path) for s in self.syncs])
+
+    @cached_property
+    def kustomizations(self) -> list[tuple[str, Body]]:
+        """The Flux Kustomizations that build from this repository, without those that lie aside."""
+        return [
+            (f, b)
+            for f, b in self.flux
+            if is_kustomization(b)
+            and not is_set_aside(f)
+            and self.origin.is_own(*name_of(b), str(get(b, "spec", "sourceRef", "namespace") or ""))
+        ]
+
+    @cached_property
+    def reach(self) -> Ways:
+        return Ways(self.sources, [(f, self.origin.folder_of(b)) for f, b in self.kustomizations])
+
+    def entry(self, wanted: str) -> Entry:
+        found = self._declared()
+        if wanted:
+            return self._wanted(found, wanted)
+        found = found or self._tops() or self._elsewhere()
+        if not found:
+            raise self._nothing()
+        if len(found) > 1:
+            raise UsageError(
+                f"the repository holds {len(found)} clusters: {_listed(found)}",
+                "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
+            )
+        return self._made(found[0], found)
+
+    def _made(self, one: Candidate, found: list[Candidate]) -> Entry:
+        prefix = self.origin.prefix(*name_of(one.kustomization.manifest.body))
+        self.origin.entered(one.folder)
+        begins = f"; its paths begin at {prefix}/, the root of the artifact" if prefix != "." else ""
+        other = tuple(c.folder for c in found if c.folder != one.folder)
+        return Entry(one.kustomization, f"{one.folder}, {one.why}{begins}", self.origin, other)
+
+    def _wanted(self, found: list[Candidate], wanted: str) -> Entry:
+        if one := next((c for c in found if c.folder == wanted), None):
+            return self._made(one, found)
+        if wanted not in self.repository.folders:
+            names = ", ".join(c.folder for c in found or self._tops())
+            raise UsageError(f"there is no folder {wanted} in the tree", f"entries that were found: {names or 'none'}")
+        why = "as named (no Kustomization in the tree syncs it)"
+        return self._made(Candidate(wanted, Rank.TOP, "", self._made_for(wanted), why), found)
+
+    def _declared(self) -> list[Candidate]:
+        """What the tree itself says is synced: the best rank, and of the others what is another cluster's."""
+        found: list[Candidate] = []
+        for one in sorted(
+            [*self._instances(), *self._gotk(), *self._themselves()], key=lambda c: (c.rank, _depth(c.folder), c.file)
+        ):
+            if not any(_one_within(one.folder, c.folder) for c in found):
+                found.append(one)
+        return sorted(found, key=lambda c: c.folder)
+
+    def _instances(self) -> Iterator[Candidate]:
+        """What FluxInstances name. One of another repository's address is passed over where one has this one's."""
+        own = [s for s in self.syncs if self.origin.is_remote(str(s.body.get("url")))]
+        for sync in own or self.syncs:
+            body = _kustomization_of(sync)
+            folder = self.origin.folder_of(body)
+            if folder in self.repository.folders:
+                manifest = Manifest(body, sync.file, at=Location(sync.file, sync.line))
+                rank = Rank.VALUES if sync.values else Rank.INSTANCE
+                why = "said by " + (
+                    "the values of the flux-instance chart in " if sync.values else "the FluxInstance in "
+                )
+                yield Candidate(folder, rank, sync.file, Kustomization(manifest, folder), why + sync.file)
+
+    def _gotk(self) -> Iterator[Candidate]:
+        """What flux bootstrap writes: a Kustomization flux-system inside of the folder that it builds."""
+        for file, body in self.kustomizations:
+            named = get(body, "metadata", "name") == "flux-system" or posixpath.basename(file).startswith("gotk-sync.")
+            folder = self.origin.folder_of(body)
+            if named and folder in self.repository.folders and _within(file, folder):
+                yield Candidate(folder, Rank.GOTK, file, self._in(file, body), f"synced by {file}")
+
+    def _themselves(self) -> Iterator[Candidate]:
+        """Kustomizations whose build contains their own file, and that no other one leads to."""
+        for file, body in self.kustomizations:
+            folder = self.origin.folder_of(body)
+            if not _within(file, folder) or folder not in self.repository.folders:
+                continue
+            closure = self.reach.closure(folder)
+            if file in closure.files and not self.reach.is_led_to(file, folder):
+                yield Candidate(folder, Rank.ITSELF, file, self._in(file, body), f"synced by {file}")
+
+    def _in(self, file: str, body: Body) -> Kustomization:
+        return Kustomization(Manifest(body, file), self.origin.folder_of(body))
+
+    def _tops(self) -> list[Candidate]:
+        """The folders that nothing else applies: those that lead to much, and those of the same shape beside them."""
+        sizes = {root: len(self.reach.from_root(root)) for root in self.reach.tops}
+        if hinted := [f for f in self._hinted() if f in sizes]:
+            sizes = {f: n for f, n in sizes.items() if f in hinted or any(_parallel(f, h) for h in hinted)}
+        most = max(sizes.values(), default=0)
+        best = [f for f, n in sizes.items() if n == most]
+        chosen = {f: n for f, n in sizes.items() if 4 * n >= most or any(_parallel(f, b) for b in best)}
+        return [
+            Candidate(f, Rank.TOP, "", self._made_for(f), _UNSYNCED if len(chosen) == 1 else f"leads to {n} {_FILES}")
+            for f, n in sorted(chosen.items(), key=lambda e: (-e[1], e[0]))
+        ]
+
+    def _hinted(self) -> list[str]:
+        """The folders that a script, a text or Terraform hands to flux bootstrap."""
+        found = []
+        for name in self.repository.files:
+            if name.endswith((".sh", ".md", ".tf", ".yaml", ".yml", ".just", "file")) and not is_set_aside(name):
+                text = self.repository.text(name)
+                if "flux" in text and "path" in text:
+                    found += [clean(next(filter(None, m.groups()))) for m in _BOOTSTRAP.finditer(text)]
+        return list(dict.fromkeys(found))
+
+    def _elsewhere(self) -> list[Candidate]:
+        """What is left where nothing better is: a sync whose folder doesn't exist, which the build then says."""
+        for sync in self.syncs:
+            if "$" not in sync.path:
+                manifest = Manifest(_kustomization_of(sync), sync.file, at=Location(sync.file, sync.line))
+                one = Kustomization(manifest, self.origin.folder_of(manifest.body))
+                return [Candidate(one.folder, Rank.INSTANCE, sync.file, one, f"said by {sync.file}")]
+        for file, body in self.kustomizations:
+            if get(body, "metadata", "name") == "flux-system":
+                return [
+                    Candidate(self.origin.folder_of(body), Rank.GOTK, file, self._in(file, body), f"said by {file}")
+                ]
+        return []
+
+    def _nothing(self) -> UsageError:
+        aside = sorted({posixpath.dirname(f) for f, b in self.flux if is_kustomization(b) and is_set_aside(f)})
+        if aside:
+            more = f" and {len(aside) - 1} more" if len(aside) > 1 else ""
+            return UsageError(
+                f"the tree has no Flux entry: its Flux Kustomizations lie aside, in {aside[0]}{more}",
+                "name the folder that is applied: --entry FOLDER",
+            )
+        for name in self.repository.files:
+            if name.endswith(_TEMPLATE) and "toolkit.fluxcd.io/" in self.repository.text(name):
+                return UsageError(
+                    f"the tree has no Flux entry: its Flux objects are templates, such as {name}",
+                    "render them first, then check what they became",
+                )
+        return UsageError(
+            "the tree has no Flux entry: no Flux Kustomization was found in it",
+            "name the folder that is applied: --entry FOLDER",
         )
-        if (folder == "." or file.startswith(f"{folder}/")) and not external:
-            found.setdefault(folder, []).append((file, body))
-    for file, body in flux:
-        if body.get("kind") == "FluxInstance" and (path := get(body, "spec", "sync", "path")):
-            found.setdefault(clean(str(path)), []).append((file, _of_instance(body)))
-    if wanted:
-        return _named(repository, found, flux, clean(wanted))
-    # The outermost wins where one entry lies within another: the cluster is synced by the one that nothing else applies.
-    tops = {f: e for f, e in found.items() if not any(o != f and (o == "." or f.startswith(f"{o}/")) for o in found)}
-    if len(tops) == 1:
-        folder, entries = next(iter(tops.items()))
-        return kustomization_in(*_outermost(entries)), f"{folder}, synced by {_outermost(entries)[0]}"
-    if len(tops) > 1:
-        raise UsageError(
-            f"the tree has {len(tops)} Flux entries: {', '.join(f'{f} ({e[0][0]})' for f, e in sorted(tops.items()))}",
-            "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
-        )
-    return _without_sync(kustomizations, flux)
+
+    def _made_for(self, folder: str) -> Kustomization:
+        return made(folder, [b for _, b in self.kustomizations])
 
 
-def _outermost(entries: list[tuple[str, Body]]) -> tuple[str, Body]:
-    return next((e for e in entries if get(e[1], "metadata", "name") == "flux-system"), entries[0])
+def _listed(found: list[Candidate]) -> str:
+    said = [f"{c.folder} ({c.why})" for c in found[:_NAMED]]
+    return "; ".join(said) + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
 
 
-def _of_instance(body: Body) -> Body:
-    sync = mapping(get(body, "spec", "sync"))
-    name = str(sync.get("name") or get(body, "metadata", "namespace") or "flux-system")
-    namespace = str(get(body, "metadata", "namespace") or "flux-system")
+def _depth(folder: str) -> int:
+    return 0 if folder == "." else 1 + folder.count("/")
+
+
+def _within(file: str, folder: str) -> bool:
+    return folder == "." or file.startswith(f"{folder}/")
+
+
+def _one_within(one: str, other: str) -> bool:
+    return one == other or _within(f"{one}/", other) or _within(f"{other}/", one)
+
+
+def _parallel(one: str, other: str) -> bool:
+    """Whether two paths differ in one step only, as those of two clusters do."""
+    a, b = one.split("/"), other.split("/")
+    return len(a) == len(b) > 1 and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+
+
+def _syncs(sources: Sources, flux: list[tuple[str, Body]]) -> Iterator[_Sync]:
+    """Every sync that a FluxInstance of the tree, or a values file, release or helmfile of its chart, says in plain text."""
+    instances = {f for f, b in flux if b.get("kind") == "FluxInstance"}
+    for name in sources.repository.files:
+        if not name.endswith((".yaml", ".yml")) or is_set_aside(name):
+            continue
+        if name in instances:
+            for line, one in sources.bodies(name):
+                for body in _items(one):
+                    if body.get("kind") == "FluxInstance":
+                        yield from _sync(sources, name, line, get(body, "spec", "sync"), body, values=False)
+        elif "instance:" in (text := sources.repository.text(name)) and "sync:" in text and "path:" in text:
+            for line, body in sources.bodies(name):
+                for values in _values_in(body):
+                    yield from _sync(sources, name, line, get(values, "instance", "sync"), body, values=True)
+
+
+def _values_in(body: Body) -> list[Body]:
+    """The places where values of a chart stand: a values file, a HelmRelease, the releases of a helmfile."""
+    if str(body.get("apiVersion", "")).startswith("helm.toolkit.fluxcd.io/"):
+        return [mapping(get(body, "spec", "values"))]
+    listed = [v for r in sequence(body.get("releases")) for v in sequence(mapping(r).get("values"))]
+    return [body, *(v for v in listed if isinstance(v, dict))]
+
+
+def _sync(sources: Sources, file: str, line: int, sync: object, body: Body, *, values: bool) -> Iterator[_Sync]:
+    if not isinstance(sync, dict) or not isinstance(sync.get("path"), str) or "$" in str(sync["path"]):
+        return
+    lines = sources.repository.text(file).splitlines()[line - 1 :]
+    at = next((n for n, text in enumerate(lines, line) if re.match(r"\s*path:", text) and sync["path"] in text), line)
+    namespace = get(body, "spec", "targetNamespace") or get(body, "metadata", "namespace")
+    yield _Sync(file, at, sync, str(namespace or "flux-system"), values)
+
+
+def _kustomization_of(sync: _Sync) -> Body:
+    """The Kustomization that the Flux Operator makes of a sync."""
     return {
         "apiVersion": f"{KUSTOMIZE}/v1",
         "kind": "Kustomization",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": sync.name, "namespace": sync.namespace},
         "spec": {
-            "path": sync.get("path"),
+            "path": sync.path,
             "prune": True,
-            "interval": sync.get("interval", "1m"),
-            "sourceRef": {"kind": sync.get("kind", "GitRepository"), "name": name},
+            "interval": sync.body.get("interval", "1m"),
+            "sourceRef": {"kind": sync.source[0], "name": sync.name},
         },
     }
 
 
-def _named(
-    repository: Repository, found: dict[str, list[tuple[str, Body]]], flux: list[tuple[str, Body]], wanted: str
-) -> tuple[Kustomization, str]:
-    if wanted in found:
-        return kustomization_in(*_outermost(found[wanted])), f"{wanted}, as named"
-    if wanted not in repository.folders:
-        raise UsageError(
-            f"there is no folder {wanted} in the tree", f"entries that were found: {', '.join(sorted(found)) or 'none'}"
-        )
-    return made(wanted, flux), f"{wanted}, as named (no Kustomization in the tree syncs it)"
-
-
-def _without_sync(kustomizations: list[tuple[str, Body]], flux: list[tuple[str, Body]]) -> tuple[Kustomization, str]:
-    """No Kustomization holds its own file: the entry is the one folder whose Kustomizations no other one applies."""
-    folders = {posixpath.dirname(f) or "." for f, _ in kustomizations}
-    applied = {path_of(b) for _, b in kustomizations}
-    tops = sorted(f for f in folders if not any(f == a or f.startswith(f"{a}/") for a in applied if a != "."))
-    tops = [f for f in tops if not any(f.startswith(f"{t}/") for t in tops)]
-    if len(tops) == 1:
-        return made(
-            tops[0], flux
-        ), f"{tops[0]}: its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
-    if len(tops) > 1:
-        raise UsageError(
-            f"the tree has no Kustomization that syncs it, and {len(tops)} folders that could be its entry: {', '.join(tops)}",
-            "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
-        )
-    raise UsageError(
-        "the tree has no Flux entry: no Flux Kustomization was found in it",
-        "name the folder that is applied: --entry FOLDER",
-    )
-
-
-def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Kustomization:
-    """A Kustomization for an entry that the tree itself doesn't sync; its source is the one that most name and that the tree doesn't define."""
-    defined = {(b.get("kind"), get(b, "metadata", "name")) for _, b in flux or () if not is_kustomization(b)}
-    refs = [mapping(get(b, "spec", "sourceRef")) for _, b in flux or () if is_kustomization(b)]
-    named = Counter(
-        (str(r.get("kind") or "GitRepository"), str(r.get("name")))
-        for r in refs
-        if (r.get("kind"), r.get("name")) not in defined
-    )
+def made(folder: str, own: list[Body] | None = None) -> Kustomization:
+    """A Kustomization for an entry that the tree itself doesn't sync; its source is the one that most of its *own* Kustomizations name."""
+    named = Counter(name_of(b) for b in own or () if "$" not in name_of(b)[0])
     kind, name = named.most_common(1)[0][0] if named else ("GitRepository", "flux-system")
     body = {
         "apiVersion": f"{KUSTOMIZE}/v1",
@@ -147,11 +366,6 @@ def made(folder: str, flux: list[tuple[str, Body]] | None = None) -> Kustomizati
         "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}},
     }
     return Kustomization(Manifest(body, owner=""), folder)
-
-
-def kustomization_in(file: str, body: Body) -> Kustomization:
-    """The layer of a Flux Kustomization that stands in *file*."""
-    return Kustomization(Manifest(body, file), path_of(body))
 
 
 def source_rules(flux: list[tuple[str, Body]], root: Kustomization) -> str | None:

@@ -129,11 +129,33 @@ class Checkout:
             text = next((line.partition(" ")[0] for line in packed.splitlines() if line.endswith(f" {name}")), "")
         return f"{text}\n" if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) else nothing
 
+    @property
+    def remotes(self) -> tuple[str, ...]:
+        """The addresses that the checkout fetches from and pushes to. Its configuration is read as text, and nothing in it is obeyed."""
+        found, within = [], False
+        for line in self._text(self._theirs[1]).splitlines():
+            if line.lstrip().startswith("["):
+                within = re.match(r"\s*\[remote\b", line) is not None
+            elif within and (said := re.match(r"\s*(?:push)?url\s*=\s*(.+?)\s*$", line, re.IGNORECASE)):
+                found.append(said[1].strip('"'))
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def branch(self) -> str:
+        """The branch that is checked out; empty where none is."""
+        path = self._theirs[0] / "HEAD"
+        text = path.read_text(errors="replace").strip() if path.is_file() else ""
+        return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else ""
+
+    @staticmethod
+    def _text(shared: Path) -> str:
+        path = shared / "config"
+        return path.read_text(errors="replace") if path.is_file() else ""
+
     @staticmethod
     def _config(shared: Path) -> str:
         """A configuration of ours; of theirs only which hash names objects."""
-        path = shared / "config"
-        text = path.read_text(errors="replace") if path.is_file() else ""
+        text = Checkout._text(shared)
         wide = re.search(r"^\s*objectformat\s*=\s*sha256\s*$", text, re.IGNORECASE | re.MULTILINE)
         return "[core]\nrepositoryformatversion = " + ("1\n[extensions]\nobjectformat = sha256\n" if wide else "0\n")
 

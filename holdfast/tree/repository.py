@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +41,14 @@ _LEFT_OUT = (
 )
 MAX_BYTES = 4 * 1024 * 1024  # a larger manifest reaches no API server (etcd takes 1.5 MiB)
 _TEST_DATA = frozenset({"test", "tests", "testdata", "fixtures", "examples", "node_modules", "vendor"})
+_CLUSTERS = frozenset(
+    {"cluster", "clusters", "env", "envs", "environments", "fleet", "kubernetes", "k8s", "overlays", "stages"}
+)
+_SET_ASIDE = re.compile(
+    r"^[._]*(?:archived?|archives|attic|backups?|deprecated|disabled|graveyard|obsolete|old|retired|trash|unused)$|"
+    r"[._-](?:bak|backup|disabled|old|orig)$|^[._-]*(?:tmpl|templates?|skeleton|boilerplate)$",
+    re.IGNORECASE,
+)
 _WORKING_NAMES = frozenset({".git", ".venv", "node_modules"})
 
 
@@ -65,6 +74,8 @@ class Repository:
         odd: names that can't be read as text, escaped.
         modules: Git submodules, whose files are another repository's.
         commit: of its HEAD; empty where it is no checkout.
+        remotes: the addresses that the checkout fetches from and pushes to.
+        branch: the one that is checked out; empty where none is.
     """
 
     root: Path
@@ -73,6 +84,8 @@ class Repository:
     odd: tuple[str, ...] = ()
     commit: str = ""
     modules: tuple[str, ...] = ()
+    remotes: tuple[str, ...] = ()
+    branch: str = ""
     _texts: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -129,8 +142,20 @@ def _below(folder: str, line: str) -> str:
 
 
 def is_test_data(name: str) -> bool:
-    """Whether a path lies in a folder that is test data for something else."""
-    return any(part in _TEST_DATA for part in posixpath.dirname(name).split("/"))
+    """Whether a path lies in a folder that is test data for something else; ``clusters/test`` is a cluster."""
+    parts = posixpath.dirname(name).split("/")
+    return any(
+        part in _TEST_DATA and not (above in _CLUSTERS and part in ("test", "tests"))
+        for above, part in zip(["", *parts], parts, strict=False)
+    )
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether a path lies in a folder that no cluster reads: an archive, a copy kept, a template, test data, a tool's hidden folder."""
+    parts = posixpath.dirname(name).split("/")
+    return is_test_data(name) or any(
+        _SET_ASIDE.search(part) or (part.startswith(".") and len(part) > 2) for part in parts
+    )
 
 
 def read(root: Path) -> Repository:
@@ -138,7 +163,7 @@ def read(root: Path) -> Repository:
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", "name the GitOps tree: holdfast check PATH")
     root = root.resolve()
-    raw, head = _tracked(root)
+    raw, head, remotes, branch = _tracked(root)
     names, odd = [], []
     for one in raw:
         try:
@@ -154,18 +179,19 @@ def read(root: Path) -> Repository:
             files.append(name)
         elif path.is_dir():
             modules.append(name)
-    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), head, tuple(modules))
+    return Repository(root, tuple(files), frozenset(links), tuple(sorted(odd)), head, tuple(modules), remotes, branch)
 
 
-def _tracked(root: Path) -> tuple[list[bytes], str]:
-    """The names of the files that Git tracks or would track, or of every file where it is no checkout; and the commit of its HEAD."""
+def _tracked(root: Path) -> tuple[list[bytes], str, tuple[str, ...], str]:
+    """The names of the files that Git tracks or would track, or of every file where it is no checkout; its HEAD's commit, remotes, branch."""
     top = top_of(root)
     if top is not None and shutil.which("git"):
         with Checkout(top) as source:
             listed = source.run("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=root)
             head = source.git("rev-parse", "--verify", "-q", "HEAD", check=False)
+            remotes, branch = source.remotes, source.branch
         if listed.returncode == 0 and listed.stdout:
-            return sorted({name for name in listed.stdout.split(b"\0") if name}), head
+            return sorted({name for name in listed.stdout.split(b"\0") if name}), head, remotes, branch
     found = []
     base = os.fsencode(root)
     for folder, below, names in os.walk(base):
@@ -173,7 +199,7 @@ def _tracked(root: Path) -> tuple[list[bytes], str]:
         linked = [d for d in below if os.path.islink(os.path.join(folder, d))]  # noqa: PTH118, PTH114  bytes: a name need not be text
         below[:] = [d for d in below if os.fsdecode(d) not in _WORKING_NAMES and d not in linked]
         found += [n if here == b"." else os.path.join(here, n) for n in [*names, *linked]]  # noqa: PTH118
-    return sorted(found), ""
+    return sorted(found), "", (), ""
 
 
 def _linked(root: Path, name: str) -> bool:

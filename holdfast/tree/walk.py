@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,38 +12,37 @@ from pathlib import Path
 import yaml
 
 from holdfast.tree.build import Builder, Built, Request, Tool
-from holdfast.tree.entry import (
-    entry_of,
-    flux_documents,
-    is_kustomization,
-    kustomization_in,
-    made,
-    path_of,
-    source_rules,
-)
+from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, made, source_rules
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping
-from holdfast.tree.references import FILES, Closure
-from holdfast.tree.repository import Repository, is_test_data
+from holdfast.tree.references import FILES, Closure, kustomization_of
+from holdfast.tree.repository import Repository, is_set_aside, is_test_data
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
-from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, clean, in_chart
+from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
+
+_CONTROLLER = re.compile(r"^ +name: [\"']?(?:source|kustomize)-controller\b", re.MULTILINE)
 
 
 @dataclass
 class _Reading:
-    """What is known while a tree is being read; *visited*: the Kustomization objects that were followed, by id."""
+    """What is known of a tree so far; *visited*: the Kustomizations that were followed, by id; *bootstrap*: files applied by hand."""
 
     repository: Repository
     sources: Sources
-    root: Kustomization
+    entry: Entry
     kustomizations: dict[str, Kustomization] = field(default_factory=dict)
     unreferenced: list[Kustomization] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
     visited: set[str] = field(default_factory=set)
+    bootstrap: set[str] = field(default_factory=set)
+
+    @property
+    def root(self) -> Kustomization:
+        return self.entry.root
 
 
 def read(
@@ -57,15 +57,16 @@ def read(
     """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
     sources = Sources(repository)
     flux = flux_documents(sources)
-    root, how = entry_of(repository, flux, entry or settings.entry)
+    found = entry_of(sources, flux, entry or settings.entry)
+    root = found.root
     packed = repository.packed
     rules = source_rules(flux, root)
     if rules is not None:
         packed = repository.packed_with(rules)
-    reading = _Reading(repository, sources, root)
+    reading = _Reading(repository, sources, found)
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(reading, builder)
-        bootstrap = _bootstrap(builder, root)
+        bootstrap = _bootstrap(reading, builder)
         _read_unreferenced(reading, builder, flux)
     _scope([m for k in [*reading.kustomizations.values(), *reading.unreferenced] for m in k.objects])
     modules = [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
@@ -75,7 +76,7 @@ def read(
         sources,
         settings,
         tool,
-        how,
+        found.how,
         root,
         reading.kustomizations,
         tuple(reading.unreferenced),
@@ -100,13 +101,52 @@ def _scope(objects: list[Manifest]) -> None:
             manifest.scope(namespaced)
 
 
-def _bootstrap(builder: Builder, root: Kustomization) -> list[Manifest]:
-    """What is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands."""
-    if not root.manifest.file:
-        return []
-    folder = posixpath.dirname(root.manifest.file) or "."
-    built = builder.build([Request(folder, {})])[0]
-    return [Manifest(body, file, by, _touching(built.closure), root.id) for body, file, by in built.objects]
+def _bootstrap(reading: _Reading, builder: Builder) -> list[Manifest]:
+    """What is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands, and Flux's own components."""
+    root, read_by_layers = reading.root, _read_files(reading.kustomizations.values())
+    file = root.manifest.file
+    own = posixpath.dirname(file) or "."
+    folders = [own] if file and not (root.manifest.at and file in read_by_layers) else []
+    components = [f for f in _components(reading) if f not in read_by_layers]
+    if components and not any(f in Closure(reading.sources, own).files for f in components if folders):
+        folders.append(_applied_as(reading, components[0]))
+    found = []
+    for one in builder.build([Request(folder, {}) for folder in folders]):
+        reading.bootstrap.update(one.closure.files, one.closure.kustomizations)
+        found += [Manifest(body, of, by, _touching(one.closure), root.id) for body, of, by in one.objects]
+    return found
+
+
+def _components(reading: _Reading) -> list[str]:
+    """The files with Flux's own controllers, the nearest to the entry first; those of other clusters are none of this one's."""
+    root = reading.root.folder
+    found = [
+        f
+        for f in reading.repository.files
+        if f.endswith((".yaml", ".yml"))
+        and not is_set_aside(f)
+        and not any(f.startswith(f"{other}/") for other in reading.entry.other)
+        and _CONTROLLER.search(text := reading.repository.text(f))
+        and "app.kubernetes.io/part-of: flux" in text
+    ]
+    return sorted(found, key=lambda f: (-len(posixpath.commonprefix([f"{root}/", f])), f))
+
+
+def _applied_as(reading: _Reading, file: str) -> str:
+    """The folder that is applied for a file: its own, or the nearest above whose kustomization lists it."""
+    folder = posixpath.dirname(file) or "."
+    while folder != "." and not kustomization_of(reading.sources, folder):
+        above = posixpath.dirname(folder) or "."
+        if kustomization_of(reading.sources, above) and file in Closure(reading.sources, above).files:
+            return above
+        folder = above
+    return folder if file in Closure(reading.sources, folder).files else posixpath.dirname(file) or "."
+
+
+def _read_files(kustomizations: Iterable[Kustomization]) -> set[str]:
+    """The files that the builds of some Kustomizations read."""
+    built = [k.built.closure for k in kustomizations if k.built]
+    return {f for closure in built for f in (*closure.files, *closure.kustomizations)}
 
 
 def _walk(reading: _Reading, builder: Builder) -> None:
@@ -139,7 +179,7 @@ def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> lis
             substitute_one(manifest, WithUnknown(values or {}) if kustomization.manifest.unknown else values)
         reading.visited.add(manifest.id)
         new = Kustomization(
-            manifest, clean(str(manifest.spec.get("path") or ".")), (*kustomization.way, kustomization.id)
+            manifest, reading.entry.origin.folder_of(manifest.body), (*kustomization.way, kustomization.id)
         )
         if new.id in reading.kustomizations:
             if new.id == root.id and not root.way:
@@ -150,7 +190,7 @@ def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> lis
             new.not_read = f"Kustomization {new.id} builds {new.folder.replace(UNKNOWN, '$')}, and what that stands for isn't in the tree"
             reading.not_read.append(new.not_read)
             continue
-        other = _other_source(reading, kustomization, manifest)
+        other = _other_source(reading, manifest)
         if other:
             new.not_read = f"Kustomization {new.id} builds from {other}, which isn't this repository"
             reading.not_read.append(new.not_read)
@@ -162,29 +202,17 @@ def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> lis
     return found
 
 
-def _other_source(reading: _Reading, kustomization: Kustomization, manifest: Manifest) -> str:
+def _other_source(reading: _Reading, manifest: Manifest) -> str:
     """What another repository a Kustomization builds from; empty where it is this one."""
-    root = reading.root
-    mine = mapping(root.spec.get("sourceRef"))
-    ref = mapping(manifest.spec.get("sourceRef"))
-    home = str(root.manifest.meta.get("namespace") or "flux-system")
-    own = (mine.get("kind", "GitRepository"), mine.get("namespace") or home, mine.get("name"))
-    its = (
-        ref.get("kind", "GitRepository"),
-        ref.get("namespace") or manifest.meta.get("namespace") or home,
-        ref.get("name"),
-    )
-    if own == its or (not root.manifest.file and its[2] == own[2]):
-        return ""
-    if not root.manifest.file and not any(
-        m.kind == its[0] and m.name == its[2] for la in reading.kustomizations.values() for m in la.objects
+    mine, ref = mapping(reading.root.spec.get("sourceRef")), mapping(manifest.spec.get("sourceRef"))
+    home = str(reading.root.manifest.meta.get("namespace") or "flux-system")
+    kind, name = str(ref.get("kind") or "GitRepository"), str(ref.get("name"))
+    namespace = str(ref.get("namespace") or manifest.meta.get("namespace") or home)
+    if (kind, name) == (mine.get("kind", "GitRepository"), mine.get("name")) and namespace == (
+        mine.get("namespace") or home if reading.root.manifest.file else namespace
     ):
-        return ""  # nothing in the tree says that this source is another repository
-    twins = [m for m in kustomization.objects if m.kind == "GitRepository" and m.name == its[2]]
-    origin = [m for m in kustomization.objects if m.kind == "GitRepository" and m.name == own[2]]
-    if twins and origin and twins[0].spec.get("url") == origin[0].spec.get("url"):
         return ""
-    return f"{its[0]} {its[1]}/{its[2]}"
+    return "" if reading.entry.origin.is_own(kind, name, namespace) else f"{kind} {namespace}/{name}"
 
 
 def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None:
@@ -213,12 +241,7 @@ def _touching(closure: Closure) -> tuple[str, ...]:
 
 def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str, Body]]) -> None:
     """What lies in the repository and isn't applied: built and kept apart."""
-    used: set[str] = set()
-    folders: set[str] = set()
-    for kustomization in reading.kustomizations.values():
-        if kustomization.built:
-            used |= {*kustomization.built.closure.files, *kustomization.built.closure.kustomizations}
-            folders |= set(kustomization.built.closure.folders)
+    used = _read_files(reading.kustomizations.values()) | reading.bootstrap
     roots = sorted(
         {
             posixpath.dirname(f) or "."
@@ -233,7 +256,7 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
         f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries
     ]
     roots = [r for r in roots if r not in aside and not elsewhere.has(f"{r}/x")]
-    spec = {path_of(b): (f, b) for f, b in flux if is_kustomization(b)}
+    spec = {reading.entry.origin.folder_of(b): (f, b) for f, b in flux if is_kustomization(b)}
     closures = {r: Closure(reading.sources, r) for r in roots}
     inner = {f for r, c in closures.items() for f in c.folders if f != r}
     kustomizations = []
@@ -245,8 +268,8 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
             else None
         )
         if kind != "Component":
-            kustomization = kustomization_in(file, body) if body else made(root)
-            kustomization.unreferenced, kustomization.folder = True, root
+            kustomization = Kustomization(Manifest(body, file), root) if body else made(root)
+            kustomization.unreferenced = True
             kustomizations.append(kustomization)
     for kustomization, one in zip(
         kustomizations,
@@ -280,20 +303,13 @@ class _Elsewhere:
 
 def _other_entries(reading: _Reading, flux: list[tuple[str, Body]]) -> _Elsewhere:
     mine = {kustomization.folder for kustomization in reading.kustomizations.values()}
-    paths = [(f, path_of(b)) for f, b in flux if is_kustomization(b)]
-    entries = sorted(
-        {
-            p
-            for f, p in paths
-            if p not in mine and f.startswith(f"{p}/") and not any(p.startswith(f"{m}/") for m in mine)
-        }
-    )
-    folders: set[str] = set(entries)
+    paths = [(f, reading.entry.origin.folder_of(b)) for f, b in flux if is_kustomization(b)]
+    folders: set[str] = set(reading.entry.other)
     while more := {
         p for f, p in paths if p not in folders and p != "." and any(f.startswith(f"{folder}/") for folder in folders)
     }:
         folders |= more
-    return _Elsewhere(tuple(entries), frozenset(folders - mine))
+    return _Elsewhere(reading.entry.other, frozenset(folders - mine))
 
 
 def _is_manifest(repository: Repository, file: str) -> bool:

@@ -1,0 +1,271 @@
+"""Which folder a tree is entered by, what of it is this repository, and what is applied before Flux runs."""
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.provision import tools
+from holdfast.tree.origin import same_address
+
+REMOTE = "ssh://git@git.example.org/garden/plots.git"
+
+
+def layer(name, path, source="flux-system", kind="GitRepository"):
+    return (
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n"
+        f"metadata: {{name: {name}, namespace: flux-system}}\n"
+        f"spec: {{interval: 5m, path: {path}, prune: true, sourceRef: {{kind: {kind}, name: {source}}}}}\n"
+    )
+
+
+def source(name, url, kind="GitRepository", ref="branch: main"):
+    return (
+        f"apiVersion: source.toolkit.fluxcd.io/v1\nkind: {kind}\n"
+        f"metadata: {{name: {name}, namespace: flux-system}}\nspec: {{interval: 5m, url: {url!r}, ref: {{{ref}}}}}\n"
+    )
+
+
+def instance(path, url=REMOTE, kind="GitRepository"):
+    return (
+        "apiVersion: fluxcd.controlplane.io/v1\nkind: FluxInstance\nmetadata: {name: flux, namespace: flux-system}\n"
+        f"spec:\n  distribution: {{version: 2.x}}\n  sync:\n    kind: {kind}\n    url: {url}\n    ref: main\n    path: {path}\n"
+    )
+
+
+def listing(*names):
+    return "kind: Kustomization\nresources:\n" + "".join(f"  - {n}\n" for n in names)
+
+
+def object_(name="one"):
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def reads(files, *, remote="", branch="main", entry=""):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text if isinstance(text, str) else "---\n".join(text))
+        if remote:  # by hand: what a checkout's own configuration says is read as text
+            for name in ("objects", "refs"):
+                (tmp_path / ".git" / name).mkdir(parents=True)
+            (tmp_path / ".git/HEAD").write_text(f"ref: refs/heads/{branch}\n")
+            (tmp_path / ".git/config").write_text(f'[core]\n\tbare = false\n[remote "origin"]\n\turl = {remote}\n')
+        return tools.read(tmp_path, entry=entry)
+
+    return reads
+
+
+def applied(tree):
+    return sorted(m.name for m in tree.objects if m.kind == "ConfigMap")
+
+
+APPS = {"apps/a.yaml": object_()}
+
+
+@pytest.mark.parametrize("where", ["boot/instance.yaml", "cluster/instance.yaml"])
+def test_a_flux_instance_says_what_is_synced(read, where):
+    """Other folders with Kustomizations lie beside it."""
+    tree = read(
+        {where: instance("cluster"), "cluster/k.yaml": layer("apps", "./apps"), "more/k.yaml": layer("x", "./apps")}
+        | APPS
+    )
+    assert tree.root.folder == "cluster"
+    assert where in tree.entry
+    assert applied(tree) == ["one"]
+    assert where not in tree.unreachable
+    assert (tree.locate(tree.root.manifest).file, tree.locate(tree.root.manifest).line) == (where, 10)
+
+
+VALUES = "instance:\n  # what it syncs\n  sync:\n    kind: GitRepository\n    path: ./k8s/main\n"
+RELEASE = (
+    "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: flux-instance}\nspec:\n  values:\n"
+    + "".join(f"    {line}\n" for line in VALUES.splitlines())
+)
+HELMFILE = (
+    "releases:\n  - name: flux-instance\n    values:\n      - " + VALUES.replace("\n", "\n        ").rstrip() + "\n"
+)
+
+
+@pytest.mark.parametrize("file", [("values.yaml", VALUES), ("release.yaml", RELEASE), ("helmfile.yaml", HELMFILE)])
+def test_the_values_of_the_chart_say_it_too(read, file):
+    files = {f"k8s/apps/flux/{file[0]}": file[1], "k8s/main/ks.yaml": layer("apps", "./k8s/apps")}
+    tree = read(
+        files
+        | {
+            "k8s/apps/kustomization.yaml": listing("a.yaml"),
+            "k8s/apps/a.yaml": object_(),
+            "x/k.yaml": layer("x", "./k8s/apps"),
+        }
+    )
+    assert tree.root.folder == "k8s/main"
+    assert "flux-instance chart" in tree.entry
+    assert applied(tree) == ["one"]
+
+
+def test_a_kustomization_beside_its_app_is_no_entry(read):
+    files = {"flux/cluster/ks.yaml": layer("apps", "./apps")}
+    for app in ("tea", "milk", "honey"):
+        files |= {
+            f"apps/{app}/ks.yaml": layer(app, f"./apps/{app}"),
+            f"apps/{app}/kustomization.yaml": listing("a.yaml"),
+            f"apps/{app}/a.yaml": object_(app),
+        }
+    files["apps/kustomization.yaml"] = listing("tea/ks.yaml", "milk/ks.yaml", "honey/ks.yaml")
+    tree = read(files)
+    assert tree.root.folder == "flux/cluster"
+    assert applied(tree) == ["honey", "milk", "tea"]
+
+
+@pytest.mark.parametrize(
+    "aside", [".archive/old", "clusters.bak", "attic", "apps/tea/archive", "tests/e2e", "examples/small", "tmpl/flux"]
+)
+def test_what_lies_aside_is_no_candidate(read, aside):
+    more = {f"{aside}/k.yaml": layer("old", "./apps"), f"{aside}/gotk-sync.yaml": layer("flux-system", f"./{aside}")}
+    assert read({"flux/k.yaml": layer("apps", "./apps")} | APPS | more).root.folder == "flux"
+
+
+def test_that_all_lies_aside_is_said(read):
+    with pytest.raises(UsageError, match=r"lie aside, in \.archive"):
+        read({".archive/k.yaml": layer("old", "./apps")} | APPS)
+
+
+def test_a_cluster_called_test_is_a_cluster(read):
+    with pytest.raises(UsageError, match=r"2 clusters: clusters/main.*; clusters/test"):
+        read(
+            {
+                f"clusters/{n}/flux-system/gotk-sync.yaml": layer("flux-system", f"./clusters/{n}")
+                for n in ("main", "test")
+            }
+        )
+
+
+def test_several_clusters_are_named_shortly_and_the_largest_first(read):
+    files = {f"clusters/c{n}/k.yaml": layer("apps", "./apps") for n in range(8)}
+    files |= {"clusters/c5/more.yaml": layer("more", "./more"), "more/a.yaml": object_("two")}
+    files |= {
+        "parts/one/k.yaml": layer("part", "./apps"),
+        "parts/one/kustomization.yaml": "kind: Component\nresources: [k.yaml]\n",
+    }
+    with pytest.raises(UsageError, match=r"8 clusters: clusters/c5.*; and 2 more") as caught:
+        read(files | APPS)
+    assert "parts/one" not in caught.value.what
+    tree = read(files | APPS, entry="clusters/c5")
+    assert applied(tree) == ["one", "two"]
+
+
+def test_an_instance_and_an_older_sync_around_it_are_one_cluster(read):
+    files = {
+        "flux/config/sync.yaml": layer("cluster", "./flux"),
+        "flux/cluster/k.yaml": layer("apps", "./apps"),
+        "apps/flux/instance.yaml": instance("./flux/cluster"),
+    }
+    assert read(files | APPS).root.folder == "flux/cluster"
+
+
+def test_overlays_of_one_base_are_the_clusters(read):
+    files = {"clusters/base/k.yaml": layer("apps", "./apps"), "clusters/base/kustomization.yaml": listing("k.yaml")}
+    files |= {f"clusters/{n}/kustomization.yaml": listing("../base") for n in ("home", "away")}
+    with pytest.raises(UsageError, match=r"2 clusters: clusters/away .*; clusters/home "):
+        read(files | APPS)
+
+
+def test_what_hands_a_folder_to_flux_bootstrap_is_believed(read):
+    files = {
+        "one/k.yaml": layer("apps", "./apps"),
+        "lab/flux/k.yaml": layer("apps", "./apps"),
+        "up.sh": "flux bootstrap git --url=x \\\n  --path=./one\n",
+    }
+    assert read(files | APPS).root.folder == "one"
+
+
+def test_templates_are_to_be_rendered_first(read):
+    with pytest.raises(UsageError, match=r"templates, such as k/ks\.yaml\.j2") as caught:
+        read({"k/ks.yaml.j2": layer("apps", "./apps")})
+    assert "render" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@git.example.org:garden/plots.git",
+        "ssh://git@git.example.org:2222/Garden/plots",
+        "https://git.example.org/garden/plots",
+        "https://token:x@GIT.example.org/garden/plots.git/",
+        "http://git.example.org:3000/garden/plots.git",
+        "git://git.example.org/garden/plots",
+        "git.example.org:garden/plots",
+    ],
+)
+def test_the_spellings_of_one_address_are_equal(url):
+    assert same_address(url) == "git.example.org/garden/plots"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://git.example.org/garden/plots2", "git@git.example.com:garden/plots.git", "", "x"]
+)
+def test_other_addresses_are_not(url):
+    assert same_address(url) != same_address(REMOTE)
+
+
+def test_a_source_with_the_address_of_a_remote_is_this_repository(read):
+    files = {
+        "boot/s.yaml": source("plots", "https://git.example.org/garden/plots"),
+        "boot/k.yaml": layer("apps", "./apps", "plots"),
+    }
+    tree = read(files | APPS, remote="git@git.example.org:garden/plots.git")
+    assert applied(tree) == ["one"]
+    assert not tree.not_read
+
+
+@pytest.mark.parametrize("remote", [REMOTE, ""])
+def test_a_foreign_source_at_its_root_isnt_the_sync(read, remote):
+    files = {
+        "flux/sync.yaml": [source("plots", REMOTE), layer("cluster", "./flux", "plots")],
+        "flux/seeds.yaml": [source("seeds", "https://git.example.org/shop/seeds"), layer("seeds", "./", "seeds")],
+        "flux/apps.yaml": layer("apps", "./apps", "plots"),
+    }
+    tree = read(files | APPS, remote=remote)
+    assert (tree.root.folder, applied(tree)) == ("flux", ["one"])
+    assert [n for n in tree.not_read if "seeds" in n] == list(tree.not_read)
+    assert tree.not_read
+
+
+def test_another_branch_of_this_repository_isnt_what_is_checked_out(read):
+    files = {
+        "clusters/home/k.yaml": layer("tenant", "./tenant"),
+        "tenant/s.yaml": [source("team", REMOTE, ref="branch: team"), layer("team", "./", "team")],
+    }
+    tree = read(files | APPS, remote=REMOTE)
+    assert tree.root.folder == "clusters/home"
+    assert any("GitRepository flux-system/team" in n for n in tree.not_read)
+
+
+@pytest.mark.parametrize("kind", ["OCIRepository", "Bucket"])
+@pytest.mark.parametrize("name", ["flux-system", "plots"])
+def test_the_paths_in_an_artifact_can_begin_at_a_folder(read, kind, name):
+    files = {
+        "k8s/clusters/home/s.yaml": [
+            source(name, "oci://registry.example.org/plots", kind),
+            layer(name, "./clusters/home", name, kind),
+        ],
+        "k8s/clusters/home/k.yaml": layer("apps", "./apps", name, kind),
+        "k8s/clusters/home/slip.yaml": layer("slip", "./apsp", name, kind),
+        "k8s/apps/a.yaml": object_(),
+    }
+    tree = read(files)
+    assert tree.root.folder == "k8s/clusters/home"
+    assert "begin at k8s/" in tree.entry
+    assert applied(tree) == ["one"]
+    assert [k.id for k in tree.kustomizations.values() if k.error] == ["flux-system/slip"]
+
+
+def test_an_artifact_of_the_whole_repository_begins_at_its_root(read):
+    tree = read(
+        {
+            "boot/i.yaml": instance("k8s/home", "oci://x/y", "OCIRepository"),
+            "k8s/home/k.yaml": layer("apps", "./k8s/apps", kind="OCIRepository"),
+            "k8s/apps/a.yaml": object_(),
+        }
+    )
+    assert "begin at" not in tree.entry
+    assert applied(tree) == ["one"]
