@@ -13,6 +13,7 @@ from holdfast.tree.repository import Location, Repository
 
 PathKey = str | int
 _MOST_NODES = 1_000_000
+_ANCHOR = re.compile(r"(?:^|[\s\[{,:-])&([^\s,\[\]{}]+)")
 
 
 class Loader(yaml.CSafeLoader):
@@ -27,7 +28,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?(?:0b[01]+|0o?[0-7]+|0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(?:\d[\d_]*\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        r"[-+]?(?:\d[\d_]*\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|0\d*[89]\d*)|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+0123456789.",
     ),
 ):
@@ -82,6 +83,15 @@ Loader.add_constructor("tag:yaml.org,2002:timestamp", _untagged)
 Loader.add_constructor("tag:yaml.org,2002:binary", _untagged)
 Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+class OldLoader(Loader):
+    """Scalars as Flux reads them again after it put variables in: by Go's second YAML library, to which yes, no, on and off are booleans."""
+
+
+_WORDS = r"y|Y|yes|Yes|YES|on|On|ON|n|N|no|No|NO|off|Off|OFF"
+OldLoader.add_implicit_resolver("tag:holdfast,2026:word", re.compile(f"^(?:{_WORDS})$"), list("yYnNoO"))
+OldLoader.add_constructor("tag:holdfast,2026:word", lambda _, node: str(node.value).lower() in ("y", "yes", "on"))
 
 
 @dataclass(frozen=True)
@@ -180,9 +190,27 @@ class Sources:
         return deepest(found, path)[1] if found else -1
 
 
-def compose(text: str) -> Iterator[yaml.Node]:
+class _Recomposer(yaml.composer.Composer, yaml.resolver.BaseResolver):
+    """Composes from the events of the C parser, and lets a later anchor take the name of an earlier one, as Go's parsers do."""
+
+    def __init__(self, text: str, parser: type[Loader]) -> None:
+        yaml.composer.Composer.__init__(self)
+        yaml.resolver.BaseResolver.__init__(self)
+        self._parser = parser(text)
+        self.yaml_implicit_resolvers = parser.yaml_implicit_resolvers
+        self.check_event, self.get_event = self._parser.check_event, self._parser.get_event
+        self.dispose = self._parser.dispose
+
+    def peek_event(self) -> Any:
+        event: Any = self._parser.peek_event()
+        if not isinstance(event, yaml.AliasEvent) and getattr(event, "anchor", None):
+            self.anchors.pop(event.anchor, None)
+        return event
+
+
+def compose(text: str, parser: type[Loader] = Loader) -> Iterator[yaml.Node]:
     """The documents of a text as nodes."""
-    loader = Loader(text)
+    loader: Any = _Recomposer(text, parser) if _has_an_anchor_twice(text) else parser(text)
     try:
         while loader.check_node():
             node = loader.get_node()
@@ -194,10 +222,18 @@ def compose(text: str) -> Iterator[yaml.Node]:
         loader.dispose()
 
 
+def _has_an_anchor_twice(text: str) -> bool:
+    """Whether an anchor's name may be taken twice; the C parser refuses that within a document."""
+    if "&" not in text:
+        return False
+    names = _ANCHOR.findall(text)
+    return len(names) != len(set(names))
+
+
 def load_text(text: str) -> Any:
-    """The value of a text that is one document. Raises YAMLError for what is broken, or never ends."""
-    node = next(compose(text), None)
-    return construct(node) if node is not None else None
+    """The value of a text that is one document, as Flux reads it after substitution. Raises YAMLError for what is broken, or never ends."""
+    node = next(compose(text, OldLoader), None)
+    return OldLoader("").construct_document(node) if node is not None else None
 
 
 def expanded(node: yaml.Node, sizes: dict[int, int]) -> int:

@@ -11,7 +11,7 @@ import yaml
 
 from holdfast.tree.envsubst import UNKNOWN, SubstitutionError, substitute, without_value
 from holdfast.tree.manifest import Manifest, mapping, sequence
-from holdfast.tree.sources import Loader, load_text
+from holdfast.tree.sources import OldLoader, load_text
 from holdfast.tree.tree import Kustomization, object_in
 
 _DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
@@ -61,8 +61,8 @@ class _Dumper(yaml.CSafeDumper):
 
 
 _Dumper.yaml_implicit_resolvers = {
-    k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *Loader.yaml_implicit_resolvers.get(k, [])]
-    for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+    k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *OldLoader.yaml_implicit_resolvers.get(k, [])]
+    for k in {*yaml.CSafeDumper.yaml_implicit_resolvers, *OldLoader.yaml_implicit_resolvers}
 }
 _Dumper.add_representer(
     str,
