@@ -46,11 +46,14 @@ def field(tree: Tree) -> Iterator[Outcome]:
         builtin = name in known.kinds and name not in own
         is_dropped = builtin and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
         for fault in faults:
-            if is_dropped and fault.is_unknown:
+            if unquoted := _unquoted(tree, manifest, fault):
+                yield unquoted
+            elif is_dropped and fault.is_unknown:
                 more = _DROPPED if _meant(manifest, fault, known, name) else _DROPPED_FOR_NOTHING
                 yield hit(tree, manifest, f"{manifest.id}: {fault.what}; Flux drops it", *fault.path, **more)
             else:
-                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path)
+                more = _LOST if _is_label(fault) else {}
+                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path, **more)
 
 
 _DROPPED: dict[str, Any] = {
@@ -100,6 +103,37 @@ def _is_of_operator(manifest: Manifest, fault: schema.Fault) -> bool:
     """Whether a kind that an Alert or a Receiver names is one of Flux Operator's, which adds them to what Flux takes there."""
     is_named = fault.path[-1:] == ("kind",) and manifest.group == NOTIFICATION
     return is_named and get(manifest.body, *fault.path) in _OPERATOR
+
+
+_LOST: dict[str, Any] = {
+    "severity": Severity.HYGIENE,
+    "why": "Flux can't read labels of which one is no text, and applies the object with its own labels alone",
+    "do": "put the label's value in quotes",
+}
+
+
+def _is_label(fault: schema.Fault) -> bool:
+    """Whether a label's value is no text: those of the object itself, which Flux writes anew with its own."""
+    return fault.path[:2] == ("metadata", "labels") and len(fault.path) == 3
+
+
+def _unquoted(tree: Tree, manifest: Manifest, fault: schema.Fault) -> Violation | None:
+    """A text that became something else when its variable was put in: the build had dropped its quotes. The place is where the variable is used."""
+    if _is_label(fault) or isinstance(get(manifest.body, *fault.path), str | dict | list):
+        return None
+    space = str(manifest.meta.get("namespace") or "")
+    for file in dict.fromkeys((manifest.file, *manifest.patches)):
+        written = tree.sources.value(file, manifest.kind, manifest.name, fault.path, space)
+        if written and "${" in written and " must be a text" in fault.what:
+            location = tree.sources.locate(file, manifest.kind, manifest.name, fault.path, space)
+            return Violation(
+                manifest.id,
+                (location,),
+                f"{manifest.id}: {fault.what}, once {written[:60]} is replaced: the build drops the quotes around it",
+                do=f"let the quotes come with the value: ${{q:='}}{written[:60]}${{q:='}}, or quotes within the variable's own value",
+                unreferenced=manifest.unreferenced,
+            )
+    return None
 
 
 def _is_typed_by_flux(manifest: Manifest) -> bool:
