@@ -11,7 +11,8 @@ import yaml
 
 from holdfast.tree.envsubst import UNKNOWN, SubstitutionError, substitute, without_value
 from holdfast.tree.manifest import Manifest, mapping, sequence
-from holdfast.tree.sources import OldLoader, load_text
+from holdfast.tree.repository import Location
+from holdfast.tree.sources import OldLoader, Sources, load_text
 from holdfast.tree.tree import Kustomization, object_in
 
 _DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
@@ -80,7 +81,51 @@ class WithUnknown(dict[str, str]):
         return super().get(key) if super().__contains__(key) else f"{UNKNOWN}{key}"
 
 
-def substitute_all(known: Mapping[str, Kustomization]) -> None:
+def bad_names(
+    known: Mapping[str, Kustomization], kustomization: Kustomization
+) -> Iterator[tuple[Manifest | None, tuple[str, ...]]]:
+    """The names of a Kustomization's variables that Flux refuses: the object that holds them (None: the Kustomization itself), and where in it."""
+    after = mapping(kustomization.spec.get("postBuild"))
+    here = kustomization.id.partition("/")[0]
+    for ref in sequence(after.get("substituteFrom")):
+        held = object_in(known, (str(mapping(ref).get("kind")), here, str(mapping(ref).get("name"))))
+        for part in ("data", "stringData") if held is not None else ():
+            for key in mapping(held.body.get(part) if held else None):
+                if not _NAME.match(str(key)):
+                    yield held, (part, str(key))
+    for key in mapping(after.get("substitute")):
+        if not _NAME.match(str(key)):
+            yield None, ("spec", "postBuild", "substitute", str(key))
+
+
+def _place(sources: Sources, manifest: Manifest, values: dict[str, str]) -> Location | None:
+    """Where the first text of an object stands that can't be substituted; None where that can't be told."""
+    if manifest.by:
+        return None
+    space = str(manifest.meta.get("namespace") or "")
+    for path, text in _texts(manifest.body, ()):
+        try:
+            substitute(text, values)
+        except ValueError:
+            for file in dict.fromkeys((manifest.file, *manifest.patches)):
+                written = sources.value(file, manifest.kind, manifest.name, path, space)
+                if written and "${" in written:
+                    return sources.locate(file, manifest.kind, manifest.name, path, space)
+    return None
+
+
+def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _texts(below, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _texts(below, (*path, index))
+
+
+def substitute_all(known: Mapping[str, Kustomization], sources: Sources) -> None:
     """Puts the variables into all that the layers render; what Flux would fail on is the layer's error."""
     for kustomization in known.values():
         values = values_of(known, kustomization)
@@ -98,9 +143,11 @@ def substitute_all(known: Mapping[str, Kustomization]) -> None:
             try:
                 substitute_one(manifest, usable)
             except (ValueError, yaml.YAMLError) as error:
-                kustomization.error = (
-                    kustomization.error or f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
-                )
+                if kustomization.error:
+                    continue
+                kustomization.error = f"substitution fails in {manifest.id}: {str(error).partition(chr(10))[0]}"
+                if kustomization.built:
+                    kustomization.built.location = _place(sources, manifest, usable)
 
 
 def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:

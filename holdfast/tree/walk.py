@@ -162,7 +162,7 @@ def _walk(reading: _Reading, builder: Builder) -> None:
         frontier = [new for kustomization in known for new in _next(reading, kustomization, last=False)] or [
             new for kustomization in known for new in _next(reading, kustomization, last=True)
         ]
-    substitute_all(reading.kustomizations)
+    substitute_all(reading.kustomizations, reading.sources)
 
 
 def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:

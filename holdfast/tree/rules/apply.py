@@ -26,9 +26,9 @@ FAMILY = "apply"
 def build(tree: Tree) -> Iterator[Outcome]:
     """Builds that fail, in kustomize's own words."""
     for kustomization in tree.all_kustomizations():
-        if (
-            kustomization.error and "already defined" not in kustomization.error
-        ):  # a key that stands twice: apply.duplicate-key says it better
+        if kustomization.error and not any(
+            words in kustomization.error for words in ("already defined", "no name of a variable")
+        ):  # apply.duplicate-key and apply.variable-name say it better
             location = (
                 kustomization.built.location
                 if kustomization.built and kustomization.built.location
