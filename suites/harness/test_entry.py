@@ -4,6 +4,7 @@ import pytest
 
 from holdfast.errors import UsageError
 from holdfast.provision import tools
+from holdfast.tree import check as checking
 from holdfast.tree.origin import same_address
 
 REMOTE = "ssh://git@git.example.org/garden/plots.git"
@@ -269,3 +270,70 @@ def test_an_artifact_of_the_whole_repository_begins_at_its_root(read):
     )
     assert "begin at" not in tree.entry
     assert applied(tree) == ["one"]
+
+
+CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
+
+
+def controller(name):
+    return (
+        f"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  namespace: flux-system\n"
+        f"  labels: {{app.kubernetes.io/part-of: flux}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n"
+        f"  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec: {{containers: [{{name: manager, image: flux:v1}}]}}\n"
+    ).replace("labels: {app.kubernetes.io/part-of: flux}", "labels:\n    app.kubernetes.io/part-of: flux")
+
+
+PROMISE = {".holdfast.toml": '[check]\npromises = ["flux-four-controllers"]\n'}
+
+
+def judged(tree):
+    result = checking.check(tree, only=["flux-four-controllers"], strict=True)
+    return result.claims["flux-four-controllers"].verdict, [f.what for f in result.findings]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("folder", ["boot", "clusters/home/flux-system", "setup/flux/install"])
+def test_components_that_are_applied_by_hand_belong_to_the_start(read, folder, listed):
+    files = {
+        "clusters/home/k.yaml": [
+            source("flux-system", REMOTE),
+            layer("home", "./clusters/home"),
+            layer("apps", "./apps"),
+        ],
+        "clusters/home/kustomization.yaml": listing("k.yaml"),
+        f"{folder}/gotk-components.yaml": [controller(c) for c in CONTROLLERS],
+    }
+    if listed:
+        files[f"{folder}/kustomization.yaml"] = listing("gotk-components.yaml")
+    tree = read(files | APPS | PROMISE)
+    assert {m.name for m in tree.bootstrap if m.kind == "Deployment"} == set(CONTROLLERS)
+    assert not tree.unreachable
+    assert folder not in [k.folder for k in tree.unreferenced]
+    assert judged(tree) == ("unproven", [])
+
+
+def test_a_component_that_is_lacking_by_hand_is_said(read):
+    files = {
+        "flux/k.yaml": layer("apps", "./apps"),
+        "boot/gotk-components.yaml": [controller(c) for c in CONTROLLERS[:3]],
+    }
+    assert judged(read(files | APPS | PROMISE)) == ("broke", ["notification-controller isn't in the tree"])
+
+
+@pytest.mark.parametrize(
+    ("components", "verdict"), [("", "held"), (", ".join(CONTROLLERS), "held"), ("source-controller", "broke")]
+)
+def test_components_that_the_operator_keeps(read, components, verdict):
+    more = f"  components: [{components}]\n" if components else ""
+    files = {"flux/k.yaml": layer("apps", "./apps"), "apps/i.yaml": instance("./flux") + more}
+    assert judged(read(files | APPS | PROMISE))[0] == verdict
+
+
+def test_what_another_cluster_applies_is_none_of_this_one(read):
+    files = {}
+    for name in ("home", "away"):
+        files |= {f"clusters/{name}/flux-system/gotk-sync.yaml": layer("flux-system", f"./clusters/{name}")}
+    files["clusters/away/flux-system/gotk-components.yaml"] = [controller(c) for c in CONTROLLERS]
+    tree = read(files, entry="clusters/home")
+    assert not [m for m in tree.bootstrap if m.kind == "Deployment"]
+    assert any("clusters/away is another cluster's" in n for n in tree.not_read)

@@ -17,7 +17,7 @@ from holdfast.tree.findings import (
     hit,
     rule,
 )
-from holdfast.tree.manifest import get, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
@@ -195,6 +195,21 @@ def retry(tree: Tree) -> Iterator[Outcome]:
 def controllers(tree: Tree) -> Iterator[Outcome]:
     """The four controllers, without volumes."""
     found = {m.name: m for m in tree.of("Deployment") if m.name in _CONTROLLERS}
+    if not found and (instances := _instances(tree)):
+        for manifest, path, components in instances:
+            lacking = [c for c in _CONTROLLERS if c not in components]
+            for name in lacking:
+                yield hit(tree, manifest, f"{manifest.id} doesn't list {name} among Flux's components", *path)
+            if not lacking:
+                yield Evidence(f"{manifest.id} lists the four, and the Flux Operator keeps them")
+        return
+    by_hand = {m.name: m for m in tree.bootstrap if m.kind == "Deployment" and m.name in _CONTROLLERS}
+    if not found and by_hand:
+        file = next(iter(by_hand.values())).file
+        yield Inconclusive(
+            f"Flux's own components are applied by hand ({file}): nothing shows that the cluster has them so"
+        )
+        found = by_hand
     if not found:
         yield NotApplicable(
             "the tree doesn't hold Flux's own components",
@@ -209,6 +224,18 @@ def controllers(tree: Tree) -> Iterator[Outcome]:
             yield hit(tree, found[name], f"{found[name].id} keeps data on a volume", *found[name].pod_path, "volumes")
         else:
             yield Evidence(f"{found[name].id}, no volume claim")
+
+
+def _instances(tree: Tree) -> list[tuple[Manifest, tuple[str, ...], list[str]]]:
+    """What has the Flux Operator install Flux: the object, where it lists the components, and these."""
+    found = []
+    for manifest in [*tree.objects, *tree.bootstrap]:
+        base = ("spec",) if manifest.kind == "FluxInstance" else ("spec", "values", "instance")
+        said = get(manifest.body, *base)
+        if manifest.kind in ("FluxInstance", "HelmRelease") and isinstance(said, dict) and "sync" in said:
+            listed = said.get("components")
+            found.append((manifest, (*base, "components"), [str(c) for c in listed] if listed else list(_CONTROLLERS)))
+    return found
 
 
 @rule(
