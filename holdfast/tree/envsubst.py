@@ -115,7 +115,10 @@ class _Reader:
         elif value:
             del self.unset[before:]  # a default that isn't asked for
         if value.startswith(UNKNOWN):
-            return value
+            quote = "".join(arguments)
+            return (
+                quote if quote in ("'", '"') and operator in (":=", ":-", "=") else value
+            )  # a way to keep quotes, no value
         return _edited(value, operator, arguments)
 
     def _arguments(self, operator: str) -> list[str]:

@@ -164,7 +164,13 @@ def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
         (path, text, name) for path, text in _texts(manifest.body, ()) for name in _unset(text, given)
     )
     text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
-    replaced = load_text(substitute(text, values if values is not None else {}))
+    put_in = substitute(text, values if values is not None else {})
+    try:
+        replaced = load_text(put_in)
+    except yaml.YAMLError:
+        if UNKNOWN in put_in:  # with the real value it may well be read
+            return
+        raise
     if isinstance(replaced, dict):
         manifest.replace(replaced)
 

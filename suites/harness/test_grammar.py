@@ -48,3 +48,20 @@ def test_a_layer_with_an_anchors_name_taken_twice_is_built(tmp_path):
     assert file.read_text().count("&n") == 3
     found = checking.check(checking.load(folder, tools.kustomize()), strict=True).findings
     assert [f.what for f in found] == []
+
+
+def test_what_an_unknown_variable_breaks_isnt_called_broken(tmp_path):
+    """A Secret from outside holds what is put in: with it the text can be read."""
+    folder = pairs.write(pairs.load()["variable-becomes-a-number"], tmp_path / "tree", valid=True)
+    (folder / "apps/c.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: web}\ndata:\n"
+        "  list: ${q:='}${LIST}${q:='}\n  shelf: ${open}${LIST}\n"
+    )
+    cluster = folder / "cluster/app.yaml"
+    cluster.write_text(
+        cluster.read_text()
+        .replace("postBuild:", "postBuild:\n    substituteFrom: [{kind: Secret, name: outside}]")
+        .replace('room: "0815"', 'LIST: "[ {name: x}, y: z ]"')
+    )
+    found = checking.check(checking.load(folder, tools.kustomize()), strict=True).findings
+    assert not [f.what for f in found if f.rule == "apply.build"]
