@@ -23,7 +23,8 @@ from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
 
 _FLUX = re.compile(
-    r"^[ \t-]*kind: *[\"']?(?:Kustomization|GitRepository|OCIRepository|Bucket|FluxInstance|List)\b", re.MULTILINE
+    r"^[ \t-]*kind: *[\"']?(?:Kustomization|GitRepository|OCIRepository|Bucket|FluxInstance|ArtifactGenerator|List)\b",
+    re.MULTILINE,
 )
 _TEMPLATE = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".tftpl", ".gotmpl")
 _BOOTSTRAP = re.compile(
@@ -32,6 +33,7 @@ _BOOTSTRAP = re.compile(
     r"|instance\.sync\.path\"?\s*,?\s*\n?\s*value\s*=\s*\"([\w./-]+)\"",
     re.MULTILINE,
 )
+_GROUPS = ("toolkit.fluxcd.io/", "extensions.fluxcd.io/", "fluxcd.controlplane.io/")
 _NAMED = 6  # candidates in a message
 _UNSYNCED = "its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
 _FILES = "files with Kustomizations, and nothing applies it"
@@ -98,7 +100,7 @@ def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
         if not name.endswith((".yaml", ".yml")):
             continue
         text = sources.repository.text(name)
-        if ("toolkit.fluxcd.io/" in text or "fluxcd.controlplane.io/" in text) and _FLUX.search(text):
+        if any(group in text for group in _GROUPS) and _FLUX.search(text):
             found += [(name, body) for _, one in sources.bodies(name) for body in _items(one) if _is_flux(body)]
     return found
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from holdfast.tree import artifacts
+from holdfast.tree.artifacts import Artifacts
 from holdfast.tree.manifest import Body, get, mapping
 from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.tree import clean
@@ -59,6 +61,7 @@ class Origin:
     ) -> None:
         self.repository = repository
         self._named: dict[SourceName, _Named] = {}
+        self._artifacts = Artifacts()
         for file, body in flux:
             if not is_set_aside(file):
                 self._add(file, body)
@@ -71,7 +74,9 @@ class Origin:
 
     def _add(self, file: str, body: Body) -> None:
         meta, spec = mapping(body.get("metadata")), mapping(body.get("spec"))
-        if body.get("kind") in _KINDS:
+        if body.get("kind") == "ArtifactGenerator":
+            self._artifacts.add(body)
+        elif body.get("kind") in _KINDS:
             one = self._named.setdefault((str(body["kind"]), str(meta.get("name"))), _Named())
             one.urls[str(meta.get("namespace") or "")] = str(spec.get("url") or spec.get("bucketName") or "")
             one.branches |= {str(b) for b in (get(spec, "ref", "branch"),) if b and "$" not in str(b)}
@@ -131,6 +136,9 @@ class Origin:
     def is_own(self, kind: str, name: str, namespace: str = "") -> bool:
         """Whether a source is this repository, as far as the tree tells."""
         one = self._named.get((kind, name))
+        if kind == artifacts.KIND:
+            paths = one.paths if one else {"."}
+            return any(self._in_artifact(name, p) for p in paths)
         if "$" in kind:
             return any(n == name for _, n in self._own)
         if one is None:
@@ -179,6 +187,14 @@ class Origin:
             if folder.endswith(f"/{path}") and not is_set_aside(f"{folder}/x"):
                 yield folder.removesuffix(f"/{path}")
 
+    def _in_artifact(self, name: str, path: str) -> str:
+        """The folder of the tree that a path of a generated artifact is; empty where it is none."""
+
+        def begins(source: SourceName) -> str | None:
+            return self._prefix_of(source) if self.is_own(*source) else None
+
+        return next((f for f in self._artifacts.folders(name, path, begins) if f in self.repository.folders), "")
+
     def entered(self, folder: str) -> None:
         """Says which folder the entry is: what a build makes of paths can tell where an artifact begins, too."""
         self._entry = folder
@@ -193,6 +209,8 @@ class Origin:
     def folder_of(self, body: Body) -> str:
         """The folder of the tree that a Flux Kustomization builds."""
         path, name = clean(str(mapping(body.get("spec")).get("path") or ".")), name_of(body)
+        if name[0] == artifacts.KIND:
+            return self._in_artifact(name[1], path) or path
         folder = posixpath.normpath(posixpath.join(self._prefix_of(name), path))
         if folder not in self.repository.folders and self._prefix_of(name) == ".":
             folder = posixpath.normpath(posixpath.join(self._seen(name, path), path))

@@ -337,3 +337,63 @@ def test_what_another_cluster_applies_is_none_of_this_one(read):
     tree = read(files, entry="clusters/home")
     assert not [m for m in tree.bootstrap if m.kind == "Deployment"]
     assert any("clusters/away is another cluster's" in n for n in tree.not_read)
+
+
+def generator(*steps):
+    listed = "".join(f"        - {{from: '{frm}', to: '{to}'}}\n" for frm, to in steps)
+    return (
+        "apiVersion: source.extensions.fluxcd.io/v1beta1\nkind: ArtifactGenerator\n"
+        "metadata: {name: parts, namespace: flux-system}\nspec:\n"
+        "  sources:\n    - {alias: all, kind: GitRepository, name: flux-system}\n"
+        f"  artifacts:\n    - name: beds\n      copy:\n{listed}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "path"),
+    [
+        ([("@all/garden/beds/**", "@artifact/")], "./north"),
+        ([("@all/garden/beds/", "@artifact/beds/")], "./beds/north"),
+        ([("@all/garden/base/**", "@artifact/base/"), ("@all/garden/beds/**", "@artifact/beds/")], "beds/north"),
+    ],
+)
+def test_a_generated_artifact_is_read_from_the_folders_that_it_is_made_of(read, steps, path):
+    files = {
+        "clusters/home/g.yaml": [generator(*steps), layer("beds", path, "beds", "ExternalArtifact")],
+        "garden/beds/north/kustomization.yaml": listing("a.yaml", *(["../../base"] if len(steps) > 1 else [])),
+        "garden/beds/north/a.yaml": object_("leek"),
+        "garden/base/kustomization.yaml": listing("b.yaml"),
+        "garden/base/b.yaml": object_("soil"),
+    }
+    tree = read(files)
+    assert tree.root.folder == "clusters/home"
+    assert applied(tree) == ["leek", "soil"][: len(steps)]
+    assert not tree.not_read
+
+
+def test_an_artifact_whose_folders_lie_otherwise_than_in_the_tree_is_said(read):
+    steps = [("@all/garden/base/**", "@artifact/base/"), ("@all/garden/beds/north/**", "@artifact/north/")]
+    files = {
+        "clusters/home/g.yaml": [
+            generator(*steps),
+            layer("beds", "north", "beds", "ExternalArtifact"),
+            layer("apps", "./apps"),
+        ],
+        "garden/beds/north/kustomization.yaml": listing("../base"),
+        "garden/base/b.yaml": object_("soil"),
+    }
+    assert any("ExternalArtifact flux-system/beds" in n for n in read(files | APPS).not_read)
+
+
+def test_an_artifact_of_another_source_isnt_read(read):
+    text = generator(("@all/garden/**", "@artifact/")).replace("name: flux-system}", "name: seeds}")
+    files = {
+        "flux/g.yaml": [
+            source("seeds", "https://git.example.org/shop/seeds"),
+            text,
+            layer("beds", "./garden", "beds", "ExternalArtifact"),
+        ],
+        "flux/k.yaml": layer("apps", "./apps"),
+        "garden/a.yaml": object_("leek"),
+    }
+    assert any("ExternalArtifact flux-system/beds" in n for n in read(files | APPS).not_read)
