@@ -17,10 +17,10 @@ from functools import cached_property
 from holdfast.errors import UsageError
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.origin import Origin, SourceName, name_of
-from holdfast.tree.ways import Ways
 from holdfast.tree.repository import Location, is_set_aside
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
+from holdfast.tree.ways import Ways
 
 _FLUX = re.compile(
     r"^[ \t-]*kind: *[\"']?(?:Kustomization|GitRepository|OCIRepository|Bucket|FluxInstance|ArtifactGenerator|List)\b",
@@ -153,7 +153,7 @@ class _Search:
     def entry(self, wanted: str) -> Entry:
         found = self._declared()
         if wanted:
-            return self._wanted(found, wanted)
+            return self._wanted(found or self._tops(), wanted)
         found = found or self._tops() or self._elsewhere()
         if not found:
             raise self._nothing()
@@ -175,7 +175,7 @@ class _Search:
         if one := next((c for c in found if c.folder == wanted), None):
             return self._made(one, found)
         if wanted not in self.repository.folders:
-            names = ", ".join(c.folder for c in found or self._tops())
+            names = ", ".join(c.folder for c in found)
             raise UsageError(f"there is no folder {wanted} in the tree", f"entries that were found: {names or 'none'}")
         why = "as named (no Kustomization in the tree syncs it)"
         return self._made(Candidate(wanted, Rank.TOP, "", self._made_for(wanted), why), found)
