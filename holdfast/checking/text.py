@@ -254,7 +254,7 @@ def _unread(result: Result, *, verbose: bool) -> Iterator[str]:
     for title, names in (
         ("charts that aren't known here, so what they create wasn't judged", unknown),
         ("charts judged by declared facts only (--charts FOLDER renders them)", known),
-        ("test data and what lies aside, left alone", list(tree.skipped)),
+        ("test data of something else, left alone", list(tree.skipped)),
         ("symbolic links, which source-controller leaves out", sorted(tree.repository.links)),
     ):
         if names:

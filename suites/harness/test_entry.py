@@ -399,16 +399,6 @@ def test_an_artifact_of_another_source_isnt_read(read):
     assert any("ExternalArtifact flux-system/beds" in n for n in read(files | APPS).not_read)
 
 
-def test_what_lies_aside_is_left_alone_and_said(read):
-    more = {
-        ".archive/old/kustomization.yaml": listing("a.yaml"),
-        ".archive/old/a.yaml": object_("old"),
-        "apps.bak/b.yaml": object_("kept"),
-    }
-    tree = read({"flux/k.yaml": layer("apps", "./apps")} | APPS | more)
-    assert (tree.unreferenced, tree.unreachable, tree.skipped) == ((), (), (".archive/old",))
-
-
 def test_the_clusters_beside_a_named_one_arent_called_unreferenced(read):
     files = {f"clusters/{n}/kustomization.yaml": listing("k.yaml") for n in ("home", "away")}
     files |= {f"clusters/{n}/k.yaml": layer("apps", "./apps") for n in ("home", "away")}
