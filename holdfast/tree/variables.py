@@ -114,17 +114,6 @@ def _place(sources: Sources, manifest: Manifest, values: dict[str, str]) -> Loca
     return None
 
 
-def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            yield from _texts(below, (*path, str(key)))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from _texts(below, (*path, index))
-
-
 def substitute_all(known: Mapping[str, Kustomization], sources: Sources) -> None:
     """Puts the variables into all that the layers render; what Flux would fail on is the layer's error."""
     for kustomization in known.values():
