@@ -39,7 +39,9 @@ def field(tree: Tree) -> Iterator[Outcome]:
         faults = [
             fault
             for fault in schema.check(manifest.body, found, known.definitions)
-            if fault.path[:1] not in (("status",), ("sops",))  # Flux takes SOPS' own field away when it decrypts
+            if fault.path[:1] not in (("status",), ("sops",))
+            and fault.path[1:3] != ("postBuild", "substitute")  # apply.variable-value's
+            # Flux takes SOPS' own field away when it decrypts
             and not _is_of_operator(manifest, fault)
             and not (manifest.unreferenced and _is_unfinished(manifest, fault, of_flux.get(name)))
         ]
