@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from holdfast.checking.command import Format, Level, say
+from holdfast.checking.sarif import as_sarif
 from holdfast.drivers import kwok
 from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
@@ -21,6 +22,7 @@ from holdfast.rehearsal import documents, outage, page, text
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.again import look_again
 from holdfast.rehearsal.judge import Judge
+from holdfast.rehearsal.outcome import Outcome
 from holdfast.rehearsal.stage import staged
 from holdfast.rehearsal.watcher import Watcher
 from holdfast.tree.findings import Severity
@@ -111,19 +113,26 @@ def rehearse(  # noqa: PLR0917  a command line
         out.doubts += unseen
         out.outage = without
     level = Severity.of(fail_on.value)
-    if form is Format.JSON:
-        say(json.dumps(documents.as_json(out), indent=2))
-    elif form is Format.JUNIT:
-        say(documents.as_junit(out, level))
-    else:
-        say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
-    if html:  # last: a folder that isn't there must not lose what was said
-        html.write_bytes(page.page(out).encode(errors="backslashreplace"))
+    _write(out, form, level, html)
     worst = out.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)
     if not course.converged:
         raise typer.Exit(11)
+
+
+def _write(out: Outcome, form: Format, level: Severity, html: Path | None) -> None:
+    """What came of it, in the form that was asked for."""
+    if form is Format.JSON:
+        say(json.dumps(documents.as_json(out), indent=2))
+    elif form is Format.JUNIT:
+        say(documents.as_junit(out, level))
+    elif form is Format.SARIF:
+        say(json.dumps(as_sarif("rehearse", [p.finding for p in out.proofs]), indent=2))
+    else:
+        say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
+    if html:  # last: a folder that isn't there must not lose what was said
+        html.write_bytes(page.page(out).encode(errors="backslashreplace"))
 
 
 def _profile(kubernetes: str) -> str:

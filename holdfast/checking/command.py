@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from holdfast import claims
-from holdfast.checking import documents, explain, picture, text
+from holdfast.checking import documents, explain, picture, sarif, text
 from holdfast.errors import EXIT_UNREAD, UsageError
 from holdfast.provision import tools
 from holdfast.tree import check as checking
@@ -26,6 +26,7 @@ class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
     JUNIT = "junit"
+    SARIF = "sarif"
 
 
 class Level(StrEnum):
@@ -117,6 +118,8 @@ def check(  # noqa: PLR0917  a command line
         say(json.dumps(documents.as_json(result), indent=2))
     elif form is Format.JUNIT:
         say(documents.as_junit(result, level))
+    elif form is Format.SARIF:
+        say(json.dumps(sarif.as_sarif("check", result.findings), indent=2))
     else:
         say("\n".join(text.lines(result, colour=sys.stdout.isatty(), verbose=verbose)))
     worst = result.worst()
