@@ -186,9 +186,19 @@ class _Search:
         for one in sorted(
             [*self._instances(), *self._gotk(), *self._themselves()], key=lambda c: (c.rank, _depth(c.folder), c.file)
         ):
-            if not any(_one_within(one.folder, c.folder) for c in found):
+            inside = [c for c in found if self._applies_all_of(one, c)]
+            if inside:  # a smaller one, which the larger one leads to, isn't where it begins
+                found = [*(c for c in found if c not in inside), one]
+            elif not any(_one_within(one.folder, c.folder) for c in found):
                 found.append(one)
         return sorted(found, key=lambda c: c.folder)
+
+    def _applies_all_of(self, one: Candidate, other: Candidate) -> bool:
+        """Whether a Kustomization that applies its own file builds a folder above another's, and with it all that the other one builds."""
+        above = one.folder != other.folder and _within(f"{other.folder}/", one.folder)
+        if not above or one.rank not in (Rank.GOTK, Rank.ITSELF):
+            return False
+        return self.reach.closure(other.folder).files <= self.reach.closure(one.folder).files
 
     def _instances(self) -> Iterator[Candidate]:
         """What FluxInstances name. One of another repository's address is passed over where one has this one's."""

@@ -206,12 +206,19 @@ class Graph:
             )
 
     def _variables_of_the_tree(self, kustomization: Kustomization, state: State) -> None:
-        """What it takes variables from must be there before anything of it is built: also where it makes that itself."""
+        """What it takes variables from must be there before anything of it is built; what it makes of it itself is made by hand at first."""
         entries = map(mapping, sequence(get(kustomization.spec, "postBuild", "substituteFrom")))
         for index, entry in enumerate(entries):
             key = (str(entry.get("kind")), kustomization.id.partition("/")[0], str(entry.get("name")))
             found = self.tree.by_key.get(key)
-            if found is not None and entry.get("optional") is not True:
+            if found is None or entry.get("optional") is True:
+                continue
+            if found.owner == kustomization.id:
+                self.external.setdefault(
+                    found.id,
+                    f"Kustomization/{kustomization.id} (postBuild.substituteFrom), before it applies that itself",
+                )
+            else:
                 self.need(
                     state,
                     self.exists(found),

@@ -160,7 +160,7 @@ def test_an_instance_and_an_older_sync_around_it_are_one_cluster(read):
         "flux/cluster/k.yaml": layer("apps", "./apps"),
         "apps/flux/instance.yaml": instance("./flux/cluster"),
     }
-    assert read(files | APPS).root.folder == "flux/cluster"
+    assert read(files | APPS).root.folder == "flux"
 
 
 def test_overlays_of_one_base_are_the_clusters(read):
@@ -405,3 +405,19 @@ def test_the_clusters_beside_a_named_one_arent_called_unreferenced(read):
     tree = read(files | APPS, entry="clusters/home")
     assert not tree.unreferenced
     assert tree.not_read == ("the entry clusters/away is another cluster's: --entry clusters/away reads it",)
+
+
+def test_a_kustomization_that_applies_the_folder_of_an_instance_with_more_beside_it_is_where_it_begins(read):
+    """The instance's folder is only a part of what the larger one applies: with it alone, half of the tree would be lacking."""
+    tree = read(
+        {
+            "boot/i.yaml": instance("flux/cluster"),
+            "flux/cluster/k.yaml": layer("apps", "./apps"),
+            "flux/config/all.yaml": [source("flux-system", REMOTE), layer("all", "./flux")],
+            "flux/more/c.yaml": object_("beside"),
+            **APPS,
+        },
+        remote=REMOTE,
+    )
+    assert tree.entry.startswith("flux, ")
+    assert applied(tree) == ["beside", "one"]
