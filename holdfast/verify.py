@@ -114,7 +114,8 @@ def verify(  # noqa: PLR0917  a command line
     parts: list[Part] = []
     for on in [Lane(name, subject) for name in names]:
         try:
-            parts.append(_run(on, wanted, before=parts))
+            part = _run(on, wanted, before=parts)
+            parts += [part] if part.folder.is_dir() else []
         except HostCannot as why:
             if lane:
                 raise

@@ -280,7 +280,7 @@ def test_without_an_unread_part_the_same_is_missing(tmp_path):
 @pytest.mark.parametrize("inline", [{}, {"OTHER": "x"}])
 def test_a_variable_from_outside_the_tree_is_marked_and_not_judged(tmp_path, inline):
     spec = {"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "cluster-secrets"}], "substitute": inline}}
-    claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: '${NS}'}\nspec: {accessModes: [ReadWriteOnce], storageClassName: '${CLASS}'}\n"
+    claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: p, namespace: '${NS}'}\nspec: {accessModes: [ReadWriteOnce], storageClassName: '${CLASS}', resources: {requests: {storage: 1Gi}}}\n"
     code, found = said(
         written(
             tmp_path,

@@ -26,14 +26,20 @@ def kustomize():
 
 
 def verdicts(folder, kustomize, cache):
-    """The verdict of each claim that has rules."""
-    result = checking.check(checking.load(folder, kustomize, cache=cache), strict=True)
-    return {claim: one.verdict for claim, one in result.claims.items()}
+    """What is said of each claim that has rules."""
+    return checking.check(checking.load(folder, kustomize, cache=cache), strict=True).claims
 
 
-def lies(before, after):
-    """The claims that weren't held and are."""
-    return sorted(c for c, v in after.items() if v == "held" and before.get(c) in ("broke", "unproven"))
+def lies(before, after, file=""):
+    """The claims that weren't held and are; what stood in the *file* that is gone may have been what was wrong."""
+    return sorted(
+        c
+        for c, now in after.items()
+        if now.verdict == "held"
+        and c in before
+        and before[c].verdict in ("broke", "unproven")
+        and not (file and file in before[c].reason)
+    )
 
 
 def trees():
@@ -46,6 +52,8 @@ def test_a_file_less_proves_nothing_more(name, source, kustomize, tmp_path):
     cache = tmp_path / "built"  # what isn't changed isn't built again
     before, told = verdicts(source, kustomize, cache), {}
     for file in sorted(p.relative_to(source) for p in source.rglob("*") if p.is_file() and ".git" not in p.parts):
+        if file.name == ".holdfast.toml":
+            continue  # what is promised stands there, not what is so
         tree = tmp_path / "tree"
         shutil.rmtree(tree, ignore_errors=True)
         shutil.copytree(source, tree)
@@ -54,7 +62,7 @@ def test_a_file_less_proves_nothing_more(name, source, kustomize, tmp_path):
             after = verdicts(tree, kustomize, cache)
         except checking.UsageError:  # without this file it has no entry
             continue
-        if found := lies(before, after):
+        if found := lies(before, after, str(file)):
             told[str(file)] = found
     assert told == {}
 
@@ -62,7 +70,7 @@ def test_a_file_less_proves_nothing_more(name, source, kustomize, tmp_path):
 @pytest.mark.parametrize(("name", "source"), list(trees()), ids=lambda v: v if isinstance(v, str) else "")
 def test_a_layer_less_proves_nothing_more(name, source, kustomize):
     tree = checking.load(source, kustomize)
-    before = {c: v.verdict for c, v in checking.check(tree, strict=True).claims.items()}
+    before = checking.check(tree, strict=True).claims
     told = {}
     for one in tree.kustomizations:
         if tree.kustomizations[one] is tree.root:
@@ -72,6 +80,6 @@ def test_a_layer_less_proves_nothing_more(name, source, kustomize):
             for i, k in tree.kustomizations.items()
         }
         after = checking.check(replace(tree, kustomizations=kept), strict=True).claims
-        if found := lies(before, {c: v.verdict for c, v in after.items()}):
+        if found := lies(before, after):
             told[one] = found
     assert told == {}

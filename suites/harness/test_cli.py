@@ -72,7 +72,7 @@ def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
     (tree / "apps/stateless/bad.yaml").write_text("kind: A\n  b: c\n")
     listed = tree / "apps/stateless/kustomization.yaml"
     listed.write_text(listed.read_text().replace("resources:", "resources:\n  - bad.yaml"))
-    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    done = holdfast("verify", "--lane", "kind/fast", "--tree", str(tree), env=elsewhere)
     assert done.returncode == 64
     assert "Flux can't build this tree" in done.stdout
     assert "apps/stateless/bad.yaml" in done.stdout
@@ -92,7 +92,7 @@ def test_a_secret_that_nobody_gave_is_named_before_anything_is_built(elsewhere, 
     subprocess.run(["cp", "-r", str(ROOT / "fixtures/gitops"), str(tree)], check=True)
     (tree / ".holdfast.toml").write_text("")
     subprocess.run(["git", "init", "-q", str(tree)], check=True)
-    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    done = holdfast("verify", "--lane", "kind/fast", "--tree", str(tree), env=elsewhere)
     assert done.returncode == 64
     for part in ("the Secret apps/web-tls", "the Git host github.com", "[[secret]]"):
         assert part in done.stdout
@@ -175,7 +175,7 @@ def test_whatever_a_tree_holds_verify_says_it_in_words(elsewhere, tmp_path, name
     (tree / "apps/stateless/nasty.yaml").write_text(f"apiVersion: {api}\nkind: {kind}\n{NASTY[name]}")
     listed = tree / "apps/stateless/kustomization.yaml"
     listed.write_text(listed.read_text().replace("resources:", "resources:\n  - nasty.yaml"))
-    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    done = holdfast("verify", "--lane", "kind/fast", "--tree", str(tree), env=elsewhere)
     assert done.returncode == 64
     assert "Traceback" not in done.stdout + done.stderr, done.stderr[-2000:]
     assert "next:" in done.stdout
@@ -191,7 +191,7 @@ def test_whatever_a_tree_holds_verify_says_it_in_words(elsewhere, tmp_path, name
 def test_settings_that_can_not_be_used_stop_verify_before_anything_is_built(elsewhere, tmp_path, text):
     tree = copied(tmp_path)
     (tree / ".holdfast.toml").write_text("[git]\naliases=['github.com']\n" + text)
-    done = holdfast("verify", "--tree", str(tree), env=elsewhere)
+    done = holdfast("verify", "--lane", "kind/fast", "--tree", str(tree), env=elsewhere)
     assert done.returncode == 64
     assert ".holdfast.toml" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

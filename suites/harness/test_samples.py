@@ -34,7 +34,8 @@ class Git:
         self.cluster, self.waiting = cluster, []
 
     def push(self, edit, message=""):
-        marker = next(c.cell_contents for c in edit.__closure__ if isinstance(c.cell_contents, str))
+        body = next(c.cell_contents for c in edit.__closure__ if isinstance(c.cell_contents, dict))
+        marker = body["data"]["marker"]
         self.waiting.append(marker)
         self.sync()
 

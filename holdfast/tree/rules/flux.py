@@ -66,6 +66,11 @@ def unreachable(tree: Tree) -> Iterator[Outcome]:
             hits=tuple(tree.unreachable),
             unreferenced=True,
         )
+    if not any(not m.group.endswith(".toolkit.fluxcd.io") and m.kind != "Namespace" for m in tree.objects):
+        yield Inconclusive(
+            "nothing but Flux's own objects is applied, so nothing of a cluster is seen to come from Git"
+        )
+        return
     yield Evidence(
         f"{len(tree.objects)} objects, each of one of {len(tree.kustomizations)} Kustomizations that the entry leads to"
     )
