@@ -28,8 +28,11 @@ def same_address(url: str) -> str:
     if short := re.match(r"^(?:[^@/:\s]+@)?([^/:\s]+):(?!//)(?!\d+/)(.+)$", text):  # as scp writes it: HOST:PATH
         host, path = short[1], short[2]
     else:
-        parts = urlsplit(text)
-        host, path = parts.hostname or "", parts.path
+        try:
+            parts = urlsplit(text)
+            host, path = parts.hostname or "", parts.path
+        except ValueError:  # such as an address that was never closed: it is no repository's
+            return ""
     host = _HOSTS.get(host.lower(), host.lower())
     path = re.sub(r"/+", "/", path).strip("/").lower().removesuffix(".git").rstrip("/")
     return f"{host}/{path}" if host or path else ""

@@ -63,6 +63,10 @@ def applied(tree):
 APPS = {"apps/a.yaml": object_()}
 
 
+def test_an_address_that_no_parser_takes_is_nobodys():
+    assert same_address("ssh://[::1") == ""
+
+
 @pytest.mark.parametrize("where", ["boot/instance.yaml", "cluster/instance.yaml"])
 def test_a_flux_instance_says_what_is_synced(read, where):
     """Other folders with Kustomizations lie beside it."""
