@@ -32,12 +32,6 @@ def foretold(tree):
     result = check(tree, only=["apply", "schema"])
     boot = tree.boot
     never = {k for blocked in (*boot.blocked, *boot.never_ready) for k in blocked.kustomizations}
-    # Outside of these trees there is nothing: what check takes to exist there never comes.
-    never |= {
-        who.partition(" ")[0].partition("/")[2]
-        for who in tree.graph.external.values()
-        if who.startswith("Kustomization/")
-    }
     owners = {m.id: m.owner for m in tree.objects}
     for finding in result.findings:
         if finding.severity is Severity.BREAKS_APPLY:
@@ -45,7 +39,11 @@ def foretold(tree):
                 hit.partition("/")[2] if hit.startswith("Kustomization/") else owners.get(hit, "")
                 for hit in finding.hits
             }
-    gone = lost(tree.graph, {ready_state(k) for k in never})
+    # Outside of these trees there is nothing: what check takes to exist there never comes.
+    lacking = {who.partition(" ")[0].removesuffix(",") for who in tree.graph.external.values()}
+    never |= {one.partition("/")[2] for one in lacking if one.startswith("Kustomization/")}
+    broken = {State(one, phase) for one in lacking for phase in (Phase.DEFINED, Phase.APPLIED, Phase.READY)}
+    gone = lost(tree.graph, broken | {ready_state(k) for k in never})
     return {k for k in tree.kustomizations if ready_state(k) in gone}
 
 
