@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast.cluster import Cluster
 from holdfast.kube import Object, name_of
+from holdfast.probes.flux import MARKER, NAMESPACE
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
 _MANAGER = "kustomize-controller"
@@ -50,7 +51,8 @@ def applied(item: Object) -> Any:
 def inventory(cluster: Cluster) -> dict[str, str]:
     """Everything in the inventories of the cluster's Kustomizations, by id: a digest of what was applied of it. Raises CannotLook.
 
-    The source that Flux syncs by is left out: where a lane serves Git differs from one cluster to the next.
+    The source that Flux syncs by is left out, since where a lane serves Git differs from one cluster to the next, and so is the marker that
+    other tests push: a new cluster begins with the tree's own commit.
     """
     wanted: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for item in cluster.objects.list("Kustomization"):
@@ -71,7 +73,8 @@ def inventory(cluster: Cluster) -> dict[str, str]:
                 hashlib.sha256(json.dumps(applied(one), sort_keys=True).encode()).hexdigest()[:16] if one else ""
             )
     source = cluster.sync.source
-    found.pop(f"{source.kind}/{source.namespace}/{source.name}", None)
+    for own in (f"{source.kind}/{source.namespace}/{source.name}", f"ConfigMap/{NAMESPACE}/{MARKER}"):
+        found.pop(own, None)
     if not found:
         raise CannotLook("no Kustomization has an inventory")
     return found
