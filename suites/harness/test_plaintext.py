@@ -82,7 +82,7 @@ def _formats() -> dict[str, str]:
         "Tailscale key": "ts" + f"key-auth-{_some(11)}CNTRL-{_some(32)}",
         "Tailscale client": "ts" + f"key-client-{_some(11)}CNTRL-{_some(32)}",
         "Stripe key": "sk_" + "live_" + _some(24),
-        "npm token": "//registry.npmjs.org/:_authToken=np" + "m_" + _some(36),
+        "npm token": "//packages.example.org/:_authToken=np" + "m_" + _some(36),
         "SendGrid key": "S" + f"G.{_some(22)}.{_some(43)}",
         "JSON web token": "Cookie: session=" + _jwt(),
         "Vault token": "hv" + "s." + _some(24),
