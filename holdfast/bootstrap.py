@@ -20,7 +20,7 @@ from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
-from holdfast.kube import REQUESTED_AT, KubeClient, Object
+from holdfast.kube import KubeClient, Object
 from holdfast.tree.assumed import ASSUMED, own_sources, unread
 from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.settings import Adaptation, Secret, Settings
@@ -375,6 +375,4 @@ class Bootstrap:
 
     def request_reconciliation(self) -> None:
         """Asks the source for a look now, as ``flux reconcile`` does."""
-        now = datetime.datetime.now(datetime.UTC).isoformat()
-        annotation: dict[str, Any] = {"metadata": {"annotations": {REQUESTED_AT: now}}}
-        self.objects.patch("GitRepository", self.sync.source.name, self.sync.source.namespace, annotation)
+        self.objects.request_reconciliation("GitRepository", self.sync.source.name, self.sync.source.namespace)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import kubernetes
 import urllib3
@@ -260,6 +261,11 @@ class KubeClient(KubeReader):
                 )
             )
 
+    def request_reconciliation(self, kind: str, name: str, namespace: str | None, token: str = "") -> None:
+        """Asks Flux for a look at an object now, as ``flux reconcile`` does; *token* tells this request from others, the time without one."""
+        token = token or datetime.datetime.now(datetime.UTC).isoformat()
+        self.patch(kind, name, namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}})
+
     def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
         """Sets the number of replicas of a Deployment or StatefulSet."""
         self.patch(kind, name, namespace, {"spec": {"replicas": replicas}})
@@ -304,6 +310,30 @@ def name_of(item: Object) -> str:
     """``Kind/namespace/name`` of an object, without the namespace where it has none."""
     meta = item["metadata"]
     return "/".join(filter(None, [item["kind"], meta.get("namespace"), meta["name"]]))
+
+
+class Applied(NamedTuple):
+    """An entry of a Kustomization's inventory: *id* as Flux writes it, and what that says."""
+
+    id: str
+    version: str
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+
+def inventory_of(kustomization: Object) -> list[Applied]:
+    """What a Kustomization says that it applied."""
+    found = []
+    for entry in ((kustomization.get("status") or {}).get("inventory") or {}).get("entries") or []:
+        # namespace_name_group_kind; a colon of a name is written as two underscores
+        space, _, rest = str(entry["id"]).partition("_")
+        rest, _, kind = rest.rpartition("_")
+        name, _, group = rest.rpartition("_")
+        version = f"{group}/{entry['v']}" if group else str(entry["v"])
+        found.append(Applied(str(entry["id"]), version, group, kind, space, name.replace("__", ":")))
+    return found
 
 
 def condition(item: Object, kind: str) -> Object:

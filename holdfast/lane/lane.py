@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import secrets
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from holdfast.drivers import catalogue
 from holdfast.drivers.driver import Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
-from holdfast.kube import REQUESTED_AT, KubeClient
+from holdfast.kube import KubeClient
 from holdfast.lane.fidelity import Fidelity
 from holdfast.lane.state import LaneState, owner_id
 from holdfast.lane.subject import Subject
@@ -270,9 +269,7 @@ class Lane:
             return 0
         git("update-ref", ref, state.commit, folder=bare)
         namespace, name = state.source
-        now = datetime.datetime.now(datetime.UTC).isoformat()
-        wish = {"metadata": {"annotations": {REQUESTED_AT: now}}}
-        self._patiently(lambda: objects.patch("GitRepository", name, namespace, wish), "the API server")
+        self._patiently(lambda: objects.request_reconciliation("GitRepository", name, namespace), "the API server")
         console.print(
             f"  Git is back at the tree's commit {state.commit[:12]}; Flux takes away what later commits had added"
         )

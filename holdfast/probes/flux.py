@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.cluster import Cluster
 from holdfast.gitserver import Push
-from holdfast.kube import Object, condition, name_of
+from holdfast.kube import Applied, Object, condition, inventory_of, name_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
 NAMESPACE = "flux-system"
@@ -190,30 +190,21 @@ def suspended(cluster: Cluster, name: str, namespace: str) -> Sighting:
 
 def inventory(cluster: Cluster) -> frozenset[str]:
     """Every object that Flux's Kustomizations say they own."""
-    return frozenset(
-        f"{item['metadata']['name']}:{entry['id']}"
-        for item in cluster.objects.list("Kustomization")
-        for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or []
-    )
+    return frozenset(f"{owner}:{one.id}" for owner, one in _owned(cluster))
 
 
-def _parts(entry: str) -> tuple[str, str, str, str]:
-    """An inventory id (``namespace_name_group_kind``, a colon of a name written as two underscores) in its four parts."""
-    namespace, _, rest = entry.partition("_")
-    rest, _, kind = rest.rpartition("_")
-    name, _, group = rest.rpartition("_")
-    return namespace, name.replace("__", ":"), group, kind
+def _owned(cluster: Cluster) -> list[tuple[str, Applied]]:
+    return [(k["metadata"]["name"], one) for k in cluster.objects.list("Kustomization") for one in inventory_of(k)]
 
 
 @probe
 def inventory_is(cluster: Cluster, wanted: frozenset[str]) -> Sighting:
     """Flux owns exactly these objects, and each of them is still there."""
-    now = inventory(cluster)
+    owned = _owned(cluster)
+    now = frozenset(f"{owner}:{one.id}" for owner, one in owned)
     if now != wanted:
         return f"gone from the inventory: {sorted(wanted - now)[:3]}; new in it: {sorted(now - wanted)[:3]}"
-    for entry in sorted(now):
-        namespace, name, group, kind = _parts(entry.partition(":")[2])
-        api = f"{group}/{'v2' if group.startswith('helm.') else 'v1'}" if group else "v1"
-        if not cluster.objects.get(kind, name, namespace or None, version=api):
-            return f"{kind} {namespace}/{name} is in the inventory, but not in the cluster"
+    for _, one in owned:
+        if not cluster.objects.get(one.kind, one.name, one.namespace or None, version=one.version):
+            return f"{one.kind} {one.namespace}/{one.name} is in the inventory, but not in the cluster"
     return HOLDS

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from holdfast.kube import Object
+from holdfast.kube import Object, inventory_of
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.looks import Doing, State, look
 from holdfast.rehearsal.removal import REFUSALS, Removal
@@ -90,10 +90,9 @@ def _marks(stage: Stage) -> tuple[dict[Key, Mark], dict[Key, list[str]]]:
     versions: dict[tuple[str, str], str] = {}
     for item in stage.client.list("Kustomization"):
         name = f"{item['metadata']['namespace']}/{item['metadata']['name']}"
-        for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or []:
-            space, own, group, kind = str(entry["id"]).split("_", 3)
-            owners[group, kind, space, own.replace("__", ":")].append(name)
-            versions[group, kind] = f"{group}/{entry['v']}" if group else str(entry["v"])
+        for one in inventory_of(item):
+            owners[one.group, one.kind, one.namespace, one.name].append(name)
+            versions[one.group, one.kind] = one.version
     marks: dict[Key, Mark] = {}
     for (group, kind), version in sorted(versions.items()):
         for item in _listed(stage, kind, version):

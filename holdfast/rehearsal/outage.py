@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import difflib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from enum import StrEnum
 
 from holdfast.commits import mark
 from holdfast.errors import UsageError
-from holdfast.kube import REQUESTED_AT, Object, condition
+from holdfast.kube import Object, condition
 from holdfast.progress import step
 from holdfast.rehearsal.detours import HEALTH
 from holdfast.rehearsal.removal import REFUSALS
@@ -176,9 +175,8 @@ def _is_unhealthy(stage: Stage, manifest: Manifest) -> bool:
 
 
 def _ask(stage: Stage, kind: str, name: str, namespace: str) -> None:
-    token = datetime.datetime.now(datetime.UTC).isoformat()
     with suppress(*REFUSALS):  # what isn't there can't be asked
-        stage.client.patch(kind, name, namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}})
+        stage.client.request_reconciliation(kind, name, namespace)
 
 
 def _ask_source(stage: Stage) -> None:

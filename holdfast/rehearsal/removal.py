@@ -9,7 +9,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
 
 from holdfast.bootstrap import SERVED, namespace, secret
-from holdfast.kube import REQUESTED_AT, Object
+from holdfast.kube import Object
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.looks import State
 from holdfast.rehearsal.stage import Stage
@@ -73,9 +73,7 @@ class Removal:
     def request(self, state: State, token: str) -> bool:
         """Asks for a try now; False where that couldn't be done."""
         try:
-            self.client.patch(
-                state.kind, state.name, state.namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}}
-            )
+            self.client.request_reconciliation(state.kind, state.name, state.namespace, token)
         except REFUSALS:
             return False
         return True

@@ -67,6 +67,9 @@ class Lane:
     def get(self, kind, name, namespace):
         return self.flux.get(name) if kind == "Kustomization" else None
 
+    def request_reconciliation(self, kind, name, namespace, token="now"):
+        self.patch(kind, name, namespace, {"metadata": {"annotations": {REQUESTED_AT: token}}})
+
     def patch(self, kind, name, namespace, body):
         if kind != "Kustomization":
             self.reconcile()

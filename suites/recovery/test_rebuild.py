@@ -2,8 +2,8 @@
 
 from holdfast.claims import get
 from holdfast.marks import claim
+from holdfast.probes.contents import contents, contents_are, not_in_git
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.inventory import inventory, inventory_is, not_in_git
 from holdfast.waiting import eventually
 
 REBUILD = get("rebuild-from-git")
@@ -16,15 +16,15 @@ def test_a_new_cluster_made_from_git_alone_is_the_same(run, cluster, experiment)
     What Git doesn't hold is said: Secrets that were made by hand, and what was in volumes.
     """
     cluster.steady(tree_applied(), within="5m")
-    before = inventory(cluster)
-    cluster.negative_control(inventory_is({**before, "ConfigMap/default/never-made": "0"}))
-    cluster.negative_control(inventory_is(dict.fromkeys(before, "another one")))
+    before = contents(cluster)
+    cluster.negative_control(contents_are({**before, "ConfigMap/default/never-made": "0"}))
+    cluster.negative_control(contents_are(dict.fromkeys(before, "another one")))
     new = run.rebuild()
-    wait = eventually(new, inventory_is(before), REBUILD.budget("same"))
+    wait = eventually(new, contents_are(before), REBUILD.budget("same"))
     lacking = "; ".join(not_in_git(new)) or "nothing"
     experiment.assertion(
         "the new cluster's inventory is the old one's",
-        "inventory_is",
+        "contents_are",
         wait.held,
         f"{len(before)} objects are the same; not in Git: {lacking}" if wait.held else wait.last,
         figure=f"{len(before)} objects, steady after {run.steady_after_s:.0f}s",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdfast.cluster import Cluster
-from holdfast.kube import Object, name_of
+from holdfast.kube import Object, inventory_of, name_of
 from holdfast.probes.flux import MARKER, NAMESPACE
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
@@ -48,7 +48,13 @@ def applied(item: Object) -> Any:
     return owned(item, merged) if merged else None
 
 
-def inventory(cluster: Cluster) -> dict[str, str]:
+def _digest(item: Object | None) -> str:
+    if item is None:
+        return ""
+    return hashlib.sha256(json.dumps(applied(item), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contents(cluster: Cluster) -> dict[str, str]:
     """Everything in the inventories of the cluster's Kustomizations, by id: a digest of what was applied of it. Raises CannotLook.
 
     The source that Flux syncs by is left out, since where a lane serves Git differs from one cluster to the next, and so is the marker that
@@ -56,10 +62,8 @@ def inventory(cluster: Cluster) -> dict[str, str]:
     """
     wanted: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for item in cluster.objects.list("Kustomization"):
-        for entry in ((item.get("status") or {}).get("inventory") or {}).get("entries") or []:
-            space, name, group, kind = str(entry["id"]).split("_", 3)
-            version = f"{group}/{entry['v']}" if group else str(entry["v"])
-            wanted[version, kind].add((space, name.replace("__", ":")))
+        for one in inventory_of(item):
+            wanted[one.version, one.kind].add((one.namespace, one.name))
     found: dict[str, str] = {}
     for (version, kind), names in sorted(wanted.items()):
         there = {
@@ -67,11 +71,7 @@ def inventory(cluster: Cluster) -> dict[str, str]:
             for i in cluster.objects.list(kind, version=version)
         }
         for key in sorted(names):
-            one = there.get(key)
-            id_ = f"{kind}/{'/'.join(filter(None, key))}"
-            found[id_] = (
-                hashlib.sha256(json.dumps(applied(one), sort_keys=True).encode()).hexdigest()[:16] if one else ""
-            )
+            found[f"{kind}/{'/'.join(filter(None, key))}"] = _digest(there.get(key))
     source = cluster.sync.source
     for own in (f"{source.kind}/{source.namespace}/{source.name}", f"ConfigMap/{NAMESPACE}/{MARKER}"):
         found.pop(own, None)
@@ -81,9 +81,9 @@ def inventory(cluster: Cluster) -> dict[str, str]:
 
 
 @probe
-def inventory_is(cluster: Cluster, wanted: dict[str, str]) -> Sighting:
+def contents_are(cluster: Cluster, wanted: dict[str, str]) -> Sighting:
     """What Flux applied is what another cluster had: the same objects, with the same fields."""
-    there = inventory(cluster)
+    there = contents(cluster)
     differs = sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
     if not differs:
         return HOLDS
@@ -99,7 +99,7 @@ def _difference(name: str, there: dict[str, str], wanted: dict[str, str]) -> str
 
 def not_in_git(cluster: Cluster) -> list[str]:
     """What a cluster from Git alone doesn't have: Secrets that nobody in the cluster made, and the data of volumes."""
-    in_inventories = set(inventory(cluster))
+    in_inventories = set(contents(cluster))
     secrets = [
         name_of(s)
         for s in cluster.objects.list("Secret")

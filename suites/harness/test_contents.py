@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from holdfast.probes.inventory import applied, inventory, inventory_is, not_in_git
+from holdfast.probes.contents import applied, contents, contents_are, not_in_git
 from holdfast.waiting import HOLDS
 
 FIELDS = {
@@ -49,13 +49,13 @@ def cluster(*objects, entries=("apps_web__Service",)):
 
 
 def test_the_same_is_the_same_and_each_difference_is_named():
-    old = inventory(cluster(service()))
+    old = contents(cluster(service()))
     assert set(old) == {"Service/apps/web"}
-    assert inventory_is(old)(cluster(service(clusterIP="10.0.0.9"))) is HOLDS
-    assert "Service/apps/web has other fields" in inventory_is(old)(cluster(service(replicas=3)))
-    assert "Service/apps/web isn't there" in inventory_is(old)(cluster())
+    assert contents_are(old)(cluster(service(clusterIP="10.0.0.9"))) is HOLDS
+    assert "Service/apps/web has other fields" in contents_are(old)(cluster(service(replicas=3)))
+    assert "Service/apps/web isn't there" in contents_are(old)(cluster())
     more = cluster(service(), entries=("apps_web__Service", "apps_more__ConfigMap"))
-    assert "ConfigMap/apps/more" in inventory_is(old)(more)
+    assert "ConfigMap/apps/more" in contents_are(old)(more)
 
 
 def test_what_git_does_not_hold_is_listed():
