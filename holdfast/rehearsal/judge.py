@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
 from holdfast.tree.graph import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.near import near
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
 
@@ -36,7 +36,6 @@ _WHY = {
     Lack.DEPENDENCY: "what depends on it never begins",
     Lack.LOOP: "running clusters don't show it: a cluster that is built from nothing never gets past it",
 }
-_NEAR = 0.85
 # What only a cluster shows, once everything is applied: (severity, why, what to do).
 _LAME = {
     "apply.made-anew": (
@@ -169,8 +168,7 @@ class Judge:
         """The id of the tree's object of which a name is a slip; empty where there is none."""
         kind, space, name = [*blocker.what.split("/", 2), "", ""][:3]
         names = {m.name: m.id for m in self.tree.of(kind) if m.namespace == space}
-        close = difflib.get_close_matches(name, names, 1, cutoff=_NEAR)
-        return names[close[0]] if close else ""
+        return names.get(near(name, names), "")
 
     def _finding(self, blocker: Blocker) -> Finding:
         subject = blocker.object or blocker.holder
@@ -206,9 +204,9 @@ class Judge:
             Lack.HEALTH: f"{holder} waits for {blocker.what}, which never becomes healthy: {blocker.said}",
             Lack.LOOP: blocker.said,
         }
-        near = self._near(blocker) if lack is Lack.CONFIG else ""
+        meant = self._near(blocker) if lack is Lack.CONFIG else ""
         otherwise = f"Flux says of {subject}: {blocker.said}" if subject == holder else blocker.said
-        return words.get(lack, otherwise), f"did you mean {near}?" if near else ""
+        return words.get(lack, otherwise), f"did you mean {meant}?" if meant else ""
 
     def locations(self, blocker: Blocker) -> tuple[Location, ...]:
         """Where what is wrong stands, then the holder's own place."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import yaml
 
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.sources import load_text
 from holdfast.tree.tree import Tree
 
@@ -99,7 +99,7 @@ def _of_releases(tree: Tree) -> Iterator[Controller]:
         ):
             continue
         classes = {str(release.value(f["name"], f["default"])) for f in release.facts.get("ingress_class", [])}
-        classes |= {str(c) for c in _named(release.values, "ingressClass", "ingressClassName") if isinstance(c, str)}
+        classes |= {t for path, t in texts(release.values) if path[-1:] in (("ingressClass",), ("ingressClassName",))}
         unread = f"its values in {', '.join(release.unread)} aren't in the tree" if release.unread else ""
         found = _certificate(release.values)
         yield Controller(
@@ -140,7 +140,7 @@ def _of_workloads(tree: Tree) -> Iterator[Controller]:
 def _certificate(values: object) -> str:
     """The default certificate that some values name, whatever the chart calls it."""
     for key in _KEYS:
-        if found := next((str(v) for v in _named(values, key) if isinstance(v, str) and v), ""):
+        if found := next((t for path, t in texts(values) if t and path[-1:] == (key,)), ""):
             return found
     store = get(values, "tlsStore", "default")
     name = get(store, "defaultCertificate", "secretName") or get(store, "defaultGeneratedCert", "resolver")
@@ -153,7 +153,7 @@ def _certificate(values: object) -> str:
         ("ingressController", "defaultSecretName"),
     ):
         name = name or get(values, *path)
-    return str(name) if name else _in_arguments([t for t in _texts(values) if t.startswith("-")])
+    return str(name) if name else _in_arguments([t for _, t in texts(values) if t.startswith("-")])
 
 
 def _in_arguments(arguments: list[str]) -> str:
@@ -163,26 +163,6 @@ def _in_arguments(arguments: list[str]) -> str:
         if found := _ARGUMENT.match(one):
             return found["name"] or (arguments[index + 1] if index + 1 < len(arguments) else "")
     return ""
-
-
-def _named(value: object, *keys: str) -> Iterator[object]:
-    """What stands under some keys, anywhere below."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            if key in keys:
-                yield below
-            yield from _named(below, *keys)
-    elif isinstance(value, list):
-        for below in value:
-            yield from _named(below, *keys)
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            yield from _texts(below)
 
 
 def covers(tree: Tree, controller: Controller, host: str) -> bool | None:

@@ -185,6 +185,22 @@ def sequence(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Everything below *value*, itself first, each with its path."""
+    yield path, value
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from walk(below, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from walk(below, (*path, index))
+
+
+def texts(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text below *value*, with its path."""
+    return ((path, one) for path, one in walk(value) if isinstance(one, str))
+
+
 def get(value: Any, *path: str | int) -> Any:
     """What lies below *value* at *path*; None where there is nothing."""
     for key in path:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
 from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.near import SHORTEST, closest, near, words_of
+from holdfast.tree.origin import same_address
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 
@@ -383,13 +382,9 @@ def _foreign(tree: Tree, kustomization: Kustomization) -> bool:
 
 
 def _owner(url: object) -> str:
-    text = re.sub(r"^(?:ssh://)?git@([^:/]+)[:/]", r"https://\1/", str(url or ""))
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return ""
-    owner = posixpath.dirname(parts.path.strip("/")).partition("/")[0]
-    return f"{parts.hostname}/{owner}".lower() if owner else ""
+    """Host and first folder of an address that has more than these; empty where it hasn't."""
+    host, *folders = same_address(str(url or "")).split("/")
+    return f"{host}/{folders[0]}" if len(folders) > 1 else ""
 
 
 def _speaks(text: str, word: str) -> bool:

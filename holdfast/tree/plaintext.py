@@ -8,10 +8,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from holdfast.tree.placeholders import entropy, is_hash, is_placeholder, is_reference
-from holdfast.tree.tokens import decoded, lines_with, tokens
+from holdfast.tree.tokens import Token, decoded, lines_with, tokens
 
 
 def _words(text: str) -> frozenset[str]:
@@ -121,15 +120,7 @@ _EXAMPLE = re.compile(r"(?im)^\s*(?:#|//|;|\*).*\b(?:e\.g\b|for example|example|
 _WORD = re.compile(r"[^\s\"'=`<>]{16,}")
 
 
-@dataclass(frozen=True)
-class Plain:
-    """A secret in plain text: its line, from 1, and what it is."""
-
-    line: int
-    what: str
-
-
-def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[Plain]:
+def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[Token]:
     """The secrets of a file: of known formats in every file, under a telling key in settings, manifests, scripts and code.
 
     *within_secret*: the text is a value of a Secret, where what is called a password need not look like one.
@@ -137,7 +128,7 @@ def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[Pl
     shown = {word for said in _EXAMPLE.finditer(text) for word in _WORD.findall(said[0])} if "#" in text else set()
     if shown:  # what a comment gives as an example is none where it stands again
         text = "\n".join("" if not shown.isdisjoint(_WORD.findall(line)) else line for line in text.split("\n"))
-    known = [Plain(t.line, t.what) for t in tokens(text)]
+    known = list(tokens(text))
     yield from known
     if _LOCKED.search(name):
         return
@@ -153,10 +144,10 @@ def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[Pl
                 if value is None and re.match(r"\s*-\s|\s*valueFrom\b|\s*$", lines[below]):
                     break
                 if value and below + 1 not in taken and _judged(pair["key"], *_text_of(value), within_secret):
-                    yield Plain(below + 1, f"the value of {pair['key']}")
+                    yield Token(below + 1, f"the value of {pair['key']}")
                     taken.add(below + 1)
         elif number not in taken and (what := _in_line(line, code=code, prose=prose, within_secret=within_secret)):
-            yield Plain(number, what)
+            yield Token(number, what)
             taken.add(number)
 
 

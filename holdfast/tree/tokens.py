@@ -137,7 +137,7 @@ _ENCODED = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{20,}={0,2}")
 
 @dataclass(frozen=True)
 class Token:
-    """A token in a text: its line, from 1, and what it is. Its value is nowhere kept."""
+    """A secret in a text: its line, from 1, and what it is. Its value is nowhere kept."""
 
     line: int
     what: str

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.envsubst import UNKNOWN, SubstitutionError, substitute, without_value
-from holdfast.tree.manifest import Manifest, mapping, sequence
+from holdfast.tree.manifest import Manifest, mapping, sequence, texts
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import OldLoader, Sources, load_text
 from holdfast.tree.tree import Kustomization, object_in
@@ -103,7 +103,9 @@ def _place(sources: Sources, manifest: Manifest, values: dict[str, str]) -> Loca
     if manifest.by:
         return None
     space = str(manifest.meta.get("namespace") or "")
-    for path, text in _texts(manifest.body, ()):
+    for path, text in texts(manifest.body):
+        if "${" not in text:
+            continue
         try:
             substitute(text, values)
         except ValueError:
@@ -150,7 +152,7 @@ def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
         return
     given = dict(values or {})
     manifest.unset += tuple(
-        (path, text, name) for path, text in _texts(manifest.body, ()) for name in _unset(text, given)
+        (path, text, name) for path, text in texts(manifest.body) if "${" in text for name in _unset(text, given)
     )
     text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
     put_in = substitute(text, values if values is not None else {})
@@ -162,19 +164,6 @@ def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
         raise
     if isinstance(replaced, dict):
         manifest.replace(replaced)
-
-
-def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Every text of a body that is written with a variable, and where it stands."""
-    if isinstance(value, str):
-        if "${" in value:
-            yield path, value
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            yield from _texts(below, (*path, str(key)))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from _texts(below, (*path, index))
 
 
 def _unset(text: str, given: dict[str, str]) -> list[str]:

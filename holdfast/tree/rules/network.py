@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.rules.node_ports import chart_ports
@@ -145,7 +145,7 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
     wanted = [ipaddress.ip_network(c) for c in (tree.settings.declared.ranges or [_PODS, _SERVICES])]
     seen: set[str] = set()
     for manifest in tree.objects:
-        for path, text in _texts(manifest.body, ()):
+        for path, text in texts(manifest.body):
             for found in _CIDR.findall(text):
                 try:
                     net = ipaddress.ip_network(found, strict=False)
@@ -161,18 +161,6 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
         if seen
         else NotApplicable("no object of the tree names the pods' or the services' range")
     )
-
-
-def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        if "/" in value and "." in value:
-            yield path, value
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            yield from _texts(below, (*path, str(key)))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from _texts(below, (*path, index))
 
 
 @rule(

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.tree import fluxapi, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.manifest import Manifest, get, walk
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, Tree
 from holdfast.tree.variables import has_variable
 
@@ -80,17 +80,7 @@ def _meant(manifest: Manifest, fault: schema.Fault, known: schema.Schemas, name:
         return bool(difflib.get_close_matches(key, names, 1, cutoff=_NEAR))
     if manifest.kind == "Service" and manifest.spec.get("type") == "ExternalName":
         return False  # it has neither ports nor pods
-    return sum(1 for k in _keys(manifest.body) if k == key) == 1  # else it is said where it counts
-
-
-def _keys(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield str(key)
-            yield from _keys(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from _keys(below)
+    return sum(1 for path, _ in walk(manifest.body) if path[-1:] == (key,)) == 1  # else it is said where it counts
 
 
 def _is_unfinished(manifest: Manifest, fault: schema.Fault, of_flux: Any) -> bool:
