@@ -25,10 +25,109 @@ def slip(name: str) -> str:
     return turned if turned != name else name[:at] + name[at + 1 :]
 
 
-def _in(home: Home, sort: str, file: str, old: str, new: str) -> str:
-    path = f"{home.of(sort).folder}/{file}"
-    home.change(path, old, new)
-    return path
+# Each a text of one file that becomes another: (sort of app, file, what stands there, what is written instead). %name% and %space% are the app's
+# name and namespace, %slip% and %slip-space% these by quick fingers.
+_REPLACED: dict[str, tuple[str, str, str, str]] = {
+    "service-takes-no-pod": (
+        "plain",
+        "service.yaml",
+        "selector:\n    app.kubernetes.io/name: %name%",
+        "selector:\n    app.kubernetes.io/name: %slip%",
+    ),
+    "service-port-of-no-container": ("plain", "service.yaml", "targetPort: http", "targetPort: htpp"),
+    "ingress-of-no-service": (
+        "plain",
+        "ingress.yaml",
+        "service:\n            name: %name%",
+        "service:\n            name: %slip%",
+    ),
+    "ingress-of-no-port": (
+        "plain",
+        "ingress.yaml",
+        "port:\n              name: http",
+        "port:\n              name: web",
+    ),
+    "ingress-of-no-class": ("plain", "ingress.yaml", "ingressClassName: nginx", "ingressClassName: ngnix"),
+    "account-that-is-not-there": (
+        "plain",
+        "deployment.yaml",
+        "serviceAccountName: %name%",
+        "serviceAccountName: %slip%",
+    ),
+    "settings-that-are-not-there": ("plain", "deployment.yaml", "-settings", "-setings"),
+    "claim-that-is-not-there": ("plain", "deployment.yaml", "-data\n", "-dat\n"),
+    "class-that-is-not-there": ("plain", "claim.yaml", "storageClassName: barn", "storageClassName: bran"),
+    "certificate-of-another-name": ("plain", "ingress.yaml", "-tls\n", "-tsl\n"),
+    "issuer-that-is-not-there": ("plain", "certificate.yaml", "name: letters", "name: leters"),
+    "store-that-is-not-there": ("release", "externalsecret.yaml", "name: safe", "name: saef"),
+    "chart-source-that-is-not-there": (
+        "release",
+        "helmrelease.yaml",
+        "chartRef:\n    kind: OCIRepository\n    name: %name%",
+        "chartRef:\n    kind: OCIRepository\n    name: %slip%",
+    ),
+    "probe-of-no-port": (
+        "plain",
+        "deployment.yaml",
+        "path: /\n            port: http",
+        "path: /\n            port: htp",
+    ),
+    "selector-of-other-pods": (
+        "plain",
+        "deployment.yaml",
+        "matchLabels:\n      app.kubernetes.io/name: %name%",
+        "matchLabels:\n      app.kubernetes.io/name: %slip%",
+    ),
+    "number-in-words": ("plain", "deployment.yaml", "replicas: 1", "replicas: one"),
+    "version-of-yesterday": ("plain", "ingress.yaml", "networking.k8s.io/v1\n", "networking.k8s.io/v1beta1\n"),
+    "namespace-that-is-not-there": ("plain", "service.yaml", "namespace: %space%", "namespace: %slip-space%"),
+    "port-out-of-range": ("plain", "service.yaml", "port: 80\n", "port: 80\n    nodePort: 8080\n"),
+    "claim-without-a-mode": ("plain", "claim.yaml", "  accessModes:\n  - ReadWriteOnce\n", ""),
+    "file-that-is-not-there": ("plain", "kustomization.yaml", "- account.yaml", "- acount.yaml"),
+    "broken-yaml": ("plain", "service.yaml", "spec:\n  selector:", "spec:\n selector:\n  - x:\n y: ["),
+    "key-twice": ("plain", "deployment.yaml", "  replicas: 1\n", "  replicas: 1\n  replicas: 2\n"),
+    "generator-without-its-file": ("plain", "kustomization.yaml", "- settings.env", "- setting.env"),
+    "variable-by-a-slip": ("plain", "ingress.yaml", "${DOMAIN}", "${DOMIAN}"),
+    "release-of-yesterday": (
+        "release",
+        "helmrelease.yaml",
+        "helm.toolkit.fluxcd.io/v2\n",
+        "helm.toolkit.fluxcd.io/v2beta1\n",
+    ),
+    "release-that-waits-for-none": (
+        "release",
+        "helmrelease.yaml",
+        "spec:\n",
+        "spec:\n  dependsOn:\n  - name: nowhere\n",
+    ),
+    "values-that-are-not-there": (
+        "release",
+        "helmrelease.yaml",
+        "spec:\n",
+        "spec:\n  valuesFrom:\n  - kind: ConfigMap\n    name: nowhere\n",
+    ),
+    "registry-that-was-closed": ("plain", "deployment.yaml", "image: ghcr.io/example/", "image: k8s.gcr.io/"),
+}
+
+
+def _replace(name: str) -> Callable[[Home], str]:
+    def change(home: Home) -> str:
+        sort, file, old, new = _REPLACED[name]
+        app = home.of(sort)
+        for sign, word in (
+            ("%name%", app.name),
+            ("%slip%", slip(app.name)),
+            ("%space%", app.namespace),
+            ("%slip-space%", slip(app.namespace)),
+        ):
+            old, new = old.replace(sign, word), new.replace(sign, word)
+        home.change(f"{app.folder}/{file}", old, new)
+        return f"{app.folder}/{file}"
+
+    return change
+
+
+DEFECTS |= {name: _replace(name) for name in _REPLACED}
 
 
 def _flux(home: Home, name: str) -> str:
@@ -42,7 +141,11 @@ def _flux(home: Home, name: str) -> str:
 
 def _layer(home: Home, sort: str, change: Callable[[str], str]) -> str:
     """Changes the Kustomization of the first app of a sort."""
-    name = home.of(sort).name
+    return _layer_of(home, home.of(sort).name, change)
+
+
+def _layer_of(home: Home, name: str, change: Callable[[str], str]) -> str:
+    """Changes the Kustomization of a name."""
     path = _flux(home, name)
     parts = home.files[path].split("---\n")
     at = next(i for i, part in enumerate(parts) if f"metadata:\n  name: {name}\n" in part)
@@ -65,102 +168,10 @@ def _more(home: Home, sort: str, file: str, *bodies: Body) -> str:
 
 
 @defect
-def service_takes_no_pod(home: Home) -> str:
-    name = home.of("plain").name
-    return _in(
-        home,
-        "plain",
-        "service.yaml",
-        f"selector:\n    app.kubernetes.io/name: {name}",
-        f"selector:\n    app.kubernetes.io/name: {slip(name)}",
-    )
-
-
-@defect
-def service_port_of_no_container(home: Home) -> str:
-    return _in(home, "plain", "service.yaml", "targetPort: http", "targetPort: htpp")
-
-
-@defect
-def ingress_of_no_service(home: Home) -> str:
-    name = home.of("plain").name
-    return _in(
-        home,
-        "plain",
-        "ingress.yaml",
-        f"service:\n            name: {name}",
-        f"service:\n            name: {slip(name)}",
-    )
-
-
-@defect
-def ingress_of_no_port(home: Home) -> str:
-    return _in(home, "plain", "ingress.yaml", "port:\n              name: http", "port:\n              name: web")
-
-
-@defect
-def ingress_of_no_class(home: Home) -> str:
-    return _in(home, "plain", "ingress.yaml", "ingressClassName: nginx", "ingressClassName: ngnix")
-
-
-@defect
-def account_that_is_not_there(home: Home) -> str:
-    name = home.of("plain").name
-    return _in(home, "plain", "deployment.yaml", f"serviceAccountName: {name}", f"serviceAccountName: {slip(name)}")
-
-
-@defect
-def settings_that_are_not_there(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "-settings", "-setings")
-
-
-@defect
-def claim_that_is_not_there(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "-data\n", "-dat\n")
-
-
-@defect
-def class_that_is_not_there(home: Home) -> str:
-    return _in(home, "plain", "claim.yaml", "storageClassName: barn", "storageClassName: bran")
-
-
-@defect
-def certificate_of_another_name(home: Home) -> str:
-    return _in(home, "plain", "ingress.yaml", "-tls\n", "-tsl\n")
-
-
-@defect
-def issuer_that_is_not_there(home: Home) -> str:
-    return _in(home, "plain", "certificate.yaml", "name: letters", "name: leters")
-
-
-@defect
-def store_that_is_not_there(home: Home) -> str:
-    return _in(home, "release", "externalsecret.yaml", "name: safe", "name: saef")
-
-
-@defect
-def chart_source_that_is_not_there(home: Home) -> str:
-    name = home.of("release").name
-    return _in(
-        home,
-        "release",
-        "helmrelease.yaml",
-        f"chartRef:\n    kind: OCIRepository\n    name: {name}",
-        f"chartRef:\n    kind: OCIRepository\n    name: {slip(name)}",
-    )
-
-
-@defect
 def repository_that_is_not_there(home: Home) -> str:
     path = f"{next(a for a in home.apps if a.name == 'cert-manager').folder}/helmrelease.yaml"
     home.change(path, "name: jetstack", "name: jetsatck")
     return path
-
-
-@defect
-def probe_of_no_port(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "path: /\n            port: http", "path: /\n            port: htp")
 
 
 @defect
@@ -211,65 +222,7 @@ def budget_of_nothing(home: Home) -> str:
 # -- what the API server refuses ---------------------------------------------------------------------------------------------------
 
 
-@defect
-def selector_of_other_pods(home: Home) -> str:
-    name = home.of("plain").name
-    return _in(
-        home,
-        "plain",
-        "deployment.yaml",
-        f"matchLabels:\n      app.kubernetes.io/name: {name}",
-        f"matchLabels:\n      app.kubernetes.io/name: {slip(name)}",
-    )
-
-
-@defect
-def number_in_words(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "replicas: 1", "replicas: one")
-
-
-@defect
-def version_of_yesterday(home: Home) -> str:
-    return _in(home, "plain", "ingress.yaml", "networking.k8s.io/v1\n", "networking.k8s.io/v1beta1\n")
-
-
-@defect
-def namespace_that_is_not_there(home: Home) -> str:
-    space = home.of("plain").namespace
-    return _in(home, "plain", "service.yaml", f"namespace: {space}", f"namespace: {slip(space)}")
-
-
-@defect
-def port_out_of_range(home: Home) -> str:
-    return _in(home, "plain", "service.yaml", "port: 80\n", "port: 80\n    nodePort: 8080\n")
-
-
-@defect
-def claim_without_a_mode(home: Home) -> str:
-    return _in(home, "plain", "claim.yaml", "  accessModes:\n  - ReadWriteOnce\n", "")
-
-
 # -- what kustomize can't build ----------------------------------------------------------------------------------------------------
-
-
-@defect
-def file_that_is_not_there(home: Home) -> str:
-    return _in(home, "plain", "kustomization.yaml", "- account.yaml", "- acount.yaml")
-
-
-@defect
-def broken_yaml(home: Home) -> str:
-    return _in(home, "plain", "service.yaml", "spec:\n  selector:", "spec:\n selector:\n  - x:\n y: [")
-
-
-@defect
-def key_twice(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "  replicas: 1\n", "  replicas: 1\n  replicas: 2\n")
-
-
-@defect
-def generator_without_its_file(home: Home) -> str:
-    return _in(home, "plain", "kustomization.yaml", "- settings.env", "- setting.env")
 
 
 # -- Flux's own -------------------------------------------------------------------------------------------------------------------
@@ -314,11 +267,6 @@ def variables_that_are_not_there(home: Home) -> str:
 
 
 @defect
-def variable_by_a_slip(home: Home) -> str:
-    return _in(home, "plain", "ingress.yaml", "${DOMAIN}", "${DOMIAN}")
-
-
-@defect
 def duration_that_is_none(home: Home) -> str:
     return _layer(home, "plain", lambda t: t.replace("interval: 30m", "interval: 30"))
 
@@ -343,23 +291,6 @@ def number_among_variables(home: Home) -> str:
 
 
 @defect
-def release_of_yesterday(home: Home) -> str:
-    return _in(home, "release", "helmrelease.yaml", "helm.toolkit.fluxcd.io/v2\n", "helm.toolkit.fluxcd.io/v2beta1\n")
-
-
-@defect
-def release_that_waits_for_none(home: Home) -> str:
-    return _in(home, "release", "helmrelease.yaml", "spec:\n", "spec:\n  dependsOn:\n  - name: nowhere\n")
-
-
-@defect
-def values_that_are_not_there(home: Home) -> str:
-    return _in(
-        home, "release", "helmrelease.yaml", "spec:\n", "spec:\n  valuesFrom:\n  - kind: ConfigMap\n    name: nowhere\n"
-    )
-
-
-@defect
 def chart_without_a_version(home: Home) -> str:
     path = f"{next(a for a in home.apps if a.name == 'cert-manager').folder}/helmrelease.yaml"
     home.change(path, "      version: v1.18.2\n", "")
@@ -371,17 +302,6 @@ def kind_before_its_definition(home: Home) -> str:
     return _layer_of(
         home, "stores", lambda t: t.replace("  dependsOn:\n  - name: cert-manager\n  - name: external-secrets\n", "")
     )
-
-
-def _layer_of(home: Home, name: str, change: Callable[[str], str]) -> str:
-    path = _flux(home, name)
-    parts = home.files[path].split("---\n")
-    at = next(i for i, part in enumerate(parts) if f"metadata:\n  name: {name}\n" in part)
-    changed = change(parts[at])
-    assert changed != parts[at]
-    parts[at] = changed
-    home.files[path] = "---\n".join(parts)
-    return path
 
 
 # -- two of one, too little, too much ----------------------------------------------------------------------------------------------
@@ -498,8 +418,3 @@ def everything_allowed(home: Home) -> str:
             "subjects": [who],
         },
     )
-
-
-@defect
-def registry_that_was_closed(home: Home) -> str:
-    return _in(home, "plain", "deployment.yaml", "image: ghcr.io/example/", "image: k8s.gcr.io/")
