@@ -1,4 +1,4 @@
-"""Whether a name that one object gives another leads anywhere: what there is, what is almost of that name, what an unread part could give."""
+"""Whether a name that one object gives another leads anywhere: what there is, and what is almost of that name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,12 @@ from typing import NamedTuple
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
 from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
-from holdfast.tree.near import SHORTEST, closest, near, words_of
-from holdfast.tree.origin import same_address
+from holdfast.tree.near import HASH, SHORTEST, closest, near, words_of
 from holdfast.tree.repository import Location
-from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
+from holdfast.tree.sources import PathKey
+from holdfast.tree.tree import Tree
+from holdfast.tree.unread import Unread, unread
 
-_HASH = re.compile(r"-[bcdfghkmt2456789]{10}$")  # what kustomize's generators put at the end of a name
-_SAY_NOTHING = (
-    "app apps application base bundle charts cluster com config configs controller core default deploy deployment download flux "
-    "github gitlab githubusercontent heads https http infra infrastructure install io kubernetes kustomize latest main manifests "
-    "master namespace operator org overlays prod production raw refs release releases secret secrets settings source staging "
-    "system tree values yaml"
-)
-_GENERIC = frozenset(_SAY_NOTHING.split())  # words of an address that don't say what it gives
 _MIRRORED = ("reflector", "replicator", "kubed", "mirror", "propagate", "sync")
 _PRESENT = frozenset({("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"), ("Service", "kubernetes")})
 
@@ -33,6 +26,16 @@ class Lack(NamedTuple):
 
     hint: str = ""
     elsewhere: str = ""
+
+
+class Reference(NamedTuple):
+    """A name that an object gives: what it is to lead to, and where it stands."""
+
+    path: tuple[PathKey, ...]
+    kind: str
+    namespace: str
+    name: str
+    by_hand: bool = False
 
 
 class Names:
@@ -94,10 +97,10 @@ class Names:
         """What was meant by a name of the same namespace: one with a generator's hash, with a prefix, or a slip."""
         for manifest in self.tree.of(kind):
             if manifest.namespace == namespace and manifest.name != name and self._renamed(manifest, name):
-                how = "a generator puts a hash at its end" if _HASH.search(manifest.name) else "its build renames it"
+                how = "a generator puts a hash at its end" if HASH.search(manifest.name) else "its build renames it"
                 return f"; did you mean {manifest.name}? ({how})"
         here = self._by.get((kind, namespace), {})
-        found = near(name, (n for n in here if not _HASH.search(n)), self._words)
+        found = near(name, (n for n in here if not HASH.search(n)), self._words)
         if (
             not found and not namespace and self._uses[kind, name] < 2
         ):  # what a chart brings isn't in the tree, but others name it
@@ -113,7 +116,7 @@ class Names:
         ]
         space = self._elsewhere(kind, namespace, name)
         here = self._by.get((kind, namespace), {})
-        found = near(name, (n for n in here if not _HASH.search(n)), self._words)
+        found = near(name, (n for n in here if not HASH.search(n)), self._words)
         makers = [m for m in self.tree.objects if here.get(found) and m.id == here[found]]
         there += [
             m for m in [self.tree.by_key.get((kind, space or namespace, name if space else found))] if m is not None
@@ -136,7 +139,7 @@ class Names:
 
     def _renamed(self, manifest: Manifest, name: str) -> bool:
         """Whether *name* is what an object was called before the build put a hash, a prefix or a suffix to it."""
-        bare = _HASH.sub("", manifest.name)
+        bare = HASH.sub("", manifest.name)
         if manifest.by and bare != manifest.name:
             return bare == name or (
                 len(name) >= SHORTEST and bare.endswith(f"-{name}") and self._generated(manifest, name)
@@ -173,7 +176,7 @@ class Names:
         found: Counter[str] = Counter()
         for (_, namespace), names in self._by.items():
             for name in names:
-                found.update({*words_of(_HASH.sub("", name)), *(words_of(namespace) if len(names) > 1 else ())})
+                found.update({*words_of(HASH.sub("", name)), *(words_of(namespace) if len(names) > 1 else ())})
         for release in self.tree.releases:
             found.update({*words_of(release.chart), *words_of(release.name)})
         return found
@@ -264,25 +267,13 @@ class Names:
         return self._open_to("", namespace, "")
 
     def _open_to(self, kind: str, namespace: str, name: str) -> str:
-        return next((f"Kustomization/{k.id}" for k in self.unread if self._gives(k, kind, namespace, name)), "")
-
-    def _gives(self, kustomization: Kustomization, kind: str, namespace: str, name: str) -> bool:
-        """Whether an unread Kustomization could give something: by what it has of its own, by namespace, and by its words."""
-        what = self._unread_of[kustomization.id]
-        if not what.possible:
-            return False
-        space = name if kind == "Namespace" else namespace
-        if what.anything or (not namespace and kind != "Namespace") or space in what.namespaces:
-            return True
-        if any(k == kind and name in (n, _HASH.sub("", n)) for k, n in what.objects):
-            return True
-        if space in ("default", "flux-system"):
-            space = ""
-        return any(_speaks(what.text, word) for word in [*words_of(space), *words_of(name)])
+        return next(
+            (f"Kustomization/{k.id}" for k in self.unread if self._unread_of[k.id].gives(kind, namespace, name)), ""
+        )
 
     @cached_property
-    def _unread_of(self) -> dict[str, _Unread]:
-        return {k.id: _unread(self.tree, k) for k in self.unread}
+    def _unread_of(self) -> dict[str, Unread]:
+        return {k.id: unread(self.tree, k) for k in self.unread}
 
 
 def _uses_in(value: object) -> Iterator[tuple[str, str]]:
@@ -302,16 +293,6 @@ def _uses_in(value: object) -> Iterator[tuple[str, str]]:
             yield from _uses_in(below)
 
 
-class _Unread(NamedTuple):
-    """What is known of an unread Kustomization: its words, the namespaces it is for, the objects in its own files."""
-
-    text: str
-    namespaces: frozenset[str] = frozenset()
-    objects: frozenset[tuple[str, str]] = frozenset()
-    anything: bool = False
-    possible: bool = True
-
-
 _SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket", "HelmRepository", "ExternalArtifact"})
 _OF_FLUX = _SOURCES | {
     "Kustomization",
@@ -324,72 +305,6 @@ _OF_FLUX = _SOURCES | {
     "ImagePolicy",
     "ImageUpdateAutomation",
 }
-
-
-def _unread(tree: Tree, kustomization: Kustomization) -> _Unread:
-    spec, words = kustomization.spec, f"{kustomization.manifest.name} {kustomization.folder} {kustomization.not_read}"
-    target = str(spec.get("targetNamespace") or "")
-    if get(spec, "kubeConfig"):
-        return _Unread("", possible=False)
-    if UNKNOWN in kustomization.folder:
-        return _Unread("", frozenset({target} - {""}), anything=not target)
-    text = re.sub(r"[^a-z0-9]", "", words.lower())
-    if kustomization.built is None:
-        return _Unread(text, frozenset({target} - {""}), anything=not target and not _foreign(tree, kustomization))
-    closure = kustomization.built.closure
-    bodies = [
-        b for f in sorted({*closure.files, *closure.kustomizations} - closure.opaque) for _, b in tree.sources.bodies(f)
-    ]
-    spaces = {target or str(kustomization.manifest.meta.get("namespace") or "")} | {
-        s for b in bodies for s in _spaces(b)
-    }
-    leads_on = any(get(b, "kind") == "Kustomization" and str(b.get("apiVersion")).startswith(KUSTOMIZE) for b in bodies)
-    objects = frozenset(o for b in bodies for o in _objects(b))
-    return _Unread(text, frozenset(spaces - {"", "flux-system"}), objects, anything=leads_on)
-
-
-def _spaces(body: Body) -> Iterator[str]:
-    """The namespaces that a document of a Kustomization is about."""
-    if body.get("kind") in ("Kustomization", "Component", None):
-        yield str(body.get("namespace") or "")
-    yield str(get(body, "metadata", "namespace") or "")
-    if body.get("kind") == "Namespace":
-        yield str(get(body, "metadata", "name") or "")
-    if body.get("kind") == "HelmRelease":
-        yield str(get(body, "spec", "targetNamespace") or "")
-
-
-def _objects(body: Body) -> Iterator[tuple[str, str]]:
-    yield str(body.get("kind")), str(get(body, "metadata", "name"))
-    for part, kind in (("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")):
-        for entry in sequence(body.get(part)):
-            yield kind, str(mapping(entry).get("name"))
-
-
-def _foreign(tree: Tree, kustomization: Kustomization) -> bool:
-    """Whether a Kustomization builds from somebody else's repository: by the owner in its URL."""
-    ref = mapping(kustomization.spec.get("sourceRef"))
-    space = str(ref.get("namespace") or kustomization.manifest.namespace)
-    source = tree.by_key.get((str(ref.get("kind")), space, str(ref.get("name"))))
-    own = mapping(tree.root.spec.get("sourceRef"))
-    root = next(
-        (m for m in (*tree.bootstrap, *tree.objects) if m.kind == own.get("kind") and m.name == own.get("name")), None
-    )
-    if source is None or root is None:
-        return False
-    mine, its = _owner(root.spec.get("url")), _owner(source.spec.get("url"))
-    return bool(mine and its and mine != its)
-
-
-def _owner(url: object) -> str:
-    """Host and first folder of an address that has more than these; empty where it hasn't."""
-    host, *folders = same_address(str(url or "")).split("/")
-    return f"{host}/{folders[0]}" if len(folders) > 1 else ""
-
-
-def _speaks(text: str, word: str) -> bool:
-    """Whether a Kustomization's own words hold a word of a name."""
-    return len(word) > 2 and word.lower() not in _GENERIC and word.lower() in text
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -12,6 +12,7 @@ _SPLIT = re.compile(r"[-_./]+")
 _SERIES = re.compile(r"[-_.]?\d+[a-z]?(?=$|[-_.])|\d+")
 _NO_MARKS = str.maketrans("", "", "-_.")
 _OPPOSITES = frozenset({frozenset({"http", "https"}), frozenset({"internal", "external"}), frozenset({"app", "apps"})})
+HASH = re.compile(r"-[bcdfghkmt2456789]{10}$")  # what kustomize's generators put at the end of a name
 SHORTEST = 5  # a shorter name is too easily one letter from another
 
 

@@ -314,7 +314,7 @@ class Tree:
         if manifest.at is not None:
             return manifest.at
         if path[:2] == ("spec", "values") and manifest.is_(HELM, "HelmRelease") and manifest.spec.get("valuesFrom"):
-            from holdfast.tree.origins import value_location  # noqa: PLC0415  few releases have their values elsewhere
+            from holdfast.tree.value_places import value_location  # noqa: PLC0415  few releases have their values elsewhere
 
             if (elsewhere := value_location(self, manifest, path)) is not None:
                 return elsewhere

@@ -1,20 +1,16 @@
-"""Names beyond those of pods and Services: of Flux's own objects, of claims, issuers, stores, gateways and images, and those within a chart's values."""
+"""Names beyond those of pods and Services: of Flux's own objects, of claims, issuers, stores, gateways and images."""
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.near import closest, near
-from holdfast.tree.releases import Release
+from holdfast.tree.names import Reference
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
-from holdfast.tree.tree import HELM, KUSTOMIZE, NOTIFICATION, SOURCE, Tree
+from holdfast.tree.tree import HELM, KUSTOMIZE, NOTIFICATION, Tree
 
 FAMILY = "apply"
 _IMAGE = "image.toolkit.fluxcd.io"
@@ -22,18 +18,8 @@ _ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 _MARKER = re.compile(r'\{\s*"\$imagepolicy"\s*:\s*"([^":]+):([^":]+)')
 
 
-class _Reference(NamedTuple):
-    """A name that an object gives: what it is to lead to, and where it stands."""
-
-    path: tuple[PathKey, ...]
-    kind: str
-    namespace: str
-    name: str
-    by_hand: bool = False
-
-
 def _judge(
-    tree: Tree, of: Callable[[Manifest], Iterator[_Reference]], verb: str, *kinds: str, mild: tuple[str, ...] = ()
+    tree: Tree, of: Callable[[Manifest], Iterator[Reference]], verb: str, *kinds: str, mild: tuple[str, ...] = ()
 ) -> Iterator[Outcome]:
     """What leads nowhere; for the kinds *mild* it breaks a claim at most."""
     for manifest in tree.of(*kinds) if kinds else tree.objects:
@@ -49,13 +35,13 @@ def _judge(
 
 def _named(
     manifest: Manifest, kind: str, *path: PathKey, space: str | None = None, by_hand: bool = False
-) -> Iterator[_Reference]:
+) -> Iterator[Reference]:
     """The reference at *path*, where there is one with a name."""
     ref = get(manifest.body, *path)
     name = mapping(ref).get("name") if isinstance(ref, dict) else ref
     if isinstance(name, str) and name:
         own = str(mapping(ref).get("namespace") or manifest.namespace) if isinstance(ref, dict) else manifest.namespace
-        yield _Reference(
+        yield Reference(
             (*path, "name") if isinstance(ref, dict) else path, kind, own if space is None else space, name, by_hand
         )
 
@@ -70,7 +56,7 @@ def _named(
 def missing_provider(tree: Tree) -> Iterator[Outcome]:
     """Alerts to a Provider that isn't beside them."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         if manifest.group == NOTIFICATION:
             yield from _named(manifest, "Provider", "spec", "providerRef", space=manifest.namespace)
 
@@ -87,7 +73,7 @@ def missing_provider(tree: Tree) -> Iterator[Outcome]:
 def missing_event_source(tree: Tree) -> Iterator[Outcome]:
     """Alerts and Receivers for objects of Flux that nothing applies."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         part = "eventSources" if manifest.kind == "Alert" else "resources"
         for index, ref in enumerate(map(mapping, sequence(manifest.spec.get(part)))):
             if manifest.group == NOTIFICATION and "*" not in str(ref.get("name")):
@@ -106,7 +92,7 @@ def missing_event_source(tree: Tree) -> Iterator[Outcome]:
 def missing_secret(tree: Tree) -> Iterator[Outcome]:
     """Secrets of Flux's own objects whose name is almost there, or is in another namespace."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         if not manifest.group.endswith(".toolkit.fluxcd.io"):
             return
         for path in (("secretRef",), ("certSecretRef",), ("proxySecretRef",), ("verify", "secretRef")):
@@ -127,7 +113,7 @@ def missing_secret(tree: Tree) -> Iterator[Outcome]:
 def missing_flux_account(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations and HelmReleases that are applied as an account that nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         remote = manifest.spec.get("kubeConfig")
         if manifest.group in (KUSTOMIZE, HELM) and not remote:
             yield from _named(manifest, "ServiceAccount", "spec", "serviceAccountName")
@@ -145,12 +131,12 @@ def missing_flux_account(tree: Tree) -> Iterator[Outcome]:
 def missing_claim(tree: Tree) -> Iterator[Outcome]:
     """Pods that mount a claim that nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         for path, name in manifest.claims():
             own = {f"{mapping(t).get('metadata', {}).get('name')}-" for t in _templates(tree, manifest.namespace)}
             if not name.startswith(tuple(own)):
                 where = (*path, "persistentVolumeClaim", "claimName")
-                yield _Reference(where, "PersistentVolumeClaim", manifest.namespace, name)
+                yield Reference(where, "PersistentVolumeClaim", manifest.namespace, name)
 
     yield from _judge(tree, refs, "mounts")
 
@@ -175,7 +161,7 @@ def _templates(tree: Tree, namespace: str) -> list[Body]:
 def missing_issuer(tree: Tree) -> Iterator[Outcome]:
     """Certificates and Ingresses of an issuer that nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         if manifest.kind == "Certificate":
             kind = str(get(manifest.spec, "issuerRef", "kind") or "Issuer")
             if get(manifest.spec, "issuerRef", "group") in (None, "cert-manager.io") and kind in (
@@ -204,7 +190,7 @@ def missing_issuer(tree: Tree) -> Iterator[Outcome]:
 def missing_store(tree: Tree) -> Iterator[Outcome]:
     """ExternalSecrets of a store that nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         base = ("externalSecretSpec",) if manifest.kind == "ClusterExternalSecret" else ()
         kind = str(get(manifest.spec, *base, "secretStoreRef", "kind") or "SecretStore")
         if kind == "ClusterSecretStore" or not base:
@@ -224,7 +210,7 @@ def missing_store(tree: Tree) -> Iterator[Outcome]:
 def missing_scale_target(tree: Tree) -> Iterator[Outcome]:
     """Autoscalers of a workload that nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         field = "targetRef" if manifest.kind == "VerticalPodAutoscaler" else "scaleTargetRef"
         kind = str(get(manifest.spec, field, "kind") or "Deployment")
         if kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet"):
@@ -246,7 +232,7 @@ def missing_route_end(tree: Tree) -> Iterator[Outcome]:
     yield from _judge(tree, _of_traefik, "leads by or to", "IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 
-def _of_route(manifest: Manifest) -> Iterator[_Reference]:
+def _of_route(manifest: Manifest) -> Iterator[Reference]:
     for index, parent in enumerate(map(mapping, sequence(manifest.spec.get("parentRefs")))):
         if parent.get("kind") in (None, "Gateway"):
             yield from _named(manifest, "Gateway", "spec", "parentRefs", index)
@@ -256,7 +242,7 @@ def _of_route(manifest: Manifest) -> Iterator[_Reference]:
                 yield from _named(manifest, "Service", "spec", "rules", at, "backendRefs", index)
 
 
-def _of_traefik(manifest: Manifest) -> Iterator[_Reference]:
+def _of_traefik(manifest: Manifest) -> Iterator[Reference]:
     for at, one in enumerate(sequence(manifest.spec.get("routes"))):
         for part, kind in (("services", "Service"), ("middlewares", "Middleware")):
             for index, ref in enumerate(map(mapping, sequence(mapping(one).get(part)))):
@@ -293,7 +279,7 @@ def policy_on_nothing(tree: Tree) -> Iterator[Outcome]:
 def missing_image_source(tree: Tree) -> Iterator[Outcome]:
     """Image policies, automations and marks in files that name what nothing makes."""
 
-    def refs(manifest: Manifest) -> Iterator[_Reference]:
+    def refs(manifest: Manifest) -> Iterator[Reference]:
         if manifest.group != _IMAGE:
             return
         if manifest.kind == "ImagePolicy":
@@ -314,167 +300,3 @@ def missing_image_source(tree: Tree) -> Iterator[Outcome]:
             ):
                 said = f"a mark names ImagePolicy/{marked[1]}/{marked[2]}, which nothing in the tree makes{lack.hint}"
                 yield Violation(file, (Location(file, number),), said)
-
-
-@rule(
-    "apply.missing-chart",
-    FAMILY,
-    Severity.BREAKS_APPLY,
-    why="source-controller finds no chart there, and the release is never installed or upgraded",
-    do="fix the path: it begins at the root of the repository",
-)
-def missing_chart(tree: Tree) -> Iterator[Outcome]:
-    """Releases of a chart of this repository, or with files of values, by a path that isn't there."""
-    for manifest in tree.of("HelmRelease", "HelmChart"):
-        at: tuple[PathKey, ...] = ("spec", "chart", "spec") if manifest.is_(HELM, "HelmRelease") else ("spec",)
-        spec = mapping(get(manifest.body, *at))
-        path = str(spec.get("chart") or "")
-        if not path or manifest.group not in (HELM, SOURCE) or not _own(tree, manifest, mapping(spec.get("sourceRef"))):
-            continue
-        folder = posixpath.normpath(path.lstrip("/") or ".")
-        if said := _no_chart(tree, folder):
-            yield hit(tree, manifest, f"{manifest.id} takes its chart from {folder}: {said}", *at, "chart")
-        for index, file in enumerate(map(str, sequence(spec.get("valuesFiles")))):
-            target = posixpath.normpath(file.lstrip("/"))
-            if not spec.get("ignoreMissingValuesFiles") and _absent(tree, target):
-                meant = closest(target, tree.repository.known)
-                more = f"; did you mean {meant}?" if meant else ""
-                said = f"{manifest.id} takes values from the file {target}, which isn't in the repository{more}"
-                yield hit(tree, manifest, said, *at, "valuesFiles", index)
-
-
-def _own(tree: Tree, manifest: Manifest, ref: Body) -> bool:
-    """Whether a source is this very repository: the entry's own, or one with its URL."""
-    own = mapping(tree.root.spec.get("sourceRef"))
-    home = str(own.get("namespace") or tree.root.manifest.namespace)
-    key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
-    entry = (str(own.get("kind")), home, str(own.get("name")))
-    if key == entry:
-        return key[0] == "GitRepository"
-    its, mine = tree.by_key.get(key), tree.by_key.get(entry)
-    return bool(
-        its and mine and its.kind == mine.kind == "GitRepository" and its.spec.get("url") == mine.spec.get("url")
-    )
-
-
-def _absent(tree: Tree, path: str) -> bool:
-    """Whether a path is surely not in the repository."""
-    repository = tree.repository
-    aside = any(path == a or path.startswith(f"{a}/") for a in (*repository.links, *repository.modules))
-    return UNKNOWN not in path and not aside and path not in repository.known
-
-
-def _no_chart(tree: Tree, folder: str) -> str:
-    """Why a path holds no chart; empty where it does."""
-    if not _absent(tree, f"{folder}/Chart.yaml".removeprefix("./")) or not _absent(tree, folder):
-        return ""
-    charts = sorted({posixpath.dirname(f) for f in tree.repository.files if posixpath.basename(f) == "Chart.yaml"})
-    meant = closest(folder, charts) or next(
-        (c for c in charts if posixpath.basename(c) == posixpath.basename(folder)), ""
-    )
-    there = "it holds no Chart.yaml" if folder in tree.repository.folders else "there is no such folder"
-    return f"{there}; did you mean {meant}?" if meant else there
-
-
-@rule(
-    "apply.missing-in-values",
-    FAMILY,
-    Severity.BREAKS_APPLY,
-    why="the chart's pods wait for it and never start, or nobody serves it",
-    do="fix the name in the values, or add what it names",
-)
-def missing_in_values(tree: Tree) -> Iterator[Outcome]:
-    """Values of a chart that name a Secret, a ConfigMap, a claim or a class which is almost there."""
-    for release in tree.releases:
-        if release.manifest.id in tree.charts.rendered:
-            continue  # its objects are judged
-        for ref in _in_values(release, mapping(release.manifest.spec.get("values")), ("spec", "values")):
-            name = re.sub(r"\{\{-?\s*\.Release\.Name\s*-?\}\}", release.name, ref.name)
-            if "{" in name or "$" in name:
-                continue
-            lack = tree.names.lacks(ref.kind, ref.namespace, name, by_hand=True)
-            if lack is not None:
-                what = "/".join(p for p in (ref.kind, ref.namespace, name) if p)
-                said = f"the values of {release.manifest.id} name {what}, which nothing in the tree makes{lack.hint}"
-                also = tree.names.other_place(ref.kind, ref.namespace, name)
-                severity = Severity.BREAKS_CLAIM if ref.kind == "Gateway" else None
-                yield hit(tree, release.manifest, said, *ref.path, also=also, severity=severity)
-
-
-_KEYS = {
-    "existingClaim": "PersistentVolumeClaim",
-    "claimName": "PersistentVolumeClaim",
-    "existingSecret": "Secret",
-    "existingSecretName": "Secret",
-    "secretName": "Secret",
-    "existingConfigMap": "ConfigMap",
-    "existingConfigmap": "ConfigMap",
-    "priorityClassName": "PriorityClass",
-}
-_WITH_NAME = {
-    "secretRef": "Secret",
-    "secretKeyRef": "Secret",
-    "configMapRef": "ConfigMap",
-    "configMapKeyRef": "ConfigMap",
-}
-_OF_TYPE = {"secret": "Secret", "configMap": "ConfigMap", "persistentVolumeClaim": "PersistentVolumeClaim"}
-
-
-def _in_values(release: Release, value: object, path: tuple[PathKey, ...]) -> Iterator[_Reference]:
-    """The references that values hold under the keys that charts use for them."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _in_values(release, item, (*path, index))
-        return
-    body, space = mapping(value), release.target_namespace
-    if body.get("enabled") is False or body.get("optional") is True:
-        return
-    kind = _OF_TYPE.get(str(body.get("type")))
-    if kind and isinstance(body.get("name"), str):
-        yield _Reference((*path, "name"), kind, space, body["name"])
-    for key, below in body.items():
-        here = (*path, str(key))
-        if isinstance(below, str) and key in _KEYS and "tls" not in path:
-            yield _Reference(here, _KEYS[key], "" if key == "priorityClassName" else space, below)
-        elif isinstance(below, str) and key in ("secret", "configMap") and "envFrom" in path:
-            yield _Reference(here, _OF_TYPE[key], space, below)
-        elif key in _WITH_NAME and isinstance(mapping(below).get("name"), str) and not mapping(below).get("optional"):
-            yield _Reference((*here, "name"), _WITH_NAME[key], space, below["name"])
-        elif key == "parentRefs":
-            for index, ref in enumerate(map(mapping, sequence(below))):
-                if isinstance(ref.get("name"), str) and ref.get("kind") in (None, "Gateway"):
-                    yield _Reference((*here, index, "name"), "Gateway", str(ref.get("namespace") or space), ref["name"])
-        else:
-            yield from _in_values(release, below, here)
-
-
-@rule(
-    "apply.class-in-values",
-    FAMILY,
-    Severity.BREAKS_CLAIM,
-    why="no controller serves an Ingress of a class that isn't there",
-    do="name a class that is installed",
-)
-def class_in_values(tree: Tree) -> Iterator[Outcome]:
-    """Ingress classes in a chart's values that are a slip of one that the tree installs."""
-    classes = {m.name for m in tree.of("IngressClass")}
-    for release in tree.releases:
-        classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
-    for release in tree.releases if classes else ():
-        for path, name in _classes(mapping(release.manifest.spec.get("values")), ("spec", "values")):
-            meant = near(name, classes) if name not in classes else ""
-            if meant:
-                said = f"the values of {release.manifest.id} name the ingress class {name}; did you mean {meant}?"
-                yield hit(tree, release.manifest, said, *path)
-
-
-def _classes(value: object, path: tuple[PathKey, ...]) -> Iterator[tuple[tuple[PathKey, ...], str]]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _classes(item, (*path, index))
-    for key, below in mapping(value).items():
-        within = any("ingress" in str(p).lower() for p in path)
-        if isinstance(below, str) and (key == "ingressClassName" or (key == "className" and within)):
-            yield (*path, str(key)), below
-        else:
-            yield from _classes(below, (*path, str(key)))
