@@ -150,7 +150,6 @@ class Graph:
                 "build",
             )
         self._variables(kustomization, defined)
-        self._variables_of_the_tree(kustomization, defined)
         self._health(kustomization, ready)
         for manifest in kustomization.objects:
             self._apply(
@@ -163,22 +162,23 @@ class Graph:
         return partial(self.tree.locate, kustomization.manifest, *path)
 
     def _variables(self, kustomization: Kustomization, state: State) -> None:
-        """The ConfigMaps and Secrets of variables that aren't in the tree."""
-        refs = sequence(get(kustomization.spec, "postBuild", "substituteFrom"))
-        for name in kustomization.manifest.unknown:
-            kind, namespace, own = name.split("/", 2)
-            index = next((i for i, r in enumerate(refs) if (r.get("kind"), r.get("name")) == (kind, own)), 0)
-            me = f"Kustomization/{kustomization.id}"
-            lack = self.tree.names.lacks(kind, namespace, own, by_hand=True, early=True)
-            self._lacks(
-                state,
-                name,
-                f"{me} takes variables from {name}, which "
-                + ("it can't reach" if lack and lack.elsewhere else "nothing makes"),
-                self._at(kustomization, "spec", "postBuild", "substituteFrom", index),
-                "variables",
-                input_=True,
-            )
+        """What it takes variables from must be there before anything of it is built; what it makes of that itself is made by hand at first."""
+        me, space = f"Kustomization/{kustomization.id}", kustomization.id.partition("/")[0]
+        entries = map(mapping, sequence(get(kustomization.spec, "postBuild", "substituteFrom")))
+        for index, entry in enumerate(entries):
+            if entry.get("optional"):
+                continue
+            key = (str(entry.get("kind")), space, str(entry.get("name")))
+            found, at = self.tree.by_key.get(key), self._at(kustomization, "spec", "postBuild", "substituteFrom", index)
+            if found is None:
+                lack = self.tree.names.lacks(*key, by_hand=True, early=True)
+                how = "it can't reach" if lack and lack.elsewhere else "nothing makes"
+                name = "/".join(key)
+                self._lacks(state, name, f"{me} takes variables from {name}, which {how}", at, "variables", input_=True)
+            elif found.owner == kustomization.id:
+                self.external.setdefault(found.id, f"{me} (postBuild.substituteFrom), before it applies that itself")
+            else:
+                self.need(state, self.exists(found), f"{me} takes variables from {found.id}", at, "variables")
 
     def _source(self, kustomization: Kustomization, state: State) -> None:
         ref = mapping(kustomization.spec.get("sourceRef"))
@@ -204,28 +204,6 @@ class Graph:
                 self._at(kustomization, "spec", "sourceRef", "name"),
                 "source",
             )
-
-    def _variables_of_the_tree(self, kustomization: Kustomization, state: State) -> None:
-        """What it takes variables from must be there before anything of it is built; what it makes of it itself is made by hand at first."""
-        entries = map(mapping, sequence(get(kustomization.spec, "postBuild", "substituteFrom")))
-        for index, entry in enumerate(entries):
-            key = (str(entry.get("kind")), kustomization.id.partition("/")[0], str(entry.get("name")))
-            found = self.tree.by_key.get(key)
-            if found is None or entry.get("optional") is True:
-                continue
-            if found.owner == kustomization.id:
-                self.external.setdefault(
-                    found.id,
-                    f"Kustomization/{kustomization.id} (postBuild.substituteFrom), before it applies that itself",
-                )
-            else:
-                self.need(
-                    state,
-                    self.exists(found),
-                    f"Kustomization/{kustomization.id} takes variables from {found.id}",
-                    self._at(kustomization, "spec", "postBuild", "substituteFrom", index),
-                    "variables",
-                )
 
     def _health(self, kustomization: Kustomization, ready: State) -> None:
         """What must be healthy for a Kustomization to be ready: all of it with ``wait``, else what its health checks name."""
