@@ -205,7 +205,7 @@ def test_heal_gives_git_back_the_commit_of_the_tree(tmp_path, monkeypatch):
         git("push", "-q", "origin", "HEAD:main", folder=clone)
         commits.append(git("rev-parse", "HEAD", folder=clone))
     state = LaneState(stage="ready", branch="main", commit=commits[0], source=["flux-system", "flux-system"])
-    client = SimpleNamespace(patch=lambda *a: asked.append(a[:3]))
+    client = SimpleNamespace(request_reconciliation=lambda *one: asked.append(one))
     assert lane._reset_git(state, client) == 1
     assert git("rev-parse", "main", folder=bare) == commits[0]
     assert asked == [("GitRepository", "flux-system", "flux-system")]  # Flux is asked to look now
