@@ -20,6 +20,16 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
+def on_stderr() -> Iterator[None]:
+    """Progress goes to standard error meanwhile: standard output is the result, which a program may read."""
+    before, console.stderr = console.stderr, True
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
+@contextmanager
 def step(what: str) -> Iterator[None]:
     """Announces a long step, shows that it is alive, and says how long it took.
 

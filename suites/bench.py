@@ -15,7 +15,7 @@ from holdfast.drivers import kwok
 from holdfast.journal import Journal, read_file
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
-from holdfast.provision import engine, images, tools
+from holdfast.provision import builds, engine, images
 from holdfast.provision.recipes import Recipes
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.stage import staged
@@ -133,6 +133,14 @@ def tree_of(folder, kustomizations, files_each):
     return folder
 
 
+def with_service(cache):
+    """The environment of a `holdfast check` that has rendered nothing before, and needn't build its kustomize."""
+    (cache / "holdfast" / "bin").mkdir(parents=True)
+    made = builds.binary(Recipes(), "kustomize-service")
+    (cache / "holdfast" / "bin" / made.name).symlink_to(made)
+    return {**os.environ, "XDG_CACHE_HOME": str(cache)}
+
+
 def timed(command, env):
     began = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -141,16 +149,12 @@ def timed(command, env):
 
 def check_against_kustomize(rounds=5):
     """`holdfast check` of 300 files in 10 Kustomizations against building the same by kustomize, one after the other (goals: ≤ 1.0 × cold, ≤ 0.3 × warm)."""
-    kustomize = tools.kustomize().command[0]
+    kustomize = str(builds.binary(Recipes(), "kustomize"))
     ratios = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as name:
         tree = tree_of(Path(name) / "tree", 10, 30)
         for number in range(rounds):
-            env = {
-                **os.environ,
-                "XDG_CACHE_HOME": f"{name}/cache{number}",
-                "PATH": f"{Path(kustomize).parent}:{os.environ['PATH']}",
-            }
+            env = with_service(Path(name) / f"cache{number}")
             alone = sum(timed([kustomize, "build", str(tree / f"parts/k{k}")], env)[0] for k in range(10))
             for which in ("cold", "warm"):
                 took, done = timed([str(Path(sys.executable).parent / "holdfast"), "check", str(tree)], env)
@@ -166,11 +170,7 @@ def check_grows():
     for count in (1000, 3000, 10000):
         with tempfile.TemporaryDirectory() as name:
             tree = tree_of(Path(name) / "tree", count // 100, 101)
-            env = {
-                **os.environ,
-                "XDG_CACHE_HOME": f"{name}/cache",
-                "PATH": f"{Path(tools.kustomize().command[0]).parent}:{os.environ['PATH']}",
-            }
+            env = with_service(Path(name) / "cache")
             program = (
                 "import resource, sys\nfrom holdfast.__main__ import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
                 "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"

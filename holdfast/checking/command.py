@@ -13,6 +13,7 @@ import typer
 from holdfast import claims
 from holdfast.checking import documents, explain, picture, sarif, text
 from holdfast.errors import EXIT_UNREAD, UsageError
+from holdfast.progress import on_stderr
 from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import Down, down, seeds_of
@@ -90,7 +91,8 @@ def check(  # noqa: PLR0917  a command line
         say("\n".join(explain.lines(rule)))
         return
     _usable(only or [], charts, html)
-    loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
+    with on_stderr():  # a tool may be built first
+        loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
     if own := loaded.settings.claims:
         claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))
     claims.check_known([c for c in loaded.settings.claimed if c not in checking.claims()], str(loaded.settings.path))

@@ -85,10 +85,15 @@ def _ldflags(name: str, version: str) -> str:
     return " ".join(flags)
 
 
+def program(recipes: Recipes, name: str) -> Path:
+    """Where a Go program lies once it is built."""
+    return cache_dir() / "bin" / f"{name}-{recipes.hash_binary(name)}"
+
+
 def binary(recipes: Recipes, name: str) -> Path:
     """Builds a Go program, or finds the one built before; returns its path."""
     entry = recipes.table["binary"][name]
-    target = cache_dir() / "bin" / f"{name}-{recipes.hash_binary(name)}"
+    target = program(recipes, name)
     if target.exists():
         return target
     if not shutil.which("go"):

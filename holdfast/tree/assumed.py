@@ -171,7 +171,7 @@ def _copied(tree: Tree, chart: str, target: Path) -> Path:
 
 def unread(tree: Tree) -> list[str]:
     """The Kustomizations that aren't read here, as ``namespace/name``: what they apply is assumed."""
-    return sorted(k.id for k in tree.kustomizations.values() if k.not_read and k is not tree.root)
+    return sorted(k.id for k in tree.kustomizations.values() if (k.not_read or k.left_out) and k is not tree.root)
 
 
 def own_sources(tree: Tree, source: Manifest) -> list[Manifest]:

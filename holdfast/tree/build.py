@@ -1,34 +1,31 @@
-"""Builds Kustomizations as kustomize-controller does, by the `kustomize` binary, in a copy that holds nothing but the tree's own files."""
+"""Builds Kustomizations as kustomize-controller does, by kustomize, in a copy that holds nothing but the tree's own files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import posixpath
 import re
 import shutil
-import subprocess
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from holdfast.tree.kustomize import BuildError, Folder, Kustomize, Tool
 from holdfast.tree.manifest import Body, get, mapping, sequence
 from holdfast.tree.near import closest
 from holdfast.tree.references import Closure, Reference, ReferenceKind, kustomization_of, manifests_below, read
 from holdfast.tree.repository import Location, Repository
-from holdfast.tree.sources import Loader, Sources
+from holdfast.tree.sources import Sources
 
-_TIMEOUT_S = 120
 _MANY_FILES = 1500
 _KEPT = 2000  # builds in the cache
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
+_REMOTE_LISTS = ("resources", "bases")
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
 
 
@@ -48,7 +45,8 @@ class Built:
         objects: rendered bodies, each with its file and what generated it.
         closure: what the build read.
         error: kustomize's own words where it failed, with the place that they are about.
-        not_read: what kept it from being built here although Flux may well build it (a remote base).
+        not_read: what kept it from being built here although Flux may well build it (a remote base that something patches).
+        left_out: the remote resources that it was built without.
     """
 
     request: Request
@@ -57,22 +55,7 @@ class Built:
     error: str = ""
     location: Location | None = None
     not_read: str = ""
-
-
-@dataclass
-class Tool:
-    """The kustomize that is used: a command and the version that it says."""
-
-    command: tuple[str, ...]
-    version: str
-
-    @classmethod
-    def of(cls, command: tuple[str, ...]) -> Tool:
-        """Asks the command for its version."""
-        ask = [*command[:-1], "version"] if command[-1] == "build" else [command[0], "version", "--client"]
-        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=30)
-        found = re.search(r"(?:Kustomize Version: |^)(v\d[\w.+-]*)", done.stdout, re.MULTILINE)
-        return cls(command, found[1] if found else "unknown")
+    left_out: tuple[Reference, ...] = ()
 
 
 class UnbuildableError(Exception):
@@ -98,20 +81,18 @@ class Builder:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._hashes: dict[str, str] = {}
         self.workers = max(2, os.cpu_count() or 2)
-        self._parsers: ProcessPoolExecutor | None = None
+        self._kustomize: Kustomize | None = None
 
     def __enter__(self) -> Builder:
+        self._kustomize = self.tool.start(self.workers, many=len(self.packed) > _MANY_FILES)
         self._folder = tempfile.TemporaryDirectory(prefix="holdfast-check-")
-        if len(self.packed) > _MANY_FILES:  # PyYAML holds the interpreter's lock; started before there are threads
-            self._parsers = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("fork"))
-            list(self._parsers.map(_rendered, [""] * self.workers, ["."] * self.workers))
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._folder
+        assert self._kustomize
+        self._kustomize.close()
         self._folder.cleanup()
-        if self._parsers:
-            self._parsers.shutdown(wait=False, cancel_futures=True)
         if self.cache and self.cache.is_dir():
             for old in sorted(self.cache.glob("*.json"), key=_age)[:-_KEPT]:
                 old.unlink(missing_ok=True)
@@ -120,7 +101,11 @@ class Builder:
         """All of *requests*, in their order."""
         closures = [self._closure(r) for r in requests]
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(self._one, requests, closures))
+            all_built = list(pool.map(self._one, requests, closures))
+        for built in all_built:
+            if built.left_out and not (built.objects or built.error):  # nothing but what is remote
+                built.not_read, built.location = to_fetch(built.left_out[0]), built.left_out[0].location
+        return all_built
 
     def _closure(self, request: Request) -> Closure:
         components = [c for c in sequence(request.spec.get("components")) if self._there(request, c)]
@@ -132,7 +117,7 @@ class Builder:
         if self._refused(built):
             return built
         try:
-            content = self._content(request)
+            content = self._content(built)
         except UnbuildableError as error:
             built.error, built.location = str(error), error.location
             return built
@@ -140,16 +125,9 @@ class Builder:
         if kept is not None and (known := _from_before(kept)) is not None:
             built.objects = known
             return built
-        text = self._run(built, content)
-        if not built.error:
-            rendered = (
-                self._parsers.submit(_rendered, text, request.folder).result()
-                if self._parsers
-                else _rendered(text, request.folder)
-            )
-            built.objects = json.loads(rendered)
-            if kept is not None:
-                _keep(kept, rendered)
+        self._run(built, content)
+        if kept is not None and built.objects:
+            _keep(kept, json.dumps(built.objects, separators=(",", ":")))
         return built
 
     def _refused(self, built: Built) -> bool:
@@ -164,9 +142,12 @@ class Builder:
                 built.error += f"; did you mean {meant}?"
             return True
         for reference in closure.barred:
+            if _can_do_without(closure, reference):
+                built.left_out = (*built.left_out, reference)
+                continue
             built.location = reference.location
             if reference.kind is ReferenceKind.REMOTE:
-                built.not_read = f"{reference.target} would have to be fetched ({reference.location})"
+                built.not_read = to_fetch(reference)
             else:
                 built.error = _words(reference)
         for name in sorted(closure.files - closure.opaque):  # kustomize would write every alias out
@@ -183,11 +164,12 @@ class Builder:
             built.location = Location(kustomization_of(self.sources, closure.loop[0]) or closure.loop[0], 1)
         return bool(built.error or built.not_read)
 
-    def _content(self, request: Request) -> str:
+    def _content(self, built: Built) -> str:
         """The kustomization file as kustomize-controller writes it. Raises UnbuildableError with what keeps it from doing so."""
+        request = built.request
         file, spec = kustomization_of(self.sources, request.folder), request.spec
         if file:
-            body = dict(read(self.sources, file))
+            body = self._without_remote(built, file)
             if file in self.sources.troubles:
                 trouble = self.sources.troubles[file]
                 raise UnbuildableError(trouble.what, trouble.location)
@@ -209,6 +191,17 @@ class Builder:
         body["images"] = _images(sequence(body.get("images")), sequence(spec.get("images")))
         body["buildMetadata"] = ["originAnnotations"]
         return json.dumps(body, default=str)  # JSON is YAML, and no text in it is taken for a number
+
+    def _without_remote(self, built: Built, file: str) -> Body:
+        """A kustomization without what is left out; with nothing else in it, it is still none that kustomize takes for empty."""
+        body = dict(read(self.sources, file))
+        remote = {r.target for r in built.left_out if r.location.file == file}
+        listed = [k for k in body if k.lower() in _REMOTE_LISTS and isinstance(body[k], list)]
+        for key in listed if remote else ():
+            body[key] = [one for one in body[key] if one not in remote]
+        if remote and not any(body[key] for key in listed) and body.get("kind") != "Component":
+            body.setdefault("namespace", "_placeholder")
+        return body
 
     def _there(self, request: Request, component: object) -> bool:
         """Whether a component counts: one that is missing doesn't where the Kustomization says so."""
@@ -239,43 +232,32 @@ class Builder:
                     Location(name, line),
                 )
 
-    def _run(self, built: Built, content: str) -> str:
-        """kustomize's output, from a copy that holds the files of this build and nothing else."""
+    def _run(self, built: Built, content: str) -> None:
+        """Has kustomize build it, in a copy that holds the files of this build and nothing else."""
         assert self._folder
+        assert self._kustomize
+        closure, request = built.closure, built.request
         with tempfile.TemporaryDirectory(dir=self._folder.name) as name:
             copy = Path(name).resolve() / "artifact"
-            folder = copy / built.request.folder
-            self._copy(built.closure, copy)
+            folder = copy / request.folder
+            self._copy(closure, copy)
             folder.mkdir(parents=True, exist_ok=True)
-            file = kustomization_of(self.sources, built.request.folder)
+            for other in {r.location.file for r in built.left_out}:
+                (copy / other).write_text(json.dumps(self._without_remote(built, other), default=str))
+            file = kustomization_of(self.sources, request.folder)
             (copy / file if file else folder / "kustomization.yaml").write_text(content)
-            # The Flux build loads files from anywhere in the artifact; where nothing needs that, kustomize's own restriction is a second wall.
-            wide = any(
-                not f.startswith(f"{posixpath.dirname(k)}/")
-                for k in built.closure.kustomizations
-                for f in built.closure.files
+            anywhere = any(
+                not f.startswith(f"{posixpath.dirname(k)}/") for k in closure.kustomizations for f in closure.files
             )
+            own_schema = any("openapi" in read(self.sources, k) for k in closure.kustomizations)
             try:
-                done = subprocess.run(
-                    [*self.tool.command, str(folder), *(["--load-restrictor=LoadRestrictionsNone"] if wide else [])],
-                    capture_output=True,
-                    check=False,
-                    timeout=_TIMEOUT_S,
-                    stdin=subprocess.DEVNULL,
-                    cwd=copy,
-                    env={
-                        "PATH": "",
-                        "HOME": name,
-                        "HTTP_PROXY": "http://127.0.0.1:9",
-                        "HTTPS_PROXY": "http://127.0.0.1:9",
-                    },
-                )
-            except subprocess.TimeoutExpired:
-                built.error = f"kustomize didn't end within {_TIMEOUT_S}s"
-                return ""
-        if done.returncode:
-            self._failed(built, done.stderr.decode(errors="replace").replace(f"{copy}/", "").replace(str(copy), "."))
-        return done.stdout.decode(errors="replace")
+                bodies = self._kustomize.build(Folder(copy, folder, anywhere, own_schema))
+            except BuildError as error:
+                if built.left_out:
+                    return  # it may be right with what is missing here
+                self._failed(built, str(error).replace(f"{copy}/", "").replace(str(copy), "."))
+                return
+        built.objects = [_unmarked(body, request.folder) for body in bodies]
 
     def _copy(self, closure: Closure, copy: Path) -> None:
         made: set[str] = set()
@@ -353,6 +335,17 @@ def _keep(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def _can_do_without(closure: Closure, reference: Reference) -> bool:
+    """Whether the rest can be built without what a reference names: remote manifests in a kustomization of the tree."""
+    listed = reference.field in _REMOTE_LISTS and reference.location.file in closure.kustomizations
+    return listed and reference.kind is ReferenceKind.REMOTE
+
+
+def to_fetch(reference: Reference) -> str:
+    """Why a remote reference isn't read, and where it stands."""
+    return f"{reference.target} would have to be fetched ({reference.location})"
+
+
 def _words(reference: Reference) -> str:
     if reference.kind is ReferenceKind.LINK:
         return f"'{reference.field}' names {reference.target}, a symbolic link: source-controller leaves links out of what it packs"
@@ -374,12 +367,6 @@ def _images(own: list[Any], flux: list[Any]) -> list[Any]:
             same.pop("digest", None)
             same |= {k: image[k] for k in ("newTag", "digest") if image.get(k)}
     return merged
-
-
-def _rendered(text: str, folder: str) -> str:
-    """kustomize's output as JSON: each object with its file and what generated it there."""
-    bodies = [body for body in yaml.load_all(text, Loader=Loader) if isinstance(body, dict)]
-    return json.dumps([_unmarked(body, folder) for body in bodies], separators=(",", ":"), default=str, skipkeys=True)
 
 
 def _unmarked(body: Body, folder: str) -> tuple[Body, str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from holdfast.errors import UsageError
 from holdfast.tree import repository, rules, schema, settings
-from holdfast.tree.build import Tool
 from holdfast.tree.findings import (
     RULES,
     Evidence,
@@ -28,6 +27,7 @@ from holdfast.tree.findings import (
     together,
 )
 from holdfast.tree.helm import render
+from holdfast.tree.kustomize import Tool
 from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Kustomization, Tree
@@ -129,11 +129,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
                 f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})"
             )
             found = [Inconclusive(broken_rules[-1])]
-        gaps = [la for la in tree.kustomizations.values() if la.error or la.not_read]
-        unread = [
-            *tree.charts.incomplete_because,
-            *(f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in gaps),
-        ]
+        unread = _gaps(tree)
         if unread:  # what isn't there may lie in what wasn't read
             found = [Inconclusive(f"{s.reason}, and {unread[0]}") if isinstance(s, NotApplicable) else s for s in found]
         if one.opt_in and not promised(tree, one.claim):
@@ -211,12 +207,8 @@ def _verdict(
         return StaticVerdict("not exercised", _first(kinds[OutOfScope]))
     if kinds[NotApplicable]:
         return StaticVerdict("not exercised", _first(kinds[NotApplicable]))
-    unread = [
-        kustomization for kustomization in tree.kustomizations.values() if kustomization.error or kustomization.not_read
-    ]
     doubts = [_first(kinds[Inconclusive])] if kinds[Inconclusive] else []
-    doubts += tree.charts.incomplete_because
-    doubts += [f"Kustomization/{la.id} wasn't read: {la.error or la.not_read}" for la in unread]
+    doubts += _gaps(tree)
     if doubts:
         return StaticVerdict("unproven", "; ".join(doubts))
     return StaticVerdict(
@@ -224,6 +216,15 @@ def _verdict(
         "; ".join(dict.fromkeys(s.text for s in kinds[Evidence] if isinstance(s, Evidence)))
         or "the rules found nothing against it",
     )
+
+
+def _gaps(tree: Tree) -> list[str]:
+    """Why claims about all of the tree are in doubt: what may hold the opposite and isn't read."""
+    unread = [k for k in tree.kustomizations.values() if k.gap]
+    return [
+        *tree.charts.incomplete_because,
+        *(f"Kustomization/{k.id} wasn't read{' whole' if k.gap == k.left_out else ''}: {k.gap}" for k in unread),
+    ]
 
 
 def _first(said: Sequence[object]) -> str:

@@ -69,9 +69,7 @@ class Graph:
         self.external: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in tree.releases}
         self._unknown = tree.unknown_releases
-        self._open = [
-            la for la in tree.kustomizations.values() if la.not_read or la.error
-        ]  # what these apply isn't known
+        self._open = [k for k in tree.kustomizations.values() if k.gap]  # not all that these apply is known
         self._crds = _definitions(tree, self.releases.values())
         for kustomization in tree.kustomizations.values():
             self._layer(kustomization)

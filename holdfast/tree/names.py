@@ -43,7 +43,7 @@ class Names:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.unread = [k for k in tree.kustomizations.values() if k.not_read or k.error]
+        self.unread = [k for k in tree.kustomizations.values() if k.gap]
         self._by: dict[
             tuple[str, str], dict[str, str]
         ] = {}  # kind and namespace -> name -> who makes it, where that isn't the thing itself

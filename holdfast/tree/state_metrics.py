@@ -141,9 +141,7 @@ def hidden_ones(tree: Tree) -> Iterator[str]:
         elif "customResourceState" in str(release.values):
             yield f"{release.manifest.id} has a customResourceState of its own"
     for kustomization in tree.kustomizations.values():
-        if (kustomization.error or kustomization.not_read) and name.search(
-            f"{kustomization.id} {kustomization.folder}"
-        ):
+        if kustomization.gap and name.search(f"{kustomization.id} {kustomization.folder}"):
             yield f"Kustomization/{kustomization.id} wasn't read"
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UsageError
-from holdfast.tree.build import Built, Tool
+from holdfast.tree.build import Built
+from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.settings import Settings
@@ -72,6 +73,7 @@ class Kustomization:
         way: the ids of the Kustomizations that lead to it, from the entry.
         built: how the build ended; None where it isn't built here, and *not_read* says why.
         objects: what it applies.
+        left_out: what of it isn't read here, because it would have to be fetched; all else is in *objects*.
     """
 
     manifest: Manifest
@@ -81,11 +83,17 @@ class Kustomization:
     objects: list[Manifest] = field(default_factory=list)
     error: str = ""
     not_read: str = ""
+    left_out: str = ""
     unreferenced: bool = False
 
     @property
     def id(self) -> str:
         return f"{self.manifest.namespace}/{self.manifest.name}"
+
+    @property
+    def gap(self) -> str:
+        """Why it may apply more than is known here; empty where it was read whole."""
+        return self.error or self.not_read or self.left_out
 
     @property
     def spec(self) -> Body:

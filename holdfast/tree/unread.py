@@ -20,6 +20,10 @@ _SAY_NOTHING = (
 )
 _GENERIC = frozenset(_SAY_NOTHING.split())  # words of an address that don't say what it gives
 
+_DEFINITIONS = re.compile(
+    r"crds?\b[^/]*(?:[?#].*)?$|/crds?/", re.IGNORECASE
+)  # addresses of what holds definitions only
+
 
 class Unread(NamedTuple):
     """What is known of an unread Kustomization: its words, the namespaces it is for, the objects in its own files."""
@@ -55,6 +59,8 @@ def unread(tree: Tree, kustomization: Kustomization) -> Unread:
     text = re.sub(r"[^a-z0-9]", "", words.lower())
     if kustomization.built is None:
         return Unread(text, frozenset({target} - {""}), anything=not target and not _foreign(tree, kustomization))
+    if kustomization.left_out:
+        return _left_out(kustomization, [str(r.target) for r in kustomization.built.left_out], target)
     closure = kustomization.built.closure
     bodies = [
         b for f in sorted({*closure.files, *closure.kustomizations} - closure.opaque) for _, b in tree.sources.bodies(f)
@@ -65,6 +71,19 @@ def unread(tree: Tree, kustomization: Kustomization) -> Unread:
     leads_on = any(get(b, "kind") == "Kustomization" and str(b.get("apiVersion")).startswith(KUSTOMIZE) for b in bodies)
     objects = frozenset(o for b in bodies for o in _objects(b))
     return Unread(text, frozenset(spaces - {"", "flux-system"}), objects, anything=leads_on)
+
+
+def _left_out(kustomization: Kustomization, addresses: list[str], target: str) -> Unread:
+    """What the remote resources of a Kustomization may give that was read but for them: what their addresses speak of, or its namespaces hold."""
+    text = re.sub(r"[^a-z0-9]", "", " ".join(addresses).lower())
+    if all(_DEFINITIONS.search(a) for a in addresses):
+        return Unread(text)
+    spaces = (
+        {target}
+        | {m.namespace for m in kustomization.objects}
+        | {m.name for m in kustomization.objects if m.kind == "Namespace"}
+    )
+    return Unread(text, frozenset(spaces - {"", "flux-system"}))
 
 
 def _spaces(body: Body) -> Iterator[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.tree.build import Builder, Built, Request, Tool
+from holdfast.tree.build import Builder, Built, Request, to_fetch
 from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, made, source_rules
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.references import FILES, Closure, kustomization_of
 from holdfast.tree.repository import Repository, is_set_aside, is_test_data
@@ -225,6 +226,10 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
             else f"{kustomization.folder}: {built.not_read}"
         )
         reading.not_read.append(kustomization.not_read)
+    elif built.left_out:
+        who = kustomization.folder if kustomization.unreferenced else f"Kustomization {kustomization.id}"
+        reading.not_read += [f"{who}: {to_fetch(one)}; the rest was read" for one in built.left_out]
+        kustomization.left_out = "; ".join(map(to_fetch, built.left_out))
     labels, notes = (mapping(get(kustomization.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
     files = _touching(built.closure)
     for body, file, by in built.objects:

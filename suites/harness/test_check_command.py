@@ -441,3 +441,37 @@ def test_a_value_that_a_patch_sets_is_looked_for_there(tmp_path):
     assert [(f["rule"], f["files"][0]) for f in found["findings"]] == [
         ("security.image", {"path": "apps/kustomization.yaml", "line": 4})
     ]
+
+
+REMOTE = "https://git.example.org/makers/widgets/raw/v1.2.0/install.yaml"
+
+
+@pytest.mark.parametrize(
+    ("kustomization", "objects"),
+    [
+        ({"resources": ["ns.yaml", REMOTE]}, 1),
+        ({"resources": ["base"]}, 1),  # one that lists it further down
+        ({"resources": [REMOTE]}, 0),
+        # what changes it can't be tried without it, and what Flux would make of it isn't known
+        (
+            {
+                "resources": ["ns.yaml", REMOTE],
+                "patches": [{"patch": "{apiVersion: v1, kind: ConfigMap, metadata: {name: w}}"}],
+            },
+            0,
+        ),
+    ],
+)
+def test_a_remote_resource_is_unread_and_not_what_lies_beside_it(kustomization, objects, tmp_path):
+    files = {
+        "cluster/k.yaml": yaml.dump(of("infra", "./infra")),
+        "infra/kustomization.yaml": yaml.dump(kustomization),
+        "infra/ns.yaml": NAMESPACE,
+    }
+    if kustomization["resources"] == ["base"]:
+        files["infra/base/ns.yaml"] = files.pop("infra/ns.yaml")
+        files["infra/base/kustomization.yaml"] = yaml.dump({"resources": ["ns.yaml", REMOTE]})
+    code, found = said(written(tmp_path, files))
+    assert sum(REMOTE in line for line in found["not_read"]) == 1
+    assert found["read"]["objects"] == 3 + objects
+    assert code == (0 if objects else 11), found["findings"]

@@ -118,7 +118,7 @@ def _has_default_rules(tree: Tree, manifest: Manifest) -> bool:
 )
 def no_exporter(tree: Tree) -> Iterator[Outcome]:
     """Alerts on metrics of an exporter of which the tree has no trace."""
-    if any(k.error or k.not_read for k in tree.kustomizations.values()):
+    if any(k.gap for k in tree.kustomizations.values()):
         return
     text = ""
     for manifest, path, name, metric in readers(tree):

@@ -73,7 +73,7 @@ def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _
 
 def _may_bring(other: Kustomization | None, group: str) -> bool:
     """Whether a dependency isn't known well enough to say that it doesn't bring a kind, or waits for the definition by a health check."""
-    if other is None or other.not_read or other.error:
+    if other is None or other.gap:
         return True
     checks = map(mapping, sequence(other.spec.get("healthChecks")))
     return any(c.get("kind") == "CustomResourceDefinition" and str(c.get("name")).endswith(f".{group}") for c in checks)

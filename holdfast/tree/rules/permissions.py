@@ -35,7 +35,7 @@ class _Right:
 )
 def script_rights(tree: Tree) -> Iterator[Outcome]:
     """kubectl and curl in a workload's script ask only for what its account may do; where that isn't certain, nothing is said."""
-    if any(k.error or k.not_read for k in tree.kustomizations.values()):
+    if any(k.gap for k in tree.kustomizations.values()):
         return  # a binding may lie in what wasn't read
     for manifest in tree.workloads():
         found = list(_asks(tree, manifest))

@@ -269,7 +269,7 @@ def _elsewhere(tree: Tree, space: str) -> str:
         if "NetworkPolicy" in text or ("mutate" in text and "labels" in text):
             return f"{manifest.id} may make policies, or give pods labels"
     for one in tree.kustomizations.values():
-        if (one.not_read or one.error) and (
+        if one.gap and (
             one.spec.get("targetNamespace") == space
             or re.search(rf"polic|network|{re.escape(space)}", f"{one.id} {one.folder}")
         ):

@@ -1,0 +1,179 @@
+"""kustomize as a process that stays: every build its own answer, whatever the one before did."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+
+from holdfast.provision import tools
+from holdfast.tree import kustomize
+from holdfast.tree.kustomize import BuildError, EachBuild, Folder, Staying, Tool
+
+ODD = """
+import json, os, sys, time
+for line in sys.stdin:
+    folder = json.loads(line)["folder"].rpartition("/")[2]
+    if folder == "dies":
+        sys.exit(3)
+    if folder == "hangs":
+        time.sleep(60)
+    error = "no such thing" if folder == "wrong" else ""
+    print(json.dumps({"objects": None if error else [{"kind": folder, "by": os.getpid()}], "error": error}), flush=True)
+"""
+
+
+@pytest.fixture
+def odd(tmp_path):
+    program = tmp_path / "odd.py"
+    program.write_text(ODD)
+    made = Staying((sys.executable, str(program)))
+    yield made
+    made.close()
+
+
+def folder(root, name):
+    return Folder(root, root / name)
+
+
+def test_one_process_does_all_that_are_asked_one_after_the_other(odd, tmp_path):
+    answers = [odd.build(folder(tmp_path, name))[0] for name in ("a", "b", "c")]
+    assert [a["kind"] for a in answers] == ["a", "b", "c"]
+    assert len({a["by"] for a in answers}) == 1
+
+
+def test_side_by_side_each_gets_its_own_answer(odd, tmp_path):
+    names = [f"n{i}" for i in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: odd.build(folder(tmp_path, n))[0], names))
+    assert [a["kind"] for a in answers] == names
+    assert len({a["by"] for a in answers}) <= 4
+
+
+def test_a_failed_build_is_its_own_only(odd, tmp_path):
+    before = odd.build(folder(tmp_path, "a"))[0]["by"]
+    with pytest.raises(BuildError, match="no such thing"):
+        odd.build(folder(tmp_path, "wrong"))
+    assert odd.build(folder(tmp_path, "b"))[0] == {"kind": "b", "by": before}
+
+
+def test_after_one_that_died_or_hangs_the_next_is_built(odd, tmp_path, monkeypatch):
+    with pytest.raises(BuildError, match="ended with 3"):
+        odd.build(folder(tmp_path, "dies"))
+    monkeypatch.setattr(kustomize, "_TIMEOUT_S", 0.3)
+    with pytest.raises(BuildError, match="didn't end within"):
+        odd.build(folder(tmp_path, "hangs"))
+    monkeypatch.undo()
+    assert odd.build(folder(tmp_path, "b"))[0]["kind"] == "b"
+
+
+# -- the real one, where it is ------------------------------------------------------------------------------------------
+
+CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"n": "1", "t": "2026-01-01"}}
+WIDGET = {
+    "apiVersion": "example.org/v1",
+    "kind": "Widget",
+    "metadata": {"name": "w"},
+    "spec": {"parts": [{"name": "a", "size": 1}, {"name": "b", "size": 2}]},
+}
+PATCH = {
+    "apiVersion": "example.org/v1",
+    "kind": "Widget",
+    "metadata": {"name": "w"},
+    "spec": {"parts": [{"name": "a", "size": 9}]},
+}
+SCHEMA = {
+    "definitions": {
+        "org.example.v1.Widget": {
+            "type": "object",
+            "x-kubernetes-group-version-kind": [{"group": "example.org", "version": "v1", "kind": "Widget"}],
+            "properties": {
+                "spec": {
+                    "type": "object",
+                    "properties": {
+                        "parts": {
+                            "type": "array",
+                            "items": {"type": "object"},
+                            "x-kubernetes-patch-merge-key": "name",
+                            "x-kubernetes-patch-strategy": "merge",
+                        }
+                    },
+                }
+            },
+        }
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def staying():
+    tool = tools.kustomize()
+    if not tool.stays:
+        pytest.skip("there is no Go to build it")
+    made = tool.start(2, many=False)
+    yield made
+    made.close()
+
+
+def written(path, name, files):
+    here = path / name
+    here.mkdir()
+    for file, body in files.items():
+        (here / file).write_text(yaml.dump(body))
+    return Folder(path, here, own_schema="openapi" in files["kustomization.yaml"])
+
+
+def test_objects_come_as_they_are(staying, tmp_path):
+    assert staying.build(
+        written(tmp_path, "a", {"kustomization.yaml": {"resources": ["a.yaml"]}, "a.yaml": CONFIG})
+    ) == [CONFIG]
+
+
+def test_a_schema_that_one_build_brings_is_not_the_next_ones(staying, tmp_path):
+    plain = {
+        "kustomization.yaml": {"resources": ["w.yaml"], "patches": [{"path": "p.yaml"}]},
+        "w.yaml": WIDGET,
+        "p.yaml": PATCH,
+    }
+    own = plain | {
+        "kustomization.yaml": {**plain["kustomization.yaml"], "openapi": {"path": "schema.yaml"}},
+        "schema.yaml": SCHEMA,
+    }
+    parts = [
+        len(staying.build(written(tmp_path, name, files))[0]["spec"]["parts"])
+        for name, files in (("one", plain), ("two", own), ("three", plain))
+    ]
+    assert parts == [1, 2, 1]  # a list without a schema is replaced, one with a merge key is merged
+
+
+def test_nothing_outside_the_copy_is_read(staying, tmp_path):
+    (tmp_path / "outside.yaml").write_text(yaml.dump(CONFIG))
+    root = tmp_path / "root"
+    root.mkdir()
+    asked = written(root, "a", {"kustomization.yaml": {"resources": ["../../outside.yaml"]}})
+    with pytest.raises(BuildError):
+        staying.build(asked)
+
+
+def test_a_program_for_each_build_says_the_same(staying, tmp_path):
+    each = tools.each_build()
+    if each is None:
+        pytest.skip("there is no other kustomize")
+    asked = written(
+        tmp_path,
+        "a",
+        {
+            "kustomization.yaml": {
+                "resources": ["a.yaml", "w.yaml"],
+                "namePrefix": "x-",
+                "configMapGenerator": [{"name": "g", "literals": ["A=1"]}],
+            },
+            "a.yaml": CONFIG,
+            "w.yaml": WIDGET,
+        },
+    )
+    program: Tool = each
+    other = program.start(1, many=False)
+    assert isinstance(other, EachBuild)
+    assert other.build(asked) == staying.build(asked)
+    other.close()
