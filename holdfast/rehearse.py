@@ -128,7 +128,7 @@ def _write(out: Outcome, form: Format, level: Severity, html: Path | None) -> No
     elif form is Format.JUNIT:
         say(documents.as_junit(out, level))
     elif form is Format.SARIF:
-        say(json.dumps(as_sarif("rehearse", [p.finding for p in out.proofs]), indent=2))
+        say(json.dumps(as_sarif("rehearse", {"": [p.finding for p in out.proofs]}), indent=2))
     else:
         say("\n".join(text.lines(out, colour=sys.stdout.isatty())))
     if html:  # last: a folder that isn't there must not lose what was said

@@ -17,6 +17,7 @@ from holdfast.progress import on_stderr
 from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.boot import Down, down, seeds_of
+from holdfast.tree.check import Result
 from holdfast.tree.findings import Severity
 from holdfast.tree.tree import Tree
 
@@ -44,6 +45,9 @@ def check(  # noqa: PLR0917  a command line
     entry: Annotated[
         str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")
     ] = "",
+    all_entries: Annotated[
+        bool, typer.Option("--all-entries", help="Every entry of the repository, a cluster each, one after the other.")
+    ] = False,
     if_down: Annotated[
         str,
         typer.Option(
@@ -91,8 +95,15 @@ def check(  # noqa: PLR0917  a command line
         say("\n".join(explain.lines(rule)))
         return
     _usable(only or [], charts, html)
+    if all_entries and (entry or if_down or html):
+        raise UsageError(
+            "--all-entries reads every cluster, and --entry, --if-down and --picture are about one",
+            "leave one of them out",
+        )
     with on_stderr():  # a tool may be built first
-        loaded = tools.read(tree, entry=entry, kubernetes=kubernetes, charts=charts)
+        entries = checking.entries(tree) if all_entries else [entry]
+        trees = [tools.read(tree, entry=e, kubernetes=kubernetes, charts=charts) for e in entries]
+    loaded = trees[0]
     if own := loaded.settings.claims:
         claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))
     claims.check_known([c for c in loaded.settings.claimed if c not in checking.claims()], str(loaded.settings.path))
@@ -113,22 +124,26 @@ def check(  # noqa: PLR0917  a command line
             else "\n".join(text.down_lines(if_down, found))
         )
         return
-    result = checking.check(loaded, only=only or ())
+    results = [checking.check(one, only=only or ()) for one in trees]
     _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
-    if form is Format.JSON:
-        say(json.dumps(documents.as_json(result), indent=2))
-    elif form is Format.JUNIT:
-        say(documents.as_junit(result, level))
-    elif form is Format.SARIF:
-        say(json.dumps(sarif.as_sarif("check", result.findings), indent=2))
-    else:
-        say("\n".join(text.lines(result, colour=sys.stdout.isatty(), verbose=verbose)))
-    worst = result.worst()
-    if worst is not None and worst >= level:
+    say(_written(results, form, level, verbose=verbose, listed=all_entries))
+    if any((worst := r.worst()) is not None and worst >= level for r in results):
         raise typer.Exit(1)
-    if result.too_little():
+    if any(r.too_little() for r in results):
         raise typer.Exit(EXIT_UNREAD)
+
+
+def _written(results: list[Result], form: Format, level: Severity, *, verbose: bool, listed: bool) -> str:
+    """The results in one of the forms. *listed*: of all entries, so as a list even where there is one."""
+    if form is Format.JSON:
+        found = [documents.as_json(r) for r in results]
+        return json.dumps({"entries": found} if listed else found[0], indent=2)
+    if form is Format.JUNIT:
+        return documents.as_junit(results, level)
+    if form is Format.SARIF:
+        return json.dumps(sarif.as_sarif("check", {r.tree.root.folder: r.findings for r in results}), indent=2)
+    return "\n\n".join("\n".join(text.lines(r, colour=sys.stdout.isatty(), verbose=verbose)) for r in results)
 
 
 def _usable(only: list[str], charts: Path | None, html: Path | None) -> None:

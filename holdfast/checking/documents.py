@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -185,8 +186,21 @@ def junit_case(suite: ElementTree.Element, one: Finding, fail_on: int, said: str
     return fails
 
 
-def as_junit(result: Result, fail_on: int) -> str:
-    """JUnit: a case a finding and a case a claim; findings below *fail_on* pass with their text."""
+def as_junit(results: Sequence[Result], fail_on: int) -> str:
+    """JUnit: a suite an entry, in it a case a finding and a case a claim; findings below *fail_on* pass with their text."""
+    suites = [_suite(result, fail_on) for result in results]
+    if len(suites) > 1:
+        for suite, result in zip(suites, results, strict=True):
+            suite.set("name", f"holdfast check {result.tree.root.folder}")
+        top = ElementTree.Element("testsuites")
+        top.extend(suites)
+    else:
+        top = suites[0]
+    ElementTree.indent(top)
+    return ElementTree.tostring(top, encoding="unicode")
+
+
+def _suite(result: Result, fail_on: int) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name="holdfast check")
     failures = skipped = 0
     for one in result.findings:
@@ -202,5 +216,4 @@ def as_junit(result: Result, fail_on: int) -> str:
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(failures))
     suite.set("skipped", str(skipped))
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode")
+    return suite

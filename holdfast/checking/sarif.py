@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import holdfast
@@ -12,26 +12,26 @@ _LEVEL = {Severity.BREAKS_APPLY: "error", Severity.BREAKS_CLAIM: "error", Severi
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
 
-def as_sarif(command: str, findings: Iterable[Finding]) -> dict[str, Any]:
-    """The findings of one run of *command* (``check``, ``rehearse``); paths are relative to the repository."""
-    found = list(findings)
-    rules = {one.rule: one for one in found}
+def as_sarif(command: str, runs: Mapping[str, Iterable[Finding]]) -> dict[str, Any]:
+    """The findings of *command* (``check``, ``rehearse``), a run an entry; paths are relative to the repository."""
+    several = len(runs) > 1
     return {
         "$schema": _SCHEMA,
         "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": f"holdfast {command}",
-                        "version": holdfast.__version__,
-                        "rules": [_rule(one) for _, one in sorted(rules.items())],
-                    }
-                },
-                "results": [_result(one) for one in found],
-            }
-        ],
+        "runs": [_run(command, list(found), entry if several else "") for entry, found in runs.items()],
     }
+
+
+def _run(command: str, found: list[Finding], entry: str) -> dict[str, Any]:
+    rules = {one.rule: one for one in found}
+    driver = {
+        "name": f"holdfast {command}",
+        "version": holdfast.__version__,
+        "rules": [_rule(one) for _, one in sorted(rules.items())],
+    }
+    run: dict[str, Any] = {"tool": {"driver": driver}, "results": [_result(one) for one in found]}
+    # Two runs of one tool over one commit are told apart by their category.
+    return run | ({"automationDetails": {"id": f"holdfast {command}/{entry}/"}} if entry else {})
 
 
 def _rule(one: Finding) -> dict[str, Any]:

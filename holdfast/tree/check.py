@@ -11,6 +11,7 @@ from pathlib import Path
 
 from holdfast.errors import UsageError
 from holdfast.tree import repository, rules, schema, settings
+from holdfast.tree.entry import entries_of, flux_documents
 from holdfast.tree.findings import (
     RULES,
     Evidence,
@@ -30,6 +31,7 @@ from holdfast.tree.helm import render
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location
+from holdfast.tree.sources import Sources
 from holdfast.tree.tree import Kustomization, Tree
 from holdfast.tree.walk import read
 
@@ -109,6 +111,12 @@ def load(
             "each finding of 'holdfast check --format json' names its rule",
         )
     return render(read(found, tool, said, entry=entry, kubernetes=kubernetes, cache=cache), helm, charts)
+
+
+def entries(root: Path) -> list[str]:
+    """The entries of the repository at *root*, a cluster each. Raises UsageError where it has none."""
+    sources = Sources(repository.read(root))
+    return entries_of(sources, flux_documents(sources))
 
 
 def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Result:

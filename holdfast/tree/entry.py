@@ -127,6 +127,11 @@ def entry_of(sources: Sources, flux: list[tuple[str, Body]], wanted: str) -> Ent
     return _Search(sources, flux).entry(clean(wanted) if wanted else "")
 
 
+def entries_of(sources: Sources, flux: list[tuple[str, Body]]) -> list[str]:
+    """The folders of all entries of a repository, a cluster each. Raises UsageError where it has none."""
+    return [c.folder for c in _Search(sources, flux).all()]
+
+
 class _Search:
     """Looks for the entries of a repository, rank by rank."""
 
@@ -154,15 +159,20 @@ class _Search:
         found = self._declared()
         if wanted:
             return self._wanted(found or self._tops(), wanted)
-        found = found or self._tops() or self._elsewhere()
-        if not found:
-            raise self._nothing()
+        found = found or self.all()
         if len(found) > 1:
             raise UsageError(
                 f"the repository holds {len(found)} clusters: {_listed(found)}",
-                "name one: --entry FOLDER, or [flux] entry in .holdfast.toml",
+                "name one: --entry FOLDER, or [flux] entry in .holdfast.toml; 'holdfast check --all-entries' reads each",
             )
         return self._made(found[0], found)
+
+    def all(self) -> list[Candidate]:
+        """Every entry of the best sort that there is."""
+        found = self._declared() or self._tops() or self._elsewhere()
+        if not found:
+            raise self._nothing()
+        return found
 
     def _made(self, one: Candidate, found: list[Candidate]) -> Entry:
         prefix = self.origin.prefix(*name_of(one.kustomization.manifest.body))

@@ -80,7 +80,7 @@ def test_the_json_is_what_its_schema_says(kustomize):
     for finding in said["findings"]:
         assert set(documents.SCHEMA["$defs"]["finding"]["required"]) <= set(finding)
         assert finding["files"][0]["line"] >= 1
-    assert "<failure" in documents.as_junit(result, Severity.BREAKS_CLAIM)
+    assert "<failure" in documents.as_junit([result], Severity.BREAKS_CLAIM)
     assert any("boot.loop" in line for line in text.lines(result, colour=False))
 
 

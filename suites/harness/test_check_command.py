@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -70,6 +71,34 @@ def test_several_entries_are_named_and_one_can_be_chosen(tmp_path):
     code, out, _ = check(root, "--entry", "clusters/b", "--format", "json")
     assert code == 0
     assert json.loads(out)["entry"].startswith("clusters/b")
+
+
+@pytest.mark.parametrize("form", ["text", "json", "junit", "sarif"])
+def test_all_entries_are_read_and_the_worst_counts(form, tmp_path):
+    both = {f"clusters/{n}/flux.yaml": FLUX.replace("./cluster", f"./clusters/{n}") for n in "ab"}
+    wrong = {"clusters/b/apps.yaml": yaml.dump(kustomization("apps"))}  # there is no such folder
+    root = written(tmp_path, both | wrong)
+    (root / "cluster" / "flux.yaml").unlink()
+    code, out, _ = check(root, "--all-entries", "--format", form)
+    assert code == 1
+    assert "clusters/a" in out
+    assert "clusters/b" in out
+    if form == "json":
+        assert [len(e["findings"]) for e in json.loads(out)["entries"]] == [0, 1]
+    if form == "junit":
+        assert [s.get("failures") for s in ElementTree.fromstring(out)] == ["0", "1"]
+    if form == "sarif":
+        runs = json.loads(out)["runs"]
+        assert [len(r["results"]) for r in runs] == [0, 1]
+        assert len({r["automationDetails"]["id"] for r in runs}) == 2
+    (root / "clusters/b/apps.yaml").unlink()
+    assert check(root, "--all-entries", "--format", form)[0] == 0
+
+
+def test_all_entries_and_one_of_them_is_a_contradiction(tmp_path):
+    code, _, err = check(written(tmp_path, {}), "--all-entries", "--entry", "cluster")
+    assert code == 64
+    assert "leave one of them out" in err
 
 
 def test_what_another_cluster_applies_is_neither_latent_nor_unreachable(tmp_path):

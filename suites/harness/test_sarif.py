@@ -29,7 +29,7 @@ def finding(severity, **more):
 
 def test_a_finding_has_its_level_its_line_and_the_other_places():
     (run,) = as_sarif(
-        "check", [finding(Severity.BREAKS_APPLY), finding(Severity.HYGIENE), finding(Severity.UPGRADE_HAZARD)]
+        "check", {"": [finding(Severity.BREAKS_APPLY), finding(Severity.HYGIENE), finding(Severity.UPGRADE_HAZARD)]}
     )["runs"]
     assert [r["level"] for r in run["results"]] == ["error", "note", "warning"]
     (place,) = run["results"][0]["locations"]
@@ -40,7 +40,7 @@ def test_a_finding_has_its_level_its_line_and_the_other_places():
 
 
 def test_what_nothing_applies_is_a_note():
-    (run,) = as_sarif("check", [finding(Severity.BREAKS_APPLY, unreferenced=True)])["runs"]
+    (run,) = as_sarif("check", {"": [finding(Severity.BREAKS_APPLY, unreferenced=True)]})["runs"]
     assert run["results"][0]["level"] == "note"
 
 
