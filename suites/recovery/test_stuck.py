@@ -28,6 +28,7 @@ def test_what_was_stuck_goes_on_once_its_cause_is_gone(cluster, git):
             limit_s = again_s + seconds(RECOVERY.budget("applied"))
             cluster.eventually(exists("ConfigMap", "holdfast-later", "holdfast-later"), within=limit_s)
             cluster.eventually(tree_applied(), within=limit_s)
+            cluster.negative_control(absent("ConfigMap", "holdfast-later", "holdfast-later"))
         finally:
             git.push(take_back(cluster.sync, "holdfast-later"), "without it")
         cluster.eventually(absent("ConfigMap", "holdfast-later", "holdfast-later"), within="2m")
