@@ -22,7 +22,7 @@ from holdfast.rehearsal.stage import staged
 from holdfast.rehearsal.watcher import Watcher
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
-from suites.harness import pairs
+from suites.harness import apart, pairs
 from suites.harness.test_sampling import Serving, run_sampler, sampled
 
 
@@ -133,14 +133,6 @@ def tree_of(folder, kustomizations, files_each):
     return folder
 
 
-def with_service(cache):
-    """The environment of a `holdfast check` that has rendered nothing before, and needn't build its kustomize."""
-    (cache / "holdfast" / "bin").mkdir(parents=True)
-    made = builds.binary(Recipes(), "kustomize-service")
-    (cache / "holdfast" / "bin" / made.name).symlink_to(made)
-    return {**os.environ, "XDG_CACHE_HOME": str(cache)}
-
-
 def timed(command, env):
     began = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -154,7 +146,7 @@ def check_against_kustomize(rounds=5):
     with tempfile.TemporaryDirectory() as name:
         tree = tree_of(Path(name) / "tree", 10, 30)
         for number in range(rounds):
-            env = with_service(Path(name) / f"cache{number}")
+            env = {**os.environ, "XDG_CACHE_HOME": str(apart.cache(Path(name) / f"cache{number}"))}
             alone = sum(timed([kustomize, "build", str(tree / f"parts/k{k}")], env)[0] for k in range(10))
             for which in ("cold", "warm"):
                 took, done = timed([str(Path(sys.executable).parent / "holdfast"), "check", str(tree)], env)
@@ -170,7 +162,7 @@ def check_grows():
     for count in (1000, 3000, 10000):
         with tempfile.TemporaryDirectory() as name:
             tree = tree_of(Path(name) / "tree", count // 100, 101)
-            env = with_service(Path(name) / "cache")
+            env = {**os.environ, "XDG_CACHE_HOME": str(apart.cache(Path(name) / "cache"))}
             program = (
                 "import resource, sys\nfrom holdfast.__main__ import main\nsys.argv = ['holdfast', 'check', sys.argv[1]]\ntry:\n    main()\nfinally:\n"
                 "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"

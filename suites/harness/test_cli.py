@@ -12,19 +12,13 @@ from holdfast.journal import Journal
 from holdfast.lane.lock import LaneLock
 from holdfast.lane.state import LaneState
 from holdfast.paths import ROOT
+from suites.harness import apart
 
 
 @pytest.fixture
 def elsewhere(tmp_path):
     """An environment with folders of its own, and with an engine that can't be reached."""
-    return {
-        **os.environ,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "HOLDFAST_REPORTS": str(tmp_path / "out"),
-        "HOLDFAST_LOCK": str(tmp_path),
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-        "COLUMNS": "200",
-    }
+    return apart.environment(tmp_path)
 
 
 def holdfast(*arguments, env):

@@ -13,17 +13,11 @@ from holdfast.journal import read_file
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.verdicts import Verdict, verdicts
+from suites.harness import apart
 
 
 def holdfast(*arguments, cwd, tmp_path):
-    environment = {
-        **os.environ,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "HOLDFAST_REPORTS": str(tmp_path / "out"),
-        "HOLDFAST_LOCK": str(tmp_path),
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = apart.environment(tmp_path, PYTHONPATH=str(ROOT))
     command = [sys.executable, "-P", "-m", "holdfast", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 

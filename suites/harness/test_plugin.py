@@ -1,6 +1,5 @@
 """Plain pytest with ``--lane``: what it selects, what it starts, what it leaves behind however it ends."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from holdfast.journal import read_file
 from holdfast.paths import ROOT
 from holdfast.session import not_asked_for
 from holdfast.verdicts import Verdict, verdicts
+from suites.harness import apart
 
 pytest_plugins = ["pytester"]
 
@@ -19,13 +19,7 @@ pytest_plugins = ["pytester"]
 @pytest.fixture
 def elsewhere(tmp_path):
     """An environment with folders of its own, and no engine to be had."""
-    return {
-        **os.environ,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "HOLDFAST_REPORTS": str(tmp_path / "out"),
-        "HOLDFAST_LOCK": str(tmp_path),
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-    }
+    return apart.environment(tmp_path)
 
 
 def plain(*arguments, env):

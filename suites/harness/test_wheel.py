@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from holdfast.paths import ROOT
+from suites.harness import apart
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +39,8 @@ def installed(tmp_path_factory):
 
 
 def run(installed, *arguments, cwd):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(installed / "site"),
-        "XDG_CACHE_HOME": str(installed / "cache"),
-        "HOLDFAST_LOCK": str(installed),
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-        "COLUMNS": "200",
-    }
-    environment.pop("HOLDFAST_REPORTS", None)
+    environment = apart.environment(installed, PYTHONPATH=str(installed / "site"))
+    environment.pop("HOLDFAST_REPORTS")
     command = [sys.executable, "-P", "-m", "holdfast", *arguments]
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
 

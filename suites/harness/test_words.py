@@ -1,7 +1,6 @@
 """What is said where something is missing or in the way: the command that runs a test again, notes, evidence, a kubeconfig that is gone."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from holdfast.lane.fidelity import Fidelity
 from holdfast.lane.lane import Lane
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
-from suites.harness import toy
+from suites.harness import apart, toy
 
 TREE = ROOT / "fixtures" / "gitops"
 
@@ -96,13 +95,7 @@ def test_a_kind_s_plural_is_that_of_its_crd_or_of_the_api(tmp_path):
 
 def test_down_where_nothing_can_be_written_is_not_told_to_run_down(tmp_path):
     """The advice must not go round: what is in the way is the engine, not the folder of reports."""
-    environment = {
-        **os.environ,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "HOLDFAST_REPORTS": "/proc/absent",
-        "HOLDFAST_LOCK": str(tmp_path),
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-    }
+    environment = apart.environment(tmp_path, HOLDFAST_REPORTS="/proc/absent")
     command = [sys.executable, "-m", "holdfast", "down"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 64
