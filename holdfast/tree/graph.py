@@ -71,6 +71,9 @@ class Graph:
         self._unknown = tree.unknown_releases
         self._open = [k for k in tree.kustomizations.values() if k.gap]  # not all that these apply is known
         self._crds = _definitions(tree, self.releases.values())
+        self._copies: dict[str, list[Manifest]] = {}
+        for manifest in tree.objects:
+            self._copies.setdefault(manifest.id, []).append(manifest)
         for kustomization in tree.kustomizations.values():
             self._layer(kustomization)
         for manifest in tree.objects:
@@ -95,19 +98,18 @@ class Graph:
         self.edges.add_edge(state, other, Need(why, location, how, boot, run))
 
     def exists(self, manifest: Manifest) -> State:
-        """The state in which an object is there."""
+        """The state in which an object is there: once one of those that apply it has."""
         state = State(manifest.id, Phase.EXISTS)
-        owner = manifest.owner if manifest.by == "HelmChart" else f"Kustomization/{manifest.owner}"
         if not self.edges.requires.get(state):
-            stage = Phase.DEFINED if manifest.kind in _DEFINITIONS and manifest.by != "HelmChart" else Phase.APPLIED
-            self.need(
-                state,
-                State(owner, stage),
-                f"{owner} applies it",
-                partial(self.tree.locate, manifest),
-                "owns",
-                boot=True,
-            )
+            location = partial(self.tree.locate, manifest)
+            first, *others = dict.fromkeys(_applied_by(m) for m in self._copies.get(manifest.id, [manifest]))
+            if others:
+                options = [(one, one.id) for one in (first, *others)]
+                self._one_of(
+                    state, options, f"any that applies {manifest.id}", "it is applied", location, "owns", boot=True
+                )
+            else:
+                self.need(state, first, f"{first.id} applies it", location, "owns", boot=True)
         return state
 
     def _layer(self, kustomization: Kustomization) -> None:
@@ -752,6 +754,14 @@ def _by(giver: Manifest | Release) -> str:
     if isinstance(giver, Manifest):
         return giver.owner if giver.by == "HelmChart" else f"Kustomization/{giver.owner}"
     return giver.manifest.id
+
+
+def _applied_by(manifest: Manifest) -> State:
+    """The state in which what applies an object has applied it."""
+    if manifest.by == "HelmChart":
+        return State(manifest.owner, Phase.APPLIED)
+    stage = Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED
+    return State(f"Kustomization/{manifest.owner}", stage)
 
 
 def _definitions(tree: Tree, known: Any) -> dict[tuple[str, str], list[Manifest | Release]]:

@@ -343,6 +343,17 @@ def test_a_path_that_a_later_config_map_fills_in_is_built(tmp_path):
     assert "flux-system/home" in [i for kustomization in found["boot"]["waves"] for i in kustomization]
 
 
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+def test_what_two_apply_is_there_once_one_of_them_has(first, second, tmp_path):
+    """Both have the repository of a maker's charts among their files: the one that waits for it has it itself."""
+    repository = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository\nmetadata: {name: maker, namespace: flux-system}\nspec: {url: 'https://charts.example.org'}\n"
+    waits, after = of(first, f"./{first}", wait=True), of(second, f"./{second}", dependsOn=[{"name": first}])
+    files = {"cluster/k.yaml": yaml.dump_all([waits, after]), "a/r.yaml": repository, "b/r.yaml": repository}
+    _, found = said(written(tmp_path, files))
+    assert [f["rule"] for f in found["findings"] if f["severity"] == "breaks-apply"] == []
+    assert found["boot"]["waves"][-1] == [f"flux-system/{second}"]
+
+
 def test_an_absent_thing_is_no_broken_promise_while_something_is_unread(tmp_path):
     files = {
         ".holdfast.toml": "[check]\npromises = ['longhorn-backup']\n",
