@@ -254,7 +254,7 @@ def _unread(result: Result, *, verbose: bool) -> Iterator[str]:
     for title, names in (
         ("charts that aren't known here, so what they create wasn't judged", unknown),
         ("charts judged by declared facts only (--charts FOLDER renders them)", known),
-        ("test data of something else, left alone", list(tree.skipped)),
+        ("set aside (archives, copies, templates, test data), left alone", list(tree.skipped)),
         ("symbolic links, which source-controller leaves out", sorted(tree.repository.links)),
     ):
         if names:

@@ -131,7 +131,7 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> t
     bad.add_edges_from(
         (a, b) for a in never for b, need in graph.edges.requires[a].items() if b in never and not need.run
     )
-    loops = {s for part in nx.strongly_connected_components(bad) if len(part) > 1 for s in part}
+    loops = _loops(bad)
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:
         path, loop = _chain(bad, loops, State(f"Kustomization/{one}", sort))
@@ -145,6 +145,25 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> t
     return tuple(
         Blocked(tuple(kustomizations), _steps(graph, path), loop) for kustomizations, path, loop in found.values()
     )
+
+
+def _loops(bad: Any) -> set[State]:
+    """The states that are part of a circle. One that closes through one of several ways is none while another way waits for something else."""
+    import networkx as nx  # noqa: PLC0415  see above
+
+    while True:
+        parts = [part for part in nx.strongly_connected_components(bad) if len(part) > 1]
+        through = [
+            (state, other)
+            for part in parts
+            for state in part
+            if state.phase is Phase.ANY and any(o not in part for o in bad.successors(state))
+            for other in bad.successors(state)
+            if other in part
+        ]
+        if not through:
+            return {state for part in parts for state in part}
+        bad.remove_edges_from(through)
 
 
 def _chain(bad: Any, loops: set[State], start: State) -> tuple[list[State], bool]:

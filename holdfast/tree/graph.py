@@ -71,6 +71,7 @@ class Graph:
         self._unknown = tree.unknown_releases
         self._open = [k for k in tree.kustomizations.values() if k.gap]  # not all that these apply is known
         self._crds = _definitions(tree, self.releases.values())
+        self._by_hand = _with_the_entry(tree)
         self._copies: dict[str, list[Manifest]] = {}
         for manifest in tree.objects:
             self._copies.setdefault(manifest.id, []).append(manifest)
@@ -103,7 +104,9 @@ class Graph:
         if not self.edges.requires.get(state):
             location = partial(self.tree.locate, manifest)
             first, *others = dict.fromkeys(_applied_by(m) for m in self._copies.get(manifest.id, [manifest]))
-            if others:
+            if manifest.id in self._by_hand:
+                self.edges.add(state)
+            elif others:
                 options = [(one, one.id) for one in (first, *others)]
                 self._one_of(
                     state, options, f"any that applies {manifest.id}", "it is applied", location, "owns", boot=True
@@ -754,6 +757,12 @@ def _by(giver: Manifest | Release) -> str:
     if isinstance(giver, Manifest):
         return giver.owner if giver.by == "HelmChart" else f"Kustomization/{giver.owner}"
     return giver.manifest.id
+
+
+def _with_the_entry(tree: Tree) -> set[str]:
+    """What is applied by hand together with the entry's own Kustomization: all that lies beside it, where it waits for some of that."""
+    beside = {m.id for m in tree.bootstrap}
+    return beside if any(f"Kustomization/{one}" in beside for one in tree.root.depends_on) else set()
 
 
 def _applied_by(manifest: Manifest) -> State:

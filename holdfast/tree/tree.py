@@ -161,7 +161,7 @@ class Tree:
         kustomizations: those that the cluster gets to, by id, in the order of the walk.
         unreferenced: those that are in the repository and aren't applied today.
         unreachable: manifest files that nothing applied reads.
-        skipped: folders that are test data for something else.
+        skipped: folders that are set aside: an archive, a copy kept, a template, test data for something else.
         not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
         bootstrap: what is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands.
         kubernetes: the version whose schemas count; the newest without one.

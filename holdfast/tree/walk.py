@@ -17,7 +17,7 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.references import FILES, Closure, kustomization_of
-from holdfast.tree.repository import Repository, is_set_aside, is_test_data
+from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, in_chart
@@ -254,7 +254,7 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
             if posixpath.basename(f) in FILES and f not in used
         }
     )
-    aside = [r for r in roots if is_test_data(f"{r}/x")]
+    aside = [r for r in roots if is_set_aside(f"{r}/x")]
     reading.skipped = _tops(aside)
     elsewhere = _other_entries(reading, flux)
     reading.not_read += [
@@ -289,7 +289,7 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
         for f in reading.repository.files
         if f.endswith((".yaml", ".yml"))
         and f not in used
-        and not is_test_data(f)
+        and not is_set_aside(f)
         and not elsewhere.has(f)
         and _is_manifest(reading.repository, f)
     ]

@@ -1,0 +1,65 @@
+"""A start from nothing: what is there by hand, what several things can give, and which cause a standstill has."""
+
+import pytest
+import yaml
+
+from suites.harness.test_check_command import NAMESPACE, of, said
+from suites.harness.test_check_properties import FLUX, written
+
+RELEASE = {
+    "apiVersion": "helm.toolkit.fluxcd.io/v2",
+    "kind": "HelmRelease",
+    "metadata": {"name": "shop", "namespace": "web"},
+    "spec": {
+        "interval": "1h",
+        "chartRef": {"kind": "OCIRepository", "name": "shop"},
+        "install": {"createNamespace": True},
+    },
+}
+CHART = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "OCIRepository",
+    "metadata": {"name": "shop", "namespace": "web"},
+    "spec": {"interval": "1h", "url": "oci://registry.example.org/shop", "ref": {"tag": "1.2.3"}},
+}
+
+
+def never(found):
+    return {f["rule"]: f["object"] for f in found["findings"] if f["severity"] == "breaks-apply"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "loops"), [("cluster/config/parts.yaml", False), ("cluster/other/parts.yaml", True)]
+)
+def test_what_the_entry_waits_for_beside_it_is_applied_by_hand_with_it(beside, loops, tmp_path):
+    """The entry's Kustomization depends on one of its own folder: who applies that folder gets both; who has only the one waits for ever."""
+    documents = list(yaml.safe_load_all(FLUX))
+    documents[1]["spec"]["dependsOn"] = [{"name": "parts"}]
+    files = {
+        "cluster/flux.yaml": "# the entry lies in config/\n",
+        "cluster/config/flux.yaml": yaml.dump_all(documents),
+        beside: yaml.dump(of("parts", "./parts")),
+        "parts/ns.yaml": NAMESPACE,
+    }
+    _, found = said(written(tmp_path, files))
+    assert ("boot.loop" in never(found)) is loops, found["findings"]
+
+
+def test_a_circle_through_one_of_several_ways_is_none_while_another_only_waits(tmp_path):
+    """The namespace comes from a Kustomization that something is missing for; the release in it would make it, too, were it there."""
+    files = {
+        "cluster/k.yaml": yaml.dump_all(
+            [of("spaces", "./spaces", dependsOn=[{"name": "absent"}]), of("shop", "./shop")]
+        ),
+        "spaces/ns.yaml": NAMESPACE,
+        "shop/shop.yaml": yaml.dump_all([CHART, RELEASE]),
+    }
+    _, found = said(written(tmp_path, files))
+    assert never(found) == {"apply.missing-dependency": "Kustomization/flux-system/spaces"}
+
+
+def test_an_archive_is_left_alone(tmp_path):
+    gone = "resources: [what-was-there.yaml]\n"
+    files = {"_archive/shop/kustomization.yaml": gone, "apps/shop/kustomization.yaml": gone}
+    _, found = said(written(tmp_path, files))
+    assert {f["files"][0]["path"] for f in found["findings"] if f["unreferenced"]} == {"apps/shop/kustomization.yaml"}
