@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.envsubst import spelled
 
 LONGEST = 200
 _ARROW = " → "
@@ -23,7 +23,7 @@ def steps(what: str) -> tuple[str, tuple[str, ...]]:
 
 def shown(sentence: str, longest: int = LONGEST) -> str:
     """A sentence within *longest* characters: long lists say how many more there are, and what is still too long is cut."""
-    sentence = re.sub(rf"{re.escape(UNKNOWN)}(\w+)", r"${\1}", sentence)
+    sentence = spelled(sentence)
     if len(sentence) > longest:
         sentence = _LIST.sub(_fewer, sentence)
     return sentence if len(sentence) <= longest else f"{sentence[: longest - 1].rpartition(' ')[0]}…"

@@ -138,15 +138,8 @@ class Judge:
     def _installed_before(self, blocker: Blocker) -> str:
         """The release that brings a kind, where the repository installs its chart before Flux runs, too (a helmfile, say); else empty."""
         group = kind_of(blocker)[0]
-        read = {f for k in self.tree.kustomizations.values() if k.built for f in k.built.closure.files}
-        for release in self.tree.releases:
-            if group not in release.groups or not release.chart:
-                continue
-            for file in self.tree.repository.files:
-                before = "bootstrap" in file or "helmfile" in file
-                if before and file not in read and release.chart in self.tree.repository.text(file):
-                    return release.manifest.id
-        return ""
+        givers = [r for r in self.tree.releases if group in r.groups and r.chart]
+        return next((r.manifest.id for r in givers if self.tree.before_flux.brings(group, [r])), "")
 
     def _of_the_lane(self, what: str, said: str) -> str:
         """Why something may run elsewhere and not here; empty where it can't."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from holdfast.errors import UsageError
 from holdfast.tree import repository, rules, schema, settings
 from holdfast.tree.entry import entries_of, flux_documents
+from holdfast.tree.envsubst import spelled
 from holdfast.tree.findings import (
     RULES,
     Evidence,
@@ -25,6 +26,7 @@ from holdfast.tree.findings import (
     allow,
     allowances,
     found_by,
+    readable,
     together,
 )
 from holdfast.tree.helm import render
@@ -151,10 +153,13 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     declared = allowances(tree.repository)
     findings += [_without_reason(a.location, a.rule) for a in declared if not a.reason or a.rule not in RULES]
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
-    counting = ordered(tree, habits(counting))
-    not_read = [*tree.not_read, *broken_rules]
-    verdicts = {c: _verdict(tree, c, said.get(c, []), findings) for c in claims() if c in said}
-    return Result(tree, counting, allowed, verdicts, not_read, dict(tree.graph.external))
+    counting = [readable(f) for f in ordered(tree, habits(counting))]
+    not_read = [spelled(line) for line in (*tree.not_read, *broken_rules)]
+    judged = {c: _verdict(tree, c, said.get(c, []), findings) for c in claims() if c in said}
+    verdicts = {c: StaticVerdict(v.verdict, spelled(v.reason)) for c, v in judged.items()}
+    return Result(
+        tree, counting, [(readable(f), why) for f, why in allowed], verdicts, not_read, dict(tree.graph.external)
+    )
 
 
 def promised(tree: Tree, claim: str) -> bool:

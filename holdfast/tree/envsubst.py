@@ -9,12 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 
 UNKNOWN = "holdfast-unknown-"  # begins the value of a variable that isn't in the tree: rules leave such fields alone
+_MARK = re.compile(rf"{UNKNOWN}(\w+)")
 _DEFAULTS = ("=", ":=", ":-", ":?", ":+")
 _OPERATOR = re.compile(r":[=\-?+]|=|:|[,^]{1,2}|//|/#|/%|/|##?|%%?")
 
 
 class SubstitutionError(ValueError):
     """The text can't be substituted; kustomize-controller fails on it too."""
+
+
+def spelled(text: str) -> str:
+    """A text for people: an unknown value as the variable that it stands for."""
+    return _MARK.sub(r"${\1}", text)
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:

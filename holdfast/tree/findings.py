@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from holdfast.tree.envsubst import spelled
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.tree import Tree
@@ -58,6 +59,17 @@ class Finding:
     unreferenced: bool = False
     reach: int = 0
     each: tuple[tuple[Location, str], ...] = ()
+
+
+def readable(one: Finding) -> Finding:
+    """A finding with every unknown value spelled as the variable that it stands for."""
+    return replace(
+        one,
+        object=spelled(one.object),
+        what=spelled(one.what),
+        hits=tuple(map(spelled, one.hits)),
+        each=tuple((where, spelled(what)) for where, what in one.each),
+    )
 
 
 @dataclass(frozen=True)

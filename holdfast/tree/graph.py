@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.kinds import givers_of
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.releases import Release, without_releases
@@ -70,7 +70,7 @@ class Graph:
         self.releases = {r.manifest.id: r for r in tree.releases}
         self._unknown = tree.unknown_releases
         self._open = [k for k in tree.kustomizations.values() if k.gap]  # not all that these apply is known
-        self._crds = _definitions(tree, self.releases.values())
+        self._crds = givers_of(tree)
         self._by_hand = _with_the_entry(tree)
         self._copies: dict[str, list[Manifest]] = {}
         for manifest in tree.objects:
@@ -280,6 +280,11 @@ class Graph:
         location = partial(self.tree.locate, manifest, "apiVersion")
         why = f"{manifest.id} is of the kind {kind} ({group})"
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
+        if self.tree.before_flux.brings(group, givers):
+            self.external.setdefault(
+                f"the kind {kind} ({group})", f"{manifest.id}; what bootstraps the cluster brings it"
+            )
+            return
         if not givers:
             name = f"the kind {kind} ({group})"
             if self._unknown:
@@ -771,17 +776,6 @@ def _applied_by(manifest: Manifest) -> State:
         return State(manifest.owner, Phase.APPLIED)
     stage = Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED
     return State(f"Kustomization/{manifest.owner}", stage)
-
-
-def _definitions(tree: Tree, known: Any) -> dict[tuple[str, str], list[Manifest | Release]]:
-    """Who installs which kind: definitions in the tree, and releases (a group with the kind left open)."""
-    found: dict[tuple[str, str], list[Manifest | Release]] = {}
-    for crd in tree.of("CustomResourceDefinition"):
-        found.setdefault((str(crd.spec.get("group")), str(get(crd.spec, "names", "kind"))), []).append(crd)
-    for release in known:
-        for group in release.groups:
-            found.setdefault((group, ""), []).append(release)
-    return found
 
 
 def config_of(manifest: Manifest) -> Iterator[tuple[str, str, tuple[PathKey, ...]]]:

@@ -19,6 +19,7 @@ from holdfast.tree.sources import PathKey, Sources
 if TYPE_CHECKING:
     from holdfast.tree.boot import Boot
     from holdfast.tree.graph import Graph
+    from holdfast.tree.kinds import BeforeFlux
     from holdfast.tree.names import Names
     from holdfast.tree.releases import Release
 
@@ -212,6 +213,13 @@ class Tree:
         from holdfast.tree.graph import Graph  # noqa: PLC0415  a graph is made of a tree
 
         return Graph(self)
+
+    @cached_property
+    def before_flux(self) -> BeforeFlux:
+        """What bootstraps the cluster before Flux runs."""
+        from holdfast.tree.kinds import BeforeFlux  # noqa: PLC0415  it is what a tree doesn't apply
+
+        return BeforeFlux(self)
 
     @cached_property
     def names(self) -> Names:

@@ -515,3 +515,46 @@ def test_a_remote_resource_is_unread_and_not_what_lies_beside_it(kustomization, 
     assert sum(REMOTE in line for line in found["not_read"]) == 1
     assert found["read"]["objects"] == 3 + objects
     assert code == (0 if objects else 11), found["findings"]
+
+
+def test_a_patch_of_what_is_not_read_or_not_written_yet_is_no_finding(tmp_path):
+    definition = {"target": {"kind": "CustomResourceDefinition", "name": "widgets.example.org"}, "patch": "[]"}
+    faster = {"target": {"kind": "Deployment", "name": "(kustomize|helm)-controller"}, "patch": "[]"}
+    files = {
+        "cluster/k.yaml": yaml.dump_all([of("infra", "./infra"), of("flux", "./flux")]),
+        "infra/kustomization.yaml": yaml.dump({"resources": ["ns.yaml", REMOTE], "patches": [definition]}),
+        "infra/ns.yaml": NAMESPACE,
+        "flux/kustomization.yaml": yaml.dump({"resources": ["gotk-components.yaml", "c.yaml"], "patches": [faster]}),
+        "flux/gotk-components.yaml": "# flux bootstrap writes this file\n",
+        "flux/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: flux-system}\n",
+    }
+    _, found = said(written(tmp_path, files))
+    assert [f["rule"] for f in found["findings"] if f["rule"] == "apply.patch-on-nothing"] == []
+    files["infra/kustomization.yaml"] = yaml.dump({"resources": ["ns.yaml"], "patches": [definition]})
+    files["flux/kustomization.yaml"] = yaml.dump({"resources": ["c.yaml"], "patches": [faster]})
+    _, found = said(written(tmp_path, files))
+    assert len([f for f in found["findings"] if f["rule"] == "apply.patch-on-nothing"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("subject", "counts"),
+    [
+        ({"kind": "User", "name": "somebody@example.org"}, False),
+        ({"kind": "Group", "name": "oidc:admins"}, False),
+        ({"kind": "Group", "name": "system:serviceaccounts"}, True),  # every pod's
+        ({"kind": "ServiceAccount", "name": "${ACCOUNT}", "namespace": "web"}, True),
+    ],
+)
+def test_people_with_all_rights_are_no_parts_of_the_cluster(subject, counts, tmp_path):
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "all"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [subject],
+    }
+    late = {"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "made-by-hand"}]}}
+    files = {"cluster/k.yaml": yaml.dump(of("infra", "./infra", **late)), "infra/b.yaml": yaml.dump(binding)}
+    _, found = said(written(tmp_path, files))
+    assert ("security.cluster-admin" in {f["rule"] for f in found["findings"]}) is counts
+    assert "holdfast-unknown" not in json.dumps(found)  # what a variable stands for isn't known, its name is

@@ -63,3 +63,43 @@ def test_an_archive_is_left_alone(tmp_path):
     files = {"_archive/shop/kustomization.yaml": gone, "apps/shop/kustomization.yaml": gone}
     _, found = said(written(tmp_path, files))
     assert {f["files"][0]["path"] for f in found["findings"] if f["unreferenced"]} == {"apps/shop/kustomization.yaml"}
+
+
+WIDGETS = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "PodMonitor",
+    "metadata": {"name": "w", "namespace": "default"},
+}
+
+
+@pytest.mark.parametrize(("file", "by_hand"), [("bootstrap/helmfile.yaml", True), ("docs/charts.yaml", False)])
+def test_a_kind_that_is_there_before_flux_runs_needs_nothing_of_the_tree(file, by_hand, tmp_path):
+    """The release that brings the kind waits for what asks for it; a helmfile has installed its definitions before."""
+    stack = RELEASE | {"metadata": {"name": "stack", "namespace": "default"}}
+    stack["spec"] = {
+        "interval": "1h",
+        "chart": {
+            "spec": {
+                "chart": "kube-prometheus-stack",
+                "version": "75.1.0",
+                "sourceRef": {"kind": "HelmRepository", "name": "c"},
+            }
+        },
+    }
+    charts = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "HelmRepository",
+        "metadata": {"name": "c", "namespace": "default"},
+        "spec": {"url": "https://charts.example.org"},
+    }
+    files = {
+        "cluster/k.yaml": yaml.dump_all(
+            [of("first", "./first"), of("stack", "./stack", dependsOn=[{"name": "first"}])]
+        ),
+        "first/w.yaml": yaml.dump(WIDGETS),
+        "stack/s.yaml": yaml.dump_all([stack, charts]),
+        file: "releases: [{name: kube-prometheus-stack, chart: oci://registry.example.org/kube-prometheus-stack}]\n",
+    }
+    _, found = said(written(tmp_path, files))
+    assert ("boot.loop" in never(found)) is not by_hand, found["findings"]
+    assert ("the kind PodMonitor (monitoring.coreos.com)" in found["assumed"]) is by_hand

@@ -250,6 +250,8 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                 if (
                     target
                     and body.get("kind") != "Component"
+                    and not kustomization.left_out
+                    and not _of_bootstrap(tree, kustomization, target)
                     and not _for_any(patch)
                     and not any(_targeted(target, m) for m in kustomization.objects)
                 ):
@@ -270,6 +272,13 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     f"a patch of {kustomization.manifest.id} targets {_target_text(target)}, and there is none",
                     unreferenced=kustomization.unreferenced,
                 )
+
+
+def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, object]) -> bool:
+    """Whether a patch is for Flux's own parts, and the file that flux bootstrap writes them to is still empty."""
+    files = kustomization.built.closure.files if kustomization.built else ()
+    empty = any(f.endswith("gotk-components.yaml") and not tree.sources.bodies(f) for f in files)
+    return empty and (target.get("namespace") == "flux-system" or "controller" in str(target.get("name")))
 
 
 def _for_any(patch: object) -> bool:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.releases import Release, known_charts
+from holdfast.tree.kinds import givers_of
+from holdfast.tree.manifest import Manifest, mapping, sequence
+from holdfast.tree.releases import Release
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
-_Givers = dict[tuple[str, str], list[Manifest | Release]]
 _MAYBE_GIVEN = (
     "traefik.io",
     "traefik.containo.us",
     "gateway.networking.k8s.io",
     "snapshot.storage.k8s.io",
 )  # by k3s, by many a chart
-_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
 _FLUX = (".toolkit.fluxcd.io", "fluxcd.controlplane.io", ".extensions.fluxcd.io")
 
 
@@ -64,7 +62,11 @@ def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _
     if any(_may_bring(tree.kustomizations.get(w), group) for w in waits):
         return ""
     for owner, giver in zip(owners, givers, strict=True):
-        if owner is None or _is_early(tree, kustomization, owner, giver, waits) or _is_by_hand(known, group, giver):
+        if (
+            owner is None
+            or _is_early(tree, kustomization, owner, giver, waits)
+            or tree.before_flux.brings(group, [giver])
+        ):
             return ""
     # A release beside what needs its kinds, or below it, never gets there by itself: boot.loop.
     other = next((o for o in owners if o and kustomization.id not in (o.id, *o.way)), None)
@@ -84,44 +86,14 @@ class _Known:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.givers = _givers(tree)
-        applied = {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
-        by_hand = (f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
-        self.scripts = [tree.repository.text(f) for f in by_hand]
+        self.givers = givers_of(tree)
         self._waits: dict[str, set[str]] = {}
-        self._by_hand: dict[str, bool] = {}
 
     def waits(self, kustomization: Kustomization) -> set[str]:
         """All that a Kustomization depends on."""
         if kustomization.id not in self._waits:
             self._waits[kustomization.id] = _waited_for(self.tree, kustomization)
         return self._waits[kustomization.id]
-
-    def is_by_hand(self, name: str) -> bool:
-        """Whether what bootstraps the cluster names something."""
-        if name not in self._by_hand:
-            self._by_hand[name] = any(name in text for text in self.scripts)
-        return self._by_hand[name]
-
-
-def _givers(tree: Tree) -> _Givers:
-    """Who installs which kind: definitions in the tree, and releases (a group with the kind left open)."""
-    found: _Givers = {}
-    for crd in tree.of("CustomResourceDefinition"):
-        found.setdefault((str(crd.spec.get("group")), str(get(crd.spec, "names", "kind"))), []).append(crd)
-    for release in tree.releases:
-        for group in release.groups:
-            found.setdefault((group, ""), []).append(release)
-    return found
-
-
-def _is_by_hand(known: _Known, group: str, giver: Manifest | Release) -> bool:
-    """Whether what bootstraps the cluster (a helmfile, a folder or a script for it) installs a kind's definition before Flux runs."""
-    names = {group, giver.name if isinstance(giver, Manifest) else giver.manifest.name}
-    names |= {chart for chart, facts in known_charts().items() if group in facts.get("groups", ())}
-    if isinstance(giver, Release) and giver.chart:
-        names.add(giver.chart)
-    return any(known.is_by_hand(n) for n in names)
 
 
 def _owner(tree: Tree, giver: Manifest | Release) -> Kustomization | None:

@@ -21,7 +21,7 @@ FAMILY = "security"
     do="give it the verbs that it needs, or state it: [declared] cluster_admin",
 )
 def cluster_admin(tree: Tree) -> Iterator[Outcome]:
-    """cluster-admin and wildcards beyond the stated accounts; pods that use the default account."""
+    """cluster-admin and wildcards beyond the stated accounts; people who log in are no parts of the cluster."""
     declared = {str(s) for s in tree.settings.declared.cluster_admin}
     wild = {
         m.name for m in tree.of("ClusterRole") if any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))
@@ -41,6 +41,8 @@ def cluster_admin(tree: Tree) -> Iterator[Outcome]:
                 yield Evidence(
                     f"{who} has {name}, stated" if who in declared else f"{who} has {name}: Flux applies everything"
                 )
+            elif _is_person(subject):
+                continue
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
     yield from unknown_charts(tree)
@@ -50,6 +52,11 @@ def cluster_admin(tree: Tree) -> Iterator[Outcome]:
 def _everything(one: dict[str, object]) -> bool:
     """Whether a rule of a role gives every verb on everything."""
     return all("*" in map(str, sequence(one.get(part))) for part in ("verbs", "resources", "apiGroups"))
+
+
+def _is_person(subject: dict[str, object]) -> bool:
+    """Whether a subject is somebody who logs in: a user or a group of an identity provider, not the cluster's own."""
+    return subject.get("kind") in ("User", "Group") and not str(subject.get("name")).startswith("system:")
 
 
 def _is_flux(tree: Tree, manifest: Manifest) -> bool:
