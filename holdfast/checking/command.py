@@ -82,6 +82,9 @@ def check(  # noqa: PLR0917  a command line
         str,
         typer.Option("--explain", metavar="RULE", help="What a rule finds, why, an example, and how it is proved."),
     ] = "",
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Every rule, its severity and claim, and what proves it.")
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option("--picture", metavar="FILE", help="Also write the order of the start as an HTML page."),
@@ -91,6 +94,9 @@ def check(  # noqa: PLR0917  a command line
 
     Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 11 none, and more than a tenth wasn't read · 64 wrong use, or the tree can't be read.
     """
+    if rules:
+        say(json.dumps(explain.table(), indent=2) if form is Format.JSON else "\n".join(explain.rows()))
+        return
     if rule:
         say("\n".join(explain.lines(rule)))
         return

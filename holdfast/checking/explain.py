@@ -46,10 +46,39 @@ def lines(name: str) -> Iterator[str]:
     yield f"  allow it here: # holdfast: allow {name} because REASON"
 
 
+def table() -> list[dict[str, Any]]:
+    """Every rule with its severity, its claim or family, and what proves it: the pairs that real controllers refused, and their versions."""
+    found = examples()
+    return [
+        {
+            "rule": one.id,
+            "severity": str(one.severity),
+            "claim": one.claim,
+            "oracle": found.get(one.id, {}).get("rehearsed", []),
+            "on": found.get(one.id, {}).get("on", ""),
+        }
+        for one in sorted(RULES.values(), key=lambda r: (-r.severity, r.id))
+    ]
+
+
+def rows() -> Iterator[str]:
+    """The table of all rules as text."""
+    found = table()
+    wide = {key: max(len(one[key]) for one in found) for key in ("rule", "severity", "claim")}
+    yield f"{'rule':{wide['rule']}}  {'severity':{wide['severity']}}  {'claim':{wide['claim']}}  oracle"
+    for one in found:
+        proved = f"{', '.join(one['oracle'])} ({one['on']})" if one["oracle"] else "its pair of trees only"
+        yield f"{one['rule']:{wide['rule']}}  {one['severity']:{wide['severity']}}  {one['claim']:{wide['claim']}}  {proved}"
+    proved_ones = sum(bool(one["oracle"]) for one in found)
+    yield ""
+    yield f"{len(found)} rules. oracle: pairs whose invalid tree a real API server or Flux's own controllers refused in a rehearsal ({proved_ones} rules)."
+    yield "Each rule has a pair of trees: it finds the one at its line, and is silent on the other. More of one: --explain RULE"
+
+
 def proof(name: str, severity: Severity, example: dict[str, Any] | None) -> str:
     """How it is known that a rule is right."""
     if example and example["rehearsed"]:
-        return f"by real controllers and a real API server, in a rehearsal of its invalid tree ({', '.join(example['rehearsed'])})"
+        return f"by real controllers and a real API server, in a rehearsal of its invalid tree ({', '.join(example['rehearsed'])}; {example['on']})"
     pair = (
         "by a pair of trees: it finds the invalid one at its line, and is silent on the valid one"
         if example

@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from holdfast.drivers.profile import load
 from holdfast.paths import ROOT
+from holdfast.provision.recipes import Recipes
 from suites.harness import pairs
-from suites.oracle.test_rehearsal import AT_NIGHT, SAYS
+from suites.oracle.test_rehearsal import AT_NIGHT, PROFILE, SAYS
 
 FILE = ROOT / "holdfast" / "checking" / "examples.json"
 _BEFORE, _AFTER = 7, 4
@@ -20,10 +22,13 @@ _BEFORE, _AFTER = 7, 4
 def made() -> dict[str, Any]:
     """Of each rule the first of its pairs: what it is about, the lines that are found, and what is otherwise in the valid tree."""
     found: dict[str, Any] = {}
+    profile = load("kwok", PROFILE)
+    on = f"Kubernetes {Recipes(profile.kubernetes).kubernetes}, Flux {profile.more['flux']}"
     for name, pair in pairs.load().items():
         one = found.setdefault(pair.rule, {**_example(pair), "rehearsed": []})
         if name in SAYS or name in AT_NIGHT:
             one["rehearsed"].append(name)
+            one["on"] = on
     return dict(sorted(found.items()))
 
 

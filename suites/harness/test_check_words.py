@@ -204,3 +204,16 @@ def test_a_cache_that_another_check_cleans_is_no_trouble(tmp_path, monkeypatch):
     tree = written(tmp_path / "tree", {"cluster/c.yaml": yaml.dump(CONFIG)})
     checking.load(tree, KUSTOMIZE, cache=tmp_path / "kept")
     assert len(list((tmp_path / "kept").glob("*.json"))) <= 1
+
+
+def test_the_table_of_rules_says_what_proves_each():
+    command = [sys.executable, "-m", "holdfast", "check", "--rules"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = json.loads(
+        subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True).stdout
+    )
+    assert {one["rule"] for one in found} == set(RULES)
+    for one in found:
+        (line,) = [row for row in text.splitlines() if row.split(" ")[0] == one["rule"]]
+        assert (one["on"] in line) if one["oracle"] else line.endswith("its pair of trees only")
+    assert any(one["oracle"] for one in found)

@@ -48,6 +48,7 @@ AT_NIGHT = {
     "selector": "apply.refused",
     "unknown-field-of-a-crd": "apply.refused",
 }
+PROFILE = "1.36"  # what is said of a rule's proof names its versions
 RUNS_ON = {"missing-class"}  # all is applied, and something of it does nothing
 
 
@@ -60,7 +61,7 @@ def rehearsed(tree, tmp_path, *, strict=False):
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "a tree"]):
             subprocess.run([*git, *words], check=True)
     subject = Subject(folder)
-    with staged(subject, "1.36") as stage:
+    with staged(subject, PROFILE) as stage:
         stage.driver.ensure_host()
         stage.start()
         course = Watcher(stage, strict=strict, limit_s=180, say=lambda _: None).run()
