@@ -17,14 +17,9 @@ from holdfast.errors import UsageError
 from holdfast.lane.reference import default_tree
 from holdfast.lane.subject import Subject
 from holdfast.options import ChartsPath, EntryName
-from holdfast.progress import console, step
-from holdfast.rehearsal import documents, outage, page, text
-from holdfast.rehearsal.after import look_after
-from holdfast.rehearsal.again import look_again
-from holdfast.rehearsal.judge import Judge
+from holdfast.rehearsal import documents, page, text
 from holdfast.rehearsal.outcome import Outcome
-from holdfast.rehearsal.stage import staged
-from holdfast.rehearsal.watcher import Watcher
+from holdfast.rehearsal.run import LIMIT_S, rehearsed
 from holdfast.tree.findings import Severity
 
 
@@ -64,7 +59,9 @@ def rehearse(  # noqa: PLR0917  a command line
     html: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Also write the timeline as an HTML page.")
     ] = None,
-    limit_s: Annotated[float, typer.Option("--limit", metavar="SECONDS", help="How long the start may take.")] = 1200,
+    limit_s: Annotated[
+        float, typer.Option("--limit", metavar="SECONDS", help="How long the start may take.")
+    ] = LIMIT_S,
 ) -> None:
     """Starts the tree on an empty cluster, watches it to its end, and says what is in the way, in Flux's own words.
 
@@ -76,48 +73,13 @@ def rehearse(  # noqa: PLR0917  a command line
     """
     profile = _profile(kubernetes)
     subject = Subject((tree or default_tree()).resolve(), entry, charts)
-    if if_down:
-        outage.targets(subject.tree, if_down)  # before anything is started
-    with staged(subject, profile) as stage:
-        for said in (*subject.checkout.said, *subject.settings.notices):
-            console.print(f"  note: {said}", style="yellow", markup=False)
-        assert subject.tree
-        stage.driver.ensure_host()
-        stage.start()
-        watcher = Watcher(
-            stage, strict=strict, limit_s=limit_s, say=lambda line: console.print(f"  {line}", markup=False)
-        )
-        course = watcher.run()
-        with step("looking at what runs, and at what takes nothing"):
-            lame = look_after(stage) if course.converged else []
-        unseen: list[str] = []
-        if course.converged and not once:
-            with step("reconciling all of it again, with nothing changed"):
-                unsteady, unseen = look_again(stage)
-            lame += unsteady
-        without = None
-        if if_down and course.converged:
-            try:
-                without = outage.watch(stage, if_down, lambda line: console.print(f"  {line}", markup=False))
-            except UsageError as why:  # all else that was seen still counts
-                unseen.append(f"--if-down {if_down}: {why}")
-        elif if_down:
-            unseen.append(f"--if-down {if_down} wasn't tried: not everything became ready")
-        out = Judge(subject.tree).outcome(
-            course,
-            stage.driver.kubernetes,
-            stage.driver.profile.more["flux"],
-            [n.text for n in stage.driver.notes()] + stage.notes,
-            lame,
-        )
-        out.doubts += unseen
-        out.outage = without
+    out = rehearsed(subject, profile, strict=strict, once=once, if_down=if_down, limit_s=limit_s)
     level = Severity.of(fail_on.value)
     _write(out, form, level, html)
     worst = out.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)
-    if not course.converged:
+    if not out.course.converged:
         raise typer.Exit(11)
 
 

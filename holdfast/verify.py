@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from holdfast import claims, events
-from holdfast.drivers import catalogue
+from holdfast.drivers import catalogue, kwok
 from holdfast.errors import HostCannot, UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
@@ -22,12 +22,16 @@ from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
 from holdfast.paths import ROOT, reports_dir
 from holdfast.plugin import FIXTURES
 from holdfast.progress import console
+from holdfast.rehearsal import page, text
+from holdfast.rehearsal.outcome import Outcome
+from holdfast.rehearsal.run import rehearsed
 from holdfast.reporting import expected as expecting
 from holdfast.reporting import report as reporting
 from holdfast.reporting import summary, terminal
 from holdfast.reporting.summary import Part
 from holdfast.run import new_name, opened
 from holdfast.session import ROOMS, SUITES, Session
+from holdfast.tree.findings import Severity
 from holdfast.verdicts import (
     EXIT_NOT_EXERCISED,
     EXIT_UNEXPECTED,
@@ -60,6 +64,11 @@ class Wanted:
     reuse: bool = False
     suites: tuple[Path, ...] = ()
     expect: Path | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether only some tests are asked for."""
+        return bool(self.select or self.claims or self.smoke)
 
 
 def verify(  # noqa: PLR0917  a command line
@@ -96,8 +105,9 @@ def verify(  # noqa: PLR0917  a command line
 ) -> None:
     """Runs the suites and says what held, what broke, and what is unproven.
 
-    Without --lane it does all that this machine can, the quickest first: what the tree alone shows, the lane of processes, and the lane of
-    containers where an engine is there or may be installed. Each part prints its verdicts as it ends; a summary comes last.
+    Without --lane it does all that this machine can, the quickest first: a rehearsed start from nothing, what the tree alone shows, the lane
+    of processes, and the lane of containers where an engine is there or may be installed. Each part prints its verdicts as it ends; a summary
+    comes last.
 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
     64 the command or the tree can't be used.
@@ -112,6 +122,7 @@ def verify(  # noqa: PLR0917  a command line
         claims.use(own)
     claims.check_known([*wanted.claims, *(require or [])], "the command line")
     parts: list[Part] = []
+    start = None if lane or wanted.narrowed else _rehearsal(subject)
     for on in [Lane(name, subject) for name in names]:
         try:
             part = _run(on, wanted, before=parts)
@@ -126,8 +137,20 @@ def verify(  # noqa: PLR0917  a command line
         )
     if len(parts) > 1:
         summary.show(console, parts)
-        console.print(f"  summary: {summary.write(parts)}", markup=False)
-    raise typer.Exit(_end(parts, wanted, require or []))
+        console.print(f"  summary: {summary.write(parts, _page(parts[-1].folder, start))}", markup=False)
+    raise typer.Exit(_end(parts, wanted, require or [], start))
+
+
+def _rehearsal(subject: Subject) -> Outcome | None:
+    """A start of the tree from nothing on the lane of processes, told in full; None where this machine can't."""
+    console.print("\n  a start from nothing, on a control plane of processes", markup=False)
+    try:
+        out = rehearsed(subject, kwok.profiles()[-1])
+    except HostCannot as why:
+        console.print(f"  it isn't rehearsed: {why}", style="yellow", markup=False)
+        return None
+    console.print("\n".join(text.lines(out, colour=False)), markup=False)
+    return out
 
 
 def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
@@ -172,18 +195,38 @@ def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
     return Part(on.name, folder, found, unclaimed, said)
 
 
-def _end(parts: list[Part], wanted: Wanted, require: list[str]) -> int:
+def _end(parts: list[Part], wanted: Wanted, require: list[str], start: Outcome | None) -> int:
     """Says what the whole came to, and returns the exit code."""
     found, unclaimed = across(part.found for part in parts), [line for part in parts for line in part.unclaimed]
+    unclaimed += _in_the_way(start)
     if wanted.expect:
         several = len(parts) > 1
         said = [f"{p.lane}: {line}" if several else line for p in parts for line in [*p.unexpected, *p.unclaimed]]
+        said += _in_the_way(start)
         return _compared(said, found, require, wanted.expect.name)
     for line in unclaimed:
         console.print(f"  {line}", style="red", markup=False)
     result = exit_code(found, require) or (EXIT_UNPROVEN if unclaimed else 0)
     console.print(terminal.exit_line(result))
     return result
+
+
+def _page(folder: Path, start: Outcome | None) -> list[tuple[str, str]]:
+    """Writes the rehearsal's page into the folder of a run; returns what it is called, and its file."""
+    if start is None:
+        return []
+    path = folder / "rehearsal.html"
+    path.write_bytes(page.page(start).encode(errors="backslashreplace"))
+    return [("a start from nothing", path.name)]
+
+
+def _in_the_way(start: Outcome | None) -> list[str]:
+    """What the rehearsal found that counts: no claim of the document is about it, and a run with it isn't green."""
+    if start is None:
+        return []
+    found = [p.finding for p in start.proofs if p.finding.severity >= Severity.BREAKS_CLAIM]
+    said = [f"a start from nothing: {f.what} ({f.locations[0]})" for f in found]
+    return said or ([] if start.course.converged else ["a start from nothing: not everything became ready"])
 
 
 def rerun_command(on: Lane, suites: list[Path]) -> str:

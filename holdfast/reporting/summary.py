@@ -82,10 +82,14 @@ def _cells(row: Row, parts: Sequence[Part]) -> Iterator[str]:
             yield f"[{STYLES[one.verdict]}]{one.verdict}[/]{level}"
 
 
-def write(parts: Sequence[Part]) -> Path:
-    """The same as a page in the folder of the last part, with the reason of each verdict and a link to each lane's report."""
+def write(parts: Sequence[Part], beside: Sequence[tuple[str, str]] = ()) -> Path:
+    """The same as a page in the last part's folder, with the reason of each verdict and links to the lanes' reports.
+
+    *beside*: further pages in that folder, each with what it is called.
+    """
     path = parts[-1].folder / "summary.html"
-    links = [(p.lane, f"../{p.folder.name}/report.html") for p in parts if (p.folder / "report.html").is_file()]
+    reports = [(p.lane, f"../{p.folder.name}/report.html") for p in parts if (p.folder / "report.html").is_file()]
+    links = [*beside, *reports]
     counts = [
         (
             column,

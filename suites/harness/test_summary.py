@@ -11,6 +11,7 @@ from holdfast.errors import HostCannot, UsageError
 from holdfast.reporting import summary
 from holdfast.reporting.summary import Part
 from holdfast.verdicts import ClaimVerdict, Verdict, across, exit_code, lacking
+from suites.harness.test_rehearsal_outcome import KIND, came_to, tree, widget
 
 HELD, BROKE, UNPROVEN, NOT = Verdict.HELD, Verdict.BROKE, Verdict.UNPROVEN, Verdict.NOT_EXERCISED
 QUICK, SLOW = "kwok/1.36", "kind/fast"
@@ -74,8 +75,16 @@ class Command:
     """`holdfast verify` with lanes that come to what a test says."""
 
     def __init__(self, monkeypatch, tmp_path, cannot=(), **found):
-        self.ran, self.cannot, self.found, self.folder = [], cannot, found, tmp_path
+        self.ran, self.cannot, self.found, self.folder, self.rehearsed = [], cannot, found, tmp_path, []
+        self.start = came_to(tree(tmp_path / "tree"))
         monkeypatch.setattr(verify, "_run", self.run)
+        monkeypatch.setattr(verify, "rehearsed", self.rehearse)
+
+    def rehearse(self, subject, profile):
+        if self.start is None:
+            raise HostCannot("no programs", "install Go")
+        self.rehearsed.append(profile)
+        return self.start
 
     def run(self, on, wanted, before):
         if on.name in self.cannot:
@@ -94,7 +103,29 @@ def test_without_a_lane_all_that_the_machine_can_is_run_the_quickest_first(monke
     command = Command(monkeypatch, tmp_path, kind=UNPROVEN)
     assert command() == 11
     assert command.ran == [(QUICK, 0), (SLOW, 1)]
-    assert (Path(tmp_path) / "summary.html").is_file()
+    assert '<a href="rehearsal.html">' in (Path(tmp_path) / "summary.html").read_text()
+    assert "Kustomization" in (Path(tmp_path) / "rehearsal.html").read_text()
+    assert [f"kwok/{profile}" for profile in command.rehearsed] == [QUICK]
+
+
+def test_what_is_in_the_way_of_a_start_keeps_the_whole_from_being_green(monkeypatch, tmp_path, capsys):
+    command = Command(monkeypatch, tmp_path)
+    assert command() == 0
+    command.start = came_to(tree(tmp_path / "other", widget("one")), KIND)
+    assert command() == 11
+    assert "a start from nothing: " in capsys.readouterr().out
+    command.start = came_to(tree(tmp_path / "third"), converged=False)
+    assert command() == 11
+    command.start = None  # that the machine can't is said, and no verdict
+    assert command() == 0
+    assert "it isn't rehearsed: no programs" in capsys.readouterr().out
+
+
+def test_what_is_narrowed_is_not_rehearsed(monkeypatch, tmp_path):
+    command = Command(monkeypatch, tmp_path)
+    for options in ({"select": "x"}, {"smoke": True}, {"lane": "kwok"}, {"claim": ["git-over-ssh"]}):
+        command(**options)
+    assert command.rehearsed == []
 
 
 def test_a_lane_that_the_machine_can_not_run_is_said_and_left_out(monkeypatch, tmp_path, capsys):

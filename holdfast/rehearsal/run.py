@@ -1,0 +1,73 @@
+"""One rehearsal from its first process to what it came to."""
+
+from __future__ import annotations
+
+from holdfast.errors import UsageError
+from holdfast.lane.subject import Subject
+from holdfast.progress import console, step
+from holdfast.rehearsal import outage
+from holdfast.rehearsal.after import look_after
+from holdfast.rehearsal.again import look_again
+from holdfast.rehearsal.judge import Judge
+from holdfast.rehearsal.outcome import Outcome
+from holdfast.rehearsal.stage import staged
+from holdfast.rehearsal.watcher import Watcher
+
+LIMIT_S = 1200.0
+
+
+def rehearsed(
+    subject: Subject,
+    profile: str,
+    *,
+    strict: bool = False,
+    once: bool = False,
+    if_down: str = "",
+    limit_s: float = LIMIT_S,
+) -> Outcome:
+    """What a start of *subject* from nothing comes to, with a line for each thing that happens.
+
+    Args:
+        profile: of the lane of processes, such as ``1.36``.
+        strict: stop at the first obstacles. *once*: don't have everything reconciled again.
+        if_down: what is made unhealthy afterwards; empty for nothing.
+        limit_s: how long the start may take.
+    """
+    if if_down:
+        outage.targets(subject.tree, if_down)  # before anything is started
+    with staged(subject, profile) as stage:
+        for said in (*subject.checkout.said, *subject.settings.notices):
+            console.print(f"  note: {said}", style="yellow", markup=False)
+        stage.driver.ensure_host()
+        stage.start()
+        watcher = Watcher(stage, strict=strict, limit_s=limit_s, say=_say)
+        course = watcher.run()
+        with step("looking at what runs, and at what takes nothing"):
+            lame = look_after(stage) if course.converged else []
+        unseen: list[str] = []
+        if course.converged and not once:
+            with step("reconciling all of it again, with nothing changed"):
+                unsteady, unseen = look_again(stage)
+            lame += unsteady
+        without = None
+        if if_down and course.converged:
+            try:
+                without = outage.watch(stage, if_down, _say)
+            except UsageError as why:  # all else that was seen still counts
+                unseen.append(f"--if-down {if_down}: {why}")
+        elif if_down:
+            unseen.append(f"--if-down {if_down} wasn't tried: not everything became ready")
+        out = Judge(subject.tree).outcome(
+            course,
+            stage.driver.kubernetes,
+            stage.driver.profile.more["flux"],
+            [n.text for n in stage.driver.notes()] + stage.notes,
+            lame,
+        )
+    out.doubts += unseen
+    out.outage = without
+    return out
+
+
+def _say(line: str) -> None:
+    console.print(f"  {line}", markup=False)
