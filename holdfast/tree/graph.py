@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from holdfast.tree.bringers import givers_of
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.kinds import givers_of
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.releases import Release, without_releases
@@ -104,7 +104,7 @@ class Graph:
         if not self.edges.requires.get(state):
             location = partial(self.tree.locate, manifest)
             first, *others = dict.fromkeys(_applied_by(m) for m in self._copies.get(manifest.id, [manifest]))
-            if manifest.id in self._by_hand:
+            if manifest.id in self._by_hand or self.tree.before_flux.applies(manifest):
                 self.edges.add(state)
             elif others:
                 options = [(one, one.id) for one in (first, *others)]
@@ -351,13 +351,16 @@ class Graph:
         makers = [m for m in self.tree.of("Namespace") if m.name == name]
         if any(m.owner == kustomization.id for m in makers):
             return
+        if self.tree.before_flux.makes_namespace(name):
+            self.external.setdefault(f"Namespace/{name}", f"{manifest.id}; what bootstraps the cluster makes it")
+            return
         options = [(self.exists(m), _by(m)) for m in makers]
         options += [
             (State(r.manifest.id, Phase.READY), r.manifest.id)
             for r in self.releases.values()
             if r.target_namespace == name
             and get(r.manifest.spec, "install", "createNamespace") is True
-            and r.manifest is not manifest
+            and r.manifest.namespace != name  # such a release can't be there before
         ]
         if options:
             self._one_of(state, options, f"the namespace {name}", why, location, "namespace", boot=True)

@@ -289,9 +289,13 @@ def _is_plain_name(key: str, value: str) -> bool:
     )
 
 
+_HERE = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\]|host\.docker\.internal)\b")
+
+
 def _is_password_in_address(user: str, value: str, host: str) -> bool:
     if (
         len(value) < 4
+        or _HERE.match(host)  # of a service on one's own machine, while developing
         or value.lower() == user.lower()
         or value.lower() in host.lower()
         or is_reference(value)

@@ -18,8 +18,8 @@ from holdfast.tree.sources import PathKey, Sources
 
 if TYPE_CHECKING:
     from holdfast.tree.boot import Boot
+    from holdfast.tree.bringers import BeforeFlux
     from holdfast.tree.graph import Graph
-    from holdfast.tree.kinds import BeforeFlux
     from holdfast.tree.names import Names
     from holdfast.tree.releases import Release
 
@@ -217,7 +217,7 @@ class Tree:
     @cached_property
     def before_flux(self) -> BeforeFlux:
         """What bootstraps the cluster before Flux runs."""
-        from holdfast.tree.kinds import BeforeFlux  # noqa: PLC0415  it is what a tree doesn't apply
+        from holdfast.tree.bringers import BeforeFlux  # noqa: PLC0415  it is what a tree doesn't apply
 
         return BeforeFlux(self)
 

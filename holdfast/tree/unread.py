@@ -74,9 +74,9 @@ def unread(tree: Tree, kustomization: Kustomization) -> Unread:
 
 
 def _left_out(kustomization: Kustomization, addresses: list[str], target: str) -> Unread:
-    """What the remote resources of a Kustomization may give that was read but for them: what their addresses speak of, or its namespaces hold."""
-    text = re.sub(r"[^a-z0-9]", "", " ".join(addresses).lower())
-    if all(_DEFINITIONS.search(a) for a in addresses):
+    """What the unread resources of a Kustomization that was read else may give: what their addresses speak of, or its namespaces hold."""
+    text = re.sub(r"[^a-z0-9]", "", " ".join(addresses or [kustomization.left_out]).lower())
+    if addresses and all(_DEFINITIONS.search(a) for a in addresses):
         return Unread(text)
     spaces = (
         {target}

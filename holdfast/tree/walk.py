@@ -233,10 +233,27 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
     labels, notes = (mapping(get(kustomization.spec, "commonMetadata", k)) for k in ("labels", "annotations"))
     files = _touching(built.closure)
     for body, file, by in built.objects:
+        if _is_encrypted(body.get("kind")) or _is_encrypted(body.get("apiVersion")):
+            what = f"{file}: an object that is encrypted whole, its kind, too"
+            reading.not_read.append(what)
+            kustomization.left_out = "; ".join(filter(None, [kustomization.left_out, what]))
+            continue
+        _name_encrypted(mapping(body.get("metadata")))
         for key, extra in (("labels", labels), ("annotations", notes)):
             if extra:
                 body.setdefault("metadata", {}).setdefault(key, {}).update(extra)
         kustomization.objects.append(Manifest(body, file, by, files, kustomization.id, kustomization.unreferenced))
+
+
+def _is_encrypted(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("ENC[")
+
+
+def _name_encrypted(meta: Body) -> None:
+    """What SOPS has made of a name is no name: it isn't known."""
+    for key in ("name", "namespace"):
+        if _is_encrypted(meta.get(key)):
+            meta[key] = f"{UNKNOWN}encrypted"
 
 
 def _touching(closure: Closure) -> tuple[str, ...]:

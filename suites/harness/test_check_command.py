@@ -222,13 +222,13 @@ def test_what_is_not_read_is_said_and_makes_claims_unproven(tmp_path):
 def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
     broken = "resources: [absent.yaml]\n"
     code, out, _ = check(
-        written(tmp_path, {"old/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json"
+        written(tmp_path, {"spare/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json"
     )
     said = json.loads(out)
     assert code == 0
     assert all(f["unreferenced"] for f in said["findings"])
     assert any(
-        f["rule"] == "apply.build" and f["files"][0]["path"] == "old/kustomization.yaml" for f in said["findings"]
+        f["rule"] == "apply.build" and f["files"][0]["path"] == "spare/kustomization.yaml" for f in said["findings"]
     )
     assert not any("tests/" in f["files"][0]["path"] for f in said["findings"])
 
@@ -558,3 +558,35 @@ def test_people_with_all_rights_are_no_parts_of_the_cluster(subject, counts, tmp
     _, found = said(written(tmp_path, files))
     assert ("security.cluster-admin" in {f["rule"] for f in found["findings"]}) is counts
     assert "holdfast-unknown" not in json.dumps(found)  # what a variable stands for isn't known, its name is
+
+
+def test_what_is_encrypted_whole_is_unread_and_no_defect(tmp_path):
+    whole = dict.fromkeys(("apiVersion", "kind"), "ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]")
+    whole["metadata"] = dict.fromkeys(("name", "namespace"), "ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]")
+    named = {"apiVersion": "v1", "kind": "Secret", "metadata": whole["metadata"]}
+    files = {
+        "cluster/k.yaml": yaml.dump(of("infra", "./infra", decryption={"provider": "sops"})),
+        "infra/a.yaml": yaml.dump(whole | {"sops": {"mac": "x"}}),
+        "infra/b.yaml": yaml.dump(named | {"sops": {"mac": "x"}}),
+    }
+    _, found = said(written(tmp_path, files))
+    assert [f for f in found["findings"] if f["severity"] == "breaks-apply"] == []
+    assert any(line.startswith("infra/a.yaml: an object that is encrypted whole") for line in found["not_read"])
+    assert found["claims"]["rbac-least"]["verdict"] == "unproven"
+
+
+def test_a_patch_that_renames_what_it_finds_is_on_something(tmp_path):
+    renamed = {
+        "patch": "[{op: replace, path: /metadata/name, value: shop}]",
+        "target": {"kind": "ConfigMap", "name": "base-shop"},
+    }
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base-shop, namespace: default}\n"
+    files = {
+        "cluster/k.yaml": yaml.dump(of("infra", "./infra")),
+        "infra/kustomization.yaml": yaml.dump(
+            {"resources": ["c.yaml"], "patches": [renamed | {"options": {"allowNameChange": True}}]}
+        ),
+        "infra/c.yaml": config,
+    }
+    _, found = said(written(tmp_path, files))
+    assert [f["rule"] for f in found["findings"] if f["rule"] == "apply.patch-on-nothing"] == []

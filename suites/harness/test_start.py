@@ -103,3 +103,37 @@ def test_a_kind_that_is_there_before_flux_runs_needs_nothing_of_the_tree(file, b
     _, found = said(written(tmp_path, files))
     assert ("boot.loop" in never(found)) is not by_hand, found["findings"]
     assert ("the kind PodMonitor (monitoring.coreos.com)" in found["assumed"]) is by_hand
+
+
+@pytest.mark.parametrize(
+    ("commands", "there"),
+    [
+        ("kubectl create namespace web\nkubectl apply -f clusters/$1/first/settings.yaml\n", True),
+        ("kubectl create namespace another\nkubectl apply -f clusters/$1/second/settings.yaml\n", False),
+    ],
+)
+def test_what_a_script_makes_before_flux_runs_is_there(commands, there, tmp_path):
+    """A Kustomization takes variables from what another applies, which in turn needs the namespace that the first one makes."""
+    settings = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "s", "namespace": "flux-system"},
+        "data": {"A": "b"},
+    }
+    late = {"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "s"}]}}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "web"}}
+    files = {
+        "cluster/k.yaml": yaml.dump_all([of("spaces", "./spaces", **late), of("first", "./first")]),
+        "spaces/ns.yaml": NAMESPACE,
+        "first/settings.yaml": yaml.dump(settings),
+        "first/c.yaml": yaml.dump(held),
+        "scripts/bootstrap.sh": commands,
+    }
+    _, found = said(written(tmp_path, files))
+    assert ("boot.loop" in never(found)) is not there, found["findings"]
+
+
+def test_a_release_in_the_namespace_that_it_would_make_is_not_what_makes_it(tmp_path):
+    files = {"cluster/k.yaml": yaml.dump(of("shop", "./shop")), "shop/shop.yaml": yaml.dump_all([CHART, RELEASE])}
+    _, found = said(written(tmp_path, files))
+    assert set(never(found)) == {"apply.missing-namespace"}

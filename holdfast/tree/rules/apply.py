@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Manifest, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.references import read
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.ownership import renamed
@@ -253,6 +253,7 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     and not kustomization.left_out
                     and not _of_bootstrap(tree, kustomization, target)
                     and not _for_any(patch)
+                    and not get(patch, "options", "allowNameChange")  # the name that it was found by is gone
                     and not any(_targeted(target, m) for m in kustomization.objects)
                 ):
                     yield Violation(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.tree.bringers import givers_of
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.graph import GIVEN_GROUPS
-from holdfast.tree.kinds import givers_of
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Kustomization, Tree

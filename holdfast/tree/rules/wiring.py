@@ -261,6 +261,8 @@ def binding(tree: Tree) -> Iterator[Outcome]:
                 "roleRef",
                 "name",
             )
+        if mapping(manifest.meta.get("labels")).get("app.kubernetes.io/part-of") == "flux":
+            continue  # Flux binds the accounts of all its controllers, whichever are installed
         for index, subject in enumerate(map(mapping, sequence(manifest.body.get("subjects")))):
             space, account = str(subject.get("namespace") or manifest.namespace), str(subject.get("name"))
             of_account = subject.get("kind") == "ServiceAccount"

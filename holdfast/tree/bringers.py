@@ -1,4 +1,4 @@
-"""Who brings the kinds that a tree uses: definitions and releases of the tree, and what bootstraps the cluster before Flux runs."""
+"""Who brings what a tree needs: definitions and releases of the tree, and what bootstraps the cluster before Flux runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from holdfast.tree.releases import Release, known_charts
 from holdfast.tree.tree import Tree
 
 Giver = Manifest | Release
+_NAMESPACE = re.compile(r"(?:\bcreate (?:namespace|ns) |^ +namespace: )[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
 
 
@@ -32,6 +33,17 @@ class BeforeFlux:
         files = (f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
         self._texts = [tree.repository.text(f) for f in files]
         self._names: dict[str, bool] = {}
+        self._namespaces = {m[1] for text in self._texts for m in _NAMESPACE.finditer(text)}
+        self._commands = [line for text in self._texts for line in text.splitlines() if "kubectl" in line]
+
+    def makes_namespace(self, name: str) -> bool:
+        """Whether it makes a namespace: by a command, or as that of a release of a helmfile."""
+        return name in self._namespaces
+
+    def applies(self, manifest: Manifest) -> bool:
+        """Whether it applies the file that an object comes from: a command of kubectl names it, and the folder that it lies in."""
+        tail = "/".join(manifest.file.rsplit("/", 2)[-2:])
+        return bool(self._commands) and "/" in tail and any(tail in line for line in self._commands)
 
     def brings(self, group: str, givers: Iterable[Giver] = ()) -> bool:
         """Whether it installs the definitions of a group: it names the group, a chart that is known to have them, or one of the tree's *givers*."""
