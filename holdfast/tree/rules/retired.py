@@ -31,8 +31,12 @@ def full_name(image: str) -> str:
 
 def retired(name: str, kind: str = "image") -> Body | None:
     """What is known of a name's registry or project, if that has ended."""
-    fits = [mapping(e) for e in table("retired")[kind] if _fits(name, e["from"])]
+    fits = [e for e in map(mapping, table("retired")[kind]) if _meant(name, e)]
     return max(fits, key=lambda e: len(e["from"]), default=None)
+
+
+def _meant(name: str, entry: Body) -> bool:
+    return _fits(name, entry["from"]) and not any(_fits(name, one) for one in entry.get("except", ()))
 
 
 def _fits(name: str, start: str) -> bool:
