@@ -113,6 +113,7 @@ def verify(  # noqa: PLR0917  a command line
     64 the command or the tree can't be used.
     """
     wanted = Wanted(select, frozenset(claim or []), smoke, keep, reuse, tuple(suites or []), expect)
+    _usable(wanted)
     if not lane and (keep or reuse):
         lane = catalogue.KEPT
     names = [lane] if lane else catalogue.usual()
@@ -139,6 +140,15 @@ def verify(  # noqa: PLR0917  a command line
         summary.show(console, parts)
         console.print(f"  summary: {summary.write(parts, _page(parts[-1].folder, start))}", markup=False)
     raise typer.Exit(_end(parts, wanted, require or [], start))
+
+
+def _usable(wanted: Wanted) -> None:
+    """Raises UsageError for what a run would only meet after minutes: a file of expectations that can't be read, a folder that isn't there."""
+    if wanted.expect:
+        expecting.load(wanted.expect)
+    for path in wanted.suites:
+        if not path.exists():
+            raise UsageError(f"there is no folder {path}", "name the folder of your suites")
 
 
 def _rehearsal(subject: Subject) -> Outcome | None:
@@ -244,9 +254,6 @@ def rerun_command(on: Lane, suites: list[Path]) -> str:
 
 
 def _pytest(session: Session, suites: list[Path], folder: Path, select: str, *, smoke: bool) -> pytest.ExitCode:
-    for path in suites:
-        if not path.exists():
-            raise UsageError(f"there is no folder {path}", "name the folder of your suites")
     options = [
         "--rootdir",
         str(ROOT),
