@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holdfast.tree.kustomize import BuildError, Folder, Kustomize, Tool
+from holdfast.tree.kustomize import BuildError, Folder, Kustomize, NoAnswerError, Tool
 from holdfast.tree.manifest import Body, get, mapping, sequence
 from holdfast.tree.near import closest
 from holdfast.tree.references import Closure, Reference, ReferenceKind, kustomization_of, manifests_below, read
@@ -252,6 +252,9 @@ class Builder:
             own_schema = any("openapi" in read(self.sources, k) for k in closure.kustomizations)
             try:
                 bodies = self._kustomize.build(Folder(copy, folder, anywhere, own_schema))
+            except NoAnswerError as error:
+                built.not_read = str(error)
+                return
             except BuildError as error:
                 if built.left_out:
                     return  # it may be right with what is missing here

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import yaml
 
+from holdfast.errors import UsageError
 from holdfast.tree.manifest import Body
 from holdfast.tree.sources import Loader
 
@@ -26,6 +27,10 @@ _LATE = f"kustomize didn't end within {_TIMEOUT_S}s"
 
 class BuildError(Exception):
     """kustomize's own words on why a folder can't be built."""
+
+
+class NoAnswerError(Exception):
+    """kustomize said nothing: whether the folder can be built isn't known."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Kustomize(Protocol):
     """Builds folders, several side by side."""
 
     def build(self, folder: Folder) -> list[Body]:
-        """The rendered objects, each with kustomize's mark of where it came from. Raises BuildError."""
+        """The rendered objects, each with kustomize's mark of where it came from. Raises BuildError, or NoAnswerError."""
 
     def close(self) -> None:
         """Ends what was started."""
@@ -105,7 +110,7 @@ class EachBuild:
                 env=_environment(str(folder.root.parent)),
             )
         except subprocess.TimeoutExpired as error:
-            raise BuildError(_LATE) from error
+            raise NoAnswerError(_LATE) from error
         if done.returncode:
             raise BuildError(done.stderr.decode(errors="replace"))
         text = done.stdout.decode(errors="replace")
@@ -162,17 +167,22 @@ class _Process:
     """One kustomize that takes requests."""
 
     def __init__(self, command: tuple[str, ...], home: str) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=home,
-            env=_environment(home),
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=home,
+                env=_environment(home),
+            )
+        except OSError as error:
+            raise UsageError(
+                f"kustomize can't be started: {error}", f"remove {command[0]}: the next run builds it anew"
+            ) from None
 
     def answer(self, request: str) -> _Answer:
-        """The answer to one request. Raises BuildError, and is of no use any more, where none comes."""
+        """The answer to one request. Raises NoAnswerError, and is of no use any more, where none comes."""
         assert self._process.stdin
         assert self._process.stdout
         late = Timer(_TIMEOUT_S, self._process.kill)
@@ -188,7 +198,7 @@ class _Process:
             late.cancel()
         if not line.endswith(b"\n"):
             code = self.end()
-            raise BuildError(f"kustomize ended with {code} while it built this" if on_time else _LATE)
+            raise NoAnswerError(f"kustomize ended with {code} while it built this" if on_time else _LATE)
         said = json.loads(line)
         return _Answer(said["objects"] or [], said["error"])
 

@@ -222,7 +222,9 @@ def test_what_is_not_read_is_said_and_makes_claims_unproven(tmp_path):
 def test_a_part_that_is_not_applied_is_latent_and_fails_nothing(tmp_path):
     broken = "resources: [absent.yaml]\n"
     code, out, _ = check(
-        written(tmp_path, {"spare/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}), "--format", "json"
+        written(tmp_path, {"spare/kustomization.yaml": broken, "tests/x/kustomization.yaml": broken}),
+        "--format",
+        "json",
     )
     said = json.loads(out)
     assert code == 0

@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
+from holdfast.errors import UsageError
 from holdfast.provision import tools
+from holdfast.tree import check as checking
 from holdfast.tree import kustomize
-from holdfast.tree.kustomize import BuildError, EachBuild, Folder, Staying, Tool
+from holdfast.tree.kustomize import BuildError, EachBuild, Folder, NoAnswerError, Staying, Tool
+from suites.harness.test_check_properties import written as written_tree
 
 ODD = """
 import json, os, sys, time
@@ -58,13 +61,30 @@ def test_a_failed_build_is_its_own_only(odd, tmp_path):
 
 
 def test_after_one_that_died_or_hangs_the_next_is_built(odd, tmp_path, monkeypatch):
-    with pytest.raises(BuildError, match="ended with 3"):
+    with pytest.raises(NoAnswerError, match="ended with 3"):
         odd.build(folder(tmp_path, "dies"))
     monkeypatch.setattr(kustomize, "_TIMEOUT_S", 0.3)
-    with pytest.raises(BuildError, match="didn't end within"):
+    with pytest.raises(NoAnswerError, match="didn't end within"):
         odd.build(folder(tmp_path, "hangs"))
     monkeypatch.undo()
     assert odd.build(folder(tmp_path, "b"))[0]["kind"] == "b"
+
+
+def test_a_build_without_an_answer_is_unread_and_no_defect(tmp_path):
+    program = tmp_path / "mute.py"
+    program.write_text("import sys; sys.stdin.readline()")
+    tool = Tool((sys.executable, str(program)), "v0", stays=True)
+    (tmp_path / "tree").mkdir()
+    result = checking.check(checking.load(written_tree(tmp_path / "tree", {}), tool))
+    assert result.findings == []
+    assert result.too_little()
+    assert any("kustomize ended" in line for line in result.not_read)
+
+
+def test_one_that_can_not_be_started_is_said(tmp_path):
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(UsageError, match="can't be started"):
+        checking.load(written_tree(tmp_path / "tree", {}), Tool((str(tmp_path / "absent"),), "v0", stays=True))
 
 
 # -- the real one, where it is ------------------------------------------------------------------------------------------
