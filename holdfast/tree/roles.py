@@ -49,7 +49,7 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
     ):
         return MONITORING
     if found:
-        return found.pop()
+        return min(found)  # whatever several say, each run says the same
     if kustomization.objects and all(m.is_(KUSTOMIZE, "Kustomization") for m in kustomization.objects):
         return OTHER
     helpers = {r.manifest.id for r in here if r.minor}  # such as metrics-server: neither core nor apps
