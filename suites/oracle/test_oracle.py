@@ -59,6 +59,7 @@ def same(oracle, tree):
     for kustomization in tree.kustomizations.values():
         if (
             kustomization.not_read
+            or kustomization.left_out
             or kustomization.manifest.unknown
             or any(r.get("kind") for r in kustomization.spec.get("postBuild", {}).get("substituteFrom", []))
         ):
