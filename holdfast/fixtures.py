@@ -49,7 +49,8 @@ def tree(run: Run, experiment: Experiment) -> Callable[[str], None]:
             raise Unproven(found.reason)
         elif found.verdict == "not exercised":
             raise NotExercised(found.reason)
-        experiment.shown(claim, found.reason)
+        else:
+            experiment.shown(claim, found.reason)
 
     return shows
 

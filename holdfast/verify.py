@@ -10,9 +10,11 @@ from typing import Annotated
 
 import pytest
 import typer
+from kubernetes.client.exceptions import ApiException
 
 from holdfast import claims, events
 from holdfast.drivers import catalogue, kwok
+from holdfast.drivers.driver import DriverError
 from holdfast.errors import HostCannot, UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
@@ -41,6 +43,7 @@ from holdfast.verdicts import (
     exit_code,
     lacking,
 )
+from holdfast.waiting import CannotLook
 
 _LAST = "driver"  # it takes the nodes' power
 _STATIC = "static"  # a lane makes no difference to it
@@ -123,7 +126,7 @@ def verify(  # noqa: PLR0917  a command line
         claims.use(own)
     claims.check_known([*wanted.claims, *(require or [])], "the command line")
     parts: list[Part] = []
-    start = None if lane or wanted.narrowed else _rehearsal(subject)
+    start = Start() if lane or wanted.narrowed else _rehearsal(subject)
     for on in [Lane(name, subject) for name in names]:
         try:
             part = _run(on, wanted, before=parts)
@@ -136,10 +139,13 @@ def verify(  # noqa: PLR0917  a command line
         raise UsageError(
             "no lane can be run on this machine, for the reasons above", "see: holdfast verify --lane, and the guide"
         )
+    pages = _page(parts[-1].folder, start.out)
     if len(parts) > 1:
         summary.show(console, parts)
-        console.print(f"  summary: {summary.write(parts, _page(parts[-1].folder, start))}", markup=False)
-    raise typer.Exit(_end(parts, wanted, require or [], start))
+        console.print(f"  summary: {summary.write(parts, pages)}", markup=False)
+    for title, name in pages:
+        console.print(f"  {title}: {parts[-1].folder / name}", markup=False)
+    raise typer.Exit(_end(parts, wanted, require or [], list(start.said)))
 
 
 def _usable(wanted: Wanted) -> None:
@@ -151,16 +157,27 @@ def _usable(wanted: Wanted) -> None:
             raise UsageError(f"there is no folder {path}", "name the folder of your suites")
 
 
-def _rehearsal(subject: Subject) -> Outcome | None:
-    """A start of the tree from nothing on the lane of processes, told in full; None where this machine can't."""
+@dataclass(frozen=True)
+class Start:
+    """The rehearsed start from nothing: what it came to, and what keeps the whole from being green; neither where this machine can't."""
+
+    out: Outcome | None = None
+    said: tuple[str, ...] = ()
+
+
+def _rehearsal(subject: Subject) -> Start:
+    """A start of the tree from nothing on the lane of processes, told in full."""
     console.print("\n  a start from nothing, on a control plane of processes", markup=False)
     try:
         out = rehearsed(subject, kwok.profiles()[-1])
     except HostCannot as why:
         console.print(f"  it isn't rehearsed: {why}", style="yellow", markup=False)
-        return None
+        return Start()
+    except (UsageError, DriverError, ApiException, CannotLook) as why:  # what the suites show doesn't hang on it
+        console.print(f"  it wasn't seen to its end: {why}", style="red", markup=False)
+        return Start(said=(f"a start from nothing wasn't seen to its end: {why}",))
     console.print("\n".join(text.lines(out, colour=False)), markup=False)
-    return out
+    return Start(out, tuple(_in_the_way(out)))
 
 
 def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
@@ -205,14 +222,14 @@ def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
     return Part(on.name, folder, found, unclaimed, said)
 
 
-def _end(parts: list[Part], wanted: Wanted, require: list[str], start: Outcome | None) -> int:
+def _end(parts: list[Part], wanted: Wanted, require: list[str], start: list[str]) -> int:
     """Says what the whole came to, and returns the exit code."""
     found, unclaimed = across(part.found for part in parts), [line for part in parts for line in part.unclaimed]
-    unclaimed += _in_the_way(start)
+    unclaimed += start
     if wanted.expect:
         several = len(parts) > 1
         said = [f"{p.lane}: {line}" if several else line for p in parts for line in [*p.unexpected, *p.unclaimed]]
-        said += _in_the_way(start)
+        said += start
         return _compared(said, found, require, wanted.expect.name)
     for line in unclaimed:
         console.print(f"  {line}", style="red", markup=False)
@@ -230,10 +247,8 @@ def _page(folder: Path, start: Outcome | None) -> list[tuple[str, str]]:
     return [("a start from nothing", path.name)]
 
 
-def _in_the_way(start: Outcome | None) -> list[str]:
+def _in_the_way(start: Outcome) -> list[str]:
     """What the rehearsal found that counts: no claim of the document is about it, and a run with it isn't green."""
-    if start is None:
-        return []
     found = [p.finding for p in start.proofs if p.finding.severity >= Severity.BREAKS_CLAIM]
     said = [f"a start from nothing: {f.what} ({f.locations[0]})" for f in found]
     return said or ([] if start.course.converged else ["a start from nothing: not everything became ready"])

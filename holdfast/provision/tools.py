@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -51,17 +52,31 @@ def _service() -> str:
         return ""
     recipes = Recipes()
     if (made := builds.program(recipes, _SERVICE)).exists():
-        return str(made)
+        return str(made) if _starts(made) else ""
     failed = made.with_suffix(".failed")
     if not shutil.which("go") or (failed.exists() and time.time() - failed.stat().st_mtime < _AGAIN_AFTER_S):
         return ""
     try:
         return str(builds.binary(recipes, _SERVICE))
     except (UsageError, OSError) as error:
+        if made.exists():  # another run has just made it
+            return str(made)
         console.print(f"  kustomize is called for each build, which is slower ({error})", style="yellow", markup=False)
         with contextlib.suppress(OSError):
+            failed.parent.mkdir(exist_ok=True)
             failed.touch()
         return ""
+
+
+def _starts(program: Path) -> bool:
+    """Whether a program runs here: asked nothing, the service ends at once."""
+    try:
+        return (
+            subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30).returncode
+            == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def helm() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.errors import UsageError
+from holdfast.errors import HostCannot, UsageError
 from holdfast.lane.subject import Subject
 from holdfast.progress import console, step
 from holdfast.rehearsal import outage
@@ -32,13 +32,18 @@ def rehearsed(
         strict: stop at the first obstacles. *once*: don't have everything reconciled again.
         if_down: what is made unhealthy afterwards; empty for nothing.
         limit_s: how long the start may take.
+
+    Raises HostCannot where this machine can't run the lane.
     """
     if if_down:
         outage.targets(subject.tree, if_down)  # before anything is started
     with staged(subject, profile) as stage:
         for said in (*subject.checkout.said, *subject.settings.notices):
             console.print(f"  note: {said}", style="yellow", markup=False)
-        stage.driver.ensure_host()
+        try:
+            stage.driver.ensure_host()
+        except UsageError as why:
+            raise HostCannot(why.what, why.next_step) from None
         stage.start()
         watcher = Watcher(stage, strict=strict, limit_s=limit_s, say=_say)
         course = watcher.run()

@@ -10,8 +10,16 @@ from holdfast.tree.releases import Release, known_charts
 from holdfast.tree.tree import Tree
 
 Giver = Manifest | Release
-_NAMESPACE = re.compile(r"(?:\bcreate (?:namespace|ns) |^ +namespace: )[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
+_HELMFILE = re.compile(r"^releases:", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*(?:#|//|\{\{/\*).*$", re.MULTILINE)
+_DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
+_DEFINITION = re.compile(r"^kind: *[\"']?(?:CustomResourceDefinition|Namespace)\b", re.MULTILINE)
+_NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
+_OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
+_NAMED = re.compile(r"^kind: *[\"']?Namespace\b[\s\S]*?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
+_INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
+_APPLIES = re.compile(r"\bkubectl\b.*\b(?:apply|create|replace)\b")
 
 
 def givers_of(tree: Tree) -> dict[tuple[str, str], list[Giver]]:
@@ -26,35 +34,56 @@ def givers_of(tree: Tree) -> dict[tuple[str, str], list[Giver]]:
 
 
 class BeforeFlux:
-    """What bootstraps the cluster and isn't applied by Flux: a helmfile, a folder or a script for it."""
+    """What bootstraps the cluster and isn't applied by Flux: a helmfile, a folder or a script for it.
+
+    Only what makes something counts: releases of a helmfile, commands, definitions. That a file uses a kind or a namespace says nothing.
+    """
 
     def __init__(self, tree: Tree) -> None:
-        applied = {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
-        files = (f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied)
-        self._texts = [tree.repository.text(f) for f in files]
+        closures = [k.built.closure for k in tree.all_kustomizations() if k.built and not k.unreferenced]
+        applied = {f for c in closures for f in (*c.files, *c.kustomizations)} | {m.file for m in tree.bootstrap}
+        files = [f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied]
+        texts = [_COMMENT.sub("", tree.repository.text(f)) for f in files]
+        self._namespaces = {name for text in texts for name in _spaces(text)}
+        self._installs = "\n".join(part for text in texts for part in _installing(text))
+        self._applies = [line for text in texts for line in text.splitlines() if _APPLIES.search(line)]
         self._names: dict[str, bool] = {}
-        self._namespaces = {m[1] for text in self._texts for m in _NAMESPACE.finditer(text)}
-        self._commands = [line for text in self._texts for line in text.splitlines() if "kubectl" in line]
 
     def makes_namespace(self, name: str) -> bool:
-        """Whether it makes a namespace: by a command, or as that of a release of a helmfile."""
+        """Whether it makes a namespace: by a command, as an object, or as that of a release of a helmfile."""
         return name in self._namespaces
 
     def applies(self, manifest: Manifest) -> bool:
         """Whether it applies the file that an object comes from: a command of kubectl names it, and the folder that it lies in."""
         tail = "/".join(manifest.file.rsplit("/", 2)[-2:])
-        return bool(self._commands) and "/" in tail and any(tail in line for line in self._commands)
+        if not self._applies or "/" not in tail:
+            return False
+        form = re.compile(rf"(?:^|[/\s\"'=]){re.escape(tail)}(?![\w.-])")
+        return any(form.search(line) for line in self._applies)
 
     def brings(self, group: str, givers: Iterable[Giver] = ()) -> bool:
-        """Whether it installs the definitions of a group: it names the group, a chart that is known to have them, or one of the tree's *givers*."""
-        if not self._texts:
+        """Whether it installs the definitions of a group: by the group, a chart that is known to have them, or that of one of *givers*."""
+        if not self._installs:
             return False
         names = {group, *(chart for chart, facts in known_charts().items() if group in facts.get("groups", ()))}
-        for giver in givers:
-            names |= {giver.name} if isinstance(giver, Manifest) else {giver.manifest.name, giver.chart} - {""}
+        names |= {giver.chart for giver in givers if isinstance(giver, Release)} - {""}
         return any(map(self._named, names))
 
     def _named(self, name: str) -> bool:
         if name not in self._names:
-            self._names[name] = any(name in text for text in self._texts)
+            self._names[name] = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self._installs) is not None
         return self._names[name]
+
+
+def _spaces(text: str) -> list[str]:
+    found = [m[1] for m in _NAMESPACE.finditer(text)]
+    found += [m[1] for part in _DOCUMENT.split(text) for m in _NAMED.finditer(part)]
+    return found + ([m[1] for m in _OF_RELEASE.finditer(text)] if _HELMFILE.search(text) else [])
+
+
+def _installing(text: str) -> list[str]:
+    """What of a file installs something: all of a helmfile, definitions, and lines that name a chart, an address or a command."""
+    if _HELMFILE.search(text):
+        return [text]
+    lines = [line for line in text.splitlines() if _INSTALLS.search(line)]
+    return [*lines, *(part for part in _DOCUMENT.split(text) if _DEFINITION.search(part))]

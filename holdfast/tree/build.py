@@ -17,7 +17,7 @@ from typing import Any
 from holdfast.tree.kustomize import BuildError, Folder, Kustomize, NoAnswerError, Tool
 from holdfast.tree.manifest import Body, get, mapping, sequence
 from holdfast.tree.near import closest
-from holdfast.tree.references import Closure, Reference, ReferenceKind, kustomization_of, manifests_below, read
+from holdfast.tree.references import Closure, Reference, ReferenceKind, folded, kustomization_of, manifests_below, read
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Sources
 
@@ -26,6 +26,7 @@ _KEPT = 2000  # builds in the cache
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _REMOTE_LISTS = ("resources", "bases")
+_MAKES = frozenset({"configmapgenerator", "secretgenerator", "components", "generators", "helmcharts", "transformers"})
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
 
 
@@ -196,11 +197,14 @@ class Builder:
         """A kustomization without what is left out; with nothing else in it, it is still none that kustomize takes for empty."""
         body = dict(read(self.sources, file))
         remote = {r.target for r in built.left_out if r.location.file == file}
-        listed = [k for k in body if k.lower() in _REMOTE_LISTS and isinstance(body[k], list)]
-        for key in listed if remote else ():
-            body[key] = [one for one in body[key] if one not in remote]
-        if remote and not any(body[key] for key in listed) and body.get("kind") != "Component":
-            body.setdefault("namespace", "_placeholder")
+        if not remote:
+            return body
+        listed = [k for k in body if str(k).lower() in _REMOTE_LISTS and isinstance(body[k], list)]
+        for key in listed:
+            body[key] = [one for one in body[key] if not (isinstance(one, str) and one in remote)]
+        else_makes = any(body[k] for k in body if str(k).lower() in _MAKES or k in listed)
+        if not else_makes and body.get("kind") != "Component":
+            body.setdefault("namespace", "_placeholder")  # of nothing
         return body
 
     def _there(self, request: Request, component: object) -> bool:
@@ -242,21 +246,22 @@ class Builder:
             folder = copy / request.folder
             self._copy(closure, copy)
             folder.mkdir(parents=True, exist_ok=True)
-            for other in {r.location.file for r in built.left_out}:
+            for other in {r.location.file for r in built.left_out} & self.packed:
                 (copy / other).write_text(json.dumps(self._without_remote(built, other), default=str))
             file = kustomization_of(self.sources, request.folder)
             (copy / file if file else folder / "kustomization.yaml").write_text(content)
             anywhere = any(
                 not f.startswith(f"{posixpath.dirname(k)}/") for k in closure.kustomizations for f in closure.files
             )
-            own_schema = any("openapi" in read(self.sources, k) for k in closure.kustomizations)
+            own_schema = any("openapi" in folded(read(self.sources, k)) for k in closure.kustomizations)
             try:
                 bodies = self._kustomize.build(Folder(copy, folder, anywhere, own_schema))
             except NoAnswerError as error:
                 built.not_read = str(error)
                 return
             except BuildError as error:
-                if built.left_out:
+                broken = closure.missing or any(f in self.sources.troubles for f in closure.files)
+                if built.left_out and not broken:
                     return  # it may be right with what is missing here
                 self._failed(built, str(error).replace(f"{copy}/", "").replace(str(copy), "."))
                 return
@@ -297,7 +302,7 @@ class Builder:
         """Where the rendered objects lie from before: named by all that goes into them."""
         if self.cache is None:
             return None
-        digest = hashlib.sha256(f"{_CACHE_FORMAT}\0{self.tool.version}\0{request.folder}\0{content}".encode())
+        digest = hashlib.sha256(f"{_CACHE_FORMAT}\0{self.tool.identity}\0{request.folder}\0{content}".encode())
         read_by_it = {*closure.kustomizations, *closure.files}
         for folder in closure.folders:
             read_by_it |= {f for f in self.repository.below(folder) if not kustomization_of(self.sources, folder)}

@@ -158,7 +158,7 @@ class _Search:
     def entry(self, wanted: str) -> Entry:
         found = self._declared()
         if wanted:
-            return self._wanted(found or self._tops(), wanted)
+            return self._wanted(found or self._tops() or self._elsewhere(), wanted)
         found = found or self.all()
         if len(found) > 1:
             raise UsageError(

@@ -72,6 +72,11 @@ class Tool:
     version: str
     stays: bool = False
 
+    @property
+    def identity(self) -> str:
+        """What its output depends on: the version, and of a program of ours the build, too."""
+        return f"{self.version} {Path(self.command[0]).name}" if self.stays else self.version
+
     @classmethod
     def of(cls, command: tuple[str, ...]) -> Tool:
         """Asks the command for its version."""

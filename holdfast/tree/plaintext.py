@@ -112,6 +112,7 @@ _CODE = tuple(
         """
     )
 )
+_HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|host\.docker\.internal")
 _PROSE = (".md", ".mdx", ".rst", ".adoc", ".txt")
 _LOCKED = re.compile(
     r"(?i)(?:^|/)(?:package-lock\.json|yarn\.lock|pnpm-lock\.yaml|go\.sum|\.terraform\.lock\.hcl|[^/]*\.(?:map|svg|min\.js|lock))$"
@@ -154,7 +155,8 @@ def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[To
 def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False) -> str:  # noqa: PLR0911  one return a form
     """What is secret in a line; empty where nothing is."""
     for found in _IN_ADDRESS.finditer(line) if "@" in line and "://" in line else ():
-        if _is_password_in_address(found["user"], found["raw"], found["host"]):
+        here = prose and _HERE.fullmatch(found["host"].partition(":")[0])  # a text tells how to try it at home
+        if not here and _is_password_in_address(found["user"], found["raw"], found["host"]):
             return "a password in an address"
     for what, parts, form in _OTHERS:
         if any(p in line for p in parts) and (said := form.search(line)) and _made_like_password(said["raw"]):
@@ -289,13 +291,9 @@ def _is_plain_name(key: str, value: str) -> bool:
     )
 
 
-_HERE = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\]|host\.docker\.internal)\b")
-
-
 def _is_password_in_address(user: str, value: str, host: str) -> bool:
     if (
         len(value) < 4
-        or _HERE.match(host)  # of a service on one's own machine, while developing
         or value.lower() == user.lower()
         or value.lower() in host.lower()
         or is_reference(value)

@@ -50,7 +50,7 @@ class Unread(NamedTuple):
 
 def unread(tree: Tree, kustomization: Kustomization) -> Unread:
     """What is known of a Kustomization that isn't read."""
-    spec, words = kustomization.spec, f"{kustomization.manifest.name} {kustomization.folder} {kustomization.not_read}"
+    spec, words = kustomization.spec, f"{kustomization.manifest.name} {kustomization.folder} {kustomization.gap}"
     target = str(spec.get("targetNamespace") or "")
     if get(spec, "kubeConfig"):
         return Unread("", possible=False)
@@ -59,8 +59,9 @@ def unread(tree: Tree, kustomization: Kustomization) -> Unread:
     text = re.sub(r"[^a-z0-9]", "", words.lower())
     if kustomization.built is None:
         return Unread(text, frozenset({target} - {""}), anything=not target and not _foreign(tree, kustomization))
-    if kustomization.left_out:
-        return _left_out(kustomization, [str(r.target) for r in kustomization.built.left_out], target)
+    addresses = [r.target for r in kustomization.built.left_out]
+    if addresses and kustomization.left_out.count(";") < len(addresses) and all(map(_DEFINITIONS.search, addresses)):
+        return Unread(re.sub(r"[^a-z0-9]", "", " ".join(addresses).lower()))  # kinds, and nothing in a namespace
     closure = kustomization.built.closure
     bodies = [
         b for f in sorted({*closure.files, *closure.kustomizations} - closure.opaque) for _, b in tree.sources.bodies(f)
@@ -68,22 +69,12 @@ def unread(tree: Tree, kustomization: Kustomization) -> Unread:
     spaces = {target or str(kustomization.manifest.meta.get("namespace") or "")} | {
         s for b in bodies for s in _spaces(b)
     }
-    leads_on = any(get(b, "kind") == "Kustomization" and str(b.get("apiVersion")).startswith(KUSTOMIZE) for b in bodies)
+    children = (
+        b for b in bodies if b.get("kind") == "Kustomization" and str(b.get("apiVersion")).startswith(KUSTOMIZE)
+    )
+    leads_on = not kustomization.left_out and any(children)
     objects = frozenset(o for b in bodies for o in _objects(b))
     return Unread(text, frozenset(spaces - {"", "flux-system"}), objects, anything=leads_on)
-
-
-def _left_out(kustomization: Kustomization, addresses: list[str], target: str) -> Unread:
-    """What the unread resources of a Kustomization that was read else may give: what their addresses speak of, or its namespaces hold."""
-    text = re.sub(r"[^a-z0-9]", "", " ".join(addresses or [kustomization.left_out]).lower())
-    if addresses and all(_DEFINITIONS.search(a) for a in addresses):
-        return Unread(text)
-    spaces = (
-        {target}
-        | {m.namespace for m in kustomization.objects}
-        | {m.name for m in kustomization.objects if m.kind == "Namespace"}
-    )
-    return Unread(text, frozenset(spaces - {"", "flux-system"}))
 
 
 def _spaces(body: Body) -> Iterator[str]:

@@ -166,6 +166,65 @@ def test_a_schema_that_one_build_brings_is_not_the_next_ones(staying, tmp_path):
     assert parts == [1, 2, 1]  # a list without a schema is replaced, one with a merge key is merged
 
 
+def test_a_schema_is_seen_in_whatever_case_it_is_written(tmp_path):
+    """kustomize takes the fields of a kustomization in any case, so the process would keep a schema that nobody noticed."""
+    asked = []
+
+    class Noting:
+        def build(self, folder):
+            asked.append(folder.own_schema)
+            return []
+
+        def close(self):
+            pass
+
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    files = {
+        "cluster/kustomization.yaml": "resources: [flux.yaml]\nopenAPI: {path: schema.json}\n",
+        "cluster/schema.json": "{}",
+    }
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Tool, "start", lambda *_, **__: Noting())
+        checking.load(written_tree(tree, files), Tool(("none",), "v0", stays=True))
+    assert asked[0] is True
+
+
+# -- which one is taken -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_it(tmp_path, monkeypatch):
+    """A cache without the service, a Go that fails, and how often it was asked."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked = []
+
+    def failing(recipes, name):
+        asked.append(name)
+        raise UsageError("building failed: no module", "read the log")
+
+    monkeypatch.setattr(tools.builds, "binary", failing)
+    monkeypatch.setattr(tools.shutil, "which", lambda name: f"/absent/{name}" if name in ("go", "kustomize") else None)
+    monkeypatch.setattr(tools.Tool, "of", classmethod(lambda cls, command: cls(command, "v5")))
+    return asked
+
+
+def test_where_it_can_not_be_built_another_is_taken_and_it_is_not_tried_every_time(without_it, capsys):
+    for _ in range(3):
+        assert tools.kustomize() == Tool(("/absent/kustomize", "build"), "v5")
+    assert without_it == ["kustomize-service"]
+    assert "kustomize is called for each build" in capsys.readouterr().out
+
+
+def test_one_that_does_not_start_is_not_taken(without_it, tmp_path):
+    made = tools.builds.program(tools.Recipes(), "kustomize-service")
+    made.parent.mkdir(parents=True)
+    made.write_bytes(b"cut off")
+    made.chmod(0o755)
+    assert tools.kustomize() == Tool(("/absent/kustomize", "build"), "v5")
+    assert without_it == []
+
+
 def test_nothing_outside_the_copy_is_read(staying, tmp_path):
     (tmp_path / "outside.yaml").write_text(yaml.dump(CONFIG))
     root = tmp_path / "root"

@@ -72,8 +72,20 @@ WIDGETS = {
 }
 
 
-@pytest.mark.parametrize(("file", "by_hand"), [("bootstrap/helmfile.yaml", True), ("docs/charts.yaml", False)])
-def test_a_kind_that_is_there_before_flux_runs_needs_nothing_of_the_tree(file, by_hand, tmp_path):
+HELMFILE = "releases:\n  - name: s\n    chart: oci://registry.example.org/kube-prometheus-stack\n"
+USE = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata:\n  name: kube-prometheus-stack\n  namespace: web\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "by_hand"),
+    [
+        ("bootstrap/helmfile.yaml", HELMFILE, True),
+        ("docs/charts.yaml", HELMFILE, False),
+        ("bootstrap/monitor.yaml", USE, False),  # who uses a kind doesn't bring it
+        ("bootstrap/up.sh", "helm install s oci://registry.example.org/kube-prometheus-stack-lite\n", False),
+    ],
+)
+def test_a_kind_that_is_there_before_flux_runs_needs_nothing_of_the_tree(file, text, by_hand, tmp_path):
     """The release that brings the kind waits for what asks for it; a helmfile has installed its definitions before."""
     stack = RELEASE | {"metadata": {"name": "stack", "namespace": "default"}}
     stack["spec"] = {
@@ -98,18 +110,26 @@ def test_a_kind_that_is_there_before_flux_runs_needs_nothing_of_the_tree(file, b
         ),
         "first/w.yaml": yaml.dump(WIDGETS),
         "stack/s.yaml": yaml.dump_all([stack, charts]),
-        file: "releases: [{name: kube-prometheus-stack, chart: oci://registry.example.org/kube-prometheus-stack}]\n",
+        file: text,
     }
     _, found = said(written(tmp_path, files))
     assert ("boot.loop" in never(found)) is not by_hand, found["findings"]
     assert ("the kind PodMonitor (monitoring.coreos.com)" in found["assumed"]) is by_hand
 
 
+MADE = "kubectl create namespace web\n"
+APPLIED = "kubectl apply -f clusters/$1/first/settings.yaml\n"
+
+
 @pytest.mark.parametrize(
     ("commands", "there"),
     [
-        ("kubectl create namespace web\nkubectl apply -f clusters/$1/first/settings.yaml\n", True),
-        ("kubectl create namespace another\nkubectl apply -f clusters/$1/second/settings.yaml\n", False),
+        (MADE, True),
+        (APPLIED, True),
+        ("", False),
+        ("# kubectl create namespace web\n# kubectl apply -f clusters/$1/first/settings.yaml\n", False),
+        ("kubectl delete -f clusters/$1/first/settings.yaml\n", False),
+        ("kubectl apply -f clusters/$1/not-first/settings.yaml\n", False),
     ],
 )
 def test_what_a_script_makes_before_flux_runs_is_there(commands, there, tmp_path):
@@ -135,5 +155,16 @@ def test_what_a_script_makes_before_flux_runs_is_there(commands, there, tmp_path
 
 def test_a_release_in_the_namespace_that_it_would_make_is_not_what_makes_it(tmp_path):
     files = {"cluster/k.yaml": yaml.dump(of("shop", "./shop")), "shop/shop.yaml": yaml.dump_all([CHART, RELEASE])}
+    _, found = said(written(tmp_path, files))
+    assert set(never(found)) == {"apply.missing-namespace"}
+
+
+def test_a_namespace_that_something_at_the_bootstrap_only_uses_is_missing(tmp_path):
+    used = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: web\n"
+    files = {
+        "cluster/k.yaml": yaml.dump(of("first", "./first")),
+        "first/c.yaml": used,
+        "another/bootstrap/c.yaml": used.replace("name: c", "name: d"),
+    }
     _, found = said(written(tmp_path, files))
     assert set(never(found)) == {"apply.missing-namespace"}

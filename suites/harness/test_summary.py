@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from holdfast import verify
+from holdfast.drivers.driver import DriverError
 from holdfast.errors import HostCannot, UsageError
 from holdfast.reporting import summary
 from holdfast.reporting.summary import Part
@@ -119,6 +120,13 @@ def test_what_is_in_the_way_of_a_start_keeps_the_whole_from_being_green(monkeypa
     command.start = None  # that the machine can't is said, and no verdict
     assert command() == 0
     assert "it isn't rehearsed: no programs" in capsys.readouterr().out
+    monkeypatch.setattr(verify, "rehearsed", failing)
+    assert command() == 11
+    assert "wasn't seen to its end: the API server went away" in capsys.readouterr().out
+
+
+def failing(subject, profile):
+    raise DriverError("the API server went away")
 
 
 def test_what_is_narrowed_is_not_rehearsed(monkeypatch, tmp_path):
@@ -150,3 +158,18 @@ def test_a_cluster_is_kept_of_one_lane(monkeypatch, tmp_path):
     command = Command(monkeypatch, tmp_path)
     assert command(reuse=True) == 0
     assert command.ran == [(SLOW, 0)]
+
+
+def test_a_machine_without_the_programs_can_not_rehearse(monkeypatch, tmp_path):
+    """The driver says what it lacks in its own error: the command goes on with what the machine can."""
+    from holdfast.drivers.kwok import Kwok
+    from holdfast.lane.subject import Subject
+    from holdfast.paths import ROOT
+    from holdfast.rehearsal import run
+
+    def lacking(self):
+        raise UsageError("there is no Go", "install Go")
+
+    monkeypatch.setattr(Kwok, "ensure_host", lacking)
+    with pytest.raises(HostCannot, match="there is no Go"):
+        run.rehearsed(Subject(ROOT / "fixtures" / "gitops"), "1.36")

@@ -9,6 +9,8 @@ import zipfile
 
 import pytest
 
+from holdfast import events
+from holdfast.journal import read_file
 from holdfast.paths import ROOT
 from suites.harness import apart
 
@@ -70,6 +72,9 @@ def test_verify_knows_its_suites_and_the_reference_tree(installed, tmp_path):
     (report,) = (installed / "cache" / "holdfast" / "reports").glob("*/report.html")
     assert "longhorn-backup" in report.read_text()
     assert not list(tmp_path.iterdir())
+    said = [(one["what"], one["held"]) for one in read_file(report.parent / "journal.jsonl").of(events.Assertion)]
+    assert ("longhorn-backup", False) in said
+    assert len({claim for claim, _ in said}) == len(said)  # what broke isn't said to hold, too
 
 
 def test_up_knows_its_profiles_and_recipes(installed, tmp_path):

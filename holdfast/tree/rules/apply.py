@@ -241,8 +241,8 @@ def _owner(manifest: Manifest) -> str:
 def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
     """Patches with a target that matches no object of the build."""
     for kustomization in tree.all_kustomizations():
-        if kustomization.error or kustomization.built is None:
-            continue
+        if kustomization.gap or kustomization.built is None:
+            continue  # what it targets may lie in what isn't read
         for file in kustomization.built.closure.kustomizations:
             body = read(tree.sources, file)
             for index, patch in enumerate([*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
@@ -250,7 +250,6 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                 if (
                     target
                     and body.get("kind") != "Component"
-                    and not kustomization.left_out
                     and not _of_bootstrap(tree, kustomization, target)
                     and not _for_any(patch)
                     and not get(patch, "options", "allowNameChange")  # the name that it was found by is gone
@@ -266,7 +265,9 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
             target = mapping(mapping(patch).get("target"))
             # One that a parent puts into all of its children need not meet something in each of them.
             shared = [la for la in tree.all_kustomizations() if patch in sequence(la.spec.get("patches"))]
-            if target and not _for_any(patch) and not any(_targeted(target, m) for la in shared for m in la.objects):
+            unread = any(la.gap for la in shared)
+            met = any(_targeted(target, m) for la in shared for m in la.objects)
+            if target and not unread and not met and not _for_any(patch):
                 yield Violation(
                     kustomization.manifest.id,
                     (tree.locate(kustomization.manifest, "spec", "patches", index),),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Evidence, Outcome, Severity, hit, rule
+from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.roles import FLUX, role
 from holdfast.tree.rules.core import unknown_charts
@@ -42,11 +43,15 @@ def cluster_admin(tree: Tree) -> Iterator[Outcome]:
                     f"{who} has {name}, stated" if who in declared else f"{who} has {name}: Flux applies everything"
                 )
             elif _is_person(subject):
-                continue
+                yield (
+                    Inconclusive(f"{binding.id} gives {name} to {who}, and who that is isn't known")
+                    if UNKNOWN in who
+                    else Evidence(f"{who}, who logs in, has {name}: that isn't judged")
+                )
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
     yield from unknown_charts(tree)
-    yield Evidence("no other account has all rights")
+    yield Evidence("no other account of the cluster has all rights")
 
 
 def _everything(one: dict[str, object]) -> bool:
