@@ -13,6 +13,7 @@ from holdfast.rehearsal.course import Course, Late, Obstacle
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.rehearsal.removal import kind_of
 from holdfast.rehearsal.sick import BY_EXPRESSION
+from holdfast.tree.bringers import more_may_come
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
 from holdfast.tree.graph import GIVEN_GROUPS
@@ -152,10 +153,10 @@ class Judge:
         return ""
 
     def _may_be_given(self, blocker: Blocker) -> bool:
-        """Whether a release whose chart is neither read nor known may bring a kind that nothing else brings."""
+        """Whether a chart that is neither read nor known may bring a kind that nothing else brings."""
         if any(kind_of(blocker)[0] in r.groups for r in self.tree.releases):
             return False  # it is known who brings it, and that is too late
-        return not _of_kubernetes_or_flux(blocker) and bool(self.tree.unknown_releases)
+        return not _of_kubernetes_or_flux(blocker) and more_may_come(self.tree)
 
     def _near(self, blocker: Blocker) -> str:
         """The id of the tree's object of which a name is a slip; empty where there is none."""

@@ -10,6 +10,17 @@ from holdfast.tree.releases import Release, known_charts
 from holdfast.tree.tree import Tree
 
 Giver = Manifest | Release
+_INSTALL_CHARTS = frozenset(
+    {
+        ("fluxcd.controlplane.io", "ResourceSet"),
+        ("helm.cattle.io", "HelmChart"),
+        ("fleet.cattle.io", "Bundle"),
+        ("argoproj.io", "Application"),
+        ("argoproj.io", "ApplicationSet"),
+        ("helm.crossplane.io", "Release"),
+        ("addons.cluster.x-k8s.io", "HelmChartProxy"),
+    }
+)  # objects that make others, which aren't read: charts with their definitions among them
 _BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
 _HELMFILE = re.compile(r"^releases:", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?:#|//|\{\{/\*).*$", re.MULTILINE)
@@ -31,6 +42,11 @@ def givers_of(tree: Tree) -> dict[tuple[str, str], list[Giver]]:
         for group in release.groups:
             found.setdefault((group, ""), []).append(release)
     return found
+
+
+def more_may_come(tree: Tree) -> bool:
+    """Whether charts of which nothing is known, or objects that install charts by themselves, may bring kinds that nothing else brings."""
+    return bool(tree.unknown_releases) or any((m.group, m.kind) in _INSTALL_CHARTS for m in tree.objects)
 
 
 class BeforeFlux:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from holdfast.tree.bringers import givers_of
+from holdfast.tree.bringers import givers_of, more_may_come
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
@@ -68,7 +68,7 @@ class Graph:
         self.edges = DependencyGraph()
         self.external: dict[str, str] = {}  # what must come from outside the tree, and who needs it
         self.releases = {r.manifest.id: r for r in tree.releases}
-        self._unknown = tree.unknown_releases
+        self._unknown = more_may_come(tree)
         self._open = [k for k in tree.kustomizations.values() if k.gap]  # not all that these apply is known
         self._crds = givers_of(tree)
         self._by_hand = _with_the_entry(tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,6 +61,9 @@ _MAKE_NO_PODS = frozenset(
         "BGPAdvertisement",
         "BGPPeer",
     }
+)
+_INSTALLS = re.compile(
+    r"\bkubectl\b[^\n]*\bapply\b|\bhelm\b[^\n]*\b(?:install|upgrade)\b|\b(?:istioctl|linkerd|cilium)\b[^\n]*\binstall\b"
 )
 _WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret", "ClusterSecret", "ResourceSet"})
 
@@ -319,6 +323,17 @@ class Tree:
             if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager")
         )
 
+    @cached_property
+    def installed_into(self) -> frozenset[str]:
+        """The namespaces that a Job's script installs something into: its own, and those that the script names."""
+        scripts = {
+            m.namespace: str(m.pod)
+            for m in self.objects
+            if m.kind in ("Job", "CronJob") and _INSTALLS.search(str(m.pod))
+        }
+        named = {m.namespace for m in self.objects for text in scripts.values() if m.namespace and m.namespace in text}
+        return frozenset({*scripts, *named})
+
     def kustomization_of(self, manifest: Manifest) -> Kustomization | None:
         if manifest.owner.startswith("HelmRelease/"):
             owner = next((m for m in self.of("HelmRelease") if m.id == manifest.owner), None)
@@ -343,10 +358,20 @@ class Tree:
             return best
         base = best
         for file in reversed(manifest.patches):
+            if file != manifest.file and manifest.name not in self._bases.get((file, manifest.kind), {manifest.name}):
+                continue  # it holds another object of the kind, and no patch of this one
             there = self.sources.depth(file, manifest.kind, manifest.name, path)
             if file != manifest.file and (there > deep or (there == deep == len(path) and path)):
                 best, deep = self.sources.locate(file, manifest.kind, manifest.name, path), there
         return self._set_at(manifest, str(get(manifest.body, *path)), base) if changed and best is base else best
+
+    @cached_property
+    def _bases(self) -> dict[tuple[str, str], set[str]]:
+        """The names of the objects of a kind that a file holds, by file and kind."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for manifest in (*self.objects, *self.unreferenced_objects):
+            found.setdefault((manifest.file, manifest.kind), set()).add(manifest.name)
+        return found
 
     def _set_at(self, manifest: Manifest, value: str, base: Location) -> Location:
         """The line of a kustomization, or of the Flux Kustomization, that holds a value which isn't the base's (an inline patch, an image's tag)."""

@@ -674,3 +674,31 @@ def test_all_entries_of_a_tree_whose_only_sync_names_no_folder(tmp_path):
     }
     root = written(tmp_path, {"cluster/flux.yaml": yaml.dump(instance)})
     assert check(root)[0] == check(root, "--all-entries")[0] == 1
+
+
+INSTALLER = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: install, namespace: web}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: install, image: 'registry.example.org/tools:1.2.3', command: [sh, -c, COMMAND]}
+"""
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: shop, namespace: web}\nspec: {selector: {app: shop}, ports: [{port: 80}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "found_"), [("helm upgrade --install shop charts/shop", False), ("echo helm", True)]
+)
+def test_pods_that_a_script_installs_are_not_missing(command, found_, tmp_path):
+    files = {
+        "cluster/k.yaml": yaml.dump(of("shop", "./shop")),
+        "shop/ns.yaml": NAMESPACE,
+        "shop/job.yaml": INSTALLER.replace("COMMAND", f"'{command}'"),
+        "shop/service.yaml": SERVICE,
+    }
+    _, found = said(written(tmp_path, files))
+    assert ("apply.service-without-pods" in {f["rule"] for f in found["findings"]}) is found_

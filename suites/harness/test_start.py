@@ -168,3 +168,36 @@ def test_a_namespace_that_something_at_the_bootstrap_only_uses_is_missing(tmp_pa
     }
     _, found = said(written(tmp_path, files))
     assert set(never(found)) == {"apply.missing-namespace"}
+
+
+@pytest.mark.parametrize(
+    ("api", "kind"),
+    [("fluxcd.controlplane.io/v1", "ResourceSet"), ("helm.cattle.io/v1", "HelmChart"), ("v1", "ConfigMap")],
+)
+def test_what_installs_charts_by_itself_may_bring_a_kind(api, kind, tmp_path):
+    maker = {"apiVersion": api, "kind": kind, "metadata": {"name": "charts", "namespace": "default"}}
+    files = {"cluster/k.yaml": yaml.dump(of("first", "./first")), "first/w.yaml": yaml.dump_all([maker, WIDGETS])}
+    _, found = said(written(tmp_path, files))
+    assert set(never(found)) == (set() if kind != "ConfigMap" else {"apply.missing-kind"})
+    assert ("the kind PodMonitor (monitoring.coreos.com)" in found["assumed"]) is (kind != "ConfigMap")
+
+
+def test_a_field_that_a_parent_patches_in_is_not_found_in_a_neighbour(tmp_path):
+    """The timeout comes from a patch for all children; another child has one of its own, in its own file."""
+    release = RELEASE | {"spec": RELEASE["spec"] | {"timeout": "10m"}}
+    patch = {
+        "patch": "{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: _}, spec: {timeout: 3m}}",
+        "target": {"kind": "Kustomization"},
+    }
+    slow, quick = of("slow", "./slow", wait=True), of("quick", "./quick", timeout="1m")
+    files = {
+        "cluster/k.yaml": yaml.dump(of("apps", "./apps", patches=[patch])),
+        "apps/quick.yaml": yaml.dump(quick),
+        "apps/slow.yaml": yaml.dump(slow),
+        "quick/ns.yaml": NAMESPACE,
+        "slow/r.yaml": yaml.dump_all([CHART, release]),
+    }
+    _, found = said(written(tmp_path, files))
+    (one,) = [f for f in found["findings"] if f["rule"] == "apply.timeout"]
+    assert one["object"] == "Kustomization/flux-system/slow"
+    assert one["files"][0]["path"] != "apps/quick.yaml"
