@@ -326,11 +326,15 @@ class Tree:
     @cached_property
     def installed_into(self) -> frozenset[str]:
         """The namespaces that a Job's script installs something into: its own, and those that the script names."""
-        scripts = {
-            m.namespace: str(m.pod)
-            for m in self.objects
-            if m.kind in ("Job", "CronJob") and _INSTALLS.search(str(m.pod))
-        }
+        scripts: dict[str, str] = {}
+        for job in (m for m in self.objects if m.kind in ("Job", "CronJob")):
+            words = [
+                w
+                for _, c in job.containers(every=True)
+                for w in (*sequence(c.get("command")), *sequence(c.get("args")))
+            ]
+            if _INSTALLS.search(text := "\n".join(map(str, words))):
+                scripts[job.namespace] = scripts.get(job.namespace, "") + text
         named = {m.namespace for m in self.objects for text in scripts.values() if m.namespace and m.namespace in text}
         return frozenset({*scripts, *named})
 
