@@ -15,8 +15,9 @@ from enum import IntEnum
 from functools import cached_property
 
 from holdfast.errors import UsageError
-from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
-from holdfast.tree.origin import Origin, SourceName, name_of
+from holdfast.tree.instances import kustomization_of_sync, syncs
+from holdfast.tree.manifest import Body, Manifest, get, objects_in
+from holdfast.tree.origin import Origin, name_of
 from holdfast.tree.repository import Location, is_set_aside
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
@@ -70,29 +71,6 @@ class Entry:
     other: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Sync:
-    """What a FluxInstance syncs, or the values of its chart."""
-
-    file: str
-    line: int
-    body: Body
-    namespace: str
-    values: bool
-
-    @property
-    def source(self) -> SourceName:
-        return str(self.body.get("kind") or "GitRepository"), self.name
-
-    @property
-    def name(self) -> str:
-        return str(self.body.get("name") or self.namespace)
-
-    @property
-    def path(self) -> str:
-        return str(self.body.get("path") or ".")
-
-
 def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
     """The Flux objects of every file, applied or not, with their files. Files that can't be parsed are passed over here."""
     found = []
@@ -101,15 +79,8 @@ def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
             continue
         text = sources.repository.text(name)
         if any(group in text for group in _GROUPS) and _FLUX.search(text):
-            found += [(name, body) for _, one in sources.bodies(name) for body in _items(one) if _is_flux(body)]
+            found += [(name, body) for _, one in sources.bodies(name) for body in objects_in(one) if _is_flux(body)]
     return found
-
-
-def _items(body: Body) -> list[Body]:
-    """An object, or those of a List."""
-    if body.get("kind") == "List":
-        return [b for b in sequence(body.get("items")) if isinstance(b, dict)]
-    return [body]
 
 
 def _is_flux(body: Body) -> bool:
@@ -137,7 +108,7 @@ class _Search:
 
     def __init__(self, sources: Sources, flux: list[tuple[str, Body]]) -> None:
         self.sources, self.repository, self.flux = sources, sources.repository, flux
-        self.syncs = list(_syncs(sources, flux))
+        self.syncs = list(syncs(sources, flux))
         self.origin = Origin(self.repository, flux, [(s.source, str(s.body.get("url")), s.path) for s in self.syncs])
 
     @cached_property
@@ -156,10 +127,9 @@ class _Search:
         return Ways(self.sources, [(f, self.origin.folder_of(b)) for f, b in self.kustomizations])
 
     def entry(self, wanted: str) -> Entry:
-        found = self._declared()
         if wanted:
-            return self._wanted(found or self._tops() or self._elsewhere(), wanted)
-        found = found or self.all()
+            return self._wanted(self._found(), wanted)
+        found = self.all()
         if len(found) > 1:
             raise UsageError(
                 f"the repository holds {len(found)} clusters: {_listed(found)}",
@@ -168,11 +138,14 @@ class _Search:
         return self._made(found[0], found)
 
     def all(self) -> list[Candidate]:
-        """Every entry of the best sort that there is."""
-        found = self._declared() or self._tops() or self._elsewhere()
+        """Every entry of the best sort that there is. Raises UsageError where there is none."""
+        found = self._found()
         if not found:
             raise self._nothing()
         return found
+
+    def _found(self) -> list[Candidate]:
+        return self._declared() or self._tops() or self._elsewhere()
 
     def _made(self, one: Candidate, found: list[Candidate]) -> Entry:
         prefix = self.origin.prefix(*name_of(one.kustomization.manifest.body))
@@ -214,7 +187,7 @@ class _Search:
         """What FluxInstances name. One of another repository's address is passed over where one has this one's."""
         own = [s for s in self.syncs if self.origin.is_remote(str(s.body.get("url")))]
         for sync in own or self.syncs:
-            body = _kustomization_of(sync)
+            body = kustomization_of_sync(sync)
             folder = self.origin.folder_of(body)
             if folder in self.repository.folders:
                 manifest = Manifest(body, sync.file, at=Location(sync.file, sync.line))
@@ -272,7 +245,7 @@ class _Search:
         """What is left where nothing better is: a sync whose folder doesn't exist, which the build then says."""
         for sync in self.syncs:
             if "$" not in sync.path:
-                manifest = Manifest(_kustomization_of(sync), sync.file, at=Location(sync.file, sync.line))
+                manifest = Manifest(kustomization_of_sync(sync), sync.file, at=Location(sync.file, sync.line))
                 one = Kustomization(manifest, self.origin.folder_of(manifest.body))
                 return [Candidate(one.folder, Rank.INSTANCE, sync.file, one, f"said by {sync.file}")]
         for file, body in self.kustomizations:
@@ -326,55 +299,6 @@ def _parallel(one: str, other: str) -> bool:
     """Whether two paths differ in one step only, as those of two clusters do."""
     a, b = one.split("/"), other.split("/")
     return len(a) == len(b) > 1 and sum(x != y for x, y in zip(a, b, strict=True)) == 1
-
-
-def _syncs(sources: Sources, flux: list[tuple[str, Body]]) -> Iterator[_Sync]:
-    """Every sync that a FluxInstance of the tree, or a values file, release or helmfile of its chart, says in plain text."""
-    instances = {f for f, b in flux if b.get("kind") == "FluxInstance"}
-    for name in sources.repository.files:
-        if not name.endswith((".yaml", ".yml")) or is_set_aside(name):
-            continue
-        if name in instances:
-            for line, one in sources.bodies(name):
-                for body in _items(one):
-                    if body.get("kind") == "FluxInstance":
-                        yield from _sync(sources, name, line, get(body, "spec", "sync"), body, values=False)
-        elif "instance:" in (text := sources.repository.text(name)) and "sync:" in text and "path:" in text:
-            for line, body in sources.bodies(name):
-                for values in _values_in(body):
-                    yield from _sync(sources, name, line, get(values, "instance", "sync"), body, values=True)
-
-
-def _values_in(body: Body) -> list[Body]:
-    """The places where values of a chart stand: a values file, a HelmRelease, the releases of a helmfile."""
-    if str(body.get("apiVersion", "")).startswith("helm.toolkit.fluxcd.io/"):
-        return [mapping(get(body, "spec", "values"))]
-    listed = [v for r in sequence(body.get("releases")) for v in sequence(mapping(r).get("values"))]
-    return [body, *(v for v in listed if isinstance(v, dict))]
-
-
-def _sync(sources: Sources, file: str, line: int, sync: object, body: Body, *, values: bool) -> Iterator[_Sync]:
-    if not isinstance(sync, dict) or not isinstance(sync.get("path"), str) or "$" in str(sync["path"]):
-        return
-    lines = sources.repository.text(file).splitlines()[line - 1 :]
-    at = next((n for n, text in enumerate(lines, line) if re.match(r"\s*path:", text) and sync["path"] in text), line)
-    namespace = get(body, "spec", "targetNamespace") or get(body, "metadata", "namespace")
-    yield _Sync(file, at, sync, str(namespace or "flux-system"), values)
-
-
-def _kustomization_of(sync: _Sync) -> Body:
-    """The Kustomization that the Flux Operator makes of a sync."""
-    return {
-        "apiVersion": f"{KUSTOMIZE}/v1",
-        "kind": "Kustomization",
-        "metadata": {"name": sync.name, "namespace": sync.namespace},
-        "spec": {
-            "path": sync.path,
-            "prune": True,
-            "interval": sync.body.get("interval", "1m"),
-            "sourceRef": {"kind": sync.source[0], "name": sync.name},
-        },
-    }
 
 
 def made(folder: str, own: list[Body] | None = None) -> Kustomization:

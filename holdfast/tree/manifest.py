@@ -185,6 +185,13 @@ def sequence(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def objects_in(body: Body) -> list[Body]:
+    """An object, or those of a List."""
+    if body.get("kind") == "List":
+        return [b for b in sequence(body.get("items")) if isinstance(b, dict)]
+    return [body]
+
+
 def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Everything below *value*, itself first, each with its path."""
     yield path, value

@@ -222,9 +222,7 @@ class Names:
             whole = release.manifest.id in self.tree.charts.rendered and not release.unread
             if not whole and (not namespace or release.target_namespace == namespace):
                 return release.manifest.id
-        if namespace in self.tree.installed_into:
-            return "a Job's script"
-        return "a custom resource" if namespace in self.tree.custom_namespaces else ""
+        return self.tree.unseen_makers.get(namespace, "")
 
     def _of_instance(self, kind: str, namespace: str, name: str) -> str:
         """What Flux's operator, or the entry that isn't in the tree, brings: the sync's own source and Kustomization."""

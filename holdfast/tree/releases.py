@@ -214,4 +214,4 @@ def without_releases(tree: Tree, namespace: str) -> bool:
 
 def whole_namespace(tree: Tree, namespace: str) -> bool:
     """Whether every pod and Service of a namespace is in the tree."""
-    return without_releases(tree, namespace) and namespace not in tree.custom_namespaces | tree.installed_into
+    return without_releases(tree, namespace) and namespace not in tree.unseen_makers

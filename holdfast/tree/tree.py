@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from holdfast.errors import UsageError
 from holdfast.tree.build import Built
 from holdfast.tree.kustomize import Tool
-from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, mapping, sequence
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import PathKey, Sources
@@ -22,50 +21,12 @@ if TYPE_CHECKING:
     from holdfast.tree.bringers import BeforeFlux
     from holdfast.tree.graph import Graph
     from holdfast.tree.names import Names
+    from holdfast.tree.places import Places
     from holdfast.tree.releases import Release
 
 KUSTOMIZE, SOURCE, HELM, NOTIFICATION = (
     f"{n}.toolkit.fluxcd.io" for n in ("kustomize", "source", "helm", "notification")
 )
-
-
-# Custom resources that make no pod and no Service, only what they name, or nothing.
-_MAKE_NO_PODS = frozenset(
-    {
-        "ExternalSecret",
-        "PushSecret",
-        "SecretStore",
-        "SealedSecret",
-        "SopsSecret",
-        "Certificate",
-        "Issuer",
-        "OnePasswordItem",
-        "BitwardenSecret",
-        "InfisicalSecret",
-        "IngressRoute",
-        "IngressRouteTCP",
-        "IngressRouteUDP",
-        "Middleware",
-        "ServersTransport",
-        "TLSOption",
-        "TLSStore",
-        "CiliumNetworkPolicy",
-        "ScaledObject",
-        "TriggerAuthentication",
-        "VerticalPodAutoscaler",
-        "DNSEndpoint",
-        "GrafanaDashboard",
-        "GrafanaDatasource",
-        "IPAddressPool",
-        "L2Advertisement",
-        "BGPAdvertisement",
-        "BGPPeer",
-    }
-)
-_INSTALLS = re.compile(
-    r"\bkubectl\b[^\n]*\bapply\b|\bhelm\b[^\n]*\b(?:install|upgrade)\b|\b(?:istioctl|linkerd|cilium)\b[^\n]*\binstall\b"
-)
-_WRITE_EVERYWHERE = frozenset({"Bundle", "ClusterPolicy", "ClusterExternalSecret", "ClusterSecret", "ResourceSet"})
 
 
 @dataclass(eq=False)
@@ -306,37 +267,11 @@ class Tree:
         return found
 
     @cached_property
-    def custom_namespaces(self) -> frozenset[str]:
-        """The namespaces with a custom resource that an operator may make pods of."""
-        foreign = [
-            m
-            for m in self.objects
-            if "." in m.group
-            and not m.group.endswith((".k8s.io", ".fluxcd.io", "monitoring.coreos.com"))
-            and m.kind not in _MAKE_NO_PODS
-        ]
-        if any(m.kind in _WRITE_EVERYWHERE for m in foreign):
-            return frozenset(m.namespace for m in self.objects)
-        return frozenset(m.namespace for m in foreign if m.namespace) | frozenset(
-            m.namespace
-            for m in self.objects
-            if m.group == "monitoring.coreos.com" and m.kind in ("Prometheus", "Alertmanager")
-        )
+    def unseen_makers(self) -> Mapping[str, str]:
+        """What puts things into a namespace that aren't in the tree, by the namespace."""
+        from holdfast.tree.unseen import makers  # noqa: PLC0415  they are those of a tree
 
-    @cached_property
-    def installed_into(self) -> frozenset[str]:
-        """The namespaces that a Job's script installs something into: its own, and those that the script names."""
-        scripts: dict[str, str] = {}
-        for job in (m for m in self.objects if m.kind in ("Job", "CronJob")):
-            words = [
-                w
-                for _, c in job.containers(every=True)
-                for w in (*sequence(c.get("command")), *sequence(c.get("args")))
-            ]
-            if _INSTALLS.search(text := "\n".join(map(str, words))):
-                scripts[job.namespace] = scripts.get(job.namespace, "") + text
-        named = {m.namespace for m in self.objects for text in scripts.values() if m.namespace and m.namespace in text}
-        return frozenset({*scripts, *named})
+        return makers(self)
 
     def kustomization_of(self, manifest: Manifest) -> Kustomization | None:
         if manifest.owner.startswith("HelmRelease/"):
@@ -344,63 +279,15 @@ class Tree:
             return self.kustomization_of(owner) if owner is not None else None
         return self.kustomizations.get(manifest.owner)
 
+    @cached_property
+    def _places(self) -> Places:
+        from holdfast.tree.places import Places  # noqa: PLC0415  places are those of a tree
+
+        return Places(self)
+
     def locate(self, manifest: Manifest, *path: PathKey) -> Location:
         """Where a field of an object stands: in its base, or in the patch that holds more of it."""
-        if manifest.at is not None:
-            return manifest.at
-        if path[:2] == ("spec", "values") and manifest.is_(HELM, "HelmRelease") and manifest.spec.get("valuesFrom"):
-            from holdfast.tree.value_places import value_location  # noqa: PLC0415  few releases have their values elsewhere
-
-            if (elsewhere := value_location(self, manifest, path)) is not None:
-                return elsewhere
-        kind, name = ("", "") if manifest.by else (manifest.kind, manifest.name)
-        space = str(manifest.meta.get("namespace") or "")
-        best = self.sources.locate(manifest.file, kind, name, () if manifest.by else path, space)
-        deep = self.sources.depth(manifest.file, kind, name, path, space) if not manifest.by else 0
-        changed = deep >= len(path) and self._changed(manifest, path, space)
-        if deep >= len(path) and not changed:
-            return best
-        base = best
-        for file in reversed(manifest.patches):
-            if file != manifest.file and manifest.name not in self._bases.get((file, manifest.kind), {manifest.name}):
-                continue  # it holds another object of the kind, and no patch of this one
-            there = self.sources.depth(file, manifest.kind, manifest.name, path)
-            if file != manifest.file and (there > deep or (there == deep == len(path) and path)):
-                best, deep = self.sources.locate(file, manifest.kind, manifest.name, path), there
-        return self._set_at(manifest, str(get(manifest.body, *path)), base) if changed and best is base else best
-
-    @cached_property
-    def _bases(self) -> dict[tuple[str, str], set[str]]:
-        """The names of the objects of a kind that a file holds, by file and kind."""
-        found: dict[tuple[str, str], set[str]] = {}
-        for manifest in (*self.objects, *self.unreferenced_objects):
-            found.setdefault((manifest.file, manifest.kind), set()).add(manifest.name)
-        return found
-
-    def _set_at(self, manifest: Manifest, value: str, base: Location) -> Location:
-        """The line of a kustomization, or of the Flux Kustomization, that holds a value which isn't the base's (an inline patch, an image's tag)."""
-        kustomization = self.kustomization_of(manifest)
-        if kustomization is None or kustomization.built is None:
-            return base
-        for file in [*kustomization.built.closure.kustomizations, kustomization.manifest.file]:
-            lines = self.repository.text(file).splitlines() if file in self.repository.known else []
-            for part in (value, value.rpartition(":")[2]):
-                if found := next((n for n, line in enumerate(lines, 1) if len(part) > 2 and part in line), 0):
-                    return Location(file, found)
-        return base
-
-    def _changed(self, manifest: Manifest, path: tuple[PathKey, ...], namespace: str) -> bool:
-        """Whether a scalar of the base was set to another value on the way."""
-        rendered, before = (
-            get(manifest.body, *path),
-            self.sources.value(manifest.file, manifest.kind, manifest.name, path, namespace),
-        )
-        return (
-            before is not None
-            and isinstance(rendered, str | int)
-            and not isinstance(rendered, bool)
-            and str(rendered) != before
-        )
+        return self._places.locate(manifest, *path)
 
     def all_kustomizations(self) -> Iterable[Kustomization]:
         yield from self.kustomizations.values()

@@ -136,7 +136,7 @@ def late_volume(tree: Tree) -> Iterator[Outcome]:
             and kustomization.waits
             and late
             and without_releases(tree, claim.namespace)
-            and claim.namespace not in tree.custom_namespaces
+            and claim.namespace not in tree.unseen_makers
             and not any(claim.name in {c for _, c in m.claims()} for m in tree.workloads_in(claim.namespace))
         ):
             yield hit(

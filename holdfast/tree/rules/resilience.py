@@ -113,7 +113,7 @@ def budget_on_nothing(tree: Tree) -> Iterator[Outcome]:
             not any(r.target_namespace == pdb.namespace for r in tree.releases)
             and pdb.spec.get("selector")
             and not taken
-            and pdb.namespace not in tree.custom_namespaces
+            and pdb.namespace not in tree.unseen_makers
             and not tree.names.open_in(pdb.namespace)
         ):
             yield hit(tree, pdb, f"{pdb.id} takes no pod", "spec", "selector")
