@@ -56,7 +56,7 @@ class BeforeFlux:
     """
 
     def __init__(self, tree: Tree) -> None:
-        closures = [k.built.closure for k in tree.all_kustomizations() if k.built and not k.unreferenced]
+        closures = [k.built.closure for k in tree.kustomizations.values() if k.built]
         applied = {f for c in closures for f in (*c.files, *c.kustomizations)} | {m.file for m in tree.bootstrap}
         files = [f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied]
         texts = [_COMMENT.sub("", tree.repository.text(f)) for f in files]

@@ -127,6 +127,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     said: dict[str, list[Violation | Inconclusive | Evidence | NotApplicable | OutOfScope]] = {}
     findings: list[Finding] = []
     broken_rules = []
+    unread = _gaps(tree)
     for one in RULES.values():
         if only and one.claim not in only:
             continue
@@ -139,7 +140,6 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
                 f"the rule {one.id} stopped at something that it didn't expect ({type(error).__name__}: {str(error)[:120]})"
             )
             found = [Inconclusive(broken_rules[-1])]
-        unread = _gaps(tree)
         if unread:  # what isn't there may lie in what wasn't read
             found = [Inconclusive(f"{s.reason}, and {unread[0]}") if isinstance(s, NotApplicable) else s for s in found]
         if one.opt_in and not promised(tree, one.claim):
@@ -155,7 +155,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
     counting = [readable(f) for f in ordered(tree, habits(counting))]
     not_read = [spelled(line) for line in (*tree.not_read, *broken_rules)]
-    judged = {c: _verdict(tree, c, said.get(c, []), findings) for c in claims() if c in said}
+    judged = {c: _verdict(unread, c, said.get(c, []), findings) for c in claims() if c in said}
     verdicts = {c: StaticVerdict(v.verdict, spelled(v.reason)) for c, v in judged.items()}
     return Result(
         tree, counting, [(readable(f), why) for f, why in allowed], verdicts, not_read, dict(tree.graph.external)
@@ -201,7 +201,7 @@ def _without_reason(location: Location, name: str) -> Finding:
 
 
 def _verdict(
-    tree: Tree,
+    unread: list[str],
     claim: str,
     said: list[Violation | Inconclusive | Evidence | NotApplicable | OutOfScope],
     findings: list[Finding],
@@ -221,7 +221,7 @@ def _verdict(
     if kinds[NotApplicable]:
         return StaticVerdict("not exercised", _first(kinds[NotApplicable]))
     doubts = [_first(kinds[Inconclusive])] if kinds[Inconclusive] else []
-    doubts += _gaps(tree)
+    doubts += unread
     if doubts:
         return StaticVerdict("unproven", "; ".join(doubts))
     return StaticVerdict(

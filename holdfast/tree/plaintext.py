@@ -112,7 +112,7 @@ _CODE = tuple(
         """
     )
 )
-_HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|host\.docker\.internal")
+_HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|host\.docker\.internal")
 _PROSE = (".md", ".mdx", ".rst", ".adoc", ".txt")
 _LOCKED = re.compile(
     r"(?i)(?:^|/)(?:package-lock\.json|yarn\.lock|pnpm-lock\.yaml|go\.sum|\.terraform\.lock\.hcl|[^/]*\.(?:map|svg|min\.js|lock))$"
@@ -155,7 +155,7 @@ def in_text(name: str, text: str, *, within_secret: bool = False) -> Iterator[To
 def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False) -> str:  # noqa: PLR0911  one return a form
     """What is secret in a line; empty where nothing is."""
     for found in _IN_ADDRESS.finditer(line) if "@" in line and "://" in line else ():
-        here = prose and _HERE.fullmatch(found["host"].partition(":")[0])  # a text tells how to try it at home
+        here = prose and _HERE.fullmatch(found["host"])  # a text tells how to try it at home
         if not here and _is_password_in_address(found["user"], found["raw"], found["host"]):
             return "a password in an address"
     for what, parts, form in _OTHERS:

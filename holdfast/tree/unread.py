@@ -20,9 +20,10 @@ _SAY_NOTHING = (
 )
 _GENERIC = frozenset(_SAY_NOTHING.split())  # words of an address that don't say what it gives
 
+# Addresses of what holds definitions only; an installer "with CRDs" is none.
 _DEFINITIONS = re.compile(
-    r"crds?\b[^/]*(?:[?#].*)?$|/crds?/", re.IGNORECASE
-)  # addresses of what holds definitions only
+    r"(?:^|[/.])crds?(?:\.ya?ml|/kustomization\.ya?ml)?(?:[?#]|$)|/config/crds?(?:[/?#]|$)", re.IGNORECASE
+)
 
 
 class Unread(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.provision import tools
 from holdfast.tree import check as checking
+from holdfast.tree import unread
 from holdfast.tree.envsubst import without_value
 from holdfast.tree.near import closest, near
 from suites.harness import pairs
@@ -87,3 +88,17 @@ def test_a_variable_without_a_value_or_a_default_is_found(text, names):
 def test_an_unread_kustomization_gives_only_what_it_could(kind, namespace, name, given):
     tree = checking.load(pairs.invalid("unread-layer"), tools.kustomize())
     assert bool(tree.names.giver(kind, namespace, name)) == given
+
+
+@pytest.mark.parametrize(
+    ("address", "only"),
+    [
+        ("https://git.example.org/makers/widgets/raw/v1/crds.yaml", True),
+        ("https://git.example.org/makers/widgets/releases/download/v1/widgets.crds.yaml", True),
+        ("https://git.example.org/makers/widgets/config/crd?ref=v1", True),
+        ("https://git.example.org/makers/widgets/raw/v1/install-with-crds.yaml", False),
+        ("https://git.example.org/crds/widgets/raw/v1/install.yaml", False),
+    ],
+)
+def test_only_what_is_definitions_alone_puts_nothing_into_a_namespace(address, only):
+    assert bool(unread._DEFINITIONS.search(address)) is only
