@@ -134,7 +134,7 @@ class NegativeControl(Event):
 @dataclass(frozen=True)
 class Assertion(Event):
     """What must hold was looked at. *claims*: those that it is about, all of the test's where empty; *faults*: those that were in;
-    *unread*: for a static one, what bears on it and wasn't read."""
+    *unread*: for a static one, what bears on it and wasn't read; *stalled*: it isn't known, only because a sampler or a node stood still."""
 
     what: str
     probe: str
@@ -145,6 +145,7 @@ class Assertion(Event):
     claims: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     unread: list[str] | None = None
+    stalled: bool = False
     event = "assertion"
 
 
@@ -248,6 +249,14 @@ class Doubt(Event):
 
     reason: str
     event = "unproven"
+
+
+@dataclass(frozen=True)
+class Again(Event):
+    """The test begins once more: *reason* is all that left its first try unproven, and it is about the machine."""
+
+    reason: str
+    event = "again"
 
 
 @dataclass(frozen=True)

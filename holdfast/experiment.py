@@ -82,6 +82,7 @@ class Experiment:
         claims: Claims = (),
         faults: list[str] | None = None,
         required: bool = False,
+        stalled: bool = False,
     ) -> None:
         """An assertion was looked at; it goes into the journal, whatever came out.
 
@@ -89,7 +90,7 @@ class Experiment:
         is *required* ends the test at once, since what comes after it makes no sense without it.
         """
         in_then = list(self.faults if faults is None else faults)
-        self.write(Assertion(what, probe, held, sighting, figure, budget, ids(claims), in_then))
+        self.write(Assertion(what, probe, held, sighting, figure, budget, ids(claims), in_then, stalled=stalled))
         if held is True:
             return
         if required:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, cast
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from holdfast import claims, events
 from holdfast.drivers.driver import GitHosting, Writable
@@ -23,7 +24,7 @@ from holdfast.paths import ROOT, reports_dir
 from holdfast.progress import console
 from holdfast.reporting import report as reporting
 from holdfast.run import Run, new_name, opened
-from holdfast.verdicts import Verdict, of_test
+from holdfast.verdicts import Verdict, of_test, only_stalled
 from holdfast.waiting import Broke, Unproven
 
 RUN = pytest.StashKey[Run]()
@@ -140,6 +141,26 @@ class Session:
                     left_out.setdefault(i, []).append(item.nodeid)
         if tests:
             self.run.journal.write(events.Collected(tests, subjects, left_out))
+
+    # -- how each test runs --------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Runs a test of a watch once more where nothing but a machine that stood still left it unproven: once, and both tries stay written.
+
+        What broke is never run again.
+        """
+        if not claim_ids(item) or "sampler" not in getattr(item, "fixturenames", ()):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if why := only_stalled(self._journal.of_test.get(item.nodeid, []), claim_ids(item), kind_of(item)):
+            self._journal.write(events.Again(why), item.nodeid)
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
 
     # -- how each test ends --------------------------------------------------------------------------------------------------
 

@@ -158,7 +158,35 @@ def _broken(entries: list[Line], assertions: list[Line], kind: str) -> Line | No
     return None
 
 
-def _judge(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
+def tries(entries: list[Line]) -> list[list[Line]]:
+    """A test's lines by try: after a line that says so it begins once more."""
+    found: list[list[Line]] = [[]]
+    for entry in entries:
+        if entry["event"] == events.Again.event:
+            found.append([])
+        else:
+            found[-1].append(entry)
+    return found
+
+
+def only_stalled(entries: list[Line], claims: Iterable[str], kind: str) -> str:
+    """What stood still, where a test would have held every claim but for that; empty where anything else is amiss, or it held."""
+    stalled = [e for e in entries if e["event"] == events.Assertion.event and e.get("stalled") and e["held"] is None]
+    without = [{**e, "held": True} if e in stalled else e for e in entries]
+    held = all(_judge_try(without, claim, kind).verdict is Verdict.HELD for claim in claims)
+    return str(stalled[0]["sighting"]) if stalled and held else ""
+
+
+def _judge(entries: list[Line], claim: str, kind: str) -> _Part:
+    """The last try counts, and a broken promise in whichever: another try takes nothing back."""
+    parts = [_judge_try(one, claim, kind) for one in tries(entries)]
+    counts = next((p for p in parts if p.verdict is Verdict.BROKE), parts[-1])
+    if len(parts) == 1:
+        return counts
+    return replace(counts, reason=f"{counts.reason}; tried twice: at first {parts[0].reason}")
+
+
+def _judge_try(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best
     if not entries or entries[0]["event"] != events.TestBegin.event:
         return _Part(Verdict.UNPROVEN, "the test never began")
     assertions = [e for e in entries if e["event"] == events.Assertion.event and _bears_on(e, claim)]
@@ -168,6 +196,8 @@ def _judge(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR091
     broken = _broken(entries, assertions, kind)
     if broken:
         return _Part(Verdict.BROKE, str(broken.get("sighting") or "it was seen broken"), figures)
+    if sum(e["event"] == events.TestBegin.event for e in entries) > 1:
+        return _Part(Verdict.UNPROVEN, "the test began twice, and nothing says why", figures)
     skipped = [e for e in entries if e["event"] == events.NotExercised.event]
     if skipped:
         return _Part(Verdict.NOT_EXERCISED, str(skipped[0].get("reason") or "no reason was given"))

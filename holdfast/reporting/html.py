@@ -13,7 +13,7 @@ from holdfast import events
 from holdfast.claims import Claim
 from holdfast.journal import JournalRecord, Line, header
 from holdfast.paths import ROOT
-from holdfast.verdicts import ClaimVerdict, Verdict
+from holdfast.verdicts import ClaimVerdict, Verdict, tries
 
 _TEMPLATES = ROOT / "reports" / "templates"
 _WIDTH, _LABEL, _ROW = 1080.0, 330.0, 15.0
@@ -127,7 +127,13 @@ def render(
     for entry in record.entries:
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
-    timelines = [t for test, entries in by_test.items() if (t := _timeline(test, entries))]
+    parts = ((test, tries(entries)) for test, entries in by_test.items())
+    timelines = [
+        timeline
+        for test, of_test in parts
+        for number, entries in enumerate(of_test, start=1)
+        if (timeline := _timeline(f"{test} · try {number} of {len(of_test)}" if len(of_test) > 1 else test, entries))
+    ]
     return template("report.html.j2").render(
         begin=header(record),
         findings=found,

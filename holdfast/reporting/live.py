@@ -26,6 +26,8 @@ def line(entry: Line) -> tuple[str, str]:
     elif event == events.Assertion.event:
         word, style = _HELD[entry["held"]]
         text = f"{word}: {entry['sighting']}"
+    elif event == events.Again.event:
+        text, style = f"once more: {entry['reason']}", "yellow"
     else:
         return "", style
     return f"    {entry['at_s']:7.1f}s  {text[:220]}", style

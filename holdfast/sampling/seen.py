@@ -13,7 +13,7 @@ from holdfast.events import Sampled
 from holdfast.experiment import Experiment
 from holdfast.sampling import durability
 from holdfast.sampling.intervals import Outage, intervals, outages
-from holdfast.sampling.judge import Judgement, Limit, Window, judge
+from holdfast.sampling.judge import Judgement, Limit, Stretch, Window, judge
 from holdfast.sampling.series import Recorded, Series
 from holdfast.sampling.targets import AssignedTarget
 
@@ -76,6 +76,7 @@ class Seen:
         name = what or (
             f"{', '.join(kinds) or 'all targets'}{f' via {via}' if via else ''}{f' from {vantage}' if vantage else ''}"
         )
+        unknown = [j for j in found if j.held is None]
         self._experiment.assertion(
             f"outage of {name} at most {limit}",
             "sampler",
@@ -85,16 +86,29 @@ class Seen:
             budget=f"{limit} and {failed_share:.0%} of looks" if failed_share is not None else str(limit),
             claims=claims,
             faults=self._experiment.faults_between(self.begin, self.end),
+            stalled=held is None and bool(unknown) and all(j.stalled for j in unknown),
         )
 
     def _window(self, vantage: str) -> Window:
-        lost = [
-            (w.off, w.on + _AFTER_POWER_S if w.on else self.end)
-            for w in self.cluster.power_windows
-            if w.node == vantage
-        ]
         recorded = self.recorded
-        return Window(self.begin, self.end, recorded.stalls.get(vantage, []), recorded.control.get(vantage, 0), lost)
+        elsewhere = {
+            point: [(a, b) for a, b in stalls if not any(off <= b and a <= on for off, on in self._lost(point))]
+            for point, stalls in recorded.stalls.items()
+            if point != vantage
+        }
+        return Window(
+            self.begin,
+            self.end,
+            recorded.stalls.get(vantage, []),
+            recorded.control.get(vantage, 0),
+            self._lost(vantage),
+            elsewhere,
+        )
+
+    def _lost(self, vantage: str) -> list[Stretch]:
+        """When a vantage point was lost with its node: until it looks again, it stands still by the fault and not by itself."""
+        windows = [w for w in self.cluster.power_windows if w.node == vantage]
+        return [(w.off, w.on + _AFTER_POWER_S if w.on else self.end) for w in windows]
 
     def no_acknowledged_write_lost(self, *, claims: Claims = (), what: str = "") -> None:
         """Asserts that every record that was acknowledged to a writer is on its volume, in order, and none twice.

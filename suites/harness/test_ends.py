@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from holdfast import events
 from holdfast.journal import Journal, read_file
 from holdfast.session import Session
-from holdfast.verdicts import Verdict, verdicts
+from holdfast.verdicts import Verdict, of_test, verdicts
 
 pytest_plugins = ["pytester"]
 
@@ -157,3 +157,63 @@ def test_without_a_claim_needs_power(experiment):
         "test_without_a_claim_needs_power": "skipped",
     }
     assert [e["of"].partition("::")[2] for e in record.of(events.UnclaimedFailed)] == ["test_without_a_claim"]
+
+
+AGAIN = """
+from holdfast.marks import claim
+import pytest
+
+TRIES = {}
+
+
+@pytest.fixture
+def sampler():
+    return None
+
+
+def seen(experiment, *held):
+    experiment.steady("steady", True, "yes")
+    experiment.negative_control("sampler", True, "red")
+    tried = TRIES[experiment.test] = TRIES.get(experiment.test, 0) + 1
+    for one in held[tried - 1]:
+        experiment.assertion("outage", "sampler", one if one is not ... else None, f"try {tried}: {one}", stalled=one is ...)
+"""
+# name -> (what each try sees: None: unknown, ...: unknown because a node stood still), the verdict, how many tries
+TRIES = {
+    "held": ([[True]], Verdict.HELD, 1),
+    "stalled_once": ([[True, ...], [True, True]], Verdict.HELD, 2),
+    "stalled_twice": ([[...], [...], [True]], Verdict.UNPROVEN, 2),
+    "stalled_then_broke": ([[...], [False]], Verdict.BROKE, 2),
+    "broke": ([[False], [True]], Verdict.BROKE, 1),
+    "broke_and_stalled": ([[..., False], [True]], Verdict.BROKE, 1),
+    "another_doubt_too": ([[..., None], [True]], Verdict.UNPROVEN, 1),
+    "another_doubt": ([[None], [True]], Verdict.UNPROVEN, 1),
+}
+
+
+def test_only_what_a_stall_left_unproven_is_tried_again_and_once(pytester, tmp_path):
+    body = AGAIN
+    for name, (held, _, _) in TRIES.items():
+        body += f"\n\n@claim('ingress-tls')\ndef test_{name}(experiment, sampler):\n    seen(experiment, *{held!r})\n".replace(
+            "Ellipsis", "..."
+        )
+    pytester.makepyfile(body)
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("run-begin", lane="toy", notes=[])
+    run = toy_run(journal)
+    result = pytester.inline_run(
+        "-p", "no:cacheprovider", "-p", "holdfast.fixtures", plugins=[Session(lambda clusters: nullcontext(run))]
+    )
+    journal.seal()
+    found, reported = {}, {}
+    for test, lines in journal.of_test.items():
+        verdict, reason = of_test(lines, ["ingress-tls"], "observation")
+        count = sum(line["event"] == "test-begin" for line in lines)
+        assert ("tried twice: at first try 1" in reason) is (count == 2)
+        found[test.partition("::test_")[2]] = (verdict, count)
+    assert found == {name: (verdict, count) for name, (_, verdict, count) in TRIES.items()}
+    for report in result.getreports("pytest_runtest_logreport"):
+        if report.when == "call":
+            reported.setdefault(report.nodeid.partition("::test_")[2], []).append(report.outcome)
+    assert reported == {n: ["passed" if v is Verdict.HELD else "failed"] for n, (_, v, _) in TRIES.items()}
+    assert verdicts(read_file(tmp_path / "journal.jsonl"))[0].verdict is Verdict.BROKE

@@ -403,3 +403,23 @@ def test_a_required_claim_is_not_there_by_its_tree_alone(tmp_path):
     found = both(tmp_path, lab=[FAULT[0], ("not-exercised", {"reason": "no NodePower"}), FAULT[-1]]).values()
     assert exit_code(list(found), [CLAIM]) == EXIT_NOT_EXERCISED
     assert exit_code(list(found)) == EXIT_HELD
+
+
+def tried(first, second):
+    """A fault's lines twice, with these assertions."""
+    again = ("again", {"reason": "a node stood still"})
+    one, two = ([*FAULT[:5], ("assertion", {"probe": "sampler", **said}), *FAULT[6:]] for said in (first, second))
+    return [*one, again, *two]
+
+
+def test_a_second_try_counts_and_takes_no_broken_promise_back(tmp_path):
+    unknown, broke = {"held": None, "stalled": True, "sighting": "a node stood still"}, {"held": False}
+    found = verdict(written(tmp_path, tried(unknown, {"held": True})))
+    assert found.verdict is Verdict.HELD
+    assert "tried twice: at first a node stood still" in found.reason
+    assert verdict(written(tmp_path, tried(broke, {"held": True}))).verdict is Verdict.BROKE
+    assert verdict(written(tmp_path, tried(unknown, broke))).verdict is Verdict.BROKE
+    assert verdict(written(tmp_path, tried({"held": True}, unknown))).verdict is Verdict.UNPROVEN
+    # Two beginnings without a word on it are no second try, and one that never began proves nothing.
+    assert verdict(written(tmp_path, [*FAULT[:5], *FAULT])).verdict is Verdict.UNPROVEN
+    assert verdict(written(tmp_path, [*FAULT, ("again", {"reason": "?"})])).verdict is Verdict.UNPROVEN

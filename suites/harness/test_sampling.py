@@ -361,10 +361,11 @@ class Says:
     """Takes the promises of a watch."""
 
     def __init__(self):
-        self.said = []
+        self.said, self.more = [], []
 
     def assertion(self, what, probe, held, sighting, **more):
         self.said.append((held, sighting))
+        self.more.append(more)
 
     def faults_between(self, begin, end):
         return []
@@ -400,6 +401,47 @@ def judged(looks, *, limit="20s", kinds=("ingress",), control=True, stalls=(), s
 
 
 GOOD = "." * 600
+LIMIT_0, NONE = Limit(0.0, 0), ()
+
+
+@pytest.mark.parametrize(
+    ("failed", "word", "own", "elsewhere", "lost", "held", "stalled"),
+    [
+        (13, "timeout", NONE, NONE, NONE, False, False),
+        (13, "timeout", [(112.5, 115.0)], NONE, NONE, None, True),
+        (13, "timeout", NONE, [(112.0, 114.4)], NONE, None, True),  # the node that it goes through stood still
+        (13, "dns-timeout", NONE, [(112.0, 114.4)], NONE, None, True),
+        (13, "timeout", NONE, [(112.0, 112.8)], NONE, False, False),  # for too short
+        (13, "timeout", NONE, [(117.0, 119.4)], NONE, False, False),  # at another time
+        (13, "refused", NONE, [(112.0, 114.4)], NONE, False, False),  # who stands still refuses nothing
+        (13, "timeout", NONE, [(112.0, 114.4)], [(111.0, 140.0)], False, False),  # by the fault, not by itself
+        (40, "timeout", NONE, [(112.0, 114.4)], NONE, False, False),  # it went on when the node did
+        (0, "", [(112.0, 114.4)], NONE, NONE, None, True),  # nobody looked, for a known reason
+        (0, "", [(112.0, 112.4)], NONE, NONE, True, False),
+    ],
+)
+def test_what_stood_still_explains_what_timed_out_meanwhile(failed, word, own, elsewhere, lost, held, stalled):
+    """Looks of a tenth of a second, failed from 113 s on."""
+    bad = range(130, 130 + failed)
+    looks = [Look(100 + i / 10, 100.05 + i / 10, word if i in bad else "ok") for i in range(600)]
+    recorded = Recorded([("ingress", AssignedTarget("outside", Target("t", "http", "h", 1)))])
+    windows = [SimpleNamespace(node="k3s2", off=a, on=b) for a, b in lost]
+    experiment = Says()
+    seen = Seen(SimpleNamespace(experiment=experiment, power_windows=windows), [], "w")
+    seen.recorded, seen.begin, seen.end = recorded, 100.0, 160.0
+    recorded.series[0].looks, recorded.control = looks, {"outside": 600, "k3s2": 600}
+    recorded.stalls = {"outside": list(own), "k3s2": list(elsewhere)}
+    seen.outage_at_most("0s", "ingress", failed_share=0)
+    assert experiment.said[0][0] is held
+    assert experiment.more[0]["stalled"] is stalled
+
+
+def test_a_gap_that_no_stall_explains_is_not_one():
+    looks = [look for look in series(GOOD) if not 110 < look.start < 115]
+    of_target = Series("outside", "t", "http", "new", False, 10.0, looks)
+    assert judge(of_target, LIMIT_0, Window(100.0, 160.0, [], 600, [])).stalled is False
+    assert judge(of_target, LIMIT_0, Window(100.0, 160.0, [(110.1, 112.0), (111.0, 114.9)], 600, [])).stalled is True
+    assert judge(of_target, LIMIT_0, Window(100.0, 160.0, [(110.1, 112.0)], 600, [])).stalled is False
 
 
 @pytest.mark.parametrize(
@@ -470,7 +512,7 @@ def test_a_control_look_that_failed_is_a_hole():
     )
     seen.begin, seen.end = 100.0, 160.0
     seen.take("outside", ["# " + json.dumps({"targets": [{"name": "t"}, {"name": "control"}]}) + "\n" + lines])
-    assert "gap" in seen._window("outside").hole(seen.recorded.series[0])
+    assert seen._window("outside").holes(seen.recorded.series[0])
 
 
 @pytest.mark.parametrize(
