@@ -24,12 +24,13 @@ from holdfast.paths import ROOT, reports_dir
 from holdfast.progress import console
 from holdfast.reporting import report as reporting
 from holdfast.run import Run, new_name, opened
-from holdfast.verdicts import Verdict, of_test, only_stalled
+from holdfast.verdicts import Verdict, of_test, only_stalled, tries
 from holdfast.waiting import Broke, Unproven
 
 RUN = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
 ROOMS = ("static", "bootstrap", "faults", "recovery")  # what needs no cluster comes before anything slow
+_MOST_TRIES = 3  # of a test that only a machine which stood still left unproven
 OpenRun = Callable[[bool], AbstractContextManager[Run]]
 
 
@@ -146,7 +147,7 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Runs a test of a watch once more where nothing but a machine that stood still left it unproven: once, and both tries stay written.
+        """Runs a test of a watch again where nothing but a machine that stood still left it unproven, and all tries stay written.
 
         What broke is never run again.
         """
@@ -154,7 +155,10 @@ class Session:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        if why := only_stalled(self._journal.of_test.get(item.nodeid, []), claim_ids(item), kind_of(item)):
+        for _ in range(_MOST_TRIES - 1):
+            last = tries(self._journal.of_test.get(item.nodeid, []))[-1]
+            if not (why := only_stalled(last, claim_ids(item), kind_of(item))):
+                break
             self._journal.write(events.Again(why), item.nodeid)
             reports = runtestprotocol(item, log=False, nextitem=nextitem)
         for report in reports:

@@ -183,7 +183,7 @@ def _judge(entries: list[Line], claim: str, kind: str) -> _Part:
     counts = next((p for p in parts if p.verdict is Verdict.BROKE), parts[-1])
     if len(parts) == 1:
         return counts
-    return replace(counts, reason=f"{counts.reason}; tried twice: at first {parts[0].reason}")
+    return replace(counts, reason=f"{counts.reason}; tried {len(parts)} times: at first {parts[0].reason}")
 
 
 def _judge_try(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PLR0911  one return a verdict reads best

@@ -128,3 +128,19 @@ def gaps(looks: Iterable[Look], begin: float, end: float, longest_s: float) -> l
     """Stretches between *begin* and *end* in which no look was started for more than *longest_s*."""
     marks = [begin, *sorted(look.start for look in looks if begin <= look.start <= end), end]
     return [(a, b) for a, b in zip(marks, marks[1:], strict=False) if b - a > longest_s]
+
+
+def united(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Stretches in order, those that overlap as one."""
+    found: list[tuple[float, float]] = []
+    for a, b in sorted(stretches):
+        if found and a <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], b))
+        else:
+            found.append((a, b))
+    return found
+
+
+def overlap(apart: Iterable[tuple[float, float]], stretch: tuple[float, float]) -> float:
+    """How many seconds of a stretch lie in some others that don't overlap each other."""
+    return sum(max(0.0, min(b, stretch[1]) - max(a, stretch[0])) for a, b in apart)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from holdfast.sampling.intervals import Look, Outage, gaps, outages
+from holdfast.sampling.intervals import Look, Outage, gaps, outages, overlap, united
 from holdfast.sampling.series import LONGEST_GAP_S, Series
 from holdfast.sampling.targets import VOLUME
 
@@ -68,8 +68,7 @@ class Window:
 
     def stood_still(self, hole: Stretch) -> bool:
         """Whether a hole is there because the sampler stood still, and not because there was none."""
-        seconds = sum(max(0.0, min(b, hole[1]) - max(a, hole[0])) for a, b in _united(self.stalls))
-        return hole[1] - hole[0] - seconds <= LONGEST_GAP_S
+        return hole[1] - hole[0] - overlap(united(self.stalls), hole) <= LONGEST_GAP_S
 
     def explains(self, look: Look) -> str:
         """What stood still and may have made a look fail, in words; empty where nothing did."""
@@ -81,17 +80,6 @@ class Window:
                     if b - a > _STALL_ELSEWHERE_S and a <= look.end and look.start <= b:
                         return f"{point} stood still for {b - a:.1f}s meanwhile"
         return ""
-
-
-def _united(stretches: list[Stretch]) -> list[Stretch]:
-    """Stretches that overlap as one."""
-    found: list[Stretch] = []
-    for a, b in sorted(stretches):
-        if found and a <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], b))
-        else:
-            found.append((a, b))
-    return found
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from holdfast.sampling import records
-from holdfast.sampling.intervals import Look, gaps, outages
+from holdfast.sampling.intervals import Look, gaps, outages, overlap, united
 from holdfast.sampling.looks import OK
 from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, VOLUME, AssignedTarget
@@ -60,13 +60,17 @@ def acknowledged(text: str) -> list[records.Record]:
     return found
 
 
-def with_absences(looks: list[Look], until: float) -> list[Look]:
+def with_absences(looks: list[Look], until: float, stalls: Iterable[tuple[float, float]] = ()) -> list[Look]:
     """A writer's looks, with a failed one a second wherever none was taken: a writer that doesn't run can't write, and that is an outage.
 
-    (Unlike the samplers, which must look on whatever happens, a writer is a workload like any other: it moves with its volume.)
+    (Unlike the samplers, which must look on whatever happens, a writer is a workload like any other: it moves with its volume.) Where it says
+    itself that it stood still, for no longer than a sampler may, nothing was tried and nothing is missing.
     """
     filled: list[Look] = []
+    short = [(a, b) for a, b in united(stalls) if b - a <= LONGEST_GAP_S]
     for a, b in gaps(looks, looks[0].start if looks else until, until, LONGEST_GAP_S):
+        if b - a - overlap(short, (a, b)) <= LONGEST_GAP_S:
+            continue
         times = [a + LONGEST_GAP_S / 2 + n for n in range(int(b - a - LONGEST_GAP_S / 2) + 1)]
         filled += [Look(t, t, "absent") for t in times if t < b]
     return sorted([*looks, *filled])
@@ -129,7 +133,7 @@ class Recorded:
         for series in own.values():
             series.looks.sort()
             if series.kind == VOLUME and not series.negative_control:
-                series.looks = with_absences(series.looks, until)
+                series.looks = with_absences(series.looks, until, self.stalls[vantage])
 
     def green_control(self) -> str:
         """The negative control that was green, in words; empty where none was."""

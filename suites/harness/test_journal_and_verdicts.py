@@ -416,7 +416,7 @@ def test_a_second_try_counts_and_takes_no_broken_promise_back(tmp_path):
     unknown, broke = {"held": None, "stalled": True, "sighting": "a node stood still"}, {"held": False}
     found = verdict(written(tmp_path, tried(unknown, {"held": True})))
     assert found.verdict is Verdict.HELD
-    assert "tried twice: at first a node stood still" in found.reason
+    assert "tried 2 times: at first a node stood still" in found.reason
     assert verdict(written(tmp_path, tried(broke, {"held": True}))).verdict is Verdict.BROKE
     assert verdict(written(tmp_path, tried(unknown, broke))).verdict is Verdict.BROKE
     assert verdict(written(tmp_path, tried({"held": True}, unknown))).verdict is Verdict.UNPROVEN

@@ -685,6 +685,23 @@ def test_a_writer_that_does_not_run_has_an_outage(text, absent):
 
 
 @pytest.mark.parametrize(
+    ("gap_s", "stalls", "missing"),
+    [
+        (1.9, [], True),
+        (1.9, [(110.1, 111.4)], False),  # it says so itself, and it was as brief as a sampler's may be
+        (1.9, [(110.1, 110.4), (110.3, 111.2)], False),  # two of its targets' clocks told of one stall
+        (4.0, [(110.1, 111.4)], True),  # it was away for longer than it says
+        (3.2, [(110.1, 113.0)], True),  # for that long a workload is away
+        (1.9, [(120.1, 121.4)], True),
+    ],
+)
+def test_a_writer_that_says_that_it_stood_still_for_a_moment_misses_nothing(gap_s, stalls, missing):
+    looks = [Look(100 + i / 2, 100.01 + i / 2, "ok") for i in range(80)]
+    looks = [look for look in looks if not 110 < look.start < 110 + gap_s - 0.01]
+    assert any(look.result == "absent" for look in with_absences(looks, 140.0, stalls)) is missing
+
+
+@pytest.mark.parametrize(
     ("spoil", "held"), [(lambda data: data, True), (lambda data: data[:-30], False), (lambda data: None, None)]
 )
 def test_what_a_watch_says_of_records(monkeypatch, spoil, held):
