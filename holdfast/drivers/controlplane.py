@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.drivers.driver import DriverError
 from holdfast.drivers.etcd import restore_words
 from holdfast.drivers.pki import Pki
-from holdfast.drivers.processes import Processes, free_ports
+from holdfast.drivers.processes import Processes
 from holdfast.drivers.profile import Profile
 
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -36,7 +36,10 @@ class ControlPlane:
     def start(self, kube: str, etcd: str, until_ready: Callable[[], None]) -> None:
         """Starts all of it. *kube* is the multi-call program, *until_ready* waits for the API server: before that it doesn't know its own roles."""
         self._names = _names(self.folder / "bin", kube)
-        self._urls = {name: f"https://127.0.0.1:{port}" for name, port in free_ports("etcd", "peers", "api").items()}
+        self._urls = {
+            name: f"https://127.0.0.1:{port}"
+            for name, port in self.processes.ports.take("etcd", "peers", "api").items()
+        }
         pki = Pki(self.folder / "pki")
         server, key = pki.issue("server", "kube-apiserver", hosts=("kubernetes", "kubernetes.default.svc"))
         accounts = str(pki.service_accounts())

@@ -19,7 +19,7 @@ import yaml
 from holdfast.drivers import profile
 from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
-from holdfast.drivers.processes import Processes, free_ports
+from holdfast.drivers.processes import Processes
 from holdfast.drivers.profile import NodeSpec, Note, Profile
 from holdfast.drivers.simulated import LOCAL_PATH
 from holdfast.errors import UsageError
@@ -143,7 +143,7 @@ class Kwok:
         with step(f"starting the control plane of Kubernetes {self.kubernetes}"):
             recipes = Recipes(self.kubernetes)
             self._programs = {name: str(builds.binary(recipes, name)) for name in _BINARIES}
-            self.ports = free_ports("artifacts", "metrics-source", "metrics-kustomize", "health-helm")
+            self.ports = self.processes.ports.take("artifacts", "metrics-source", "metrics-kustomize", "health-helm")
             self.control_plane.start(self._programs["kube"], self._programs["etcd"], self._until_ready)
             self._start_kwok()
             for node in self.profile.nodes:
@@ -271,7 +271,7 @@ class Kwok:
         """On loopback, by SSH, under the site's own path."""
         folder = self.folder / "git-server"
         folder.mkdir(exist_ok=True)
-        port = free_ports("git")["git"]
+        port = self.processes.ports.take("git")["git"]
         path = urlsplit(site.url).path
         settings = {"port": port, "path": path, "repository": str(site.repository), "user_key": site.user_key}
         _private(folder / "host_key", site.host_key)

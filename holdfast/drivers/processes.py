@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.drivers.driver import DriverError
+from holdfast.drivers.ports import Ports
 
 _TOKEN = "HOLDFAST_TOKEN"  # noqa: S105  the name of a variable
 _ENDS_WITHIN_S = 2.0
+# Whoever ends because of an error says much more after it, of how it ends.
+_TELLS_OF_AN_ERROR = re.compile(
+    r'"level":"(?:error|fatal|panic)"|^[EF]\d{4} |^(?:panic|fatal error|Error): |Traceback|^\w*(?:Error|Exception)\b'
+)
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,6 @@ def ticks(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    """A free port on loopback for each name."""
-    sockets = [socket.socket() for _ in names]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: int(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
-    finally:
-        for one in sockets:
-            one.close()
-
-
 class Processes:
     """The processes of one lane.
 
@@ -66,6 +59,7 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "processes.json"
+        self.ports = Ports()
         self.token, self.started, self.readable = "", dict[str, Started](), True
         self.commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         try:
@@ -165,18 +159,18 @@ class Processes:
             if time.monotonic() > limit:
                 raise DriverError(f"these processes don't end: {', '.join(map(str, sorted(there)))}")
         self.token, self.started, self.commands = "", {}, {}
+        self.ports.release()
         self.file.unlink(missing_ok=True)
 
     def last_words(self, name: str, lines: int = 3) -> str:
-        """The last lines that a process said, for an error."""
+        """The last lines that a process said, for an error: of those that tell of one, where some do."""
         try:
             text = self.log(name).read_text(errors="replace")
         except OSError:
             return "no word in its log"
-        return (
-            " / ".join(line.strip()[-200:] for line in text.splitlines()[-lines:] if line.strip())
-            or "no word in its log"
-        )
+        said = [line.strip() for line in text.splitlines() if line.strip()]
+        bad = [line for line in said[-200:] if _TELLS_OF_AN_ERROR.search(line)]
+        return " / ".join(line[-200:] for line in (bad or said)[-lines:]) or "no word in its log"
 
 
 def _end(pids: set[int]) -> None:

@@ -121,6 +121,41 @@ def test_the_last_words_of_one_that_ended(processes):
     assert processes.last_words("one") == "no room on the disk"
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        '{"level":"error","msg":"listen tcp 127.0.0.1:1: bind: address already in use"}',
+        "E1126 23:36:01.1 1 server.go:1] bind: address already in use",
+        "OSError: [Errno 98] Address already in use",
+        "panic: bind: address already in use",
+    ],
+)
+def test_the_reason_of_an_end_is_said_and_not_how_it_ended_after_that(processes, reason):
+    lines = ["it begins", reason, *(f"stopping part {n}, without an error" for n in range(9))]
+    processes.log("one").parent.mkdir(parents=True, exist_ok=True)
+    processes.log("one").write_text("\n".join(lines))
+    assert processes.last_words("one") == reason
+
+
+def test_a_port_stays_the_lanes_own_while_nobody_listens_on_it(processes):
+    taken = processes.ports.take("api", "git")
+    assert len(set(taken.values())) == 2
+
+    def bound(port, *, reuse):
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+            one.bind(("127.0.0.1", port))
+            one.listen()
+
+    for port in taken.values():
+        with pytest.raises(OSError, match="in use"):  # a stranger, or a connection that looks for a port to leave by
+            bound(port, reuse=0)
+        for _ in range(2):  # who was told of it, and once more after a restart
+            bound(port, reuse=1)
+    processes.ports.release()
+    bound(taken["api"], reuse=0)
+
+
 def test_a_killed_starter_leaves_what_the_next_one_ends(tmp_path):
     """kill -9 between the start of a process and its record, for real."""
     script = f"""
