@@ -29,21 +29,19 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     Source: the behaviour of fluxcd/pkg/envsubst. Raises SubstitutionError for what is never closed, or is no edit.
     """
     reader = _Reader(text, values)
-    out = reader.text(lambda _: True, escapes="$")
+    out = [reader.plain()]
     while not reader.done:
-        if reader.opens():
-            out += reader.variable()
-        out += reader.text(lambda _: True, escapes="$")
-    return out
+        out += [reader.variable(), reader.plain()]
+    return "".join(out)
 
 
 def without_value(text: str, values: Mapping[str, str]) -> list[str]:
     """The names that *text* uses and that have neither a value nor a default: they become empty. Raises SubstitutionError as `substitute` does."""
     reader = _Reader(text, values)
+    reader.plain()
     while not reader.done:
-        if reader.opens():
-            reader.variable()
-        reader.text(lambda _: True, escapes="$")
+        reader.variable()
+        reader.plain()
     return reader.unset
 
 
@@ -60,6 +58,20 @@ class _Reader:
 
     def opens(self) -> bool:
         return self.whole.startswith("${", self.at)
+
+    def plain(self) -> str:
+        """Text outside any variable, up to the next one; by pieces, for most of every tree is that."""
+        out = []
+        while not self.done and not self.opens():
+            if self.whole.startswith("$$", self.at):
+                out.append("$")
+                self.at += 2
+                continue
+            end = self.whole.find("$", self.at + 1)  # where a "$" stands here it is one by itself
+            end = end if end >= 0 else len(self.whole)
+            out.append(self.whole[self.at : end])
+            self.at = end
+        return "".join(out)
 
     def text(self, takes: Callable[[str], bool], *, escapes: str = "") -> str:
         """Plain text up to what *takes* refuses, or up to a variable."""

@@ -100,6 +100,7 @@ _OTHERS: tuple[tuple[str, list[str], re.Pattern[str]], ...] = (
     ("a password for Redis", ["requirepass", "masterauth"], re.compile(r"^\s*(?:requirepass|masterauth)\s+[\"']?(?P<raw>[^\s\"']+)")),
     ("a password in a .pgpass line", [":*", ":5432:"], re.compile(r"^[\w.*-]+:(?:\d+|\*):[\w*-]+:[\w*-]+:(?P<raw>\S+)$")),
 )  # fmt: skip
+_ANY_OTHER = re.compile("|".join(re.escape(part) for _, parts, _ in _OTHERS for part in parts))
 _BASIC = re.compile(
     r"(?i)(?:\bauthorization[\"']?\s*[:=]\s*[\"']?basic\s+|[\"']?\bauth[\"']?\s*:\s*[\"']?)(?P<raw>[A-Za-z0-9+/]{8,}={0,2})(?=[\"'\s,}]|$)"
 )
@@ -158,7 +159,7 @@ def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False)
         here = prose and _HERE.fullmatch(found["host"])  # a text tells how to try it at home
         if not here and _is_password_in_address(found["user"], found["raw"], found["host"]):
             return "a password in an address"
-    for what, parts, form in _OTHERS:
+    for what, parts, form in _OTHERS if _ANY_OTHER.search(line) else ():
         if any(p in line for p in parts) and (said := form.search(line)) and _made_like_password(said["raw"]):
             return what
     if not _NAMES_ONE.search(line) and "auth" not in line:

@@ -129,6 +129,7 @@ _FORMATS: tuple[tuple[str, str, str], ...] = (
 )
 _COMPILED = tuple((what, hints.split(), re.compile(form)) for what, hints, form in _FORMATS)
 _KEYS = ("PRIVATE KEY", "PuTTY-User-Key-File-", "LS0tLS1CRUdJTi")
+_HINTS = tuple(dict.fromkeys([*(hint for _, hints, _ in _COMPILED for hint in hints), *_KEYS]))
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}={0,2}")
 _NEWLINE = re.compile(r"\n")
@@ -145,13 +146,16 @@ class Token:
 
 def tokens(text: str) -> Iterator[Token]:
     """Every token of a known format in *text*."""
-    lines = text.split("\n")
+    there = {hint for hint in _HINTS if hint in text}  # most files hold none
+    lines = text.split("\n") if there else []
     found: dict[int, dict[str, None]] = {}
-    for what, hints, form in _COMPILED:
+    for what, hints, form in _COMPILED if there else ():
+        if there.isdisjoint(hints):
+            continue
         for number in lines_with(hints, text):
             if _has(form, lines[number - 1]) and not (what == _AWS_ID and _secret_is_elsewhere(lines, number)):
                 found.setdefault(number, {})[what] = None
-    for number in lines_with(_KEYS, text):
+    for number in lines_with(_KEYS, text) if there else ():
         if _is_private_key(lines, number):
             found.setdefault(number, {})["a private key"] = None
     for number in sorted(found):

@@ -6,12 +6,14 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UsageError
 from holdfast.tree.build import Built
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Key, Manifest, mapping, sequence
+from holdfast.tree.memory import Memory
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import PathKey, Sources
@@ -132,6 +134,7 @@ class Tree:
         bootstrap: what is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands.
         kubernetes: the version whose schemas count; the newest without one.
         charts: what the releases' charts render.
+        memory: what was found in its texts before.
     """
 
     repository: Repository
@@ -148,6 +151,7 @@ class Tree:
     bootstrap: tuple[Manifest, ...] = ()
     kubernetes: str = ""
     charts: Charts = Charts()
+    memory: Memory = field(default_factory=lambda: Memory(None, Path()))
 
     @cached_property
     def objects(self) -> tuple[Manifest, ...]:

@@ -154,16 +154,50 @@ def substitute_one(manifest: Manifest, values: dict[str, str] | None) -> None:
     manifest.unset += tuple(
         (path, text, name) for path, text in texts(manifest.body) if "${" in text for name in _unset(text, given)
     )
-    text = yaml.dump(manifest.body, Dumper=_Dumper, width=1_000_000, sort_keys=False)
-    put_in = substitute(text, values if values is not None else {})
+    # Flux substitutes in the whole text. A value has no line break and so can't leave its own line: the lines with variables do.
+    parts = list(_with_variables([manifest.body]))
+    put_in = substitute(_written(parts), values if values is not None else {})
     try:
         replaced = load_text(put_in)
     except yaml.YAMLError:
         if UNKNOWN in put_in:  # with the real value it may well be read
             return
         raise
-    if isinstance(replaced, dict):
-        manifest.replace(replaced)
+    if not isinstance(replaced, list) or len(replaced) != len(parts):
+        raise yaml.YAMLError("a value's quotation mark reaches beyond its line")
+    body = _put_back([manifest.body], iter(replaced))[0]
+    if isinstance(body, dict):
+        manifest.replace(body)
+
+
+def _written(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, width=1_000_000, sort_keys=False)
+
+
+def _is_part(value: object) -> bool:
+    """Whether a value is written with variables: a text, or a mapping of which a key is (it may come to be something else)."""
+    if isinstance(value, dict):
+        return any(has_variable(key) for key in value)
+    return isinstance(value, str) and has_variable(value)
+
+
+def _with_variables(value: Any) -> Iterator[Any]:
+    """What of a value is written with variables, each below its own key or as an item: what it stands in decides how it is read."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from [{key: below}] if _is_part(below) else _with_variables(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from [[below]] if _is_part(below) else _with_variables(below)
+
+
+def _put_back(value: Any, parts: Iterator[Any]) -> Any:
+    """A value with what became of its parts, in the order of `_with_variables`."""
+    if isinstance(value, dict):
+        return {k: next(parts).get(k) if _is_part(v) else _put_back(v, parts) for k, v in value.items()}
+    if isinstance(value, list):
+        return [next(parts)[0] if _is_part(v) else _put_back(v, parts) for v in value]
+    return value
 
 
 def _unset(text: str, given: dict[str, str]) -> list[str]:

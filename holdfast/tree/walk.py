@@ -11,11 +11,13 @@ from pathlib import Path
 
 import yaml
 
+from holdfast.tree import placeholders, plaintext, tokens
 from holdfast.tree.build import Builder, Built, Request, to_fetch
 from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, made, source_rules
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.memory import Memory
 from holdfast.tree.references import FILES, Closure, kustomization_of
 from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.settings import Settings
@@ -86,6 +88,7 @@ def read(
         (*reading.not_read, *modules, *odd),
         tuple(bootstrap),
         kubernetes,
+        memory=Memory(cache, repository.root, plaintext, placeholders, tokens),
     )
 
 

@@ -263,11 +263,11 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     )
         for index, patch in enumerate(sequence(kustomization.spec.get("patches"))):
             target = mapping(mapping(patch).get("target"))
+            if not target or _for_any(patch) or any(_targeted(target, m) for m in kustomization.objects):
+                continue
             # One that a parent puts into all of its children need not meet something in each of them.
-            shared = [la for la in tree.all_kustomizations() if patch in sequence(la.spec.get("patches"))]
-            unread = any(la.gap for la in shared)
-            met = any(_targeted(target, m) for la in shared for m in la.objects)
-            if target and not unread and not met and not _for_any(patch):
+            shared = [k for k in tree.all_kustomizations() if patch in sequence(k.spec.get("patches"))]
+            if not any(k.gap or any(_targeted(target, m) for m in k.objects) for k in shared):
                 yield Violation(
                     kustomization.manifest.id,
                     (tree.locate(kustomization.manifest, "spec", "patches", index),),

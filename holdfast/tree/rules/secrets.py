@@ -47,6 +47,7 @@ def secret(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         read += 1
         yield from (_apart(name, v) for v in _in_file(tree, name, text) if v is not None)
+    tree.memory.keep()
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )
@@ -78,8 +79,8 @@ def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation]:
         text = "\n".join(lines)  # what is judged as a Secret isn't judged again as a text
     elif "secretGenerator" in text and posixpath.basename(name).startswith(("kustomization.y", "Kustomization")):
         yield from _generated(tree, name)
-    for found in plaintext.in_text(name, text):
-        yield Violation(name, (Location(name, found.line),), f"{found.what} in plain text")
+    for line, what in tree.memory.of(name, text, lambda: [(t.line, t.what) for t in plaintext.in_text(name, text)]):
+        yield Violation(name, (Location(name, line),), f"{what} in plain text")
 
 
 def _documents(tree: Tree, name: str, text: str) -> list[yaml.Node]:
