@@ -118,10 +118,12 @@ def _strings(values: Iterable[str]) -> str:
     return f"[{', '.join(json.dumps(v) for v in values)}]"
 
 
-def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: str, mark: str) -> list[Object]:
+def elsewhere_policies(
+    sources: Iterable[str], unread: Iterable[str], address: str, mark: str, lost: Iterable[str] = ()
+) -> list[Object]:
     """Policies that suspend what a lane can't fetch or read, and mark it as assumed: every source but *sources* and what pulls from the lane's
-    own *address*, the Kustomizations that build from another one, and those that are *unread*. Objects by ``namespace/name``. What the tree
-    itself suspends stays as it is.
+    own *address*, the Kustomizations that build from another one but those that are *lost*, and those that are *unread*. Objects by
+    ``namespace/name``. What the tree itself suspends stays as it is.
     """
     own, there = _strings(sources), json.dumps(address)
     ref = "object.spec.sourceRef"
@@ -137,7 +139,7 @@ def elsewhere_policies(sources: Iterable[str], unread: Iterable[str], address: s
         "kustomizations": (
             "kustomize.toolkit.fluxcd.io",
             ("kustomizations",),
-            f"!({of_ours}) || ({named}) in {_strings(unread)} || has(object.spec.kubeConfig)",
+            f"!({of_ours} || ({named}) in {_strings(lost)}) || ({named}) in {_strings(unread)} || has(object.spec.kubeConfig)",
         ),
     }
     wishes: list[Object] = []
@@ -333,12 +335,15 @@ class Bootstrap:
         name = str(mapping(source.spec.get("secretRef")).get("name") or KEY_SECRET)
         return KEY_SECRET if ("Secret", source.namespace, name) in self.tree.by_key else name
 
-    def assume_elsewhere(self, address: str, mark: str) -> None:
-        """Takes for there what the lane can't fetch or read; *address*: of its own Git server, *mark*: what the lane's own annotations hold."""
+    def assume_elsewhere(self, address: str, mark: str, lost: Iterable[str] = ()) -> None:
+        """Takes for there what the lane can't fetch or read; *address*: of its own Git server, *mark*: what the lane's own annotations hold.
+
+        *lost*: Kustomizations (``namespace/name``) whose source nothing makes: there is nothing to take for there.
+        """
         sources = [f"{s.namespace}/{s.name}" for s in own_sources(self.tree, self.sync.source)]
         for wish in [
             *kinds_stay_policy(),
-            *elsewhere_policies(sources, unread(self.tree), address, mark),
+            *elsewhere_policies(sources, set(unread(self.tree)) - set(lost), address, mark, lost),
             *no_calls_policies(),
         ]:
             self.objects.apply(wish)

@@ -28,12 +28,14 @@ class Lame:
         rule: the rule of `holdfast check` that is about it, or one of the rehearsal's own.
         manifest: the object; *path* is the field that is at fault.
         said: what was seen.
+        unsure: a chart that isn't read may make the difference; it counts where the tree alone says that nothing can.
     """
 
     rule: str
     manifest: Manifest
     path: tuple[str, ...]
     said: str
+    unsure: bool = False
 
 
 def look_after(stage: Stage, clock: Clock | None = None) -> list[Lame]:
@@ -77,18 +79,13 @@ def _claims(stage: Stage) -> Iterator[Lame]:
     classes = {c["metadata"]["name"] for c in stage.client.list("StorageClass")}
     for manifest, item in _own(stage, "PersistentVolumeClaim"):
         name = item["spec"].get("storageClassName")
-        if (
-            (item.get("status") or {}).get("phase") == "Pending"
-            and name
-            and name not in classes
-            and not stage.tree.unknown_releases
-        ):
-            path = ("spec", "storageClassName")
+        if (item.get("status") or {}).get("phase") == "Pending" and name and name not in classes:
             yield Lame(
                 "apply.missing-class",
                 manifest,
-                path,
+                ("spec", "storageClassName"),
                 f"{manifest.id} asks for the class {name}, which nothing makes: it stays Pending",
+                unsure=bool(stage.tree.unknown_releases),
             )
 
 
@@ -96,9 +93,9 @@ def _workloads(stage: Stage) -> Iterator[Lame]:
     """Workloads whose pods don't run, with what their pods say."""
     for manifest, item in _own(stage, *_WORKLOADS):
         suspended = item["kind"] == "Job" and item["spec"].get("suspend")
-        why = "" if suspended or not whole_namespace(stage.tree, manifest.namespace) else unhealthy(item, stage.client)
-        if why:
-            yield Lame("apply.never-runs", manifest, (), f"{manifest.id} never runs: {why}")
+        if why := "" if suspended else unhealthy(item, stage.client):
+            unsure = not whole_namespace(stage.tree, manifest.namespace)
+            yield Lame("apply.never-runs", manifest, (), f"{manifest.id} never runs: {why}", unsure)
 
 
 def _services(stage: Stage) -> Iterator[Lame]:

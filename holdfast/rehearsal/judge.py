@@ -10,6 +10,7 @@ from dataclasses import replace
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Course, Late, Obstacle
+from holdfast.rehearsal.foretold import Foretold
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.rehearsal.removal import kind_of
 from holdfast.rehearsal.sick import BY_EXPRESSION
@@ -23,6 +24,7 @@ from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
 
 CLAIM = "apply"
+_OF_NAMES = (Lack.CONFIG, Lack.HEALTH)  # what is lacking is an object, of which the tree alone may say more
 # What to do about what no rule of `holdfast check` is about; for all else it is that rule's word.
 _DO = {
     Lack.REFUSED: "fix the field that the API server names",
@@ -60,8 +62,9 @@ _LAME = {
 class Judge:
     """Makes findings of what a start met."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, foretold: Foretold | None = None) -> None:
         self.tree, self.theirs = tree, flux_of(tree)
+        self.foretold = foretold or Foretold(tree)
         self.by_id: dict[str, Manifest] = {}
         for manifest in [*tree.objects, *tree.bootstrap]:
             self.by_id.setdefault(manifest.id, manifest)
@@ -78,7 +81,9 @@ class Judge:
                 out.proofs.append(self._late(late))
         blamed = {proof.finding.object for proof in out.proofs}
         for one in lame:
-            if doubt := self._of_the_lane(one.manifest.id, one.said):
+            if one.unsure and not self.foretold.of(one.manifest.id):
+                continue
+            if not one.unsure and (doubt := self._of_the_lane(one.manifest.id, one.said)):
                 out.doubts.append(doubt)
             elif one.manifest.id not in blamed:
                 out.proofs.append(self._lame(one, course.took_s))
@@ -108,7 +113,11 @@ class Judge:
             out.doubts.append(
                 f"{blocker.object} is of the kind {blocker.what}: a chart that isn't read here may install it"
             )
-        elif blocker.lack is Lack.CONFIG and not self._near(blocker):
+        elif (
+            blocker.lack is Lack.CONFIG
+            and not self._near(blocker)
+            and not self.foretold.of(blocker.holder, about=blocker.what)
+        ):
             out.by_hand.setdefault(blocker.what, blocker.holder)
         else:
             removal = obstacle.removal
@@ -123,6 +132,7 @@ class Judge:
             and blocker.said.startswith("there is no ")
             and blocker.what not in self.by_id
             and self.tree.unread_releases
+            and not self.foretold.of(blocker.holder, about=blocker.what)
         ):
             return f"{blocker.holder} waits for {blocker.what}: a chart that isn't read may make it"
         if blocker.said == BY_EXPRESSION:
@@ -144,11 +154,10 @@ class Judge:
 
     def _of_the_lane(self, what: str, said: str) -> str:
         """Why something may run elsewhere and not here; empty where it can't."""
-        if "nodes are available" in said and "PersistentVolumeClaim" not in said:
+        of_a_volume = "persistentvolumeclaim" in said.lower()
+        if "nodes are available" in said and not of_a_volume:
             return f"{what} fits none of the lane's two nodes, which are made up: {said[:300]}"
-        if self.tree.unknown_releases and (
-            "PersistentVolumeClaim" in said or what.startswith("PersistentVolumeClaim/")
-        ):
+        if self.tree.unknown_releases and (of_a_volume or what.startswith("PersistentVolumeClaim/")):
             return f"{what} waits for a volume, whose class a chart that isn't read may bring: {said[:300]}"
         return ""
 
@@ -168,13 +177,14 @@ class Judge:
         subject = blocker.object or blocker.holder
         what, do = self._words(blocker)
         rule = Lack.VERSION if blocker.lack is Lack.KIND and _of_kubernetes_or_flux(blocker) else blocker.lack
+        known = self.foretold.of(blocker.holder, about=blocker.what) if blocker.lack in _OF_NAMES else None
         held = [] if blocker.holder == subject else [blocker.holder]
         refused = self.by_id.get(blocker.object) if blocker.lack is Lack.REFUSED else None
         of_flux = (blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")) or (
             refused is not None and _of_flux(refused) and not self.theirs
         )
         return Finding(
-            rule.value,
+            known.rule if known else rule.value,
             CLAIM,
             # The tree's own Flux may be of a version that still serves it.
             Severity.UPGRADE_HAZARD if of_flux else Severity.BREAKS_APPLY,
@@ -182,7 +192,7 @@ class Judge:
             self.locations(blocker),
             what,
             _WHY.get(blocker.lack, "it never becomes ready, and what waits for it never begins"),
-            do or (RULES[rule.value].do if rule.value in RULES else _DO[rule]),
+            (known.do if known else do) or (RULES[rule.value].do if rule.value in RULES else _DO[rule]),
             hits=(subject, *held),
         )
 
@@ -241,7 +251,7 @@ class Judge:
         finding = Finding(
             lame.rule,
             CLAIM,
-            known.severity if known else severity,
+            Severity.BREAKS_APPLY if lame.unsure else known.severity if known else severity,
             lame.manifest.id,
             (self.tree.locate(lame.manifest, *lame.path),),
             lame.said,

@@ -62,7 +62,7 @@ def rehearsed(
                 unseen.append(f"--if-down {if_down}: {why}")
         elif if_down:
             unseen.append(f"--if-down {if_down} wasn't tried: not everything became ready")
-        out = Judge(subject.tree).outcome(
+        out = Judge(subject.tree, stage.foretold).outcome(
             course,
             stage.driver.kubernetes,
             stage.driver.profile.more["flux"],

@@ -24,6 +24,7 @@ from holdfast.lane.subject import Subject
 from holdfast.progress import step
 from holdfast.rehearsal import encrypted, folders
 from holdfast.rehearsal.detours import Detour, policies
+from holdfast.rehearsal.foretold import Foretold
 from holdfast.tree import assumed
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Manifest, mapping
@@ -124,6 +125,11 @@ class Stage:
         return sync_of(self.tree)
 
     @cached_property
+    def foretold(self) -> Foretold:
+        """What the tree alone says of what will be in the way."""
+        return Foretold(self.tree)
+
+    @cached_property
     def client(self) -> KubeClient:
         """The control plane's API."""
         return KubeClient(self.driver.kubeconfig)
@@ -138,7 +144,9 @@ class Stage:
             self._releases = assumed.releases(self.tree, self.folder / "charts")
             self.give_releases()
             bootstrap = Bootstrap(self.client, self.tree, self.folder, self.sync, tolerant=True)
-            self._patiently(lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark))
+            self._patiently(
+                lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark, self.foretold.without_source())
+            )
             self._patiently(lambda: bootstrap.adapt(secrets.token_hex(8)))
             self._patiently(self._define_flux)
             self._say_what_is_assumed()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.kube import condition
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT, cache_dir
 from holdfast.rehearsal.after import look_after
@@ -34,39 +35,85 @@ SAYS = {
 AT_NIGHT = {
     "build-broken-yaml": "apply.build",
     "build-circle": "apply.build",
+    "build-link": "apply.build",
     "build-missing-file": "apply.build",
     "build-no-folder": "apply.build",
     "build-outside": "apply.build",
     "build-values-file": "apply.build",
+    "duplicate-key": "apply.build",
+    "flux-days": "apply.refused",
+    "flux-field-of-yesterday": "apply.refused",
+    "flux-kind-in-a-health-check": "apply.never-ready",
+    "flux-no-chart": "apply.refused",
+    "flux-number-for-a-text": "apply.refused",
+    "flux-version-not-served": "schema.version",
+    "flux-version-of-an-instance": "schema.version",
+    "health-check-elsewhere": "apply.missing-health-check",
+    "late-volume": "apply.never-ready",
+    "loop-kind": "apply.missing-kind",
     "loop-wait": "boot.loop",
+    "missing-account": "apply.never-runs",
+    "missing-claim": "apply.never-runs",
     "missing-class": "apply.missing-class",
+    "missing-flux-account": "apply.refused",
     "missing-health-check": "apply.never-ready",
     "missing-namespace": "apply.missing-namespace",
+    "missing-priority": "apply.never-runs",
     "missing-source": "apply.missing-source",
+    "moved-source": "apply.missing-source",
+    "near-account": "apply.never-runs",
+    "near-class": "apply.missing-class",
+    "near-health-check": "apply.missing-health-check",
+    "near-variables": "apply.missing-variables",
     "no-api-version": "apply.build",
     "required": "apply.refused",
     "selector": "apply.refused",
+    "suspended-dependency": "apply.stuck",
     "unknown-field-of-a-crd": "apply.refused",
+    "value": "apply.refused",
+    "values-under-a-hash": "apply.missing-values",
+    "variable-becomes-a-number": "apply.refused",
+    "variable-becomes-a-word": "apply.refused",
+    "variable-name": "apply.build",
+    "variable-name-generated": "apply.build",
+    "variable-value-number": "apply.refused",
+    "variable-value-truth": "apply.refused",
+    "variables-left-behind": "apply.wrong-namespace",
+    "wrong-namespace": "apply.wrong-namespace",
 }
 PROFILE = "1.36"  # what is said of a rule's proof names its versions
-RUNS_ON = {"missing-class"}  # all is applied, and something of it does nothing
+# All is applied, and something of it does nothing.
+RUNS_ON = {"missing-account", "missing-claim", "missing-class", "missing-priority", "near-account", "near-class"}
+# What source-controller says where the lane takes a source for there and a chart for given: it is asked once the rest is applied.
+ASKED = {
+    "missing-chart": ("HelmRelease/web/shop", "charts/shops"),
+    "missing-values-file": ("HelmRelease/web/shop", "charts/shop/hom.yaml"),
+    "near-flux-secret": ("HelmRepository/web/charts", '"chart-login" not found'),
+}
+_ELSEWHERE = "holdfast-elsewhere-sources"
 
 
-def rehearsed(tree, tmp_path, *, strict=False):
-    """What a rehearsal of a tree comes to."""
+@contextlib.contextmanager
+def running(tree, tmp_path):
+    """A stage with a tree on it."""
     folder = tmp_path / "tree"
     if not folder.exists():
         subprocess.run(["cp", "-r", str(tree), str(folder)], check=True)
         git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@localhost"]
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "a tree"]):
             subprocess.run([*git, *words], check=True)
-    subject = Subject(folder)
-    with staged(subject, PROFILE) as stage:
+    with staged(Subject(folder), PROFILE) as stage:
         stage.driver.ensure_host()
         stage.start()
+        yield stage
+
+
+def rehearsed(tree, tmp_path, *, strict=False):
+    """What a rehearsal of a tree comes to."""
+    with running(tree, tmp_path) as stage:
         course = Watcher(stage, strict=strict, limit_s=180, say=lambda _: None).run()
         lame = look_after(stage) if course.converged else []
-        return Judge(subject.tree).outcome(
+        return Judge(stage.tree, stage.foretold).outcome(
             course, stage.driver.kubernetes, stage.driver.profile.more["flux"], stage.notes, lame
         )
 
@@ -77,6 +124,63 @@ def test_the_real_thing_refuses_what_the_rule_finds(name, tmp_path):
     rules = {proof.finding.rule for proof in out.proofs}
     assert (SAYS | AT_NIGHT)[name] in rules, (out.proofs, out.doubts, out.course.unsettled)
     assert out.course.converged is (name in RUNS_ON)
+
+
+def chart_of(release):
+    """The HelmChart that helm-controller makes of a release."""
+    spec, meta = release["spec"]["chart"]["spec"], release["metadata"]
+    ref = spec["sourceRef"]
+    wanted = {"chart": spec["chart"], "valuesFiles": spec.get("valuesFiles", []), "interval": "1m"}
+    return {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "HelmChart",
+        "metadata": {
+            "name": f"{meta['namespace']}-{meta['name']}",
+            "namespace": ref.get("namespace", meta["namespace"]),
+        },
+        "spec": {**wanted, "sourceRef": {"kind": ref["kind"], "name": ref["name"]}},
+    }
+
+
+def answer(stage, identity, within_s=60):
+    """What source-controller says of a source, or of a release's chart, once the lane doesn't take it for there any more."""
+    kind, space, name = identity.split("/")
+    client = stage.client
+    client.delete("MutatingAdmissionPolicyBinding", _ELSEWHERE)
+    wish = client.get(kind, name, space)
+    if kind == "HelmRelease":
+        wish = chart_of(wish)
+    else:
+        wish = {k: wish[k] for k in ("apiVersion", "kind", "spec")} | {
+            "metadata": {"name": f"{name}-asked", "namespace": space}
+        }
+        wish["spec"].pop("suspend", None)
+    limit = time.monotonic() + within_s
+    while client.dry_run(wish)["spec"].get("suspend"):  # a policy counts some time after it is gone
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+    client.apply(wish)
+    meta = wish["metadata"]
+    while time.monotonic() < limit:
+        ready = condition(client.get(wish["kind"], meta["name"], meta["namespace"]), "Ready")
+        if ready.get("status") in ("True", "False"):
+            return ready["status"], ready["message"]
+        time.sleep(0.2)
+    return "", "no answer"
+
+
+@pytest.mark.parametrize("name", ASKED if NIGHTLY else ["missing-chart"])
+@pytest.mark.parametrize("tree", [pairs.invalid, pairs.valid], ids=["invalid", "valid"])
+def test_source_controller_says_so_itself(name, tree, tmp_path):
+    identity, words = ASKED[name]
+    with running(tree(name), tmp_path) as stage:
+        assert Watcher(stage, limit_s=180, say=lambda _: None).run().converged
+        ready, said = answer(stage, identity)
+    if tree is pairs.invalid:
+        assert ready == "False", said
+        assert words in said
+    else:
+        assert words not in said, said
 
 
 @pytest.mark.parametrize("name", [*SAYS, *AT_NIGHT] if NIGHTLY else ["missing-namespace"])

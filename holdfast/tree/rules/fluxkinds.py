@@ -40,11 +40,11 @@ def version(tree: Tree) -> Iterator[Outcome]:
     flux = fluxapi.version_of(tree)
     minor = flux.minor if flux else ""
     defined = _defined(tree)
-    for (api, kind, unreferenced), use in _uses(tree).items():
+    for (api, kind, unreferenced, checked), use in _uses(tree).items():
         group = api.rpartition("/")[0]
         if (group, kind) in defined:
             continue  # schema.version judges by the tree's own definitions
-        said = _judged(api, kind, minor)
+        said = _of_no_kind(api, group, kind) if checked else _judged(api, kind, minor)
         if said:
             severity, what = said
             yield Violation(
@@ -62,12 +62,12 @@ def _defined(tree: Tree) -> set[tuple[str, str]]:
     return {(str(m.spec.get("group")), str(get(m.spec, "names", "kind"))) for m in tree.of("CustomResourceDefinition")}
 
 
-def _uses(tree: Tree) -> dict[tuple[str, str, bool], _Use]:
-    """Each API version of Flux's kinds that objects have, or that health checks name."""
-    found: dict[tuple[str, str, bool], _Use] = {}
+def _uses(tree: Tree) -> dict[tuple[str, str, bool, bool], _Use]:
+    """Each API version of Flux's kinds that objects have, or that health checks name (the last of the four), whose version Flux doesn't look at."""
+    found: dict[tuple[str, str, bool, bool], _Use] = {}
 
     def add(api: str, kind: str, manifest: Manifest, *path: PathKey) -> None:
-        use = found.setdefault((api, kind, manifest.unreferenced), _Use())
+        use = found.setdefault((api, kind, manifest.unreferenced, len(path) > 1), _Use())
         use.locations.append(tree.locate(manifest, *path))
         use.ids.append(manifest.id)
 
@@ -111,7 +111,7 @@ def _of_no_kind(api: str, group: str, kind: str) -> tuple[Severity, str] | None:
     homes = [
         f"{n.split('/')[0]}/{n.split('/')[1]}" for n in fluxapi.schemas(fluxapi.minors()[-1]) if n.endswith(f"/{kind}")
     ]
-    if not homes or not kind:
+    if not homes or not kind or fluxapi.is_known(group, kind):
         return None
     return Severity.BREAKS_APPLY, f"{group} has no kind {kind} ({api}); it is of {', '.join(homes)}"
 
