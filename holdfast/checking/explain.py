@@ -13,6 +13,7 @@ from holdfast.tree.check import FAMILIES
 from holdfast.tree.findings import RULES, Severity
 
 FILE = "examples.json"
+KUBELET = "a kubelet"  # begins what a pair is proved on where no rehearsal can show it: its pods are simulated
 
 
 def examples() -> dict[str, Any]:
@@ -71,12 +72,14 @@ def rows() -> Iterator[str]:
         yield f"{one['rule']:{wide['rule']}}  {one['severity']:{wide['severity']}}  {one['claim']:{wide['claim']}}  {proved}"
     proved_ones = sum(bool(one["oracle"]) for one in found)
     yield ""
-    yield f"{len(found)} rules. oracle: pairs whose invalid tree a real API server or Flux's own controllers refused in a rehearsal ({proved_ones} rules)."
+    yield f"{len(found)} rules. oracle: pairs whose invalid tree a real API server, Flux's own controllers or a kubelet refused ({proved_ones} rules)."
     yield "Each rule has a pair of trees: it finds the one at its line, and is silent on the other. More of one: --explain RULE"
 
 
 def proof(name: str, severity: Severity, example: dict[str, Any] | None) -> str:
     """How it is known that a rule is right."""
+    if example and example.get("on", "").startswith(KUBELET):
+        return f"by {example['on']}, which never starts such a pod ({', '.join(example['rehearsed'])})"
     if example and example["rehearsed"]:
         return f"by real controllers and a real API server, in a rehearsal of its invalid tree ({', '.join(example['rehearsed'])}; {example['on']})"
     pair = (

@@ -9,11 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from holdfast.checking.explain import KUBELET
 from holdfast.drivers.profile import load
 from holdfast.paths import ROOT
 from holdfast.provision.recipes import Recipes
+from suites.bootstrap.test_kubelet import PROVES
 from suites.harness import pairs
-from suites.oracle.test_rehearsal import AT_NIGHT, PROFILE, SAYS
+from suites.oracle.test_rehearsal import ASKED, AT_NIGHT, PROFILE, SAYS
 
 FILE = ROOT / "holdfast" / "checking" / "examples.json"
 _BEFORE, _AFTER = 7, 4
@@ -26,9 +28,12 @@ def made() -> dict[str, Any]:
     on = f"Kubernetes {Recipes(profile.kubernetes).kubernetes}, Flux {profile.more['flux']}"
     for name, pair in pairs.load().items():
         one = found.setdefault(pair.rule, {**_example(pair), "rehearsed": []})
-        if name in SAYS or name in AT_NIGHT:
+        if name in SAYS or name in AT_NIGHT or name in ASKED:
             one["rehearsed"].append(name)
             one["on"] = on
+        elif name in PROVES:
+            one["rehearsed"].append(name)
+            one.setdefault("on", f"{KUBELET} of Kubernetes {Recipes().kubernetes}")
     return dict(sorted(found.items()))
 
 

@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from holdfast.bootstrap import elsewhere_policies
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
 from holdfast.rehearsal.documents import as_json, as_junit
+from holdfast.rehearsal.foretold import Foretold
 from holdfast.rehearsal.judge import Judge, flux_of
 from holdfast.rehearsal.looks import Doing, State
 from holdfast.rehearsal.page import page
@@ -17,6 +19,7 @@ from holdfast.rehearsal.stage import gates_of
 from holdfast.rehearsal.text import lines
 from holdfast.tree import check as checking
 from holdfast.tree.findings import Severity
+from suites.harness import pairs
 from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
 
 HOLDER = "Kustomization/flux-system/apps"
@@ -91,6 +94,55 @@ def test_a_secret_by_hand_is_listed_and_a_slip_is_a_finding(tmp_path):
     assert came_to(read, lacking("cloud-token")).by_hand == {"Secret/flux-system/cloud-token": HOLDER}
     (proof,) = came_to(read, lacking("house-setting")).proofs
     assert proof.finding.do == "did you mean Secret/flux-system/house-settings?"
+
+
+def pair(name):
+    return checking.load(pairs.invalid(name), KUSTOMIZE)
+
+
+def test_what_lies_in_another_namespace_is_a_finding_and_nothing_that_is_made_by_hand(tmp_path):
+    """Flux's own words are the same in both cases: the tree alone tells them apart."""
+    lacking = Blocker(Lack.CONFIG, HOLDER, "ConfigMap/flux-system/settings", HOLDER, 'configmaps "settings" not found')
+    out = came_to(pair("wrong-namespace"), lacking)
+    assert [p.finding.rule for p in out.proofs] == ["apply.wrong-namespace"]
+    assert out.by_hand == {}
+    (proof,) = came_to(
+        pair("values-under-a-hash"), Blocker(Lack.CONFIG, "HelmRelease/web/shop", "ConfigMap/web/shop-values", said="")
+    ).proofs
+    assert proof.finding.rule == "apply.missing-values"
+    assert came_to(tree(tmp_path), lacking).by_hand == {"ConfigMap/flux-system/settings": HOLDER}
+
+
+def test_what_a_chart_might_make_is_no_doubt_where_the_name_is_a_slip():
+    holder, what = HOLDER, "HelmRelease/web/kiosq"
+    (proof,) = came_to(
+        pair("near-health-check"), Blocker(Lack.HEALTH, holder, what, what, f"there is no {what}")
+    ).proofs
+    assert proof.finding.rule == "apply.missing-health-check"
+    other = Blocker(Lack.HEALTH, holder, "Widget/web/other", "Widget/web/other", "there is no Widget/web/other")
+    assert "a chart that isn't read may make it" in came_to(pair("near-health-check"), other).doubts[0]
+
+
+@pytest.mark.parametrize(("name", "found"), [("near-account", 1), ("near-class", 0)])
+def test_what_does_not_run_beside_a_chart_that_is_not_read_counts_where_the_tree_alone_says_so(name, found):
+    read = pair(name)
+    lame = Lame("apply.never-runs", read.of("Deployment")[0], (), "0 of 1 pods are ready", unsure=True)
+    out = came_to(read, lame=[lame])
+    assert len(out.proofs) == found
+    assert out.doubts == []
+
+
+def test_a_kustomization_whose_source_nothing_makes_is_not_taken_for_ready():
+    read = pair("moved-source")
+    assert Foretold(read).without_source() == ["web/apps"]
+    assert Foretold(pair("wrong-namespace")).without_source() == []
+    policies = elsewhere_policies(["flux-system/flux-system"], [], "ssh://git@127.0.0.1/x", "mark", ["web/apps"])
+    (conditions,) = [
+        p["spec"]["matchConditions"]
+        for p in policies
+        if p["metadata"]["name"].endswith("kustomizations") and "matchConditions" in p["spec"]
+    ]
+    assert 'in ["web/apps"]' in conditions[0]["expression"]
 
 
 @pytest.mark.parametrize(
