@@ -55,7 +55,9 @@ _VERSION = re.compile(r"(?:[\w.-]+/)?\w+")
 _SPACE = re.compile(r'namespaces? "([^"]+)" not found')
 _SUBSTITUTE = re.compile(r"""substitute from '(Secret|ConfigMap)/([^']+)' error""")
 _SOURCE = re.compile(r"Source '([^']+)' not found")
-_NO_SOURCE = re.compile(r'(?:repositories|buckets|charts|artifacts)\.source[\w.]*fluxcd\.io "([^"]+)" not found')
+_NO_SOURCE = re.compile(
+    r'(?:repositor(?:ies|y)|buckets?|charts?|artifacts?)\.source[\w.]*fluxcd\.io "([^"]+)" not found', re.IGNORECASE
+)
 _VALUES = re.compile(r"(Secret|ConfigMap) '([^']+)' of valuesFrom not found")
 _UNHEALTHY = re.compile(r"([A-Z]\w*(?:/[\w.:-]+){1,2}) status: '(\w+)'")
 

@@ -354,6 +354,6 @@ def _sort(letter: str) -> int:
 
 
 def _speakable(word: str) -> bool:
-    """Whether a word of small letters has vowels as words have, and nowhere five consonants together."""
+    """Whether a word of small letters has vowels as words have, and nowhere five consonants together: one that two letters write is one."""
     vowels = sum(c in "aeiouy" for c in word)
-    return vowels * 5 >= len(word) and not re.search(r"[^aeiouy]{5}|[aeiouy]{4}", word)
+    return vowels * 5 >= len(word) and not re.search(r"[^aeiouy]{5}|[aeiouy]{4}", re.sub("[cst]h|ck", "c", word))

@@ -26,6 +26,8 @@ from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
 
 _CONTROLLER = re.compile(r"^ +name: [\"']?(?:source|kustomize)-controller\b", re.MULTILINE)
+# kustomize's words for what only another way of building it can do: bootstrap folders inflate charts, say.
+_BY_HAND = re.compile(r"--enable-(?:helm|exec|alpha-plugins)")
 
 
 @dataclass
@@ -221,6 +223,8 @@ def _other_source(reading: _Reading, manifest: Manifest) -> str:
 
 def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None:
     """What a build came to, as the layer's objects."""
+    if kustomization.unreferenced and (found := _BY_HAND.search(built.error)):
+        built.error, built.not_read = "", f"whoever builds it does so with {found[0]}, which Flux doesn't know"
     kustomization.built, kustomization.error = built, built.error
     if built.not_read:
         kustomization.not_read = (

@@ -425,3 +425,20 @@ def test_a_kustomization_that_applies_the_folder_of_an_instance_with_more_beside
     )
     assert tree.entry.startswith("flux, ")
     assert applied(tree) == ["beside", "one"]
+
+
+def test_what_is_built_by_hand_with_what_flux_does_not_know_is_no_broken_build(read):
+    """A bootstrap folder that inflates a chart: nobody applies it by Flux; one that Flux applies is broken."""
+    head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+    chart = head + "helmCharts:\n- {name: cni, repo: 'https://charts.example.org', version: 1.0.0}\n"
+    start = [source("flux-system", REMOTE), layer("flux-system", "./cluster"), layer("apps", "./apps")]
+    files = {
+        "cluster/flux.yaml": start,
+        "apps/kustomization.yaml": head + "resources: [c.yaml]\n",
+        "apps/c.yaml": object_(),
+    }
+    found = read({**files, "bootstrap/cni/kustomization.yaml": chart})
+    assert not [k.error for k in found.unreferenced if k.error]
+    assert any("--enable-helm" in line for line in found.not_read)
+    found = read({"apps/kustomization.yaml": chart})
+    assert "--enable-helm" in found.kustomizations["flux-system/apps"].error

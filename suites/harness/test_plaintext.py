@@ -10,6 +10,8 @@ import json
 import random
 import string
 
+import pytest
+
 from holdfast.tree.plaintext import in_secret, in_text, of_data
 
 _LOT = random.Random(20261126)
@@ -323,6 +325,13 @@ def test_a_secret_is_said_with_its_line_and_never_with_its_value() -> None:
     (found,) = in_text("settings.env", f"# of the store\nA=1\nSTORE_TOKEN={value}\n")
     assert (found.line, found.what) == (3, "the value of STORE_TOKEN")
     assert value not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["healthchecks_ping_url", "watchtower-matchsticks-backup", "checksum_thresholds_list"])
+def test_words_that_two_letters_for_one_sound_make_crowded_are_words(name) -> None:
+    """An ExternalSecret names its keys so, under ``secretKey``."""
+    assert not list(in_text("external.yaml", f"    - {{secretKey: {name}, remoteRef: {{key: alerts/ping}}}}"))
+    assert list(in_text("external.yaml", f"    - {{secretKey: {_some(24)}, remoteRef: {{key: alerts/ping}}}}"))
 
 
 def test_what_a_secrets_data_stands_for() -> None:

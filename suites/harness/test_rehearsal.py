@@ -63,6 +63,14 @@ WORDS = {
         "health check failed after 30.1s: timeout waiting for: [Deployment/apps/web status: 'InProgress']",
         (Lack.HEALTH, "Deployment/apps/web", "Deployment/apps/web"),
     ),
+    "a source": (
+        'GitRepository.source.toolkit.fluxcd.io "home" not found',
+        (Lack.SOURCE, "home", "Kustomization/flux-system/apps"),
+    ),
+    "a chart's source": (
+        'helmrepositories.source.toolkit.fluxcd.io "charts" not found',
+        (Lack.SOURCE, "charts", "Kustomization/flux-system/apps"),
+    ),
     "what nobody foresaw": (
         "the moon is full",
         (Lack.OTHER, "Kustomization/flux-system/apps", "Kustomization/flux-system/apps"),

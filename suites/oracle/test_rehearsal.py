@@ -56,7 +56,7 @@ AT_NIGHT = {
     "missing-claim": "apply.never-runs",
     "missing-class": "apply.missing-class",
     "missing-flux-account": "apply.refused",
-    "missing-health-check": "apply.never-ready",
+    "missing-health-check": "apply.missing-health-check",
     "missing-namespace": "apply.missing-namespace",
     "missing-priority": "apply.never-runs",
     "missing-source": "apply.missing-source",
