@@ -184,9 +184,10 @@ class _Search:
         return self.reach.closure(other.folder).files <= self.reach.closure(one.folder).files
 
     def _instances(self) -> Iterator[Candidate]:
-        """What FluxInstances name. One of another repository's address is passed over where one has this one's."""
+        """What FluxInstances name. One of another repository's address is passed over where one has this one's; an artifact may be made of any."""
         own = [s for s in self.syncs if self.origin.is_remote(str(s.body.get("url")))]
-        for sync in own or self.syncs:
+        artifacts = [s for s in self.syncs if s.source[0] != "GitRepository" and clean(s.path).count("/") > 0]
+        for sync in [s for s in self.syncs if not own or s in own or s in artifacts]:
             body = kustomization_of_sync(sync)
             folder = self.origin.folder_of(body)
             if folder in self.repository.folders:

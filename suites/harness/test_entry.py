@@ -442,3 +442,20 @@ def test_what_is_built_by_hand_with_what_flux_does_not_know_is_no_broken_build(r
     assert any("--enable-helm" in line for line in found.not_read)
     found = read({"apps/kustomization.yaml": chart})
     assert "--enable-helm" in found.kustomizations["flux-system/apps"].error
+
+
+def test_an_artifact_of_this_repository_is_an_entry_beside_its_git(read):
+    """A cluster for trying things out that pulls an artifact: its path says that it is made of this repository, a single folder says nothing."""
+    oci = {"url": "oci://registry.example.org/garden", "kind": "OCIRepository"}
+    files = {
+        "home/flux/instance.yaml": instance("./home/start"),
+        "home/start/apps.yaml": layer("apps", "./home/apps"),
+        "home/apps/c.yaml": object_(),
+        "trial/flux/instance.yaml": instance("./trial/start", **oci),
+        "trial/start/apps.yaml": layer("apps", "./trial/apps", kind="OCIRepository"),
+        "trial/apps/c.yaml": object_(),
+    }
+    with pytest.raises(UsageError, match=r"holds 2 clusters: home/start .*trial/start"):
+        read(files, remote=REMOTE)
+    assert applied(read({}, entry="trial/start")) == ["one"]
+    assert read({"trial/flux/instance.yaml": instance("./home", **oci)}).entry.startswith("home/start")
