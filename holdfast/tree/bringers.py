@@ -30,6 +30,9 @@ _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
 _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _NAMED = re.compile(r"^kind: *[\"']?Namespace\b[\s\S]*?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
+# A script fetches definitions from a project's repository: mostly that is called as its chart is, without what says that it holds definitions.
+_PROJECT = re.compile(r"-crds?$")
+_PROJECTS = {"gateway.networking.k8s.io": ("gateway-api",), "snapshot.storage.k8s.io": ("external-snapshotter",)}
 _APPLIES = re.compile(r"\bkubectl\b.*\b(?:apply|create|replace)\b")
 
 
@@ -81,7 +84,8 @@ class BeforeFlux:
         """Whether it installs the definitions of a group: by the group, a chart that is known to have them, or that of one of *givers*."""
         if not self._installs:
             return False
-        names = {group, *(chart for chart, facts in known_charts().items() if group in facts.get("groups", ()))}
+        charts = {chart for chart, facts in known_charts().items() if group in facts.get("groups", ())}
+        names = {group, *charts, *(_PROJECT.sub("", chart) for chart in charts), *_PROJECTS.get(group, ())}
         names |= {giver.chart for giver in givers if isinstance(giver, Release)} - {""}
         return any(map(self._named, names))
 

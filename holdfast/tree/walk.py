@@ -275,7 +275,7 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
         {
             posixpath.dirname(f) or "."
             for f in reading.repository.files
-            if posixpath.basename(f) in FILES and f not in used
+            if posixpath.basename(f) in FILES and f not in used and f in builder.packed  # nothing else could be applied
         }
     )
     aside = [r for r in roots if is_set_aside(f"{r}/x")]

@@ -459,3 +459,14 @@ def test_an_artifact_of_this_repository_is_an_entry_beside_its_git(read):
         read(files, remote=REMOTE)
     assert applied(read({}, entry="trial/start")) == ["one"]
     assert read({"trial/flux/instance.yaml": instance("./home", **oci)}).entry.startswith("home/start")
+
+
+def test_what_the_source_leaves_out_is_no_build_of_it(read):
+    """Another cluster's parts, which this one's source doesn't pack: nothing of them can be built from it, and nothing is wrong."""
+    ours = source("flux-system", REMOTE).replace("ref: {branch: main}", "ref: {branch: main}, ignore: '/*\n\n!/home\n'")
+    assert "ignore" in ours
+    parts = {"parts/kustomization.yaml": listing("c.yaml"), "parts/c.yaml": object_()}
+    found = read({"home/flux.yaml": [ours, layer("flux-system", "./home")], **parts})
+    assert [k.folder for k in found.unreferenced] == []
+    found = read({"home/flux.yaml": [source("flux-system", REMOTE), layer("flux-system", "./home")]})
+    assert [(k.folder, k.error) for k in found.unreferenced] == [("parts", "")]

@@ -73,6 +73,7 @@ WIDGETS = {
 
 
 HELMFILE = "releases:\n  - name: s\n    chart: oci://registry.example.org/kube-prometheus-stack\n"
+FETCHED = "crds=(\n  https://git.example.org/{}/releases/download/v0.90.0/definitions.yaml\n)\n"
 USE = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata:\n  name: kube-prometheus-stack\n  namespace: web\n"
 
 
@@ -81,6 +82,8 @@ USE = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata:\n  
     [
         ("bootstrap/helmfile.yaml", HELMFILE, True),
         ("docs/charts.yaml", HELMFILE, False),
+        ("scripts/bootstrap-cluster.sh", FETCHED.format("prometheus-operator/prometheus-operator"), True),
+        ("scripts/bootstrap-cluster.sh", FETCHED.format("prometheus-operators/exporter"), False),
         ("bootstrap/monitor.yaml", USE, False),  # who uses a kind doesn't bring it
         ("bootstrap/up.sh", "helm install s oci://registry.example.org/kube-prometheus-stack-lite\n", False),
     ],
