@@ -470,3 +470,36 @@ def test_what_the_source_leaves_out_is_no_build_of_it(read):
     assert [k.folder for k in found.unreferenced] == []
     found = read({"home/flux.yaml": [source("flux-system", REMOTE), layer("flux-system", "./home")]})
     assert [(k.folder, k.error) for k in found.unreferenced] == [("parts", "")]
+
+
+@pytest.mark.parametrize(
+    ("file", "comment", "off"),
+    [
+        ("apps/kustomization.yaml", "# - ./kiln", True),
+        ("apps/kustomization.yaml", "#- kiln/ks.yaml", True),
+        ("apps/kustomization.yaml", "  # ./kiln waits for its new secret", True),
+        ("apps/kiln/kustomization.yaml", "# - ./ks.yaml", True),
+        ("apps/kustomization.yaml", "# - ./kilns", False),
+        ("apps/kustomization.yaml", "# the kiln - a hot one - is next", False),
+        ("apps/kustomization.yaml", "", False),
+        ("docs/kustomization.yaml", "# - ../apps/kiln", False),
+    ],
+)
+def test_what_is_commented_out_is_turned_off_and_not_forgotten(read, file, comment, off):
+    lists = listing("pot/ks.yaml") + "".join(
+        f"{line}\n" for line in ([comment] if file == "apps/kustomization.yaml" else [])
+    )
+    files = {
+        "start/flux.yaml": [source("flux-system", REMOTE), layer("flux-system", "./start"), layer("apps", "./apps")],
+        "apps/kustomization.yaml": lists,
+        "apps/pot/ks.yaml": layer("pot", "./apps/pot/app"),
+        "apps/pot/app/c.yaml": object_("pot"),
+        "apps/kiln/ks.yaml": layer("kiln", "./apps/kiln/app"),
+        "apps/kiln/app/c.yaml": object_("kiln"),
+        "apps/kiln/app/kustomization.yaml": listing("c.yaml"),
+    }
+    if file != "apps/kustomization.yaml":
+        files[file] = f"resources: []\n{comment}\n"
+    found = checking.check(read(files), only=["git-single-source"]).findings
+    (said,) = [f for f in found if f.rule == "flux.unreachable" and f.object == "Kustomization/flux-system/kiln"]
+    assert (said.severity.name, "turned off" in said.what) == (("HYGIENE", True) if off else ("BREAKS_CLAIM", False))
