@@ -27,12 +27,20 @@ _VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _DATA_KEY = re.compile(r"(?=.{1,253}$)[-._a-zA-Z0-9]+")
 _ENV = re.compile(r"[ -<>-~]+")  # any printable character but "="
+_ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
+_NO_PATH = re.compile(r"//|/\.\.?(?=/|$)|%2[fF]")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?")
 _POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _NODE_PORTS = range(30000, 32768)
 _PORTS = range(1, 65536)
 _NAMED_FREELY = frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
+# Lists of a pod that are merged by keys (beside containers, ports, mounts and volumes, of which more is said).
+_TOLD_APART = {
+    "imagePullSecrets": ("name",),
+    "hostAliases": ("ip",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _MODES = frozenset({"ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"})
 _BUILT_IN = re.compile(r"(|apps|batch|autoscaling|policy|.*\.k8s\.io)")
@@ -68,7 +76,7 @@ def _metadata(manifest: Manifest) -> Iterator[Refusal]:
         if manifest.kind in _NAMED_FREELY:
             good = not set(name) & {"/", "%"} and name not in (".", "..")
         else:
-            good = bool((_LABEL if manifest.kind == "Namespace" else _SUBDOMAIN).fullmatch(name))
+            good = bool((_LABEL if manifest.kind in ("Namespace", "Service") else _SUBDOMAIN).fullmatch(name))
         if not good:
             yield (
                 ("metadata", "name"),
@@ -76,7 +84,7 @@ def _metadata(manifest: Manifest) -> Iterator[Refusal]:
             )
     yield from _labels(manifest.meta.get("labels"), ("metadata", "labels"))
     for key in mapping(manifest.meta.get("annotations")):
-        if _known(key) and not _KEY.fullmatch(str(key)):
+        if _known(key) and not _KEY.fullmatch(str(key).lower()):  # an annotation's may be written in capitals
             yield ("metadata", "annotations", str(key)), f"{key!r} can't be the key of an annotation"
 
 
@@ -121,7 +129,22 @@ def _pod(manifest: Manifest) -> Iterator[Refusal]:
         sources = [key for key in volume if key != "name" and volume[key] is not None]
         if len(sources) > 1:
             yield ("volumes", number), f"the volume {name} has {len(sources)} sources: {', '.join(sorted(sources))}"
+    for field, keys in _TOLD_APART.items():
+        yield from _twice(pod, field, keys)
     yield from _restart_policy(manifest)
+
+
+def _twice(holder: Body, field: str, keys: tuple[str, ...]) -> Iterator[Refusal]:
+    """Entries of a list that server-side apply tells apart by some keys, and that have the same."""
+    seen: set[tuple[str, ...]] = set()
+    for number, one in enumerate(map(mapping, sequence(holder.get(field)))):
+        told = tuple(str(one.get(key)) for key in keys)
+        if told in seen and all(map(_known, told)):
+            yield (
+                (field, number),
+                f"two entries of {field} are {'/'.join(told)}, by which server-side apply tells them apart",
+            )
+        seen.add(told)
 
 
 def _volume_names(manifest: Manifest) -> set[str]:
@@ -137,6 +160,8 @@ def _restart_policy(manifest: Manifest) -> Iterator[Refusal]:
             yield ("restartPolicy",), "a Job's pods need the restartPolicy Never or OnFailure"
     elif manifest.kind != "Pod" and policy not in (None, "Always") and _known(policy):
         yield ("restartPolicy",), f"the pods of a {manifest.kind} can't have the restartPolicy {policy}"
+    elif policy not in (None, "Always", "OnFailure", "Never") and _known(policy):
+        yield ("restartPolicy",), f"{policy} is no restartPolicy"
 
 
 def _container(one: Body, volumes: set[str], *, is_pod: bool) -> Iterator[Refusal]:
@@ -166,10 +191,18 @@ def _container(one: Body, volumes: set[str], *, is_pod: bool) -> Iterator[Refusa
 
 def _ports(one: Body, *, is_pod: bool) -> Iterator[Refusal]:
     names: set[str] = set()
+    pairs: set[tuple[Any, Any]] = set()
     for number, port in enumerate(map(mapping, sequence(one.get("ports")))):
         name, value, host = port.get("name"), port.get("containerPort"), port.get("hostPort")
+        pair = (value, port.get("protocol") or "TCP")
         if isinstance(value, int) and value not in _PORTS:
             yield ("ports", number, "containerPort"), f"{value} is no port"
+        elif isinstance(value, int) and pair in pairs:
+            yield (
+                ("ports", number, "containerPort"),
+                f"two ports are {value}/{pair[1]}, by which server-side apply tells them apart",
+            )
+        pairs.add(pair)
         if is_pod and isinstance(host, int) and isinstance(value, int) and host != value:
             yield (
                 ("ports", number, "hostPort"),
@@ -193,6 +226,7 @@ def _environment(one: Body) -> Iterator[Refusal]:
             yield ("env", number, "name"), f"{name!r} can't be a variable's name"
         if entry.get("value") and entry.get("valueFrom"):
             yield ("env", number), f"the variable {name} has a value, and a valueFrom as well"
+    yield from _twice(one, "env", ("name",))
 
 
 def quantity(value: Any) -> Decimal | None:
@@ -301,8 +335,7 @@ def _claim(manifest: Manifest) -> Iterator[Refusal]:
 def _stateful(manifest: Manifest) -> Iterator[Refusal]:
     for number, template in enumerate(map(mapping, sequence(manifest.spec.get("volumeClaimTemplates")))):
         for path, words in _claim_spec(mapping(template.get("spec"))):
-            if "request of storage" not in words:  # of a template that is seen only when a pod is made
-                yield ("spec", "volumeClaimTemplates", number, *path), words
+            yield ("spec", "volumeClaimTemplates", number, *path), words
 
 
 def _deployment(manifest: Manifest) -> Iterator[Refusal]:
@@ -344,7 +377,7 @@ def _ingress(manifest: Manifest) -> Iterator[Refusal]:
         yield ("spec",), "an Ingress needs rules, or a defaultBackend"
     for number, rule in enumerate(map(mapping, sequence(spec.get("rules")))):
         host = rule.get("host")
-        if isinstance(host, str) and host and _known(host) and not _HOST.fullmatch(host):
+        if isinstance(host, str) and host and _known(host) and (not _HOST.fullmatch(host) or _ADDRESS.fullmatch(host)):
             yield ("spec", "rules", number, "host"), f"{host!r} is no host name"
         for place, path in enumerate(map(mapping, sequence(mapping(rule.get("http")).get("paths")))):
             at: Path = ("spec", "rules", number, "http", "paths", place)
@@ -353,6 +386,13 @@ def _ingress(manifest: Manifest) -> Iterator[Refusal]:
                 yield at, f"with the pathType {sort} a path begins with '/'"
             elif isinstance(text, str) and text and _known(text) and not text.startswith("/"):
                 yield (*at, "path"), f"the path {text!r} doesn't begin with '/'"
+            elif (
+                sort in ("Exact", "Prefix")
+                and isinstance(text, str)
+                and _known(text)
+                and (bad := _NO_PATH.search(text))
+            ):
+                yield (*at, "path"), f"with the pathType {sort} a path can't hold {bad[0]!r}"
             backend = mapping(path.get("backend"))
             if bool(backend.get("service")) == bool(backend.get("resource")):
                 yield (*at, "backend"), "a backend is a service or a resource"
@@ -375,6 +415,8 @@ def _autoscaler(manifest: Manifest) -> Iterator[Refusal]:
         yield ("spec", "minReplicas"), f"minReplicas is {least}, which is more than the maxReplicas of {most}"
 
 
+_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
+_NUMBERS = re.compile(r"(?<![/\w])\d+")  # what stands after a "/" is a step
 _CRON = re.compile(
     r"(TZ=\S+ |CRON_TZ=\S+ )?(@(yearly|annually|monthly|weekly|daily|midnight|hourly|every .+)|\S+( +\S+){4})"
 )
@@ -388,6 +430,11 @@ def _cron(manifest: Manifest) -> Iterator[Refusal]:
         yield ("spec", "schedule"), f"{schedule!r} is no schedule: it has five fields"
     elif "TZ=" in schedule:
         yield ("spec", "schedule"), "the time zone of a schedule belongs into timeZone"
+    elif not schedule.startswith("@"):
+        for field, (name, lowest, highest) in zip(schedule.split(), _FIELDS, strict=False):
+            wrong = [n for n in map(int, _NUMBERS.findall(field)) if not lowest <= n <= highest]
+            if wrong:
+                yield ("spec", "schedule"), f"{wrong[0]} is no {name} of a schedule: {lowest} to {highest}"
 
 
 def _role(manifest: Manifest) -> Iterator[Refusal]:
@@ -400,9 +447,14 @@ def _role(manifest: Manifest) -> Iterator[Refusal]:
             yield ("rules", number), "a rule about resources needs apiGroups ('' is the core)"
         elif sequence(rule.get("nonResourceURLs")) and manifest.kind == "Role":
             yield ("rules", number, "nonResourceURLs"), "a Role is of a namespace, and can't allow a URL"
+        elif sequence(rule.get("nonResourceURLs")) and (
+            sequence(rule.get("resources")) or sequence(rule.get("apiGroups"))
+        ):
+            yield ("rules", number, "nonResourceURLs"), "a rule is about URLs or about resources, not both"
 
 
 def _binding(manifest: Manifest) -> Iterator[Refusal]:
+    """Of a ClusterRoleBinding: the one of a namespace takes an account without, which then is nobody."""
     for number, subject in enumerate(map(mapping, sequence(manifest.body.get("subjects")))):
         if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
             yield ("subjects", number), "a ServiceAccount is named with its namespace here"
@@ -421,6 +473,5 @@ _BY_KIND: dict[str, Callable[[Manifest], Iterator[Refusal]]] = {
     "CronJob": _cron,
     "Role": _role,
     "ClusterRole": _role,
-    "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
 }
