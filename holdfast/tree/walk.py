@@ -19,6 +19,7 @@ from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.memory import Memory
 from holdfast.tree.references import FILES, Closure, kustomization_of
+from holdfast.tree.references import read as read_of
 from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
@@ -291,12 +292,10 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
     kustomizations = []
     for root in (r for r in roots if r not in inner):
         file, body = spec.get(root, ("", {}))
-        kind = (
-            get(closures[root].sources.bodies(closures[root].kustomizations[0]), 0, 1, "kind")
-            if closures[root].kustomizations
-            else None
-        )
-        if kind != "Component":
+        file_of_root = kustomization_of(reading.sources, root)
+        if (
+            not file_of_root or read_of(reading.sources, file_of_root).get("kind") != "Component"
+        ):  # which nothing builds alone
             kustomization = Kustomization(Manifest(body, file), root) if body else made(root)
             kustomization.unreferenced = True
             kustomizations.append(kustomization)

@@ -503,3 +503,13 @@ def test_what_is_commented_out_is_turned_off_and_not_forgotten(read, file, comme
     found = checking.check(read(files), only=["git-single-source"]).findings
     (said,) = [f for f in found if f.rule == "flux.unreachable" and f.object == "Kustomization/flux-system/kiln"]
     assert (said.severity.name, "turned off" in said.what) == (("HYGIENE", True) if off else ("BREAKS_CLAIM", False))
+
+
+def test_a_component_that_nothing_uses_is_built_by_nobody(read):
+    """Alone it may well not build: it changes what others hold."""
+    merges = "apiVersion: kustomize.config.k8s.io/{}\nkind: {}\nconfigMapGenerator:\n- {{name: c, behavior: merge, literals: [a=b]}}\n"
+    start = {"start/flux.yaml": [source("flux-system", REMOTE), layer("flux-system", "./start")]}
+    found = read({**start, "parts/oidc/kustomization.yaml": merges.format("v1alpha1", "Component")})
+    assert found.unreferenced == ()
+    found = read({"parts/oidc/kustomization.yaml": merges.format("v1beta1", "Kustomization")})
+    assert "does not exist" in found.unreferenced[0].error
