@@ -40,6 +40,10 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         if wanted in found:
             tier = wanted == MONITORING and _LONGTERM.search(f"{kustomization.manifest.name} {kustomization.folder}")
             return LONGTERM if tier else wanted
+    leads_on = sum(m.is_(KUSTOMIZE, "Kustomization") for m in kustomization.objects)
+    own = sum(m.kind not in ("Kustomization", "Namespace") for m in kustomization.objects)
+    if leads_on > own:
+        return OTHER  # what all begins with is for nothing of its own, whatever lies beside it
     if any(m.kind in ("CSIDriver", "StorageClass") for m in kustomization.objects):
         return STORAGE
     if any(m.kind in ("IngressClass", "GatewayClass") for m in kustomization.objects):
@@ -50,8 +54,6 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         return MONITORING
     if found:
         return min(found)  # whatever several say, each run says the same
-    if kustomization.objects and all(m.is_(KUSTOMIZE, "Kustomization") for m in kustomization.objects):
-        return OTHER
     helpers = {r.manifest.id for r in here if r.minor}  # such as metrics-server: neither core nor apps
     rest = (m for m in kustomization.objects if m.pod_path or (m.kind == "HelmRelease" and m.id not in helpers))
     return APPS if any(rest) else OTHER

@@ -6,6 +6,7 @@ from holdfast.errors import UsageError
 from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree.origin import same_address
+from holdfast.tree.roles import role
 
 REMOTE = "ssh://git@git.example.org/garden/plots.git"
 
@@ -513,3 +514,21 @@ def test_a_component_that_nothing_uses_is_built_by_nobody(read):
     assert found.unreferenced == ()
     found = read({"parts/oidc/kustomization.yaml": merges.format("v1beta1", "Kustomization")})
     assert "does not exist" in found.unreferenced[0].error
+
+
+@pytest.mark.parametrize(("classes", "said"), [(1, "other"), (3, "storage")])
+def test_a_class_beside_what_all_begins_with_makes_no_storage_of_it(read, classes, said):
+    """Everything waits for the Kustomization that applies all others: were that storage, core would always wait for storage."""
+    volumes = [
+        f"apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: c{n}}}\nprovisioner: x\n"
+        for n in range(classes)
+    ]
+    files = {
+        "start/flux.yaml": [source("flux-system", REMOTE), layer("flux-system", "./start"), layer("all", "./all")],
+        "all/ks.yaml": [layer("one", "./one"), layer("two", "./two")],
+        "all/classes.yaml": volumes,
+        "one/c.yaml": object_("one"),
+        "two/c.yaml": object_("two"),
+    }
+    found = read(files)
+    assert role(found, found.kustomizations["flux-system/all"]) == said
