@@ -1,9 +1,12 @@
 """What the rules about the network must not call a defect, and the spellings in which they must see one."""
 
+import shutil
+
 import pytest
 import yaml
 
 from holdfast.tree import check as checking
+from suites.harness import pairs
 from suites.harness.test_check_properties import KUSTOMIZE, written
 
 
@@ -429,3 +432,12 @@ def hook(selector=None, **more):
 )
 def test_a_webhook_in_its_own_way(tmp_path, made, times):
     assert ports(tmp_path, workload("web"), service("web"), made, rule="network.own-webhook") == times
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("web-certificat", "broke"), ("of-the-house", "unproven")])
+def test_a_certificate_that_the_tree_does_not_hold_leaves_doubt(tmp_path, name, wanted):
+    """Made by hand, or copied from another namespace: nothing says that it isn't there, unless the name is a slip."""
+    tree = shutil.copytree(pairs.invalid("tls-secret"), tmp_path / "tree")
+    file = tree / "cluster/app.yaml"
+    file.write_text(file.read_text().replace("secretName: web-certificat\n", f"secretName: {name}\n"))
+    assert checking.check(checking.load(tree, KUSTOMIZE), strict=True).claims["ingress-tls"].verdict == wanted

@@ -9,6 +9,7 @@ from holdfast.tree.certificates import Controller, class_of, controllers, covers
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.near import near
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -77,17 +78,24 @@ def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
     for index, block in enumerate(map(mapping, sequence(ingress.spec.get("tls")))):
         name = (ingress.namespace, str(block.get("secretName")))
         if block.get("secretName") and not _is_known(tree, ingress, name):
-            yield hit(
-                tree,
-                ingress,
-                f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing makes or states",
-                "spec",
-                "tls",
-                index,
-                "secretName",
-            )
+            what = f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing in the tree makes"
+            meant = near(name[1], _made_in(tree, name[0]))
+            if meant:
+                yield hit(tree, ingress, f"{what}; did you mean {meant}?", "spec", "tls", index, "secretName")
+            else:  # by hand, or copied from another namespace: the tree can't tell
+                yield Inconclusive(what)
         elif block.get("secretName"):
             yield Evidence(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
+
+
+def _made_in(tree: Tree, namespace: str) -> set[str]:
+    """The names of the Secrets that something in the tree makes in a namespace."""
+    made = {m.name for m in tree.of("Secret") if m.namespace == namespace}
+    made |= {str(m.spec.get("secretName")) for m in tree.of("Certificate") if m.namespace == namespace}
+    for external in tree.of("ExternalSecret", "SealedSecret"):
+        if external.namespace == namespace:
+            made.add(str(get(external.spec, "target", "name") or external.name))
+    return made
 
 
 def _is_known(tree: Tree, ingress: Manifest, name: tuple[str, str]) -> bool:
