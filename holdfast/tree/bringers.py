@@ -49,7 +49,12 @@ def givers_of(tree: Tree) -> dict[tuple[str, str], list[Giver]]:
 
 def more_may_come(tree: Tree) -> bool:
     """Whether charts of which nothing is known, or objects that install charts by themselves, may bring kinds that nothing else brings."""
-    return bool(tree.unknown_releases) or any((m.group, m.kind) in _INSTALL_CHARTS for m in tree.objects)
+    return bool(tree.unknown_releases) or installs_by_itself(tree)
+
+
+def installs_by_itself(tree: Tree) -> bool:
+    """Whether an object of the tree installs charts that aren't read."""
+    return any((m.group, m.kind) in _INSTALL_CHARTS for m in tree.objects)
 
 
 class BeforeFlux:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from holdfast.tree.bringers import givers_of, more_may_come
+from holdfast.tree.bringers import givers_of, installs_by_itself, more_may_come
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
@@ -18,6 +18,7 @@ from holdfast.tree.releases import Release, without_releases
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
+from holdfast.tree.unread import telling, unread
 
 _HEALTHY_AT_ONCE = frozenset(
     {"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
@@ -295,12 +296,23 @@ class Graph:
         if any(isinstance(g, Manifest) and g.owner == kustomization.id for g in givers):
             return  # definitions are applied first
         options = [(self._given(g), _by(g)) for g in givers]
-        if (self._unknown or self._open) and not any(isinstance(g, Manifest) for g in givers):
-            options.append(
-                (State("what isn't known here", Phase.EXISTS), "a chart or a part of the tree that isn't known here")
-            )
-            self.edges.add(options[-1][0])
+        if not any(isinstance(g, Manifest) for g in givers):
+            options += self._others_that_may_bring(group, [g for g in givers if isinstance(g, Release)])
         self._one_of(state, options, f"the kind {kind} ({group})", why, location, "kind", boot=True)
+
+    def _others_that_may_bring(self, group: str, givers: list[Release]) -> list[tuple[State, str]]:
+        """Beside those that are known to bring a kind: charts that aren't known and parts that aren't read, where their names speak of it."""
+        words = telling(group, *(g.chart for g in givers)) | {"crd", "crds"}
+        found = [
+            (State(r.manifest.id, Phase.APPLIED), r.manifest.id)
+            for r in self.tree.unknown_releases
+            if not (own := telling(r.chart, r.manifest.name)) or words & own
+        ]
+        unread_ones = [unread(self.tree, k) for k in self._open]
+        if installs_by_itself(self.tree) or any(u.may_bring(words) for u in unread_ones):
+            found.append((State("what isn't known here", Phase.EXISTS), "a part of the tree that isn't known here"))
+            self.edges.add(found[-1][0])
+        return found
 
     def _lacks(
         self, state: State, name: str, why: str, location: LazyLocation, how: str, *, input_: bool = False
@@ -318,7 +330,8 @@ class Graph:
             self.need(state, State(name, Phase.MISSING), why, location, how)
 
     def _given(self, giver: Manifest | Release) -> State:
-        return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Phase.READY)
+        """A kind is there once a release's objects are applied: its pods, and what they wait for, come later."""
+        return self.exists(giver) if isinstance(giver, Manifest) else State(giver.manifest.id, Phase.APPLIED)
 
     def _one_of(
         self,
@@ -356,7 +369,7 @@ class Graph:
             return
         options = [(self.exists(m), _by(m)) for m in makers]
         options += [
-            (State(r.manifest.id, Phase.READY), r.manifest.id)
+            (State(r.manifest.id, Phase.APPLIED), r.manifest.id)
             for r in self.releases.values()
             if r.target_namespace == name
             and get(r.manifest.spec, "install", "createNamespace") is True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from holdfast.tree.envsubst import UNKNOWN
@@ -18,6 +18,10 @@ _SAY_NOTHING = (
     "master namespace operator org overlays prod production raw refs release releases secret secrets settings source staging "
     "system tree values yaml"
 )
+_SAY_NOTHING_OF_A_CHART = (
+    "kube k8s stack manager operators com dev net sh x cloud cluster local services service platform"
+)
+_OF_ANY_CHART = frozenset(_SAY_NOTHING_OF_A_CHART.split())
 _GENERIC = frozenset(_SAY_NOTHING.split())  # words of an address that don't say what it gives
 
 # Addresses of what holds definitions only; an installer "with CRDs" is none.
@@ -47,6 +51,15 @@ class Unread(NamedTuple):
         if space in ("default", "flux-system"):
             space = ""
         return any(_speaks(self.text, word) for word in [*words_of(space), *words_of(name)])
+
+    def may_bring(self, words: Iterable[str]) -> bool:
+        """Whether it could bring the definitions of a group that some words tell of."""
+        return self.possible and (self.anything or any(_speaks(self.text, word) for word in words))
+
+
+def telling(*names: str) -> frozenset[str]:
+    """The words of names that tell what something is for: not those that any may have."""
+    return frozenset(w for name in names for w in words_of(name.lower())) - _GENERIC - _OF_ANY_CHART
 
 
 def unread(tree: Tree, kustomization: Kustomization) -> Unread:

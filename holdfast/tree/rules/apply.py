@@ -279,8 +279,11 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
 def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, object]) -> bool:
     """Whether a patch is for Flux's own parts, and the file that flux bootstrap writes them to is still empty."""
     files = kustomization.built.closure.files if kustomization.built else ()
-    empty = any(f.endswith("gotk-components.yaml") and not tree.sources.bodies(f) for f in files)
-    return empty and (target.get("namespace") == "flux-system" or "controller" in str(target.get("name")))
+    empty = {f.rpartition("/")[2] for f in files if "gotk-" in f and not tree.sources.bodies(f)}
+    if target.get("kind") in ("Kustomization", "GitRepository"):
+        return "gotk-sync.yaml" in empty
+    ours = target.get("namespace") == "flux-system" or "controller" in str(target.get("name"))
+    return "gotk-components.yaml" in empty and ours
 
 
 def _for_any(patch: object) -> bool:

@@ -239,7 +239,8 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
     for kustomization in apps:
         users = [m for m in kustomization.objects if m.pod_path and not stateless(m)]
         free = [m for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
-        starts = [s for s in states_of(kustomization) if s.id == f"Kustomization/{kustomization.id}"]
+        # All of it is applied before any of it is waited for: what holds it back is what it depends on, not a neighbour's volume.
+        starts = [State(f"Kustomization/{kustomization.id}", Phase.APPLIED)]
         steps = reaches(tree.graph, starts, targets)
         if steps and free:
             yield Violation(

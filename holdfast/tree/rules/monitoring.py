@@ -331,6 +331,8 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
             if metric in GONE:
+                if any(state_metrics.gives(one, metric) for one in state_metrics.of(tree)):
+                    continue  # made anew, of the objects themselves
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
             elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
                 yield hit(

@@ -47,7 +47,7 @@ def helm_owned(tree: Tree) -> Iterator[Outcome]:
     for (name, _), objects in found.items():
         places = tuple(tree.locate(m, "metadata", "labels", "helm.sh/chart") for m in objects)
         first, more = objects[0], f" and {len(objects) - 1} more" if len(objects) > 1 else ""
-        refused = _is_refused(tree, by_id[name])
+        refused = _is_refused(tree, by_id[name]) and not all(_is_adopted(m, by_id[name]) for m in objects)
         yield Violation(
             first.id,
             places,
@@ -81,6 +81,16 @@ def _release_of(tree: Tree, manifest: Manifest) -> Release | None:
 def _is_instance(release: Release, chart: str, labels: dict[str, object]) -> bool:
     instance = labels.get("app.kubernetes.io/instance") or labels.get("release")
     return release.chart == chart and instance in (None, release.name)
+
+
+def _is_adopted(manifest: Manifest, release: Release) -> bool:
+    """Whether an object says of itself that it is the release's: Helm takes such a one over, whoever made it."""
+    labels, notes = (mapping(manifest.meta.get(k)) for k in ("labels", "annotations"))
+    return (
+        labels.get("app.kubernetes.io/managed-by") == "Helm"
+        and notes.get("meta.helm.sh/release-name") == release.name
+        and notes.get("meta.helm.sh/release-namespace") == release.target_namespace
+    )
 
 
 def _is_refused(tree: Tree, release: Release) -> bool:

@@ -38,7 +38,7 @@ def twice(tree: Tree) -> Iterator[Outcome]:
     """Two Ingresses of one class with one host and path; ingress-nginx's webhook refuses the second."""
     found: dict[tuple[str, ...], list[_Route]] = {}
     for ingress in tree.of("Ingress"):
-        for route in _routes(ingress):
+        for route in _routes(ingress) if not _has_own_balancer(ingress) else ():
             found.setdefault((*_class(ingress), route.host, route.url), []).append(route)
     for (name, _, host, url), routes in found.items():
         others = [r for r in routes if r.ingress.key != routes[0].ingress.key]
@@ -55,6 +55,14 @@ def twice(tree: Tree) -> Iterator[Outcome]:
             hits=(routes[0].ingress.id, *(r.ingress.id for r in others)),
             severity=Severity.BREAKS_APPLY if refused else None,
         )
+
+
+def _has_own_balancer(ingress: Manifest) -> bool:
+    """Whether a cloud's controller gives each Ingress of its class an address of its own: then two don't compete."""
+    notes = mapping(ingress.meta.get("annotations"))
+    name = str(ingress.spec.get("ingressClassName") or notes.get("kubernetes.io/ingress.class") or "")
+    by_itself = name == "alb" and "alb.ingress.kubernetes.io/group.name" not in notes
+    return name.startswith("gce") or by_itself or any("static-ip-name" in str(key) for key in notes)
 
 
 def _routes(ingress: Manifest) -> Iterator[_Route]:
