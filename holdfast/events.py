@@ -113,11 +113,12 @@ class TestBegin(Event):
 
 @dataclass(frozen=True)
 class Steady(Event):
-    """It was looked at before anything was broken."""
+    """It was looked at before anything was broken; *stalled*: it wasn't seen steady only because a sampler took too few looks."""
 
     what: str
     ok: bool
     sighting: str
+    stalled: bool = False
     event = "steady"
 
 

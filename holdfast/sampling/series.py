@@ -14,6 +14,7 @@ from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, VOLUME, AssignedTarget
 
 STEADY_S = 2.0
+TOO_FEW = "looks in the last seconds"
 LONGEST_GAP_S = 1.5
 
 
@@ -152,7 +153,7 @@ class Recorded:
                 if len(series.looks) < 2:
                     return f"the negative control '{series}' has not been looked at"
             elif len(recent) < series.rate_hz * STEADY_S:
-                return f"{series}: {len(recent)} looks in the last seconds"
+                return f"{series}: {len(recent)} {TOO_FEW}"
             elif bad := [look for look in recent if not look.ok]:
                 return f"{series}: {len(bad)} of {len(recent)} looks failed ({bad[-1].result})"
         return ""

@@ -19,7 +19,7 @@ from holdfast.sampling.bands import bands, plain
 from holdfast.sampling.looks import Target
 from holdfast.sampling.outside import Outside
 from holdfast.sampling.seen import Seen
-from holdfast.sampling.series import STEADY_S
+from holdfast.sampling.series import STEADY_S, TOO_FEW
 from holdfast.sampling.targets import OUTSIDE, VOLUME, AssignedTarget, Wanted
 from holdfast.sampling.vantage import Vantage, WatchedTargets
 from holdfast.sampling.writers import WritersInside
@@ -108,7 +108,12 @@ class Sampler:
         if green_control := recorded.green_control():
             experiment.negative_control("sampler", False, green_control)
         green = [s for s in recorded.series if not s.negative_control]
-        experiment.steady(f"all {len(green)} sampled targets green", not why, why or f"green for {STEADY_S:g}s")
+        experiment.steady(
+            f"all {len(green)} sampled targets green",
+            not why,
+            why or f"green for {STEADY_S:g}s",
+            stalled=why.endswith(TOO_FEW),
+        )
         red = [s for s in recorded.series if s.negative_control]
         words = sorted({look.result for s in red for look in s.looks})
         experiment.negative_control(

@@ -90,7 +90,8 @@ _OTHERS: tuple[tuple[str, list[str], re.Pattern[str]], ...] = (
     ("a password for curl", ["-u", "--user"],
      re.compile(r"\b(?:curl|wget|http)\b.*\s(?:-u|--user)[ =]?[\"']?[^\s:\"'$]+:(?P<raw>[^\s\"'@]+)")),
     ("an Authorization header", ["uthorization"],
-     re.compile(r"(?i)\b(?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|token|apikey|key)[ :]+(?!(?:my|your)?[_-]?(?:token|secret|key)[_-]?\d{0,3}\b)(?P<raw>[^\s\"'\\,;]+)")),
+     re.compile(r"(?i)\b(?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|token|apikey|key)[ :]+"
+                r"(?!(?:my|your)?[_-]?(?:token|secret|key)[_-]?\d{0,3}\b)(?P<raw>[^\s\"'\\,;]+)")),
     ("a database's password", ["DENTIFIED", "dentified", "ASSWORD", "assword"],
      re.compile(r"(?i)\b(?:identified\s+(?:with\s+\S+\s+)?by|(?:with|role|user)\b[^;'\"]*\bpassword)\s+[\"'](?P<raw>[^\"']+)[\"']")),
     ("a password in a .netrc line", ["login"], re.compile(r"(?i)\blogin\s+\S+\s+password\s+(?P<raw>\S+)")),

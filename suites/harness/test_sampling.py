@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.drivers.driver import capable
@@ -378,7 +378,7 @@ class Steps(Says):
         super().__init__()
         self.steps, self.written = [], {}
 
-    def steady(self, what, held, sighting):
+    def steady(self, what, held, sighting, **more):
         self.steps.append(("steady", held))
 
     def negative_control(self, probe, red, sighting):
@@ -620,6 +620,7 @@ def test_every_vantage_is_stopped_though_one_of_them_fails(tmp_path, monkeypatch
 WRITTEN = st.lists(st.integers(1, 10**6), unique=True, min_size=1, max_size=30).map(sorted)
 
 
+@settings(deadline=None)
 @given(WRITTEN, st.data())
 def test_what_happened_to_a_record_is_found(numbers, data):
     kept = [(number, number * 7) for number in numbers]
