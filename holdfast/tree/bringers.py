@@ -22,6 +22,12 @@ _INSTALL_CHARTS = frozenset(
     }
 )  # objects that make others, which aren't read: charts with their definitions among them
 _BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
+# Signs that a cluster is begun by more than Flux: what tasks and tools of other kinds do isn't read.
+_TOOLS = re.compile(
+    r"(?:^|/)(?:taskfile[^/]*|justfile|[^/]+\.just)$|(?:^|/)\.?taskfiles?/|helmfile|bootstrap[^/]*\.(?:sh|py|tf|ya?ml|gotmpl)$|(?:^|/)bootstrap/"
+    r"|(?:^|/)talos/",
+    re.IGNORECASE,
+)
 _HELMFILE = re.compile(r"^releases:", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?:#|//|\{\{/\*).*$", re.MULTILINE)
 _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
@@ -61,12 +67,16 @@ class BeforeFlux:
     """What bootstraps the cluster and isn't applied by Flux: a helmfile, a folder or a script for it.
 
     Only what makes something counts: releases of a helmfile, commands, definitions. That a file uses a kind or a namespace says nothing.
+
+    Attributes:
+        by_tools: whether the repository holds tasks, scripts or machine configuration that may begin a cluster in ways that aren't read.
     """
 
     def __init__(self, tree: Tree) -> None:
         closures = [k.built.closure for k in tree.kustomizations.values() if k.built]
         applied = {f for c in closures for f in (*c.files, *c.kustomizations)} | {m.file for m in tree.bootstrap}
         files = [f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied]
+        self.by_tools = any(_TOOLS.search(f) and f not in applied for f in tree.repository.files)
         texts = [_COMMENT.sub("", tree.repository.text(f)) for f in files]
         self._namespaces = {name for text in texts for name in _spaces(text)}
         self._installs = "\n".join(part for text in texts for part in _installing(text))

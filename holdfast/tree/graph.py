@@ -302,6 +302,10 @@ class Graph:
 
     def _others_that_may_bring(self, group: str, givers: list[Release]) -> list[tuple[State, str]]:
         """Beside those that are known to bring a kind: charts that aren't known and parts that aren't read, where their names speak of it."""
+        hidden = (State("what isn't known here", Phase.EXISTS), "a part of the tree that isn't known here")
+        if self.tree.before_flux.by_tools and (self._unknown or self._open):
+            self.edges.add(hidden[0])
+            return [hidden]  # whoever begins a cluster by scripts may have installed any of it before
         words = telling(group, *(g.chart for g in givers)) | {"crd", "crds"}
         found = [
             (State(r.manifest.id, Phase.APPLIED), r.manifest.id)
@@ -310,8 +314,8 @@ class Graph:
         ]
         unread_ones = [unread(self.tree, k) for k in self._open]
         if installs_by_itself(self.tree) or any(u.may_bring(words) for u in unread_ones):
-            found.append((State("what isn't known here", Phase.EXISTS), "a part of the tree that isn't known here"))
-            self.edges.add(found[-1][0])
+            found.append(hidden)
+            self.edges.add(hidden[0])
         return found
 
     def _lacks(

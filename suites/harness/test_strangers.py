@@ -102,6 +102,25 @@ def test_a_chart_that_is_not_known_excuses_what_it_could_bring(tmp_path, chart, 
 
 
 @pytest.mark.parametrize(
+    ("file", "loops"),
+    [
+        ("Taskfile.yaml", False),
+        (".taskfiles/up/tasks.yaml", False),
+        ("talos/machine.yaml", False),
+        ("docs/up.md", True),
+    ],
+)
+def test_whoever_begins_a_cluster_by_other_tools_may_have_installed_a_kind(tmp_path, file, loops):
+    tree = shutil.copytree(pairs.invalid("loop-kind"), tmp_path / "tree")
+    certs = tree / "certs/cm.yaml"
+    certs.write_text(certs.read_text() + OWN + UNKNOWN.format("tickets"))
+    (tree / file).parent.mkdir(parents=True, exist_ok=True)
+    (tree / file).write_text("version: 3\n")
+    found = checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings
+    assert bool(severities(found, "boot.loop")) is loops
+
+
+@pytest.mark.parametrize(
     ("file", "kind"), [("gotk-components.yaml", "Deployment"), ("gotk-sync.yaml", "Kustomization")]
 )
 @pytest.mark.parametrize("written", [False, True])
