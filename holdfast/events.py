@@ -113,12 +113,11 @@ class TestBegin(Event):
 
 @dataclass(frozen=True)
 class Steady(Event):
-    """It was looked at before anything was broken; *stalled*: it wasn't seen steady only because a sampler took too few looks."""
+    """It was looked at before anything was broken."""
 
     what: str
     ok: bool
     sighting: str
-    stalled: bool = False
     event = "steady"
 
 

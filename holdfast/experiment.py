@@ -57,10 +57,10 @@ class Experiment:
         """One line of this test."""
         self.journal.write(event, self.test)
 
-    def steady(self, what: str, ok: bool, sighting: str, *, stalled: bool = False) -> None:
+    def steady(self, what: str, ok: bool, sighting: str) -> None:
         """It was looked at before anything was broken; raises Unproven where it wasn't steady."""
         self.steady_seen += ok
-        self.write(Steady(what, ok, sighting, stalled))
+        self.write(Steady(what, ok, sighting))
         if not ok:
             raise Unproven(f"it was not steady before: {sighting}")
 

@@ -169,19 +169,8 @@ def tries(entries: list[Line]) -> list[list[Line]]:
     return found
 
 
-def _stalled_before_all(entries: list[Line]) -> str:
-    """What stood still before any fault was in, and ended the test there; empty where something else did."""
-    begun = any(e["event"] == events.FaultInject.event for e in entries)
-    broken = any(e["event"] == events.Assertion.event and e.get("held") is False for e in entries)
-    unsteady = [e for e in entries if e["event"] == events.Steady.event and e.get("ok") is not True]
-    alone = len(unsteady) == 1 and unsteady[0].get("stalled") is True
-    return str(unsteady[0]["sighting"]) if alone and not begun and not broken else ""
-
-
 def only_stalled(entries: list[Line], claims: Iterable[str], kind: str) -> str:
     """What stood still, where a test would have held every claim but for that; empty where anything else is amiss, or it held."""
-    if before := _stalled_before_all(entries):
-        return before
     stalled = [e for e in entries if e["event"] == events.Assertion.event and e.get("stalled") and e["held"] is None]
     without = [{**e, "held": True} if e in stalled else e for e in entries]
     held = all(_judge_try(without, claim, kind).verdict is Verdict.HELD for claim in claims)

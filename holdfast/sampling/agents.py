@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.drivers.driver import NodeShell
 from holdfast.kube import KubeClient, KubeReader, Object
 from holdfast.sampling.process import PEER_PORT
-from holdfast.sampling.vantage import WatchedTargets, fetch, rest
+from holdfast.sampling.vantage import Fetched, WatchedTargets, fetch, rest
 
 NAMESPACE, NAME = "holdfast-system", "sampler"
 FOLDER = "/var/lib/holdfast/sampler"  # on each node: spec.json, and records/
@@ -99,8 +100,9 @@ class AgentsInside:
         for node in self.nodes:
             self.shell.write_files(node, FOLDER, {"spec.json": self.watched.specification(node)})
 
-    def collect(self) -> dict[str, list[str]]:
-        return {node: fetch(self.shell, node, FOLDER, self.watched, node) for node in self.nodes}
+    def collect(self) -> Iterator[Fetched]:
+        for node in self.nodes:
+            yield fetch(self.shell, node, [node], FOLDER, self.watched)
 
     def stop(self) -> None:
         rest(self.shell, self.nodes, FOLDER, self.watched.nonce)

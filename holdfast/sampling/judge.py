@@ -103,8 +103,7 @@ def judge(series: Series, limit: Limit, window: Window) -> Judgement:
     looks = [look for look in series.looks if window.begin <= look.start <= window.end]
     if not looks:
         return Judgement(None, 0.0, f"{series}: no data")
-    if not window.control:
-        return Judgement(None, 0.0, f"{series}: the sampler's own control target was never looked at")
+    unchecked = "" if window.control else "the sampler's own control target was never looked at"
     holes, found = window.holes(series), outages(looks)
     # What stood still may have made a look fail: an assertion is broken only by the looks that nothing explains.
     explained = {look: why for look in looks if not look.ok and (why := window.explains(look))}
@@ -112,11 +111,12 @@ def judge(series: Series, limit: Limit, window: Window) -> Judgement:
     held, stalled, doubt = None, False, ""
     if any(limit.broken_by(o) for o in sure):
         held = False
-    elif not holes and (limit.outage_s > 0 or not found) and all(limit.fits(o) for o in found):
+    elif not unchecked and not holes and (limit.outage_s > 0 or not found) and all(limit.fits(o) for o in found):
         held = True
     else:
-        stalled = all(window.stood_still(hole) for hole in holes) and all(limit.fits(o) for o in sure)
-        doubt = _doubt(holes, list(explained.values()) if stalled or limit.outage_s == 0 else [], window)
+        still = all(window.stood_still(hole) for hole in holes) and all(limit.fits(o) for o in sure)
+        stalled = still and not unchecked
+        doubt = unchecked or _doubt(holes, list(explained.values()) if stalled or limit.outage_s == 0 else [], window)
     if not found:
         return Judgement(held, 0.0, f"{series}: {doubt}" if doubt else f"0 of {len(looks)} looks failed", "0s", stalled)
     worst = max(found, key=lambda o: (o.at_least_s, o.failed))

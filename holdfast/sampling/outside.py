@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 from holdfast.sampling.targets import OUTSIDE
-from holdfast.sampling.vantage import WatchedTargets
+from holdfast.sampling.vantage import Fetched, WatchedTargets
 
 _ENDS_WITHIN_S = 15
 
@@ -30,8 +32,9 @@ class Outside:
                 stderr=log,
             )
 
-    def collect(self) -> dict[str, list[str]]:
-        return {OUTSIDE: [self.record.read_text()] if self.record.exists() else []}
+    def collect(self) -> Iterator[Fetched]:
+        at = time.time()
+        yield Fetched(OUTSIDE, at, [self.record.read_text()] if self.record.exists() else [])
 
     def stop(self) -> None:
         if self._process is None:

@@ -16,6 +16,7 @@ from holdfast.sampling.intervals import Outage, intervals, outages
 from holdfast.sampling.judge import Judgement, Limit, Stretch, Window, judge
 from holdfast.sampling.series import Recorded, Series
 from holdfast.sampling.targets import AssignedTarget
+from holdfast.sampling.vantage import Fetched
 
 _AFTER_POWER_S = 60.0  # how long a vantage point may need until it looks again, once its node has power
 
@@ -38,10 +39,9 @@ class Seen:
     def _experiment(self) -> Experiment:
         return cast(Experiment, self.cluster.experiment)
 
-    def take(self, vantage: str, texts: list[str]) -> None:
-        """Replaces what is known from one vantage point by its records of now."""
-        now = time.time()
-        self.recorded.take(vantage, texts, now, self.end or now - 1)
+    def take(self, fetched: Fetched) -> None:
+        """Replaces what is known from one vantage point by its records."""
+        self.recorded.take(fetched, self.end or fetched.at - 1)
 
     def observe_for(self, for_s: float) -> None:
         """Goes on looking for so many seconds: the time that an assertion is about, not a wait for something."""

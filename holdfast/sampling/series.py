@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from holdfast.sampling import records
-from holdfast.sampling.intervals import Look, gaps, outages, overlap, united
+from holdfast.sampling.intervals import Look, gaps, outages
 from holdfast.sampling.looks import OK
 from holdfast.sampling.process import CONTROL
 from holdfast.sampling.targets import OUTSIDE, VOLUME, AssignedTarget
+from holdfast.sampling.vantage import Fetched
 
 STEADY_S = 2.0
-TOO_FEW = "looks in the last seconds"
 LONGEST_GAP_S = 1.5
 
 
@@ -61,17 +61,13 @@ def acknowledged(text: str) -> list[records.Record]:
     return found
 
 
-def with_absences(looks: list[Look], until: float, stalls: Iterable[tuple[float, float]] = ()) -> list[Look]:
+def with_absences(looks: list[Look], until: float) -> list[Look]:
     """A writer's looks, with a failed one a second wherever none was taken: a writer that doesn't run can't write, and that is an outage.
 
-    (Unlike the samplers, which must look on whatever happens, a writer is a workload like any other: it moves with its volume.) Where it says
-    itself that it stood still, for no longer than a sampler may, nothing was tried and nothing is missing.
+    (Unlike the samplers, which must look on whatever happens, a writer is a workload like any other: it moves with its volume.)
     """
     filled: list[Look] = []
-    short = [(a, b) for a, b in united(stalls) if b - a <= LONGEST_GAP_S]
     for a, b in gaps(looks, looks[0].start if looks else until, until, LONGEST_GAP_S):
-        if b - a - overlap(short, (a, b)) <= LONGEST_GAP_S:
-            continue
         times = [a + LONGEST_GAP_S / 2 + n for n in range(int(b - a - LONGEST_GAP_S / 2) + 1)]
         filled += [Look(t, t, "absent") for t in times if t < b]
     return sorted([*looks, *filled])
@@ -93,7 +89,7 @@ class Recorded:
 
     Attributes:
         series: by target and vantage point.
-        fetched: wall time at which the records of a vantage point were read last.
+        fetched: wall time at which reading the records of a vantage point last began.
         stalls: stretches in which a vantage point's sampler stood still.
         control: how many looks at its own control target each took.
         acknowledged: what was acknowledged to each writer.
@@ -114,14 +110,15 @@ class Recorded:
         """The writers that were looked through, by name."""
         return sorted({s.vantage for s in self.series if s.kind == VOLUME})
 
-    def take(self, vantage: str, texts: list[str], now: float, until: float) -> None:
-        """Replaces what is known from one vantage point by its records of *now*; a writer is absent where it wrote nothing *until* then."""
-        self.fetched[vantage] = now
+    def take(self, fetched: Fetched, until: float) -> None:
+        """Replaces what is known from one vantage point by its records; a writer is absent where it wrote nothing *until* then."""
+        vantage = fetched.point
+        self.fetched[vantage] = fetched.at
         own = {s.target: s for s in self.series if s.vantage == vantage}
         for series in own.values():
             series.looks = []
         self.stalls[vantage], self.control[vantage], self.acknowledged[vantage] = [], 0, []
-        for text in texts:
+        for text in fetched.texts:
             names, looks, stalls = parse(text)
             self.stalls[vantage] += stalls
             self.acknowledged[vantage] += acknowledged(text)
@@ -134,7 +131,7 @@ class Recorded:
         for series in own.values():
             series.looks.sort()
             if series.kind == VOLUME and not series.negative_control:
-                series.looks = with_absences(series.looks, until, self.stalls[vantage])
+                series.looks = with_absences(series.looks, until)
 
     def green_control(self) -> str:
         """The negative control that was green, in words; empty where none was."""
@@ -146,14 +143,14 @@ class Recorded:
         if why := self.green_control():
             return why
         for series in self.series:
-            # Reading them all takes a while: what was read first isn't older for that.
+            # Reading them all takes seconds on a busy machine: each counts from when it was read itself.
             now = self.fetched.get(series.vantage, 0.0)
-            recent = [look for look in series.looks if now - look.start < STEADY_S + 1]
+            recent = [look for look in series.looks if 0 <= now - look.start < STEADY_S + 1]
             if series.negative_control:
                 if len(series.looks) < 2:
                     return f"the negative control '{series}' has not been looked at"
             elif len(recent) < series.rate_hz * STEADY_S:
-                return f"{series}: {len(recent)} {TOO_FEW}"
+                return f"{series}: {len(recent)} looks in the last seconds"
             elif bad := [look for look in recent if not look.ok]:
                 return f"{series}: {len(bad)} of {len(recent)} looks failed ({bad[-1].result})"
         return ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,26 +35,42 @@ class WatchedTargets:
         return json.dumps({"watch": self.watch, "nonce": self.nonce, "targets": plain})
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """The records of one vantage point, as texts.
+
+    Attributes:
+        point: whose they are.
+        at: wall time at which reading them began, in seconds: what was written later may be missing.
+        texts: one for each record.
+    """
+
+    point: str
+    at: float
+    texts: list[str]
+
+
 class Vantage(Protocol):
     """The samplers of one kind, for one watch."""
 
     def start(self) -> None:
         """Lets them look."""
 
-    def collect(self) -> dict[str, list[str]]:
-        """The records of now, by vantage point."""
+    def collect(self) -> Iterator[Fetched]:
+        """The records of each vantage point, one after another."""
 
     def stop(self) -> None:
         """Ends them; looks under way go on to their end."""
 
 
-def fetch(shell: NodeShell, node: str, folder: str, watched: WatchedTargets, name: str) -> list[str]:
-    """The records of a watch in a *folder* of a node; a copy of each stays in the watch's own, called after *name*."""
-    texts = []
-    for file, data in sorted(shell.read_files(node, f"{folder}/records/{watched.watch}").items()):
-        (watched.folder / f"{name}-{file}").write_bytes(data)
-        texts.append(data.decode(errors="replace"))
-    return texts
+def fetch(shell: NodeShell, point: str, nodes: list[str], folder: str, watched: WatchedTargets) -> Fetched:
+    """The records of a vantage point in a *folder* of whichever node; a copy of each stays in the watch's own."""
+    at, texts = time.time(), []
+    for node in nodes:
+        for file, data in sorted(shell.read_files(node, f"{folder}/records/{watched.watch}").items()):
+            (watched.folder / "-".join(dict.fromkeys((point, node, file)))).write_bytes(data)
+            texts.append(data.decode(errors="replace"))
+    return Fetched(point, at, texts)
 
 
 def rest(shell: NodeShell, nodes: list[str], folder: str, nonce: str = "") -> None:

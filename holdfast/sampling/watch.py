@@ -19,14 +19,14 @@ from holdfast.sampling.bands import bands, plain
 from holdfast.sampling.looks import Target
 from holdfast.sampling.outside import Outside
 from holdfast.sampling.seen import Seen
-from holdfast.sampling.series import STEADY_S, TOO_FEW
+from holdfast.sampling.series import STEADY_S
 from holdfast.sampling.targets import OUTSIDE, VOLUME, AssignedTarget, Wanted
 from holdfast.sampling.vantage import Vantage, WatchedTargets
 from holdfast.sampling.writers import WritersInside
 from holdfast.waiting import CannotLook
 
 _LONGER_S = 60.0  # how long a watch goes on for an outage that isn't over
-_STEADY_WITHIN_S = 150.0  # after a fault of storage a slow disk keeps a writer from its rate for a while
+_STEADY_WITHIN_S = 45.0
 _numbers = count(1)
 
 
@@ -94,8 +94,8 @@ class Sampler:
     @staticmethod
     def _collect(seen: Seen, vantages: list[Vantage]) -> None:
         for vantage in vantages:
-            for point, texts in vantage.collect().items():
-                seen.take(point, texts)
+            for fetched in vantage.collect():
+                seen.take(fetched)
 
     def _steady(self, seen: Seen, vantages: list[Vantage]) -> None:
         experiment, limit, recorded = self._experiment, time.monotonic() + _STEADY_WITHIN_S, seen.recorded
@@ -108,12 +108,7 @@ class Sampler:
         if green_control := recorded.green_control():
             experiment.negative_control("sampler", False, green_control)
         green = [s for s in recorded.series if not s.negative_control]
-        experiment.steady(
-            f"all {len(green)} sampled targets green",
-            not why,
-            why or f"green for {STEADY_S:g}s",
-            stalled=why.endswith(TOO_FEW),
-        )
+        experiment.steady(f"all {len(green)} sampled targets green", not why, why or f"green for {STEADY_S:g}s")
         red = [s for s in recorded.series if s.negative_control]
         words = sorted({look.result for s in red for look in s.looks})
         experiment.negative_control(

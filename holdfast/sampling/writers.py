@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -9,7 +10,7 @@ from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell
 from holdfast.kube import KubeClient, KubeReader, Object, condition
 from holdfast.sampling.agents import NAME, NAMESPACE, program
-from holdfast.sampling.vantage import WatchedTargets, fetch, rest
+from holdfast.sampling.vantage import Fetched, WatchedTargets, fetch, rest
 from holdfast.waiting import HOLDS, Sighting, probe
 
 FOLDER = "/var/lib/holdfast/writers"  # on each node: WRITER/spec.json and WRITER/records/, so that a writer may move
@@ -125,13 +126,9 @@ class WritersInside:
             for node in self.nodes:
                 self.shell.write_files(node, folder(writer), {"spec.json": specification})
 
-    def collect(self) -> dict[str, list[str]]:
-        return {
-            writer: [text for node in self.nodes for text in self._of(writer, node)] for writer in self.watched.targets
-        }
-
-    def _of(self, writer: str, node: str) -> list[str]:
-        return fetch(self.shell, node, folder(writer), self.watched, f"{writer}-{node}")
+    def collect(self) -> Iterator[Fetched]:
+        for writer in self.watched.targets:
+            yield fetch(self.shell, writer, self.nodes, folder(writer), self.watched)
 
     def stop(self) -> None:
         for writer in self.watched.targets:
