@@ -18,7 +18,7 @@ from holdfast.drivers import driver
 from holdfast.faults.fault import FACTORIES
 from holdfast.sampling import targets
 from holdfast.sampling.seen import Seen
-from holdfast.tree.settings import _FORMS, SettingsFile
+from holdfast.tree.settings_file import FORMS, SettingsFile
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,7 +48,7 @@ def settings() -> str:
     for field in msgspec.structs.fields(SettingsFile):
         table = _table(hints[field.name])
         about = inspect.getdoc(table) if table else _meta(hints[field.name])
-        lines += [f"## `{field.name}`", "", _sentence(str(about)), "", "```toml", _FORMS[field.name], "```", ""]
+        lines += [f"## `{field.name}`", "", _sentence(str(about)), "", "```toml", FORMS[field.name], "```", ""]
         if table:
             lines += _keys(table)
     return "\n".join(lines) + "\n"

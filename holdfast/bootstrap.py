@@ -23,7 +23,8 @@ from holdfast.gitserver import GitServer
 from holdfast.kube import KubeClient, Object
 from holdfast.tree.assumed import ASSUMED, own_sources, unread
 from holdfast.tree.manifest import Manifest, mapping
-from holdfast.tree.settings import Adaptation, Secret, Settings
+from holdfast.tree.settings import Settings
+from holdfast.tree.settings_file import Adaptation, Secret
 from holdfast.tree.tree import Sync, Tree
 from holdfast.waiting import CannotLook
 

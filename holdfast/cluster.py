@@ -18,7 +18,8 @@ from holdfast.errors import NotExercised
 from holdfast.experiment import Experiment
 from holdfast.inject import Inject
 from holdfast.kube import KubeClient, KubeReader
-from holdfast.tree.settings import App, Settings
+from holdfast.tree.settings import Settings
+from holdfast.tree.settings_file import App
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
 from holdfast.waiting import HOLDS, Broke, Probe, Sequence, Sighting, Unproven, Wait, always, eventually, first_seen

@@ -11,7 +11,7 @@ from holdfast.progress import console, step
 from holdfast.provision import tools
 from holdfast.provision.recipes import Recipes
 from holdfast.tree import checkout
-from holdfast.tree import settings as settings_file
+from holdfast.tree import settings as tree_settings
 from holdfast.tree.needed import astray, lacking
 from holdfast.tree.settings import Settings
 from holdfast.tree.tree import Tree
@@ -39,7 +39,7 @@ class Subject:
     @cached_property
     def settings(self) -> Settings:
         """What `.holdfast.toml` says."""
-        return settings_file.load(self.folder)
+        return tree_settings.load(self.folder)
 
     @cached_property
     def tree(self) -> Tree:

@@ -17,7 +17,7 @@ from holdfast.rehearsal.sick import BY_EXPRESSION
 from holdfast.tree.bringers import more_may_come
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
-from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.near import near
 from holdfast.tree.repository import Location

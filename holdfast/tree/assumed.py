@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Body, Manifest, get, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Tree

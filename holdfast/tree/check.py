@@ -150,6 +150,7 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
         said.setdefault(one.claim, []).extend(found)
         findings += [found_by(one, h) for h in found if isinstance(h, Violation)]
         findings += [_absent(tree, one, a) for a in found if isinstance(a, NotApplicable) and promised(tree, one.claim)]
+    tree.memory.keep()
     declared = allowances(tree.repository)
     findings += [_without_reason(a.location, a.rule) for a in declared if not a.reason or a.rule not in RULES]
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)

@@ -7,13 +7,15 @@ things is enough, a state of the sort ``ANY`` stands between.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from functools import partial
 
+from holdfast.tree.admission import guards
 from holdfast.tree.bringers import givers_of, installs_by_itself, more_may_come
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
+from holdfast.tree.given import GIVEN_CLASSES, GIVEN_GROUPS, GIVEN_NAMESPACES, MAYBE_GIVEN_GROUPS
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
+from holdfast.tree.pod_config import config_of
 from holdfast.tree.releases import Release, without_releases
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
@@ -24,41 +26,6 @@ _HEALTHY_AT_ONCE = frozenset(
     {"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
 )
 _DEFINITIONS = frozenset({"Namespace", "CustomResourceDefinition", "ClusterRole"})
-GIVEN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "flux-system"})
-GIVEN_CLASSES = frozenset({"local-path"})  # k3s'
-GIVEN_GROUPS = frozenset(
-    {
-        "",
-        "apps",
-        "batch",
-        "autoscaling",
-        "policy",
-        "networking.k8s.io",
-        "rbac.authorization.k8s.io",
-        "storage.k8s.io",
-        "scheduling.k8s.io",
-        "node.k8s.io",
-        "coordination.k8s.io",
-        "discovery.k8s.io",
-        "events.k8s.io",
-        "admissionregistration.k8s.io",
-        "apiextensions.k8s.io",
-        "apiregistration.k8s.io",
-        "certificates.k8s.io",
-        "flowcontrol.apiserver.k8s.io",
-        "authentication.k8s.io",
-        "authorization.k8s.io",
-        "resource.k8s.io",
-        "helm.cattle.io",
-        "k3s.cattle.io",
-    }
-)  # the last two are k3s'
-
-
-# With k3s' own Traefik; by many a storage chart.
-_MAYBE_GIVEN_GROUPS = frozenset(
-    {"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io", "snapshot.storage.k8s.io"}
-)
 
 
 class Graph:
@@ -273,7 +240,7 @@ class Graph:
 
     def _kind(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
-        if group in _MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
+        if group in MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
             self.external.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
             return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
@@ -692,80 +659,19 @@ class Graph:
                 )
 
     def _webhooks(self) -> None:
-        """A webhook that fails closed stands before every object of its kinds: while its pods are away, nothing of them is applied."""
-        for release in self.releases.values():
-            for fact in release.webhooks():
-                self._guard(
-                    partial(_stated, fact),
-                    State(release.manifest.id, Phase.READY),
-                    f"the admission webhook of {release.manifest.id}",
-                    partial(self.tree.locate, release.manifest),
-                )
-        for config in self.tree.of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
-            for index, hook in enumerate(sequence(config.body.get("webhooks"))):
-                backend = self._backend(mapping(hook))
-                if mapping(hook).get("failurePolicy") != "Ignore" and backend is not None:
-                    self._guard(
-                        partial(self._guards, mapping(hook)),
-                        State(backend.id, Phase.READY),
-                        f"the webhook of {config.id} ({backend.id})",
-                        partial(self.tree.locate, config, "webhooks", index),
-                        own=backend,
+        """While what must admit objects is away, nothing of them is applied."""
+        for guard in guards(self.tree):
+            for kustomization in self.tree.kustomizations.values():
+                hit = next((m for m in kustomization.objects if guard.takes(m) and m is not guard.own), None)
+                if hit is not None:
+                    self.need(
+                        State(f"Kustomization/{kustomization.id}", Phase.APPLIED),
+                        guard.state,
+                        f"{guard.what} must answer before {hit.id} is applied",
+                        guard.location,
+                        "webhook",
+                        run=True,
                     )
-
-        for api in self.tree.of("APIService"):
-            served = mapping(api.spec.get("service"))
-            backend = self._backend({"clientConfig": {"service": served}}) if served else None
-            if backend is not None:
-                self._guard(
-                    partial(_of_group, str(api.spec.get("group"))),
-                    State(backend.id, Phase.READY),
-                    f"{api.id} ({backend.id})",
-                    partial(self.tree.locate, api, "spec", "service"),
-                    own=backend,
-                )
-
-    def _backend(self, hook: Body) -> Manifest | None:
-        service = mapping(get(hook, "clientConfig", "service"))
-        found = self.tree.by_key.get(("Service", str(service.get("namespace")), str(service.get("name"))))
-        selector = {"matchLabels": mapping(found.spec.get("selector"))} if found is not None else {}
-        return (
-            next((m for m in self.tree.workloads_in(found.namespace) if matches(selector, m.pod_labels)), None)
-            if found is not None
-            else None
-        )
-
-    def _guards(self, hook: Body, manifest: Manifest) -> bool:
-        """Whether a webhook stands before an object: by its rules, and by the labels of the object and of its namespace."""
-        if not _takes(hook, manifest):
-            return False
-        space = next((m for m in self.tree.of("Namespace") if m.name == manifest.namespace), None)
-        labels = {
-            "kubernetes.io/metadata.name": manifest.namespace,
-            **(mapping(space.meta.get("labels")) if space is not None else {}),
-        }
-        of_space = not manifest.namespace or matches(hook.get("namespaceSelector"), labels)
-        return of_space and matches(hook.get("objectSelector"), mapping(manifest.meta.get("labels")))
-
-    def _guard(
-        self,
-        takes: Callable[[Manifest], bool],
-        backend: State,
-        what: str,
-        location: LazyLocation,
-        own: Manifest | None = None,
-    ) -> None:
-        for kustomization in self.tree.kustomizations.values():
-            hit = next((m for m in kustomization.objects if takes(m) and m is not own), None)
-            if hit is not None:
-                self.need(
-                    State(f"Kustomization/{kustomization.id}", Phase.APPLIED),
-                    backend,
-                    f"{what} must answer before {hit.id} is applied",
-                    location,
-                    "webhook",
-                    run=True,
-                )
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -796,61 +702,3 @@ def _applied_by(manifest: Manifest) -> State:
         return State(manifest.owner, Phase.APPLIED)
     stage = Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED
     return State(f"Kustomization/{manifest.owner}", stage)
-
-
-def config_of(manifest: Manifest) -> Iterator[tuple[str, str, tuple[PathKey, ...]]]:
-    """The ConfigMaps and Secrets that pods can't start without: kind, name, and where they are named."""
-    for path, container in manifest.containers(every=True):
-        for index, source in enumerate(sequence(container.get("envFrom"))):
-            for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-                ref = mapping(mapping(source).get(key))
-                if ref.get("name") and not ref.get("optional"):
-                    yield kind, str(ref["name"]), (*path, "envFrom", index)
-        for index, variable in enumerate(sequence(container.get("env"))):
-            for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
-                ref = mapping(get(variable, "valueFrom", key))
-                if ref.get("name") and not ref.get("optional"):
-                    yield kind, str(ref["name"]), (*path, "env", index)
-    for index, volume in enumerate(sequence(manifest.pod.get("volumes"))):
-        entries = [mapping(volume), *(mapping(s) for s in sequence(get(volume, "projected", "sources")))]
-        for entry in entries:
-            for key, kind, name in (
-                ("configMap", "ConfigMap", "name"),
-                ("secret", "Secret", "secretName" if entry is entries[0] else "name"),
-            ):
-                ref = mapping(entry.get(key))
-                if ref.get(name) and not ref.get("optional"):
-                    yield kind, str(ref[name]), (*manifest.pod_path, "volumes", index)
-
-
-def _of_group(group: str, manifest: Manifest) -> bool:
-    return manifest.group == group
-
-
-def _stated(fact: Body, manifest: Manifest) -> bool:
-    """Whether the webhook that a chart's facts declare takes an object."""
-    return f"{manifest.group}/{manifest.kind}" in fact.get("kinds", []) or manifest.group in fact.get("groups", [])
-
-
-def _plural(kind: str) -> str:
-    """The resource's name of a kind, as nearly all kinds have it."""
-    name = kind.lower()
-    if name == "endpoints" or name.endswith("ies"):
-        return name
-    if name.endswith("y") and name[-2:-1] not in "aeiou":
-        return f"{name[:-1]}ies"
-    return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
-
-
-def _takes(hook: Body, manifest: Manifest) -> bool:
-    """Whether a webhook's rules take an object that is created or changed."""
-    plural = _plural(manifest.kind)
-    for rule in map(mapping, sequence(hook.get("rules"))):
-        operations = sequence(rule.get("operations"))
-        if (
-            ({manifest.group, "*"} & set(map(str, sequence(rule.get("apiGroups")))))
-            and ({plural, "*", "*/*"} & set(map(str, sequence(rule.get("resources")))))
-            and ({"CREATE", "UPDATE", "*"} & set(map(str, operations)))
-        ):
-            return True
-    return False

@@ -42,8 +42,11 @@ class Memory:
         return self._now[key]
 
     def keep(self) -> None:
-        """Writes what was asked for this time, where it differs; a folder that can't be written keeps nothing."""
-        if self._file is None or self._now == self._before:
+        """Writes what was asked for this time, where it differs; a folder that can't be written keeps nothing.
+
+        Where nothing was asked for, as where only other rules ran, what is kept stays.
+        """
+        if self._file is None or not self._now or self._now == self._before:
             return
         part = self._file.with_suffix(f".{os.getpid()}.part")
         try:

@@ -1,26 +1,37 @@
-"""Sizes as Kubernetes and Prometheus write them, in bytes."""
+"""Sizes as Kubernetes and Prometheus write them, as numbers."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal, InvalidOperation
 
-_KUBERNETES = {
-    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
-}  # fmt: skip
-_QUANTITY = re.compile(r"^\+?(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([kMGTPE]i?|Ki)?)$")
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?")
+_POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _PROMETHEUS = re.compile(r"^(\d+\.?\d*|\.\d+)([KMGTPE]?)i?B$", re.IGNORECASE)
 
 
-def quantity(text: object) -> float | None:
-    """A Kubernetes quantity, such as ``10Gi``; None for what is none."""
-    found = _QUANTITY.match(str(text).strip())
-    if found is None:
+def quantity(value: object) -> Decimal | None:
+    """A quantity such as ``100m`` or ``1Gi`` as a number; None for what is none."""
+    found = (
+        _QUANTITY.fullmatch(str(value))
+        if isinstance(value, int | float | str) and not isinstance(value, bool)
+        else None
+    )
+    if not found:
         return None
-    return float(found[1]) * (10 ** int(found[2]) if found[2] else _KUBERNETES[found[3] or ""])
+    suffix = found[2] or ""
+    try:
+        number = Decimal(found[1])
+        if suffix[:1] in ("e", "E") and len(suffix) > 1:
+            return number.scaleb(int(suffix[1:]))
+        if suffix.endswith("i"):
+            return number * Decimal(1024 ** ("KMGTPE".index(suffix[0]) + 1))
+        return number.scaleb(_POWERS[suffix])
+    except (InvalidOperation, OverflowError, ValueError):
+        return None
 
 
-def retention(text: object) -> float | None:
-    """A size of Prometheus', such as ``20GB``, which counts in steps of 1024 whatever it is called; None for what is none."""
+def retention(text: object) -> Decimal | None:
+    """A size of Prometheus', such as ``20GB``, which counts in steps of 1024 whatever it is called, in bytes; None for what is none."""
     found = _PROMETHEUS.match(str(text).strip())
-    return float(found[1]) * 1024 ** " KMGTPE".index(found[2].upper() or " ") if found else None
+    return Decimal(found[1]) * 1024 ** " KMGTPE".index(found[2].upper() or " ") if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.tree.graph import GIVEN_CLASSES
+from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree

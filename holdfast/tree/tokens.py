@@ -146,16 +146,18 @@ class Token:
 
 def tokens(text: str) -> Iterator[Token]:
     """Every token of a known format in *text*."""
-    there = {hint for hint in _HINTS if hint in text}  # most files hold none
-    lines = text.split("\n") if there else []
+    there = {hint for hint in _HINTS if hint in text}
+    if not there:
+        return  # most files hold none
+    lines = text.split("\n")
     found: dict[int, dict[str, None]] = {}
-    for what, hints, form in _COMPILED if there else ():
+    for what, hints, form in _COMPILED:
         if there.isdisjoint(hints):
             continue
         for number in lines_with(hints, text):
             if _has(form, lines[number - 1]) and not (what == _AWS_ID and _secret_is_elsewhere(lines, number)):
                 found.setdefault(number, {})[what] = None
-    for number in lines_with(_KEYS, text) if there else ():
+    for number in lines_with(_KEYS, text):
         if _is_private_key(lines, number):
             found.setdefault(number, {})["a private key"] = None
     for number in sorted(found):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.tree import placeholders, plaintext, tokens
+from holdfast.tree import placeholders, plaintext, references, tokens
 from holdfast.tree.build import Builder, Built, Request, to_fetch
 from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, made, source_rules
 from holdfast.tree.envsubst import UNKNOWN
@@ -19,7 +19,6 @@ from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping
 from holdfast.tree.memory import Memory
 from holdfast.tree.references import FILES, Closure, kustomization_of
-from holdfast.tree.references import read as read_of
 from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
@@ -292,10 +291,9 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
     kustomizations = []
     for root in (r for r in roots if r not in inner):
         file, body = spec.get(root, ("", {}))
-        file_of_root = kustomization_of(reading.sources, root)
-        if (
-            not file_of_root or read_of(reading.sources, file_of_root).get("kind") != "Component"
-        ):  # which nothing builds alone
+        own = kustomization_of(reading.sources, root)
+        # A component is built by whoever uses it, and never alone.
+        if not own or references.read(reading.sources, own).get("kind") != "Component":
             kustomization = Kustomization(Manifest(body, file), root) if body else made(root)
             kustomization.unreferenced = True
             kustomizations.append(kustomization)

@@ -14,7 +14,7 @@ from holdfast.probes.monitoring import has_no_series, has_series, is_read_in_gra
 from holdfast.sampling import agents
 from holdfast.sampling.process import run_number
 from holdfast.sampling.vantage import rest
-from holdfast.tree.rules.monitoring import metrics_of
+from holdfast.tree.rules.expressions import metrics_of
 
 FLUX = 'namespace="flux-system"'
 BY_POD, BY_SERVICE = (

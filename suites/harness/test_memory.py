@@ -5,7 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from holdfast.tree import check as checking
 from holdfast.tree.memory import Memory
+from suites.harness import pairs
+from suites.harness.test_check_properties import KUSTOMIZE
 
 
 @pytest.fixture
@@ -43,6 +46,20 @@ def test_what_did_not_change_is_not_looked_at_again(tmp_path, reader):
     assert ask() == 4  # what nobody asked for the last time isn't kept
     source.write_text("two")
     assert ask() == 5  # another reader
+
+
+def test_a_check_of_other_claims_only_forgets_nothing(tmp_path):
+    """The rules that ask for nothing say nothing about what is worth keeping; those that ask keep it."""
+
+    def checked(*only):
+        tree = checking.load(pairs.valid("tls-secret"), KUSTOMIZE, cache=tmp_path / "cache")
+        checking.check(tree, only=only, strict=True)
+        return {f.name: f.read_text() for f in (tmp_path / "cache").glob("found-*.json")}
+
+    assert checked("ingress-tls") == {}
+    kept = checked("secrets-not-in-git")
+    assert len(kept) == 1
+    assert checked("ingress-tls") == kept
 
 
 def test_nothing_of_a_text_is_kept_and_nobody_else_may_read_it(tmp_path, reader):

@@ -33,7 +33,8 @@ from holdfast.sampling.series import Recorded, Series, acknowledged, parse, with
 from holdfast.sampling.targets import VOLUME, AssignedTarget, Wanted
 from holdfast.sampling.vantage import Fetched, WatchedTargets
 from holdfast.sampling.watch import Sampler
-from holdfast.tree.settings import Adaptation, Settings
+from holdfast.tree.settings import Settings
+from holdfast.tree.settings_file import Adaptation
 
 
 class Serving:

@@ -15,7 +15,7 @@ import pytest
 
 from holdfast.bootstrap import admission_policy
 from holdfast.paths import ROOT
-from holdfast.tree.settings import Adaptation
+from holdfast.tree.settings_file import Adaptation
 
 FLUX = ROOT / "clusters" / "standins" / "flux"
 

@@ -12,9 +12,10 @@ from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.provision import tools
 from holdfast.tree import checkout
-from holdfast.tree import settings as settings_file
+from holdfast.tree import settings as tree_settings
 from holdfast.tree.needed import astray, lacking
 from holdfast.tree.settings import Settings
+from holdfast.tree.settings_file import Secret
 
 TREE = ROOT / "fixtures" / "gitops"
 SYNC = """apiVersion: source.toolkit.fluxcd.io/v1
@@ -272,7 +273,7 @@ SECRET = "[[secret]]\nnamespace='a'\nname='b'\n"
 def test_a_wrong_file_is_said_with_the_key_its_line_and_the_right_form(tree, text, words):
     (tree / ".holdfast.toml").write_text(text)
     with pytest.raises(UsageError) as caught:
-        settings_file.load(tree)
+        tree_settings.load(tree)
     assert re.search(words, str(caught.value)), str(caught.value)
     assert caught.value.next_step
 
@@ -280,7 +281,7 @@ def test_a_wrong_file_is_said_with_the_key_its_line_and_the_right_form(tree, tex
 def test_every_error_is_said_at_once(tree):
     (tree / ".holdfast.toml").write_text("[ingress]\nx=1\nnamespace=2\n[git]\naliases='a'\n[nonsense]\n")
     with pytest.raises(UsageError) as caught:
-        settings_file.load(tree)
+        tree_settings.load(tree)
     for part in (
         ":2: unknown key 'x'",
         ":3: 'namespace' must be text",
@@ -292,14 +293,14 @@ def test_every_error_is_said_at_once(tree):
 
 def test_old_spellings_are_taken_with_a_note(tree):
     (tree / ".holdfast.toml").write_text("[stated]\nnode_ports=[30080]\n[check]\npromises='all'\n")
-    found = settings_file.load(tree)
+    found = tree_settings.load(tree)
     assert (found.declared.node_ports, found.claimed) == ((30080,), ("all",))
     assert len(found.notices) == 2
 
 
 def test_a_certificate_is_made_for_the_hosts_and_kept_for_the_probes(tmp_path):
     made = made_up(
-        settings_file.Secret(namespace="apps", name="tls", tls=("a.example", "b.example")),
+        Secret(namespace="apps", name="tls", tls=("a.example", "b.example")),
         Settings(),
         tmp_path,
         tmp_path,
@@ -311,16 +312,14 @@ def test_a_certificate_is_made_for_the_hosts_and_kept_for_the_probes(tmp_path):
 def test_an_age_key_is_taken_from_a_file_and_a_missing_one_is_said(tmp_path):
     (tmp_path / "age.txt").write_text("AGE-SECRET")
     made = made_up(
-        settings_file.Secret(namespace="flux-system", name="sops", file="age.txt", key="age.agekey"),
+        Secret(namespace="flux-system", name="sops", file="age.txt", key="age.agekey"),
         Settings(),
         tmp_path,
         tmp_path,
     )
     assert list(made["data"]) == ["age.agekey"]
     with pytest.raises(UsageError, match="there is no"):
-        made_up(
-            settings_file.Secret(namespace="flux-system", name="sops", file="absent"), Settings(), tmp_path, tmp_path
-        )
+        made_up(Secret(namespace="flux-system", name="sops", file="absent"), Settings(), tmp_path, tmp_path)
 
 
 def test_the_hosts_block_is_put_in_once():

@@ -16,7 +16,8 @@ from holdfast.drivers.profile import Note
 from holdfast.faults.flux import TROUBLE
 from holdfast.kube import KubeClient as RealClient
 from holdfast.tree.manifest import Manifest
-from holdfast.tree.settings import App, Settings
+from holdfast.tree.settings import Settings
+from holdfast.tree.settings_file import App
 from holdfast.tree.tree import Sync
 from holdfast.undo import UndoFile
 from holdfast.waiting import CannotLook

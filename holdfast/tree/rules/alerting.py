@@ -10,7 +10,8 @@ from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcom
 from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.rules.cardinality import exported, takes_flux
 from holdfast.tree.rules.exporting import of_custom_resources
-from holdfast.tree.rules.monitoring import GONE, alerts, metrics_of, monitors, taken
+from holdfast.tree.rules.expressions import GONE, alerts, metrics_of
+from holdfast.tree.rules.monitoring import monitors, taken
 from holdfast.tree.state_metrics import StateMetrics, gives
 from holdfast.tree.tree import Tree
 

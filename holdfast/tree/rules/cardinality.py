@@ -12,7 +12,8 @@ from importlib import resources
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Body, Manifest, mapping, matches, sequence
 from holdfast.tree.releases import Release
-from holdfast.tree.rules.monitoring import alerts, metrics_of, monitor_namespaces, monitors, of_core_tier
+from holdfast.tree.rules.expressions import alerts, metrics_of
+from holdfast.tree.rules.monitoring import monitor_namespaces, monitors, of_core_tier
 from holdfast.tree.tree import Tree
 
 _LABELS = ("cluster", "controller", "component")

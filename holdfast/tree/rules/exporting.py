@@ -8,7 +8,7 @@ from holdfast.tree import state_metrics
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.knowledge import table
 from holdfast.tree.manifest import Manifest, mapping
-from holdfast.tree.rules.monitoring import alerts, metrics_of
+from holdfast.tree.rules.expressions import alerts, metrics_of
 from holdfast.tree.sources import PathKey
 from holdfast.tree.state_metrics import StateMetrics, gives
 from holdfast.tree.tree import Tree

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -20,89 +18,12 @@ from holdfast.tree.findings import (
     rule,
 )
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.references import FILES
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
 
 _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
-_IN_COMMENT = re.compile(r"^\s*#.*?(?:- +|(?=\./))[\"']?(\.?[\w./-]+)")
 _WRITES_STATUS = frozenset({"github", "gitlab", "gitea", "bitbucket", "bitbucketserver", "azuredevops"})
-
-
-def turned_off(tree: Tree, file: str) -> Location | None:
-    """Where a kustomization above a file names it, or a folder that it lies in, in a comment: somebody took it out on purpose, and left it there."""
-    for name in (f"{folder}/{one}".removeprefix("./") for folder in above(file) for one in FILES):
-        if name not in tree.repository.known:
-            continue
-        for line, text in enumerate(tree.repository.text(name).splitlines(), start=1):
-            for said in _IN_COMMENT.findall(text):
-                path = posixpath.normpath(posixpath.join(posixpath.dirname(name), said))
-                inside = path.startswith(f"{posixpath.dirname(name)}/") or not posixpath.dirname(name)
-                if inside and (file == path or file.startswith(f"{path}/")):
-                    return Location(name, line)
-    return None
-
-
-def above(file: str) -> list[str]:
-    """The folders that a file lies in, the nearest first, and the root (``.``) last."""
-    folders = [posixpath.dirname(file) or "."]
-    while folders[-1] != ".":
-        folders.append(posixpath.dirname(folders[-1]) or ".")
-    return folders
-
-
-@rule(
-    "flux.unreachable",
-    "git-single-source",
-    Severity.BREAKS_CLAIM,
-    why="it looks as if Git ruled it, and nothing applies it",
-    do="list it in a kustomization, or take it out",
-)
-def unreachable(tree: Tree) -> Iterator[Outcome]:
-    """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
-    for kustomization in tree.unreferenced:
-        if kustomization.manifest.file:
-            off = turned_off(tree, kustomization.manifest.file)
-            yield Violation(
-                f"Kustomization/{kustomization.id}",
-                (Location(kustomization.manifest.file, 1),),
-                f"Kustomization/{kustomization.id} is "
-                + (f"turned off: a comment names it ({off})" if off else "applied by nothing"),
-                severity=Severity.HYGIENE if off else None,
-                unreferenced=True,
-            )
-        else:
-            yield Violation(
-                kustomization.folder,
-                (
-                    Location(
-                        kustomization.built.closure.kustomizations[0]
-                        if kustomization.built and kustomization.built.closure.kustomizations
-                        else kustomization.folder
-                    ),
-                ),
-                f"{kustomization.folder} is built by nothing that is applied",
-                severity=Severity.HYGIENE,
-                unreferenced=True,
-            )
-    if tree.unreachable:
-        yield Violation(
-            tree.unreachable[0],
-            tuple(Location(f) for f in tree.unreachable),
-            f"{len(tree.unreachable)} manifest files are read by no build",
-            severity=Severity.HYGIENE,
-            hits=tuple(tree.unreachable),
-            unreferenced=True,
-        )
-    if not any(not m.group.endswith(".toolkit.fluxcd.io") and m.kind != "Namespace" for m in tree.objects):
-        yield Inconclusive(
-            "nothing but Flux's own objects is applied, so nothing of a cluster is seen to come from Git"
-        )
-        return
-    yield Evidence(
-        f"{len(tree.objects)} objects, each of one of {len(tree.kustomizations)} Kustomizations that the entry leads to"
-    )
 
 
 @rule(

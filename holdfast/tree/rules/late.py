@@ -6,18 +6,12 @@ from collections.abc import Iterator
 
 from holdfast.tree.bringers import givers_of
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
-from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.given import GIVEN_GROUPS, MAYBE_GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
-_MAYBE_GIVEN = (
-    "traefik.io",
-    "traefik.containo.us",
-    "gateway.networking.k8s.io",
-    "snapshot.storage.k8s.io",
-)  # by k3s, by many a chart
 _FLUX = (".toolkit.fluxcd.io", "fluxcd.controlplane.io", ".extensions.fluxcd.io")
 
 
@@ -54,7 +48,7 @@ def late(tree: Tree) -> Iterator[Outcome]:
 def _late(tree: Tree, kustomization: Kustomization, manifest: Manifest, known: _Known) -> str:
     """Who brings the kind of an object too late, as the Kustomization that applies it; empty where that is in order or isn't known."""
     group = manifest.group
-    if group in GIVEN_GROUPS or group in _MAYBE_GIVEN or group.endswith(_FLUX):
+    if group in GIVEN_GROUPS or group in MAYBE_GIVEN_GROUPS or group.endswith(_FLUX):
         return ""
     givers = [*known.givers.get((group, manifest.kind), []), *known.givers.get((group, ""), [])]
     owners = [_owner(tree, g) for g in givers]

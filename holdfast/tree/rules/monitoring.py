@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from holdfast.tree import state_metrics
 from holdfast.tree.boot import reaches
-from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.names import labels_of
@@ -18,17 +16,8 @@ from holdfast.tree.roles import LONGTERM, MONITORING, kustomizations, role, stat
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
-_STACK = "kube-prometheus-stack"
+STACK = "kube-prometheus-stack"
 _CONTROLLERS = ("source-controller", "kustomize-controller", "helm-controller", "notification-controller")
-GONE = {
-    "gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
-    "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
-    "flux_daemon_sync_duration_seconds_count": "it is of Flux 1, which has ended",
-    "flux_daemon_sync_duration_seconds_bucket": "it is of Flux 1, which has ended",
-    "flux_daemon_sync_manifests": "it is of Flux 1, which has ended",
-    "flux_helm_operator_release_condition_info": "it is of Flux 1, which has ended",
-    "flux_helm_operator_release_duration_seconds_count": "it is of Flux 1, which has ended",
-}
 
 
 def stacks(tree: Tree, tier: str) -> list[Release]:
@@ -36,7 +25,7 @@ def stacks(tree: Tree, tier: str) -> list[Release]:
     return [
         r
         for r in tree.releases
-        if r.chart == _STACK
+        if r.chart == STACK
         and r.manifest.owner in tree.kustomizations
         and role(tree, tree.kustomizations[r.manifest.owner]) == tier
     ]
@@ -298,112 +287,6 @@ def dual(tree: Tree) -> Iterator[Outcome]:
     yield Evidence(f"{', '.join(m.id for m in for_flux)} take {', '.join(found)}")
 
 
-def alerts(tree: Tree) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
-    """Every alerting rule of the tree: its object, where its expression stands, its name, its expression."""
-    for manifest in tree.of("PrometheusRule", "VMRule"):
-        yield from _alerts_in(manifest, manifest.spec.get("groups"), ("spec", "groups"))
-    for release in tree.releases:
-        if release.chart == _STACK:
-            at = ("spec", "values", "additionalPrometheusRulesMap")
-            for name, one in mapping(release.value(at[-1])).items():
-                yield from _alerts_in(release.manifest, mapping(one).get("groups"), (*at, str(name), "groups"))
-
-
-def _alerts_in(
-    manifest: Manifest, groups: Any, at: tuple[str | int, ...]
-) -> Iterator[tuple[Manifest, tuple[str | int, ...], str, str]]:
-    for g, group in enumerate(sequence(groups)):
-        for r, one in enumerate(sequence(mapping(group).get("rules"))):
-            if mapping(one).get("alert"):
-                yield manifest, (*at, g, "rules", r, "expr"), str(one["alert"]), str(one.get("expr", ""))
-
-
-@rule(
-    "monitoring.gone-metric",
-    "monitoring",
-    Severity.BREAKS_CLAIM,
-    why="an expression without data never fires",
-    do="use a metric that exists",
-)
-def gone_metric(tree: Tree) -> Iterator[Outcome]:
-    """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
-    longhorn = any(r.chart == "longhorn" for r in tree.releases)
-    for manifest, path, name, expression in alerts(tree):
-        for metric in sorted(metrics_of(expression)[0]):
-            if metric in GONE:
-                if any(state_metrics.gives(one, metric) for one in state_metrics.of(tree)):
-                    continue  # made anew, of the objects themselves
-                yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
-            elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
-                yield hit(
-                    tree,
-                    manifest,
-                    f"the alert {name} reads {metric}, and nothing in the tree scrapes Longhorn",
-                    *path,
-                    do="set metrics.serviceMonitor.enabled: true in Longhorn's values",
-                )
-
-
-def _longhorn_scraped(tree: Tree) -> bool:
-    return any(
-        r.chart == "longhorn"
-        and (
-            r.unread
-            or r.value("metrics.serviceMonitor.enabled") is True
-            or scraped(tree, r.target_namespace, {"app": "longhorn-manager"})
-        )
-        for r in tree.releases
-    )
-
-
-@rule(
-    "monitoring.expression",
-    "monitoring",
-    Severity.BREAKS_CLAIM,
-    why="Prometheus refuses the whole group",
-    do="fix the expression",
-)
-def expression(tree: Tree) -> Iterator[Outcome]:
-    """Expressions of rules that can't be parsed, in the parser's words."""
-    for manifest in tree.of("PrometheusRule"):
-        for g, group in enumerate(sequence(manifest.spec.get("groups"))):
-            for r, one in enumerate(sequence(mapping(group).get("rules"))):
-                text = str(mapping(one).get("expr", ""))
-                fault = metrics_of(text)[1]
-                if fault and UNKNOWN not in text:
-                    name = mapping(one).get("alert") or mapping(one).get("record")
-                    yield hit(
-                        tree,
-                        manifest,
-                        f"the expression of {name} can't be parsed: {fault}",
-                        "spec",
-                        "groups",
-                        g,
-                        "rules",
-                        r,
-                        "expr",
-                    )
-
-
-@functools.cache
-def metrics_of(text: str) -> tuple[frozenset[str], str]:
-    """The metrics that a PromQL expression reads, and what is wrong with it."""
-    import promql_parser  # noqa: PLC0415  only a tree with rules needs it
-
-    names: set[str] = set()
-
-    def visit(node: object) -> bool:
-        if isinstance(node, promql_parser.VectorSelector) and node.name:
-            names.add(node.name)
-        return True
-
-    try:
-        promql_parser.walk(promql_parser.parse(text), visit)
-    except ValueError as error:
-        return frozenset(names), str(error)
-    return frozenset(names), ""
-
-
 @rule(
     "monitoring.selected",
     "monitoring",
@@ -413,7 +296,7 @@ def metrics_of(text: str) -> tuple[frozenset[str], str]:
 )
 def selected(tree: Tree) -> Iterator[Outcome]:
     """Monitors and rules that no Prometheus of the tree takes."""
-    every = [r for r in tree.releases if r.chart == _STACK]
+    every = [r for r in tree.releases if r.chart == STACK]
     if not every or len(every) != len([r for r in tree.releases if "prometheus" in r.chart or "victoria" in r.chart]):
         return
     for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
@@ -434,7 +317,7 @@ _FIELDS = {"ServiceMonitor": "serviceMonitor", "PodMonitor": "podMonitor", "Prom
 
 def taken(tree: Tree, kind: str, labels: Body) -> bool | None:
     """Whether a Prometheus of the tree takes a monitor or a rule with *labels*; None where no Prometheus is known, or values aren't in the tree."""
-    every = [r for r in tree.releases if r.chart == _STACK and r.value("prometheus.enabled") is not False]
+    every = [r for r in tree.releases if r.chart == STACK and r.value("prometheus.enabled") is not False]
     if any(_takes_labels(r, _FIELDS[kind], labels) for r in every):
         return True
     return None if not every or any(r.unread for r in every) else False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from holdfast.durations import go_seconds
 from holdfast.tree.boot import Blocked
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
-from holdfast.tree.graph import GIVEN_CLASSES
+from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import without_releases
 from holdfast.tree.repository import Location

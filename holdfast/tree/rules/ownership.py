@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
 from holdfast.tree.fluxapi import version_of
-from holdfast.tree.graph import GIVEN_NAMESPACES
+from holdfast.tree.given import GIVEN_NAMESPACES
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.references import read
 from holdfast.tree.releases import Release

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
-from holdfast.tree.graph import GIVEN_CLASSES
+from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.rules.ownership import told
 from holdfast.tree.sources import PathKey, load_text

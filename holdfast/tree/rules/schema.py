@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.tree import fluxapi, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
-from holdfast.tree.graph import GIVEN_GROUPS
+from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, walk
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, Tree
 from holdfast.tree.variables import has_variable

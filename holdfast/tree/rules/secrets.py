@@ -47,7 +47,6 @@ def secret(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         read += 1
         yield from (_apart(name, v) for v in _in_file(tree, name, text) if v is not None)
-    tree.memory.keep()
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from holdfast.tree.certificates import Controller, class_of, controllers, covers, serving
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.near import near
+from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
@@ -76,43 +75,14 @@ def _without(tree: Tree, ingress: Manifest, host: str, index: int, by: list[Cont
 def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
     """The Secrets of an Ingress' tls: each comes from somewhere."""
     for index, block in enumerate(map(mapping, sequence(ingress.spec.get("tls")))):
-        name = (ingress.namespace, str(block.get("secretName")))
-        if block.get("secretName") and not _is_known(tree, ingress, name):
-            what = f"{ingress.id} takes its certificate from Secret/{'/'.join(name)}, which nothing in the tree makes"
-            meant = near(name[1], _made_in(tree, name[0]))
-            if meant:
-                yield hit(tree, ingress, f"{what}; did you mean {meant}?", "spec", "tls", index, "secretName")
-            else:  # by hand, or copied from another namespace: the tree can't tell
-                yield Inconclusive(what)
-        elif block.get("secretName"):
-            yield Evidence(f"{ingress.id}: TLS from Secret/{'/'.join(name)}")
-
-
-def _made_in(tree: Tree, namespace: str) -> set[str]:
-    """The names of the Secrets that something in the tree makes in a namespace."""
-    made = {m.name for m in tree.of("Secret") if m.namespace == namespace}
-    made |= {str(m.spec.get("secretName")) for m in tree.of("Certificate") if m.namespace == namespace}
-    for external in tree.of("ExternalSecret", "SealedSecret"):
-        if external.namespace == namespace:
-            made.add(str(get(external.spec, "target", "name") or external.name))
-    return made
-
-
-def _is_known(tree: Tree, ingress: Manifest, name: tuple[str, str]) -> bool:
-    annotations = mapping(ingress.meta.get("annotations"))
-    return (
-        ("Secret", *name) in tree.by_key
-        or name in {(s.namespace, s.name) for s in tree.settings.secrets}
-        or name in {(m.namespace, str(m.spec.get("secretName"))) for m in tree.of("Certificate")}
-        or any(str(k).startswith(("cert-manager.io/", "acme.cert-manager.io/")) for k in annotations)
-        or UNKNOWN in name[1]
-        or any(
-            m.namespace == name[0]
-            and name[1] in (m.name, get(m.spec, "target", "name"), get(m.spec, "template", "metadata", "name"))
-            for m in tree.of("ExternalSecret", "SealedSecret", "PushSecret")
-        )
-        or any(
-            m.kind == "ClusterExternalSecret" and name[1] in (m.name, m.spec.get("externalSecretName"))
-            for m in tree.objects
-        )
-    )
+        key = ("Secret", ingress.namespace, str(block.get("secretName") or ""))
+        if not key[2]:
+            continue
+        if UNKNOWN in key[2] or tree.names.has(*key):
+            yield Evidence(f"{ingress.id}: TLS from {'/'.join(key)}")
+            continue
+        what = f"{ingress.id} takes its certificate from {'/'.join(key)}, which nothing in the tree makes"
+        if hint := tree.names.hint(*key):
+            yield hit(tree, ingress, f"{what}{hint}", "spec", "tls", index, "secretName")
+        else:  # by hand, or copied from another namespace: the tree can't tell
+            yield Inconclusive(what)

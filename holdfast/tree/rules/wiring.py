@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, hit, rule
-from holdfast.tree.graph import config_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
 from holdfast.tree.near import near
+from holdfast.tree.pod_config import config_of
 from holdfast.tree.releases import whole_namespace
 from holdfast.tree.tree import Tree
 

@@ -1,0 +1,37 @@
+"""What a cluster has before anything of a tree is applied: namespaces, classes and API groups, of Kubernetes itself and of k3s."""
+
+from __future__ import annotations
+
+GIVEN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "flux-system"})
+GIVEN_CLASSES = frozenset({"local-path"})  # k3s'
+GIVEN_GROUPS = frozenset(
+    {
+        "",
+        "apps",
+        "batch",
+        "autoscaling",
+        "policy",
+        "networking.k8s.io",
+        "rbac.authorization.k8s.io",
+        "storage.k8s.io",
+        "scheduling.k8s.io",
+        "node.k8s.io",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "certificates.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "resource.k8s.io",
+        "helm.cattle.io",
+        "k3s.cattle.io",
+    }
+)  # the last two are k3s'
+# With k3s' own Traefik; by many a storage chart.
+MAYBE_GIVEN_GROUPS = frozenset(
+    {"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io", "snapshot.storage.k8s.io"}
+)
