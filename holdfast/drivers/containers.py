@@ -17,13 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import testinfra
 from docker import DockerClient
 from docker.errors import APIError, NotFound
+from testinfra.host import Host
 
 from holdfast.drivers import gitcontainer
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.nodeshell import Lost, NodeShellBackend
 from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
@@ -33,6 +34,7 @@ from holdfast.provision.images import archive, send
 
 _QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
 _POWER_S = 30.0
+_NO_FOLDER, _PACKED = 90, (0, 1)  # tar says 1 where a file grew meanwhile: it has what was there when it began
 # What stands in for something else where no image registry answers, with the words for the report.
 OFFLINE_STAND_INS = {
     "source-controller": "source-controller is a stand-in of holdfast's own",
@@ -98,6 +100,7 @@ class Containers(ABC):
         self.published = Published.of(profile)
         self.owned = Owned(folder / "owned.json")
         self.kubernetes, self.timers = profile.kubernetes, profile.timers
+        self._shells: dict[str, Host] = {}
 
     # -- what a driver of containers says itself -------------------------------------------------------------------------
 
@@ -178,6 +181,8 @@ class Containers(ABC):
                 f"if {', '.join(s.name for s in left)} is nobody else's, remove it: {'; '.join(s.removal for s in left)}; "
                 f"then: rm {self.owned.file}",
             )
+        for node in list(self._shells):
+            self._end_shell(node)
         quiet_since = time.monotonic()
         while (
             time.monotonic() < quiet_since + _QUIET_S
@@ -249,6 +254,7 @@ class Containers(ABC):
         return known
 
     def power_off(self, node: str) -> None:
+        self._end_shell(node)
         with contextlib.suppress(APIError):  # it may be off already
             self.container(node).kill("SIGKILL")
         self._until(node, on=False)
@@ -282,21 +288,37 @@ class Containers(ABC):
         self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
 
     def _run(self, node: str, script: str) -> str:
-        done = self.container(node).exec_run(["sh", "-c", script])
-        if done.exit_code:
-            raise DriverError(f"a command on {node} failed: {done.output.decode(errors='replace').strip()[-200:]}")
-        return str(done.output.decode(errors="replace"))
+        done = self.shell(node).run(script)
+        if done.rc:
+            raise DriverError(f"a command on {node} failed: {(done.stdout + done.stderr).strip()[-200:]}")
+        return str(done.stdout)
 
-    def shell(self, node: str) -> Any:
-        return testinfra.get_host(f"docker://{self.container(node).id}")
+    def shell(self, node: str) -> Host:
+        if node not in self._shells:
+            self._shells[node] = Host(NodeShellBackend(node, lambda: self._shell_command(node)))
+        return self._shells[node]
+
+    def _shell_command(self, node: str) -> list[str]:
+        container = self.container(node)
+        if container.status != "running":
+            raise Lost(f"{node} is off")
+        return ["docker", "exec", "-i", container.id, "/bin/sh"]
+
+    def _end_shell(self, node: str) -> None:
+        if shell := self._shells.pop(node, None):
+            shell.backend.close()
 
     def read_files(self, node: str, folder: str) -> dict[str, bytes]:
-        try:
+        done = self.shell(node).run(f"[ -d %s ] || exit {_NO_FOLDER}; tar -C %s -cf - .", folder, folder)
+        if done.rc == _NO_FOLDER:
+            return {}
+        if done.rc in _PACKED:
+            return _unpacked(done.stdout_bytes)
+        try:  # the node is off: the engine reads what it left
             stream, _ = self.container(node).get_archive(folder)
         except NotFound:
             return {}
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-            return {Path(m.name).name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
+        return _unpacked(b"".join(stream))
 
     def write_files(self, node: str, folder: str, files: dict[str, str]) -> None:
         parts = Path(folder).parts[1:]
@@ -355,3 +377,9 @@ _RESTORE = (
 
 def _full_name(tag: str) -> str:
     return tag if "." in tag.partition("/")[0] or tag.startswith("localhost") else f"docker.io/{tag}"
+
+
+def _unpacked(packed: bytes) -> dict[str, bytes]:
+    """The files of a tar archive, by their last name."""
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return {Path(m.name).name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]

@@ -1,0 +1,166 @@
+"""One shell on a node that stays: a command in it costs the node's own work, and no program of the engine's.
+
+An ``exec`` of its own for each command takes 0.1–0.3 s of processor time in the engine, and copying a folder out of a container 0.1 s
+(measured). A watch asks for a dozen of them a second, on the machine whose node it watches: the samplers then stood still by our own doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from testinfra.backend.base import BaseBackend, CommandResult
+
+_COMMAND_S = 600.0  # a command that takes longer is given up, with its shell
+_OPENS_S = 60.0
+_LOST, _GIVEN_UP = 137, 124  # what a shell says of what was killed, and `timeout` of what took too long
+_READY = b"ready\n"
+# A command's output goes into files, so that it comes back byte by byte with its length in front.
+_BEGIN = "d=$(mktemp -d {folder}/holdfast-shell.XXXXXX) && trap 'rm -rf \"$d\"' EXIT && echo ready\n"
+_COMMAND = (
+    '/bin/sh -c {command} </dev/null >"$d/out" 2>"$d/err"; '
+    'echo "$? $(wc -c <"$d/out") $(wc -c <"$d/err")"; cat "$d/out" "$d/err"\n'
+)
+
+
+class Lost(Exception):
+    """The shell ended, or could not be begun; the message says why."""
+
+
+class _Session:
+    """A shell that runs, and the pipes to it."""
+
+    def __init__(self, command: list[str], folder: str) -> None:
+        # A session of its own: Ctrl-C is for holdfast, which still has to heal through this shell. It ends with its input.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        self._read = b""
+        try:
+            self._send(_BEGIN.format(folder=shlex.quote(folder)))
+            if self._line(time.monotonic() + _OPENS_S) != _READY:
+                raise Lost("the node's shell doesn't begin")
+        except (Lost, TimeoutError) as why:
+            self.close()
+            said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
+            raise Lost(said or str(why) or f"the node's shell doesn't begin within {_OPENS_S:g}s") from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it hasn't ended yet."""
+        return self._process.poll() is None
+
+    def run(self, command: str, limit_s: float) -> tuple[int, bytes, bytes]:
+        """Exit code, output and error output. Raises Lost, and TimeoutError once *limit_s* seconds are over; it is of no use after either."""
+        limit = time.monotonic() + limit_s
+        self._send(_COMMAND.format(command=shlex.quote(command)))
+        answer = self._line(limit)
+        try:
+            code, out, err = (int(part) for part in answer.split())
+        except ValueError:
+            raise Lost(
+                f"the node's shell can't keep what a command says: {answer.decode(errors='replace').strip()}"
+            ) from None
+        return code, self._exactly(out, limit), self._exactly(err, limit)
+
+    def close(self) -> None:
+        """Ends it, and waits for that."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, text: str) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+        except OSError as why:
+            raise Lost(f"the node's shell takes no command: {why}") from None
+
+    def _more(self, limit: float) -> None:
+        assert self._process.stdout
+        pipe = self._process.stdout.fileno()
+        if not select.select([pipe], [], [], max(0.0, limit - time.monotonic()))[0]:
+            raise TimeoutError
+        data = os.read(pipe, 1 << 20)
+        if not data:
+            raise Lost("the node's shell ended")
+        self._read += data
+
+    def _line(self, limit: float) -> bytes:
+        while b"\n" not in self._read:
+            self._more(limit)
+        return self._exactly(self._read.index(b"\n") + 1, limit)
+
+    def _exactly(self, size: int, limit: float) -> bytes:
+        while len(self._read) < size:
+            self._more(limit)
+        found, self._read = self._read[:size], self._read[size:]
+        return found
+
+
+class NodeShellBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
+    """A backend of pytest-testinfra: commands of one node, one after another, in a shell that is begun when the first one comes.
+
+    Args:
+        node: the node's name.
+        begin: gives the command line that begins a shell on the node as it is now. May raise `Lost`.
+        folder: a folder of the node's memory, for what a command says until it is read.
+        limit_s: how long a command may take.
+    """
+
+    NAME = "holdfast"
+
+    def __init__(
+        self, node: str, begin: Callable[[], list[str]], *, folder: str = "/run", limit_s: float = _COMMAND_S
+    ) -> None:
+        super().__init__(node)
+        self._encoding = "UTF-8"  # what testinfra would else start a Python for
+        self._begin, self._folder, self._limit_s = begin, folder, limit_s
+        self._session: _Session | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
+        """As any other backend: a node that can't be reached is an exit code and words, too.
+
+        A command is never sent twice: of one that was lost with its shell nobody knows what it did.
+        """
+        text = self.get_command(command, *args)
+        with self._one_at_a_time:
+            try:
+                code, out, err = self._opened().run(text, self._limit_s)
+            except Lost as why:
+                self._close()
+                code, out, err = _LOST, b"", str(why).encode()
+            except TimeoutError:
+                self._close()
+                code, out, err = _GIVEN_UP, b"", f"given up after {self._limit_s:g}s".encode()
+        return self.result(code, text.encode(), out, err)
+
+    def close(self) -> None:
+        """Ends the shell; the next command begins another."""
+        with self._one_at_a_time:
+            self._close()
+
+    def _opened(self) -> _Session:
+        if self._session is None or not self._session.alive:
+            self._close()
+            self._session = _Session(self._begin(), self._folder)
+        return self._session
+
+    def _close(self) -> None:
+        if self._session:
+            self._session.close()
+        self._session = None
