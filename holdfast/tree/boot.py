@@ -301,8 +301,44 @@ def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
     return why
 
 
-def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple[Link, ...] | None:
-    """The shortest chain by which any of *starts* needs one of *targets*, by any kind of need; None where none does."""
+@dataclass(frozen=True)
+class Reach:
+    """That something needs something else: the shortest chain, and whether it is *sure*: no link of it is one of several that would do."""
+
+    steps: tuple[Link, ...]
+    sure: bool
+
+
+def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> Reach | None:
+    """How any of *starts* needs one of *targets*, by any kind of need; None where none does.
+
+    What is met by one of several needs a target for sure only where each of them does.
+    """
+    starts = list(starts)
+    sure = _surely(graph, targets)
+    if steps := _shortest(graph, [s for s in starts if s in sure], targets, sure):
+        return Reach(steps, True)
+    steps = _shortest(graph, starts, targets, None)
+    return Reach(steps, False) if steps else None
+
+
+def _surely(graph: Graph, targets: set[State]) -> set[State]:
+    """What can't be without one of *targets*, these among it."""
+    edges = graph.edges
+    left = {s: len(others) if s.phase is Phase.ANY else 1 for s, others in edges.requires.items()}
+    found, queue = set(targets), deque(targets)
+    while queue:
+        for above in edges.required_by.get(queue.popleft(), ()):
+            left[above] -= 1
+            if left[above] == 0 and above not in found:
+                found.add(above)
+                queue.append(above)
+    return found
+
+
+def _shortest(
+    graph: Graph, starts: Iterable[State], targets: set[State], within: set[State] | None
+) -> tuple[Link, ...] | None:
     before: dict[State, State | None] = dict.fromkeys(starts)
     queue = deque(before)
     while queue:
@@ -312,7 +348,7 @@ def reaches(graph: Graph, starts: Iterable[State], targets: set[State]) -> tuple
         if here not in graph.edges:
             continue
         for other in sorted(graph.edges.requires[here]):
-            if other not in before:
+            if other not in before and (within is None or other in within):
                 before[other] = here
                 queue.append(other)
     return None

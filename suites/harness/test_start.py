@@ -1,10 +1,19 @@
 """A start from nothing: what is there by hand, what several things can give, and which cause a standstill has."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from suites.harness.test_check_command import NAMESPACE, of, said
+from holdfast.tree.boot import reaches
+from holdfast.tree.needs import DependencyGraph, Need, Phase, State
+from holdfast.tree.repository import Location
+from suites.harness.test_check_command import NAMESPACE, ROUTE, of, said
 from suites.harness.test_check_properties import FLUX, written
+from suites.harness.test_check_words import CONFIG
 
 RELEASE = {
     "apiVersion": "helm.toolkit.fluxcd.io/v2",
@@ -204,3 +213,76 @@ def test_a_field_that_a_parent_patches_in_is_not_found_in_a_neighbour(tmp_path):
     (one,) = [f for f in found["findings"] if f["rule"] == "apply.timeout"]
     assert one["object"] == "Kustomization/flux-system/slow"
     assert one["files"][0]["path"] != "apps/quick.yaml"
+
+
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.org"},
+    "spec": {
+        "group": "example.org",
+        "names": {"kind": "Widget", "plural": "widgets"},
+        "scope": "Namespaced",
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("givers", "verdict"), [(["storage"], "broke"), (["parts"], "held"), (["parts", "storage"], "unproven")]
+)
+def test_what_one_of_several_gives_is_no_sure_need(givers, verdict, tmp_path):
+    """Core has an object of a kind: only where nothing but storage brings the kind does core surely need storage."""
+    files = {
+        ".holdfast.toml": '[roles]\ncore = ["core"]\nstorage = ["storage"]\n',
+        "cluster/k.yaml": yaml.dump_all([of(name, f"./{name}") for name in ("core", "parts", "storage")]),
+        "core/w.yaml": yaml.dump(ROUTE | {"metadata": {"name": "w", "namespace": "default"}}),
+        "parts/c.yaml": yaml.dump(CONFIG | {"metadata": {"name": "parts", "namespace": "default"}}),
+        "storage/c.yaml": yaml.dump(CONFIG | {"metadata": {"name": "storage", "namespace": "default"}}),
+    }
+    for name in givers:
+        files[f"{name}/crd.yaml"] = yaml.dump(DEFINITION)
+    _, found = said(written(tmp_path, files))
+    claim = found["claims"]["core-no-storage"]
+    assert claim["verdict"] == verdict, claim
+    assert ("core.storage" in {f["rule"] for f in found["findings"]}) is (verdict == "broke")
+
+
+NODES = st.integers(0, 6)
+
+
+@given(
+    edges=st.sets(st.tuples(NODES, NODES), max_size=16),
+    either=st.sets(NODES),
+    targets=st.sets(NODES, min_size=1, max_size=2),
+)
+def test_a_need_is_sure_where_no_choice_among_several_avoids_it(edges, either, targets):
+    """Against all choices: of each thing that one of several gives, each of them in turn."""
+    states = [State(str(n), Phase.ANY if n in either else Phase.READY) for n in range(7)]
+    graph = SimpleNamespace(edges=DependencyGraph())
+    graph.needs = lambda a, b: graph.edges.requires[a][b]
+    for a, b in sorted(edges):
+        graph.edges.add_edge(states[a], states[b], Need(f"{a} needs {b}", Location("a.yaml", 1), "order"))
+    wanted = {states[n] for n in targets}
+    found = reaches(graph, [states[0]], wanted)
+    others = [[b for b in range(7) if (a, b) in edges] for a in range(7)]
+    ways = [[[b] for b in others[a]] or [[]] if a in either else [others[a]] for a in range(7)]
+    reached = [bool(_from(0, choice) & targets) for choice in itertools.product(*ways)]
+    if 0 in targets or not any(reached):
+        assert found is None
+    else:
+        assert found.sure is all(reached)
+        assert str(found.steps[0]).startswith("0 ")
+        assert found.steps[-1].other in wanted
+
+
+def _from(start, others):
+    seen, queue = {start}, [start]
+    while queue:
+        for other in others[queue.pop()]:
+            if other not in seen:
+                seen.add(other)
+                queue.append(other)
+    return seen

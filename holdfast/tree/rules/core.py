@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.tree.boot import Link, down, reaches
+from holdfast.tree.boot import Link, Reach, down, reaches
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.needs import Phase, State
@@ -30,6 +30,17 @@ from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 def chain(steps: tuple[Link, ...]) -> str:
     """A chain of reasons in words, each with its place."""
     return " → ".join(str(s) for s in steps)
+
+
+def reaching(
+    kustomization: Kustomization, reach: Reach, words: str, hits: tuple[str, ...] = ()
+) -> Violation | Inconclusive:
+    """What follows from a need that mustn't be, told in *words*; a doubt where something else may meet it."""
+    told = f"{words}: {chain(reach.steps)}"
+    if not reach.sure:
+        return Inconclusive(f"{told}; one of several would do there")
+    places = tuple(dict.fromkeys(s.need.location for s in reach.steps))
+    return Violation(f"Kustomization/{kustomization.id}", places, told, hits=hits)
 
 
 def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
@@ -144,16 +155,12 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
     yield from unknown_charts(tree, CORE)
     targets = storage_states(tree)
     for kustomization in core:
-        steps = reaches(tree.graph, _starts(tree, kustomization), targets - set(states_of(kustomization)))
-        if steps:
-            yield Violation(
-                f"Kustomization/{kustomization.id}",
-                tuple(dict.fromkeys(s.need.location for s in steps)),
-                f"core (Kustomization/{kustomization.id}) reaches storage: {chain(steps)}",
-            )
+        reach = reaches(tree.graph, _starts(tree, kustomization), targets - set(states_of(kustomization)))
+        if reach:
+            yield reaching(kustomization, reach, f"core (Kustomization/{kustomization.id}) reaches storage")
         hits = [*_own_volumes(tree, kustomization)]
         yield from hits
-        if not steps and not hits:
+        if not reach and not hits:
             yield Evidence(
                 f"nothing that Kustomization/{kustomization.id} needs leads to storage ({len(kustomization.objects)} objects)"
             )
@@ -241,14 +248,11 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         free = [m for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
         # All of it is applied before any of it is waited for: what holds it back is what it depends on, not a neighbour's volume.
         starts = [State(f"Kustomization/{kustomization.id}", Phase.APPLIED)]
-        steps = reaches(tree.graph, starts, targets)
-        if steps and free:
-            yield Violation(
-                f"Kustomization/{kustomization.id}",
-                tuple(dict.fromkeys(s.need.location for s in steps)),
-                f"Kustomization/{kustomization.id} reaches storage, and {', '.join(m.id for m in free)} in it has no volume: {chain(steps)}",
-                hits=tuple(m.id for m in free),
-            )
+        reach = reaches(tree.graph, starts, targets)
+        if reach and free:
+            names = tuple(m.id for m in free)
+            words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it has no volume"
+            yield reaching(kustomization, reach, words, names)
         elif users:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(m.id for m in users)}")
         else:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from holdfast.tree import state_metrics
 from holdfast.tree.boot import reaches
-from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
+from holdfast.tree.findings import Check, Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.names import labels_of
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release, whole_namespace
 from holdfast.tree.roles import LONGTERM, MONITORING, kustomizations, role, states_of, storage_states
-from holdfast.tree.rules.core import unknown_charts
+from holdfast.tree.rules.core import reaching, unknown_charts
 from holdfast.tree.tree import Tree
 
 STACK = "kube-prometheus-stack"
@@ -109,13 +109,9 @@ def ephemeral(tree: Tree, core: list[Release]) -> Iterator[Outcome]:
         elif not bad:
             yield Evidence(f"{release.manifest.id}: no volume, retention {retention}")
         kustomization = tree.kustomizations[release.manifest.owner]
-        steps = reaches(tree.graph, states_of(kustomization), storage_states(tree))
-        if steps and not bad:
-            yield Violation(
-                f"Kustomization/{kustomization.id}",
-                tuple(dict.fromkeys(s.need.location for s in steps)),
-                f"the core tier reaches storage: {' → '.join(map(str, steps))}",
-            )
+        reach = reaches(tree.graph, states_of(kustomization), storage_states(tree))
+        if reach and not bad:
+            yield reaching(kustomization, reach, "the core tier reaches storage")
 
 
 @rule(
@@ -139,13 +135,8 @@ def tiers(tree: Tree) -> Iterator[Outcome]:
         for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)
     } | storage_states(tree)
     for kustomization in core:
-        steps = reaches(tree.graph, states_of(kustomization), far)
-        if steps:
-            yield Violation(
-                f"Kustomization/{kustomization.id}",
-                tuple(dict.fromkeys(s.need.location for s in steps)),
-                f"the core tier needs what may be away: {' → '.join(map(str, steps))}",
-            )
+        if reach := reaches(tree.graph, states_of(kustomization), far):
+            yield reaching(kustomization, reach, "the core tier needs what may be away")
         else:
             yield Evidence(
                 f"Kustomization/{kustomization.id} needs nothing of {', '.join(la.id for la in longterm)}, nor storage"
