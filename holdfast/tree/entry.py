@@ -15,7 +15,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from holdfast.errors import UsageError
-from holdfast.tree.instances import kustomization_of_sync, syncs
+from holdfast.tree.instances import InstanceSync, kustomization_of_sync, syncs
 from holdfast.tree.manifest import Body, Manifest, get, objects_in
 from holdfast.tree.origin import Origin, name_of
 from holdfast.tree.repository import Location, is_set_aside
@@ -34,10 +34,10 @@ _BOOTSTRAP = re.compile(
     r"|instance\.sync\.path\"?\s*,?\s*\n?\s*value\s*=\s*\"([\w./-]+)\"",
     re.MULTILINE,
 )
+_VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+|\{\{.*?\}\}")
 _GROUPS = ("toolkit.fluxcd.io/", "extensions.fluxcd.io/", "fluxcd.controlplane.io/")
 _NAMED = 6  # candidates in a message
 _UNSYNCED = "its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
-_FILES = "files with Kustomizations, and nothing applies it"
 
 
 class Rank(IntEnum):
@@ -108,7 +108,9 @@ class _Search:
 
     def __init__(self, sources: Sources, flux: list[tuple[str, Body]]) -> None:
         self.sources, self.repository, self.flux = sources, sources.repository, flux
-        self.syncs = list(syncs(sources, flux))
+        every = list(syncs(sources, flux))
+        self.syncs = [s for s in every if not _VARIABLE.search(s.path)]
+        self.templates = [s for s in every if s not in self.syncs]
         self.origin = Origin(self.repository, flux, [(s.source, str(s.body.get("url")), s.path) for s in self.syncs])
 
     @cached_property
@@ -174,6 +176,10 @@ class _Search:
                 found = [*(c for c in found if c not in inside), one]
             elif not any(_one_within(one.folder, c.folder) for c in found):
                 found.append(one)
+        # Only beside one that is known: what a variable alone names is what nothing applies anyway.
+        for one in self._varied() if found else ():
+            if not any(_one_within(one.folder, c.folder) for c in found):
+                found.append(one)
         return sorted(found, key=lambda c: c.folder)
 
     def _applies_all_of(self, one: Candidate, other: Candidate) -> bool:
@@ -183,11 +189,39 @@ class _Search:
             return False
         return self.reach.closure(other.folder).files <= self.reach.closure(one.folder).files
 
-    def _instances(self) -> Iterator[Candidate]:
-        """What FluxInstances name. One of another repository's address is passed over where one has this one's; an artifact may be made of any."""
+    def _varied(self) -> Iterator[Candidate]:
+        """What a synced path with a variable in it may stand for: a cluster each, which nothing else in the tree names."""
+        paths = {s.path: s.file for s in self._own_templates()}
+        named = [(f, b) for f, b in self.kustomizations if get(b, "metadata", "name") == "flux-system"]
+        paths |= {str(get(b, "spec", "path") or ""): f for f, b in named}
+        for path, file in paths.items():
+            parts = _VARIABLE.split(clean(path))
+            if len(parts) == 1:
+                continue
+            form = re.compile("[^/]+".join(map(re.escape, parts)))
+            tops = [c.folder for c in self._tops()] if not any(parts) else self.reach.tops
+            for folder in tops:
+                if not any(parts) or form.fullmatch(folder):
+                    why = f"one that the path {path} in {file} may stand for"
+                    yield Candidate(folder, Rank.TOP, file, self._made_for(folder), why)
+
+    def _own_syncs(self) -> list[InstanceSync]:
+        """The FluxInstances' syncs of this repository. One of another's address is passed over where one has this one's; an artifact may be
+        made of any.
+        """
         own = [s for s in self.syncs if self.origin.is_remote(str(s.body.get("url")))]
         artifacts = [s for s in self.syncs if s.source[0] != "GitRepository" and clean(s.path).count("/") > 0]
-        for sync in [s for s in self.syncs if not own or s in own or s in artifacts]:
+        return [s for s in self.syncs if not own or s in own or s in artifacts]
+
+    def _own_templates(self) -> list[InstanceSync]:
+        """The syncs with a variable in their path that may be of this repository: its address may be a variable, too."""
+        urls = [(s, str(s.body.get("url"))) for s in self.templates]
+        known = any(self.origin.is_remote(str(s.body.get("url"))) for s in [*self.syncs, *self.templates])
+        return [s for s, url in urls if not known or _VARIABLE.search(url) or self.origin.is_remote(url)]
+
+    def _instances(self) -> Iterator[Candidate]:
+        """What FluxInstances name."""
+        for sync in self._own_syncs():
             body = kustomization_of_sync(sync)
             folder = self.origin.folder_of(body)
             if folder in self.repository.folders:
@@ -228,7 +262,7 @@ class _Search:
         best = [f for f, n in sizes.items() if n == most]
         chosen = {f: n for f, n in sizes.items() if 4 * n >= most or any(_parallel(f, b) for b in best)}
         return [
-            Candidate(f, Rank.TOP, "", self._made_for(f), _UNSYNCED if len(chosen) == 1 else f"leads to {n} {_FILES}")
+            Candidate(f, Rank.TOP, "", self._made_for(f), _UNSYNCED if len(chosen) == 1 else _leads_to(n))
             for f, n in sorted(chosen.items(), key=lambda e: (-e[1], e[0]))
         ]
 
@@ -245,10 +279,9 @@ class _Search:
     def _elsewhere(self) -> list[Candidate]:
         """What is left where nothing better is: a sync whose folder doesn't exist, which the build then says."""
         for sync in self.syncs:
-            if "$" not in sync.path:
-                manifest = Manifest(kustomization_of_sync(sync), sync.file, at=Location(sync.file, sync.line))
-                one = Kustomization(manifest, self.origin.folder_of(manifest.body))
-                return [Candidate(one.folder, Rank.INSTANCE, sync.file, one, f"said by {sync.file}")]
+            manifest = Manifest(kustomization_of_sync(sync), sync.file, at=Location(sync.file, sync.line))
+            one = Kustomization(manifest, self.origin.folder_of(manifest.body))
+            return [Candidate(one.folder, Rank.INSTANCE, sync.file, one, f"said by {sync.file}")]
         for file, body in self.kustomizations:
             if get(body, "metadata", "name") == "flux-system":
                 return [
@@ -282,6 +315,10 @@ class _Search:
 def _listed(found: list[Candidate]) -> str:
     said = [f"{c.folder} ({c.why})" for c in found[:_NAMED]]
     return "; ".join(said) + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+
+
+def _leads_to(files: int) -> str:
+    return f"leads to {files} file{'' if files == 1 else 's'} with Kustomizations, and nothing applies it"
 
 
 def _depth(folder: str) -> int:

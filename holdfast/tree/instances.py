@@ -37,7 +37,10 @@ class InstanceSync:
 
 
 def syncs(sources: Sources, flux: list[tuple[str, Body]]) -> Iterator[InstanceSync]:
-    """Every sync that a FluxInstance of the tree, or a values file, release or helmfile of its chart, says in plain text."""
+    """Every sync that a FluxInstance of the tree, or a values file, release or helmfile of its chart, says.
+
+    Its path may have a variable in it, which somebody fills in before it is applied.
+    """
     instances = {f for f, b in flux if b.get("kind") == "FluxInstance"}
     for name in sources.repository.files:
         if not name.endswith((".yaml", ".yml")) or is_set_aside(name):
@@ -62,7 +65,7 @@ def _values_in(body: Body) -> list[Body]:
 
 
 def _sync(sources: Sources, file: str, line: int, sync: object, body: Body, *, values: bool) -> Iterator[InstanceSync]:
-    if not isinstance(sync, dict) or not isinstance(sync.get("path"), str) or "$" in str(sync["path"]):
+    if not isinstance(sync, dict) or not isinstance(sync.get("path"), str):
         return
     lines = sources.repository.text(file).splitlines()[line - 1 :]
     at = next((n for n, text in enumerate(lines, line) if re.match(r"\s*path:", text) and sync["path"] in text), line)

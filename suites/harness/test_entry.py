@@ -532,3 +532,43 @@ def test_a_class_beside_what_all_begins_with_makes_no_storage_of_it(read, classe
     }
     found = read(files)
     assert role(found, found.kustomizations["flux-system/all"]) == said
+
+
+VARIED = {
+    "clusters/house/flux.yaml": instance("clusters/house"),
+    "clusters/house/apps.yaml": layer("apps", "./apps"),
+    "clusters/shed/apps.yaml": layer("apps", "./apps"),
+    "clusters/roof/apps.yaml": layer("apps", "./apps"),
+    "parts/garden/apps.yaml": layer("apps", "./apps"),
+    "apps/one.yaml": object_(),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "others"),
+    [
+        ("clusters/${CLUSTER}", ["clusters/roof", "clusters/shed"]),
+        ("./clusters/r${CLUSTER}", ["clusters/roof"]),
+        ("'{{ cluster }}/garden'", ["parts/garden"]),
+        ("$FLUX_PATH", ["clusters/roof", "clusters/shed", "parts/garden"]),
+        ("clusters/house", []),
+        ("elsewhere/${CLUSTER}", []),
+    ],
+)
+def test_what_a_synced_path_with_a_variable_may_stand_for_are_clusters_too(path, others, read):
+    """One cluster is named in full, the others by a template that a script fills in: none of them may be passed over."""
+    files = VARIED | {"bootstrap/flux.yaml": instance(path)}
+    if not others:
+        tree = read(files, remote=REMOTE)
+        assert list(tree.kustomizations) == ["flux-system/flux-system", "flux-system/apps"]
+        return
+    with pytest.raises(UsageError) as caught:
+        read(files, remote=REMOTE)
+    assert f"{len(others) + 1} clusters: " in str(caught.value)
+    assert all(f"{name} (one that the path " in str(caught.value) for name in others), str(caught.value)
+
+
+def test_a_synced_kustomization_with_a_variable_in_its_path_is_a_template_too(read):
+    files = VARIED | {"bootstrap/flux.yaml": layer("flux-system", "'./clusters/${CLUSTER}'")}
+    with pytest.raises(UsageError, match=r"3 clusters: clusters/house.*; clusters/roof \(one that .*; clusters/shed "):
+        read(files, remote=REMOTE)
