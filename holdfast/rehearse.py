@@ -53,6 +53,15 @@ def rehearse(  # noqa: PLR0917  a command line
             help="Afterwards, make a release, a Kustomization or all of a namespace unhealthy, push a commit, and measure what of it arrives.",
         ),
     ] = "",
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail",
+            metavar="WHAT",
+            help="A workload whose pods fail from the start, as KIND/NAMESPACE/NAME[=HOW], such as Deployment/monitoring/*=image; HOW is crash "
+            "(without one), image (it can't be pulled) or unready. May be given several times.",
+        ),
+    ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Don't look at what happens at the next intervals, with nothing changed.")
     ] = False,
@@ -73,7 +82,7 @@ def rehearse(  # noqa: PLR0917  a command line
     """
     profile = _profile(kubernetes)
     subject = Subject((tree or default_tree()).resolve(), entry, charts)
-    out = rehearsed(subject, profile, strict=strict, once=once, if_down=if_down, limit_s=limit_s)
+    out = rehearsed(subject, profile, strict=strict, once=once, if_down=if_down, fail=fail or (), limit_s=limit_s)
     level = Severity.of(fail_on.value)
     _write(out, form, level, html)
     worst = out.worst()

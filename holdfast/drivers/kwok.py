@@ -19,6 +19,7 @@ import yaml
 from holdfast.drivers import profile
 from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
+from holdfast.drivers.failing import Failing
 from holdfast.drivers.processes import Processes
 from holdfast.drivers.profile import NodeSpec, Note, Profile
 from holdfast.drivers.simulated import LOCAL_PATH
@@ -61,6 +62,7 @@ _SNAPSHOTS = ("etcdctl", "etcdutl")
 _DEPENDENCY_S = 1
 # So that Kustomizations that wait for their objects leave room for those that they wait for.
 _CONCURRENT = 32
+_FAILING = "failing.yaml"
 _FOLDERS = (
     "etcd",
     "pki",
@@ -106,6 +108,7 @@ class Kwok:
         self.ports: dict[str, int] = {}
         self.control_plane = ControlPlane(profile, folder, self.processes, self.kubeconfig)
         self.mark = secrets.token_hex(8)
+        self.failing: tuple[Failing, ...] = ()  # whose pods fail; of a lane that isn't up yet
 
     def ensure_host(self) -> None:
         """Builds what isn't built yet, side by side."""
@@ -158,12 +161,19 @@ class Kwok:
         words = [
             f"--kubeconfig={self.kubeconfig}",
             f"--config={config}",
+            *([f"--config={self._failing_stages()}"] if self.failing else []),
             f"--manage-nodes-with-annotation-selector={_MANAGED}=fake",
             f"--node-lease-duration-seconds={self.timers.node_lease_s}",
             f"--cidr={self.profile.more['pod_cidr']}",
             "--node-ip=127.0.0.1",
         ]
         self.processes.start("kwok", [self._programs["kwok"], *words])
+
+    def _failing_stages(self) -> Path:
+        stages = [stage for n, one in enumerate(self.failing) for stage in one.stages(f"told-{n}")]
+        file = self.folder / _FAILING
+        file.write_text(yaml.dump_all(stages))
+        return file
 
     def _install_flux(self) -> None:
         """Flux's kinds, as the profile's version has them."""
@@ -262,7 +272,7 @@ class Kwok:
         self.processes.end()
         for name in _FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in ("kubeconfig", "releases.json"):
+        for name in ("kubeconfig", "releases.json", _FAILING):
             (self.folder / name).unlink(missing_ok=True)
 
     # -- Git and charts ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from holdfast.drivers.failing import Failing
 from holdfast.errors import HostCannot, UsageError
 from holdfast.lane.subject import Subject
 from holdfast.progress import console, step
@@ -10,7 +13,7 @@ from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.again import look_again
 from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.outcome import Outcome
-from holdfast.rehearsal.stage import staged
+from holdfast.rehearsal.stage import Stage, staged
 from holdfast.rehearsal.watcher import Watcher
 
 LIMIT_S = 1200.0
@@ -23,6 +26,7 @@ def rehearsed(
     strict: bool = False,
     once: bool = False,
     if_down: str = "",
+    fail: Sequence[str] = (),
     limit_s: float = LIMIT_S,
 ) -> Outcome:
     """What a start of *subject* from nothing comes to, with a line for each thing that happens.
@@ -31,13 +35,16 @@ def rehearsed(
         profile: of the lane of processes, such as ``1.36``.
         strict: stop at the first obstacles. *once*: don't have everything reconciled again.
         if_down: what is made unhealthy afterwards; empty for nothing.
+        fail: workloads whose pods fail from the start, as `Failing.parse` reads them.
         limit_s: how long the start may take.
 
     Raises HostCannot where this machine can't run the lane.
     """
     if if_down:
         outage.targets(subject.tree, if_down)  # before anything is started
+    failing = tuple(Failing.parse(text) for text in fail)
     with staged(subject, profile) as stage:
+        stage.driver.failing = failing
         for said in (*subject.checkout.said, *subject.settings.notices):
             console.print(f"  note: {said}", style="yellow", markup=False)
         try:
@@ -49,7 +56,7 @@ def rehearsed(
         course = watcher.run()
         with step("looking at what runs, and at what takes nothing"):
             lame = look_after(stage) if course.converged else []
-        unseen: list[str] = []
+        unseen = [f"--fail {one}: no such workload came to the cluster" for one in failing if not _came(stage, one)]
         if course.converged and not once:
             with step("reconciling all of it again, with nothing changed"):
                 unsteady, unseen = look_again(stage)
@@ -66,12 +73,19 @@ def rehearsed(
             course,
             stage.driver.kubernetes,
             stage.driver.profile.more["flux"],
-            [n.text for n in stage.driver.notes()] + stage.notes,
+            [n.text for n in stage.driver.notes()]
+            + [f"the pods of {one} fail, as told" for one in failing]
+            + stage.notes,
             lame,
         )
     out.doubts += unseen
     out.outage = without
     return out
+
+
+def _came(stage: Stage, one: Failing) -> bool:
+    there = [item["metadata"] for item in stage.client.list(one.kind)]
+    return any(one.takes(meta["namespace"], meta["name"]) for meta in there)
 
 
 def _say(line: str) -> None:

@@ -101,9 +101,20 @@ def _pods(item: Object, client: KubeReader) -> str:
         said = condition(pod, "PodScheduled")
         if said.get("status") == "False":
             return f": {name_of(pod)}: {said.get('message', '')}"
+    for pod in pods:
+        if condition(pod, "Ready").get("status") != "True":
+            return f": {name_of(pod)}: {_container_says(pod)}"
     if pods:
         return ""
     return _replica_failure(item) or _last_event(item, client)
+
+
+def _container_says(pod: Object) -> str:
+    """What the first container says that waits, or that it isn't ready."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        if waiting := mapping(mapping(status.get("state")).get("waiting")):
+            return ": ".join(filter(None, [str(waiting.get("reason") or ""), str(waiting.get("message") or "")]))
+    return "it isn't ready"
 
 
 def _replica_failure(item: Object) -> str:

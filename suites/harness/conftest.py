@@ -1,8 +1,13 @@
 """What the tests of holdfast itself share."""
 
 import pytest
+from hypothesis import settings
 
 from holdfast.waiting import Clock
+
+# A test is no stopwatch: what one example takes is the machine's doing, and a deadline makes a flake of it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class FakeTime:

@@ -5,6 +5,7 @@ Each pair is rehearsed on a control plane of its own: some 15 seconds a tree. ``
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from holdfast.kube import condition
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT, cache_dir
+from holdfast.rehearsal import run
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.stage import staged
@@ -93,16 +96,21 @@ ASKED = {
 _ELSEWHERE = "holdfast-elsewhere-sources"
 
 
-@contextlib.contextmanager
-def running(tree, tmp_path):
-    """A stage with a tree on it."""
+def checkout(tree, tmp_path):
+    """A tree as a checkout of its own."""
     folder = tmp_path / "tree"
     if not folder.exists():
         subprocess.run(["cp", "-r", str(tree), str(folder)], check=True)
         git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@localhost"]
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "a tree"]):
             subprocess.run([*git, *words], check=True)
-    with staged(Subject(folder), PROFILE) as stage:
+    return folder
+
+
+@contextlib.contextmanager
+def running(tree, tmp_path):
+    """A stage with a tree on it."""
+    with staged(Subject(checkout(tree, tmp_path)), PROFILE) as stage:
         stage.driver.ensure_host()
         stage.start()
         yield stage
@@ -195,6 +203,67 @@ def test_a_field_that_is_none_is_dropped_without_a_word(tmp_path):
     out = rehearsed(pairs.invalid("unknown-field"), tmp_path, strict=True)
     assert out.course.converged
     assert out.proofs == []
+
+
+WORKLOADS = {
+    "shop": ("Deployment", "=image", "ImagePullBackOff"),
+    "shop-cache": ("Deployment", None, ""),
+    "data": ("StatefulSet", "=unready", "it isn't ready"),
+    "agent": ("DaemonSet", "", "CrashLoopBackOff"),
+    "once": ("Job", "", "Failed"),
+}
+
+
+def _workload(name, kind):
+    pod = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": "registry.example.org/x:1"}]},
+    }
+    spec = {"template": pod, "selector": {"matchLabels": {"app": name}}}
+    if kind == "Job":
+        pod["spec"]["restartPolicy"] = "Never"
+        spec = {"template": pod, "backoffLimit": 0}
+    elif kind == "StatefulSet":
+        spec["serviceName"] = name
+    version = "batch/v1" if kind == "Job" else "apps/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+def test_workloads_fail_as_told_and_no_other_does(tmp_path):
+    """What is told by the pods' owners only: shop's pods fail, those of shop-cache run."""
+    files = {"cluster/flux.yaml": (pairs.valid("image") / "cluster" / "flux.yaml").read_text()}
+    for name, (kind, _, _) in WORKLOADS.items():
+        made = {"name": name, "namespace": "flux-system"}
+        source = {"kind": "GitRepository", "name": "flux-system"}
+        spec = {
+            "interval": "5m",
+            "timeout": "2m",
+            "prune": True,
+            "wait": True,
+            "path": f"./{name}",
+            "sourceRef": source,
+        }
+        layer = {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": made,
+            "spec": spec,
+        }
+        files |= {f"cluster/{name}.yaml": yaml.dump(layer), f"{name}/w.yaml": yaml.dump(_workload(name, kind))}
+    for file, text in files.items():
+        (tmp_path / "from" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / file).write_text(text)
+    told = [f"{kind}/default/{name}{how}" for name, (kind, how, _) in WORKLOADS.items() if how is not None]
+    tree = checkout(tmp_path / "from", tmp_path)
+    out = run.rehearsed(Subject(tree), PROFILE, once=True, fail=[*told, "Deployment/default/absent"], limit_s=180)
+    said = {re.search(r"waits for \w+/default/([\w-]+),", p.finding.what)[1]: p.finding.what for p in out.proofs}
+    wanted = {name: words for name, (_, how, words) in WORKLOADS.items() if how is not None}
+    assert said.keys() == wanted.keys(), said
+    assert all(words in said[name] for name, words in wanted.items()), said
+    assert out.course.converged
+    assert [d for d in out.doubts if "--fail" in d] == [
+        "--fail Deployment/default/absent=crash: no such workload came to the cluster"
+    ]
 
 
 def test_what_is_in_the_way_is_taken_out_of_it_and_the_start_goes_on(tmp_path):
