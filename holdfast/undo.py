@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, EtcdSnapshot, NodeNetwork, NodePower, NodeShell
+from holdfast.drivers.driver import Driver, DriverError, EtcdSnapshot, NodeNetwork, NodePower, NodeShell
 from holdfast.kube import KubeClient
 
 UndoStep = dict[str, Any]
@@ -45,7 +45,9 @@ def _delete(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
 def _unmount(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     """Takes a mount off a folder of a node; where there is none, nothing happens."""
     assert isinstance(driver, NodeShell), "whoever mounts on a node asked for a driver that gives a shell"
-    driver.shell(step["node"]).run(f"umount -l '{step['path']}'")
+    done = driver.shell(step["node"]).run(f"umount -l '{step['path']}' || ! mountpoint -q '{step['path']}'")
+    if done.rc:
+        raise DriverError(f"{step['path']} is still mounted on {step['node']}: {done.stderr.strip()[-200:]}")
 
 
 def _power_on(driver: Driver, objects: KubeClient, step: UndoStep) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from docker import DockerClient
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from testinfra.host import Host
 
 from holdfast.drivers import gitcontainer
@@ -254,9 +254,9 @@ class Containers(ABC):
         return known
 
     def power_off(self, node: str) -> None:
-        self._end_shell(node)
         with contextlib.suppress(APIError):  # it may be off already
             self.container(node).kill("SIGKILL")
+        self._end_shell(node)
         self._until(node, on=False)
 
     def power_on(self, node: str) -> None:
@@ -289,17 +289,22 @@ class Containers(ABC):
 
     def _run(self, node: str, script: str) -> str:
         done = self.shell(node).run(script)
+        said, failed = (part.decode(errors="replace") for part in (done.stdout_bytes, done.stderr_bytes))
         if done.rc:
-            raise DriverError(f"a command on {node} failed: {(done.stdout + done.stderr).strip()[-200:]}")
-        return str(done.stdout)
+            raise DriverError(f"a command on {node} failed: {(said + failed).strip()[-200:]}")
+        return str(said)
 
     def shell(self, node: str) -> Host:
         if node not in self._shells:
+            self.container(node)  # an unknown node is said now, and not by what is done there
             self._shells[node] = Host(NodeShellBackend(node, lambda: self._shell_command(node)))
         return self._shells[node]
 
     def _shell_command(self, node: str) -> list[str]:
-        container = self.container(node)
+        try:
+            container = self.container(node)
+        except DockerException as why:
+            raise Lost(f"the engine doesn't tell of {node}: {why}") from None
         if container.status != "running":
             raise Lost(f"{node} is off")
         return ["docker", "exec", "-i", container.id, "/bin/sh"]
@@ -314,7 +319,7 @@ class Containers(ABC):
             return {}
         if done.rc in _PACKED:
             return _unpacked(done.stdout_bytes)
-        try:  # the node is off: the engine reads what it left
+        try:  # the node is off, or has no shell now: the engine reads what is there
             stream, _ = self.container(node).get_archive(folder)
         except NotFound:
             return {}

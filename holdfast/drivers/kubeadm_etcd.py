@@ -53,7 +53,7 @@ def lose(shell: Any) -> None:
 
 def restore(shell: Any, file: str) -> None:
     """Puts back what a file holds, and lets etcd and the API server start. Where both were never stopped, nothing is done."""
-    if shell.run(f"[ -e {_ASIDE}/etcd.yaml ]").rc:
+    if _run(shell, f"[ -e {_ASIDE}/etcd.yaml ] && echo stopped || true").strip() != "stopped":
         return
     lose(shell)  # also where a run died between the two moves
     manifest = _run(shell, f"cat {_ASIDE}/etcd.yaml")

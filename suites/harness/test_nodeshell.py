@@ -82,7 +82,8 @@ def test_commands_of_several_threads_do_not_mix(host):
 
 
 def test_a_command_that_is_lost_with_its_shell_is_not_sent_twice(host, tmp_path):
-    done = host.run("echo x >> %s; kill -9 $PPID; sleep 0.2", str(tmp_path / "done"))
+    host.run("true")
+    done = host.run("echo x >> %s; kill -9 %s; sleep 0.2", str(tmp_path / "done"), str(shell_of(host)))
     assert (done.rc, done.stdout) == (137, "")
     assert "ended" in done.stderr
     assert host.check_output("cat %s", str(tmp_path / "done")) == "x"
@@ -90,9 +91,8 @@ def test_a_command_that_is_lost_with_its_shell_is_not_sent_twice(host, tmp_path)
 
 def test_a_shell_that_ended_meanwhile_is_begun_again(host):
     host.run("true")
-    parent = int(host.check_output("echo $PPID"))
-    os.kill(parent, signal.SIGKILL)
-    limit = time.monotonic() + 10
+    os.kill(shell_of(host), signal.SIGKILL)
+    limit = time.monotonic() + 60
     while host.backend._session.alive:
         assert time.monotonic() < limit
         time.sleep(0.01)
@@ -100,11 +100,52 @@ def test_a_shell_that_ended_meanwhile_is_begun_again(host):
 
 
 def test_a_command_that_takes_too_long_is_given_up(tmp_path):
-    host = Host(NodeShellBackend("k3s1", lambda: SHELL, folder=str(tmp_path), limit_s=0.3))
-    done = host.run("sleep 30")
-    assert (done.rc, done.stderr) == (124, "given up after 0.3s")
+    """It is ended on the node, so that it does nothing beside what comes next."""
+    host = Host(NodeShellBackend("k3s1", lambda: SHELL, folder=str(tmp_path), limit_s=2))
+    done = host.run("echo $$ > %s; sleep 60", str(tmp_path / "pid"))
+    assert done.rc == 124
+    assert not _runs(int((tmp_path / "pid").read_text()))
     assert host.check_output("echo here") == "here"
     host.backend.close()
+
+
+def test_a_shell_that_does_not_end_a_command_is_given_up_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.drivers.nodeshell._ENDS_WITHIN_S", 0.2)
+    host = Host(NodeShellBackend("k3s1", lambda: SHELL, folder=str(tmp_path), limit_s=2))
+    host.run("true")
+    os.kill(shell_of(host), signal.SIGSTOP)
+    done = host.run("echo late")
+    assert (done.rc, done.stdout, done.stderr) == (124, "", "given up after 2s")
+    assert host.check_output("echo here") == "here"
+    host.backend.close()
+
+
+def test_what_interrupts_a_command_takes_its_answer_with_it(host):
+    """Ctrl-C in the middle of a command: what heals next must not be given the answer of what was interrupted."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    host.run("true")
+    before = signal.signal(signal.SIGALRM, interrupted)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            host.run("sleep 1; echo of the first; exit 7")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    done = host.run("echo of the second")
+    assert (done.rc, done.stdout) == (0, "of the second\n")
+
+
+def test_what_a_command_left_running_writes_into_no_other_answer(host):
+    host.run("(sleep 0.3; echo late; sleep 0.3; echo later) &")
+    assert [host.check_output("sleep 0.2; echo %s", n) for n in "abcd"] == list("abcd")
+
+
+def shell_of(host):
+    return host.backend._session._process.pid
 
 
 def test_why_a_shell_cannot_begin_is_said(tmp_path):
@@ -140,12 +181,13 @@ import os
 from testinfra.host import Host
 from holdfast.drivers.nodeshell import NodeShellBackend
 host = Host(NodeShellBackend("k3s1", lambda: ["/bin/sh"], folder={str(tmp_path)!r}))
-print(host.check_output("echo $PPID"), flush=True)
+host.run("true")
+print(host.backend._session._process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
-    shell, limit = int(done.stdout), time.monotonic() + 10
+    shell, limit = int(done.stdout), time.monotonic() + 60
     while _runs(shell):
         assert time.monotonic() < limit, "the shell outlived it"
         time.sleep(0.02)
