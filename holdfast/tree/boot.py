@@ -303,7 +303,7 @@ def _reasons(graph: Graph, lost: set[State], broken: set[State]) -> Any:
 
 @dataclass(frozen=True)
 class Reach:
-    """That something needs something else: the shortest chain, and whether it is *sure*: no link of it is one of several that would do."""
+    """That something needs something else: the shortest chain, and whether it is *sure*: whatever is taken of several that would do."""
 
     steps: tuple[Link, ...]
     sure: bool

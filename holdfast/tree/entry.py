@@ -198,10 +198,10 @@ class _Search:
             parts = _VARIABLE.split(clean(path))
             if len(parts) == 1:
                 continue
-            form = re.compile("[^/]+".join(map(re.escape, parts)))
-            tops = [c.folder for c in self._tops()] if not any(parts) else self.reach.tops
+            form = re.compile(".+".join(map(re.escape, parts)) if any(parts) else ".+")
+            tops = self.reach.tops if any(parts) else [c.folder for c in self._tops()]
             for folder in tops:
-                if not any(parts) or form.fullmatch(folder):
+                if form.fullmatch(folder):
                     why = f"one that the path {path} in {file} may stand for"
                     yield Candidate(folder, Rank.TOP, file, self._made_for(folder), why)
 

@@ -65,13 +65,18 @@ class Names:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def has(self, kind: str, namespace: str, name: str) -> bool:
-        """Whether something of that name is there, or is made by what is there."""
-        here = self._by.get((kind, namespace), {})
-        if name in here or name in self._everywhere.get(kind, ()) or (kind, name) in _PRESENT:
+        """Whether something of that name is there, or is made by what is there; or may be, where a name or namespace isn't wholly known."""
+        if self.surely_has(kind, namespace, name):
             return True
+        here = self._by.get((kind, namespace), {})
         return any(UNKNOWN in other and _pattern(other).fullmatch(name) for other in here) or any(
             UNKNOWN in space and name in names for (k, space), names in self._by.items() if k == kind
         )
+
+    def surely_has(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether something of just that name is there, or is made by what is there."""
+        here = self._by.get((kind, namespace), {})
+        return name in here or name in self._everywhere.get(kind, ()) or (kind, name) in _PRESENT
 
     def lacks(self, kind: str, namespace: str, name: str, *, by_hand: bool = False, early: bool = False) -> Lack | None:
         """Why a name leads to nothing; None where it leads somewhere, or may.

@@ -78,8 +78,13 @@ def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
         key = ("Secret", ingress.namespace, str(block.get("secretName") or ""))
         if not key[2]:
             continue
-        if UNKNOWN in key[2] or tree.names.has(*key):
+        if UNKNOWN in key[2] or tree.names.surely_has(*key):
             yield Evidence(f"{ingress.id}: TLS from {'/'.join(key)}")
+            continue
+        if tree.names.has(*key):
+            yield Inconclusive(
+                f"{ingress.id}: whether {'/'.join(key)} is made isn't known: a name of a Secret has a variable in it"
+            )
             continue
         what = f"{ingress.id} takes its certificate from {'/'.join(key)}, which nothing in the tree makes"
         if hint := tree.names.hint(*key):
