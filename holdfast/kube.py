@@ -51,7 +51,7 @@ VERSIONS = {
     "VolumeAttachment": "storage.k8s.io/v1",
     "Volume": "longhorn.io/v1beta2",
     "Setting": "longhorn.io/v1beta2",
-    "Job": "batch/v1",
+    **dict.fromkeys(("Job", "CronJob"), "batch/v1"),
     **dict.fromkeys(("Prometheus", "Alertmanager"), "monitoring.coreos.com/v1"),
     "SubjectAccessReview": "authorization.k8s.io/v1",
     "SelfSubjectRulesReview": "authorization.k8s.io/v1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -48,7 +49,13 @@ containerStatuses:
   restartCount: {restarts}
   state: {state}
 {{{{ end }}}}
+hostIP: {{{{ NodeIPWith .spec.nodeName | Quote }}}}
+podIP: {pod_ip}
 """
+_POD_IP = (
+    '{{ PodIPWith .spec.nodeName (or .spec.hostNetwork false) (or .metadata.uid "") (or .metadata.name "") '
+    '(or .metadata.namespace "") | Quote }}'
+)
 _ENDED = "{terminated: {exitCode: 1, reason: Error, startedAt: {{ $now | Quote }}, finishedAt: {{ $now | Quote }}}}"
 _BACK_OFF = '{waiting: {reason: CrashLoopBackOff, message: "its container ended with exit code 1, again and again"}}'
 _NO_IMAGE = '{waiting: {reason: ImagePullBackOff, message: {{ printf "Back-off pulling image %q" .image | Quote }}}}'
@@ -86,42 +93,45 @@ class Failing:
         """Whether a workload of its kind is one of them."""
         return bool(re.fullmatch(_form(self.namespace), namespace) and re.fullmatch(_form(self.name), name))
 
-    def stages(self, prefix: str) -> list[dict[str, Any]]:
-        """The Stages of kwok by which their pods fail, and stay so; their names begin with *prefix*."""
-        fails = [
-            *self._selected(),
-            {"key": ".status.phase", "operator": "In", "values": ["Pending"]},
-            {"key": ".status.containerStatuses.[].name", "operator": "DoesNotExist"},
+    def stages(self, prefix: str, later: Sequence[Failing] = ()) -> list[dict[str, Any]]:
+        """The Stages of kwok by which their pods fail, and stay so; their names begin with *prefix*. What one of *later* takes is left to it."""
+        selected: list[dict[str, Any]] = [
+            {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
+            {"key": self._pods, "operator": "Exists"},
+            *({"key": other._pods, "operator": "DoesNotExist"} for other in later),
         ]
-        stays = [*self._selected(), {"key": ".status.containerStatuses.[].name", "operator": "Exists"}]
+        begun = ".status.containerStatuses[]? | .name"
+        fails = [
+            *selected,
+            {"key": ".status.phase", "operator": "In", "values": ["Pending"]},
+            {"key": begun, "operator": "DoesNotExist"},
+        ]
         return [
             _stage(f"{prefix}-fails", fails, 500, {"statusTemplate": self._status()}),
-            _stage(f"{prefix}-stays", stays, _FOR_EVER_MS, {"statusTemplate": "{}"}),
+            _stage(
+                f"{prefix}-stays",
+                [*selected, {"key": begun, "operator": "Exists"}],
+                _FOR_EVER_MS,
+                {"statusTemplate": "{}"},
+            ),
         ]
 
-    def _selected(self) -> list[dict[str, Any]]:
+    @property
+    def _pods(self) -> str:
+        """The question for one of their pods: by its namespace, and by what owns it."""
         owner, ending = _OWNERS[self.kind]
-        name = json.dumps(f"^{_form(self.name)}{ending}$")
-        return [
-            {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
-            {
-                "key": f'.metadata.ownerReferences.[] | select(.kind == "{owner}") | .name | select(test({name}))',
-                "operator": "Exists",
-            },
-            {
-                "key": f".metadata.namespace | select(test({json.dumps(f'^{_form(self.namespace)}$')}))",
-                "operator": "Exists",
-            },
-        ]
+        name, space = (json.dumps(f"^{form}$") for form in (_form(self.name) + ending, _form(self.namespace)))
+        owned = f'any(.metadata.ownerReferences[]?; .kind == "{owner}" and (.name | test({name})))'
+        return f". | select((.metadata.namespace | test({space})) and {owned}) | .metadata.name"
 
     def _status(self) -> str:
         if self.how is How.IMAGE:
-            return _STATUS.format(phase="Pending", started="false", restarts=0, state=_NO_IMAGE)
+            return _STATUS.format(pod_ip=_POD_IP, phase="Pending", started="false", restarts=0, state=_NO_IMAGE)
         if self.how is How.UNREADY:
-            return _STATUS.format(phase="Running", started="true", restarts=0, state=_RUNS)
+            return _STATUS.format(pod_ip=_POD_IP, phase="Running", started="true", restarts=0, state=_RUNS)
         if self.kind in _JOBS:
-            return _STATUS.format(phase="Failed", started="false", restarts=0, state=_ENDED)
-        return _STATUS.format(phase="Running", started="false", restarts=5, state=_BACK_OFF)
+            return _STATUS.format(pod_ip=_POD_IP, phase="Failed", started="false", restarts=0, state=_ENDED)
+        return _STATUS.format(pod_ip=_POD_IP, phase="Running", started="false", restarts=5, state=_BACK_OFF)
 
 
 def _form(pattern: str) -> str:

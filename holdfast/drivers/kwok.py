@@ -170,7 +170,8 @@ class Kwok:
         self.processes.start("kwok", [self._programs["kwok"], *words])
 
     def _failing_stages(self) -> Path:
-        stages = [stage for n, one in enumerate(self.failing) for stage in one.stages(f"told-{n}")]
+        told = self.failing
+        stages = [stage for n, one in enumerate(told) for stage in one.stages(f"told-{n}", told[n + 1 :])]
         file = self.folder / _FAILING
         file.write_text(yaml.dump_all(stages))
         return file

@@ -15,6 +15,7 @@ from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.outcome import Outcome
 from holdfast.rehearsal.stage import Stage, staged
 from holdfast.rehearsal.watcher import Watcher
+from holdfast.waiting import CannotLook
 
 LIMIT_S = 1200.0
 
@@ -56,11 +57,13 @@ def rehearsed(
         course = watcher.run()
         with step("looking at what runs, and at what takes nothing"):
             lame = look_after(stage) if course.converged else []
-        unseen = [f"--fail {one}: no such workload came to the cluster" for one in failing if not _came(stage, one)]
+        absent = [one for one in failing if not _came(stage, one)]
+        unseen = [f"--fail {one}: no such workload came to the cluster" for one in absent]
         if course.converged and not once:
             with step("reconciling all of it again, with nothing changed"):
-                unsteady, unseen = look_again(stage)
+                unsteady, untold = look_again(stage)
             lame += unsteady
+            unseen += untold
         without = None
         if if_down and course.converged:
             try:
@@ -74,7 +77,7 @@ def rehearsed(
             stage.driver.kubernetes,
             stage.driver.profile.more["flux"],
             [n.text for n in stage.driver.notes()]
-            + [f"the pods of {one} fail, as told" for one in failing]
+            + [f"the pods of {one} fail, as told" for one in failing if one not in absent]
             + stage.notes,
             lame,
         )
@@ -84,7 +87,13 @@ def rehearsed(
 
 
 def _came(stage: Stage, one: Failing) -> bool:
-    there = [item["metadata"] for item in stage.client.list(one.kind)]
+    """Whether there is such a workload: in the tree (a Job may be gone again), or by a chart in the cluster; true where nobody answers."""
+    if any(one.takes(m.namespace, m.name) for m in stage.tree.of(one.kind)):
+        return True
+    try:
+        there = [item["metadata"] for item in stage.client.list(one.kind)]
+    except CannotLook:
+        return True
     return any(one.takes(meta["namespace"], meta["name"]) for meta in there)
 
 

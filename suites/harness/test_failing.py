@@ -19,11 +19,13 @@ HASH = st.text("bcdfghjklmnpqrstvwxz2456789", min_size=6, max_size=10)
 
 def owners(stage):
     """The kind and the form of what must own a pod, and the form of its namespace."""
-    keys = [e["key"] for e in stage["spec"]["selector"]["matchExpressions"]]
-    owner = next(k for k in keys if "ownerReferences" in k)
-    kind, name = re.fullmatch(r'.*\(\.kind == "(\w+)"\) \| \.name \| select\(test\((".*")\)\)', owner).groups()
-    space = next(k for k in keys if k.startswith(".metadata.namespace"))
-    return kind, json.loads(name), json.loads(re.fullmatch(r".*test\((.*)\)\)", space)[1])
+    keys = [e["key"] for e in stage["spec"]["selector"]["matchExpressions"] if e["operator"] == "Exists"]
+    question = next(k for k in keys if "ownerReferences" in k)
+    space, kind, name = re.fullmatch(
+        r'.*\.namespace \| test\((".*?")\)\) and .*\.kind == "(\w+)" and \(\.name \| test\((".*")\)\)\)\) \| .*',
+        question,
+    ).groups()
+    return kind, json.loads(name), json.loads(space)
 
 
 @given(name=NAMES, other=NAMES, ending=HASH, namespace=NAMES)
@@ -101,3 +103,11 @@ def test_what_a_container_says_is_said():
     assert unhealthy(shop, client) == "0 of 1 pods are ready: Pod/web/shop-1: ImagePullBackOff: no such image"
     pod["status"]["containerStatuses"] = [{"state": {"running": {}}}]
     assert unhealthy(shop, client) == "0 of 1 pods are ready: Pod/web/shop-1: it isn't ready"
+
+
+def test_of_two_that_take_the_same_pod_the_last_one_counts():
+    broad, narrow = Failing.parse("Deployment/web/*=image"), Failing.parse("Deployment/web/shop=unready")
+    first, last = broad.stages("told-0", [narrow]), narrow.stages("told-1")
+    for stage in first:
+        left = [e["key"] for e in stage["spec"]["selector"]["matchExpressions"] if e["operator"] == "DoesNotExist"]
+        assert owners(last[0])[1] in " ".join(left).replace("\\\\", "\\")
