@@ -68,13 +68,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	  $(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && touch $@ && \
 	  echo "  ✓ setting up the virtual environment ($$(( $$(date +%s) - began ))s)"
 
-flux-crds:       ## Flux's custom resource definitions of the reference tree, from Flux's Go types
-	@d=$$(mktemp -d) && (cd clusters/images/flux-crds && GOFLAGS=-mod=mod go run sigs.k8s.io/controller-tools/cmd/controller-gen crd \
-	  paths=github.com/fluxcd/source-controller/api/v1 paths=github.com/fluxcd/kustomize-controller/api/v1 \
-	  paths=github.com/fluxcd/helm-controller/api/v2 paths=github.com/fluxcd/notification-controller/api/v1 \
-	  paths=github.com/fluxcd/notification-controller/api/v1beta3 output:crd:artifacts:config=$$d) && \
-	  { echo "# Flux's custom resource definitions, made by controller-gen from the Go types of clusters/images/flux-crds ('make flux-crds')."; cat $$d/*.yaml; } \
-	  > fixtures/gitops/clusters/home/flux-system/gotk-crds.yaml && rm -r $$d
+flux-crds:       ## Flux's custom resource definitions, of the reference tree and of the lane of processes, from Flux's Go types
+	@clusters/kinds/make 2.9 go.mod && clusters/kinds/make 2.10 flux-2.10.mod && { \
+	  echo "# Flux's custom resource definitions, made by controller-gen from the Go types of clusters/images/flux-crds ('make flux-crds')."; \
+	  gunzip -c clusters/kinds/flux-2.9.yaml.gz; } > fixtures/gitops/clusters/home/flux-system/gotk-crds.yaml
 
 clean:           ## the environment and the results; the built images stay
 	@rm -rf $(VENV) reports/out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,13 @@ TreePath = Annotated[
 EntryName = Annotated[
     str, typer.Option("--entry", help="The folder of the Flux entry, where the tree has more than one.")
 ]
+FetchCharts = Annotated[
+    bool,
+    typer.Option(
+        "--fetch",
+        help="Fetch the charts that releases name from where source-controller would, and render them; without it nothing is fetched.",
+    ),
+]
 ChartsPath = Annotated[
     Path | None,
     typer.Option(

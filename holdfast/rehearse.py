@@ -16,7 +16,7 @@ from holdfast.drivers.profile import load
 from holdfast.errors import UsageError
 from holdfast.lane.reference import default_tree
 from holdfast.lane.subject import Subject
-from holdfast.options import ChartsPath, EntryName
+from holdfast.options import ChartsPath, EntryName, FetchCharts
 from holdfast.rehearsal import documents, page, text
 from holdfast.rehearsal.outcome import Outcome
 from holdfast.rehearsal.run import LIMIT_S, rehearsed
@@ -29,12 +29,25 @@ def rehearse(  # noqa: PLR0917  a command line
     ] = None,
     entry: EntryName = "",
     charts: ChartsPath = None,
+    fetch: FetchCharts = False,
     kubernetes: Annotated[
         str,
         typer.Option(
             "--kubernetes",
             metavar="VERSION",
             help="The version of the control plane, such as 1.37; each is built at its first use.",
+        ),
+    ] = "",
+    flux: Annotated[
+        str, typer.Option("--flux", metavar="MINOR", help="The minor of Flux whose controllers run, such as 2.9.")
+    ] = "",
+    brought_by: Annotated[
+        str,
+        typer.Option(
+            "--distribution",
+            metavar="NAME",
+            help="What the cluster is like before the tree comes: k3s (without one), vanilla (kubeadm: servers take no pods, no storage class) "
+            "or talos (as vanilla, and Pod Security's baseline is enforced).",
         ),
     ] = "",
     form: Annotated[Format, typer.Option("--format", help="How the result is written.")] = Format.TEXT,
@@ -74,15 +87,26 @@ def rehearse(  # noqa: PLR0917  a command line
 ) -> None:
     """Starts the tree on an empty cluster, watches it to its end, and says what is in the way, in Flux's own words.
 
-    The control plane and Flux's source- and kustomize-controller are real; nodes and pods are simulated, and nothing is fetched. What is in
-    the way is taken away in the lane, never in the tree, so that one run shows all of it. Needs neither root nor a container engine.
+    The control plane and Flux's source- and kustomize-controller are real; nodes and pods are simulated, and nothing is fetched without
+    --fetch. What is in the way is taken away in the lane, never in the tree, so that one run shows all of it.
+    Needs neither root nor a container engine.
 
     Exit: 0 nothing at or above --fail-on, and everything became ready · 1 findings · 11 not everything became ready, for no reason that was
     found · 64 wrong use, or the tree can't be read.
     """
     profile = _profile(kubernetes)
-    subject = Subject((tree or default_tree()).resolve(), entry, charts)
-    out = rehearsed(subject, profile, strict=strict, once=once, if_down=if_down, fail=fail or (), limit_s=limit_s)
+    subject = Subject((tree or default_tree()).resolve(), entry, charts, fetch)
+    out = rehearsed(
+        subject,
+        profile,
+        strict=strict,
+        once=once,
+        if_down=if_down,
+        fail=fail or (),
+        flux=flux,
+        brought_by=brought_by,
+        limit_s=limit_s,
+    )
     level = Severity.of(fail_on.value)
     _write(out, form, level, html)
     worst = out.worst()
@@ -108,10 +132,12 @@ def _write(out: Outcome, form: Format, level: Severity, html: Path | None) -> No
 
 def _profile(kubernetes: str) -> str:
     """The kwok profile of a Kubernetes version."""
-    known = {load("kwok", name).kubernetes: name for name in kwok.profiles()}
     if not kubernetes:
         return kwok.profiles()[-1]
+    known = {
+        load("kwok", name).kubernetes: name for name in kwok.profiles()
+    }  # of several the usual one, which is the last
     for version, name in known.items():
-        if kubernetes in (version, name):
+        if kubernetes in (version, version.rpartition(".")[0]):
             return name
     raise UsageError(f"there is no profile for Kubernetes {kubernetes}", f"there are: {', '.join(sorted(known))}")

@@ -12,7 +12,7 @@ from holdfast.lane.lane import Lane
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.progress import step
-from holdfast.provision import builds, engine, images, registry
+from holdfast.provision import builds, engine, images, mirror
 from holdfast.provision.recipes import Recipes
 
 NAME, PORT = "holdfast-registry-exercise", 5055
@@ -22,8 +22,8 @@ CLAIMS = ("ingress-nodeports", "git-over-ssh")
 def holdings(lane, recipes):
     """What the registry holds: name in it -> tag in the engine."""
     held = {f"kindest/node:v{recipes.kubernetes}": recipes.node_tag()}
-    held |= {registry.path(full): tag for full, tag in lane.fidelity.image_names().items()}
-    return held | {registry.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
+    held |= {mirror.path(full): tag for full, tag in lane.fidelity.image_names().items()}
+    return held | {mirror.path(name): recipes.tag(part) for part, name in recipes.table["upstream"].items()}
 
 
 def serve(client, recipes):

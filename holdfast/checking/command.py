@@ -13,6 +13,7 @@ import typer
 from holdfast import claims
 from holdfast.checking import documents, explain, picture, sarif, text
 from holdfast.errors import EXIT_UNREAD, UsageError
+from holdfast.options import FetchCharts
 from holdfast.progress import on_stderr
 from holdfast.provision import tools
 from holdfast.tree import check as checking
@@ -78,6 +79,7 @@ def check(  # noqa: PLR0917  a command line
             help="Charts that are rendered: NAME/, NAME-VERSION/ or NAME-VERSION.tgz in it.",
         ),
     ] = None,
+    fetch: FetchCharts = False,
     rule: Annotated[
         str,
         typer.Option("--explain", metavar="RULE", help="What a rule finds, why, an example, and how it is proved."),
@@ -92,7 +94,7 @@ def check(  # noqa: PLR0917  a command line
 ) -> None:
     """Reads a Flux tree as Flux reads it, and says what will break, with the file and line of every word.
 
-    Needs no cluster and fetches nothing. Exit: 0 nothing at or above --fail-on · 1 findings · 11 none, and more than a tenth wasn't read · 64 wrong use, or the tree can't be read.
+    Needs no cluster, and fetches nothing without --fetch. Exit: 0 nothing at or above --fail-on · 1 findings · 11 none, and more than a tenth wasn't read · 64 wrong use, or the tree can't be read.
     """
     if rules:
         say(json.dumps(explain.table(), indent=2) if form is Format.JSON else "\n".join(explain.rows()))
@@ -108,7 +110,7 @@ def check(  # noqa: PLR0917  a command line
         )
     with on_stderr():  # a tool may be built first
         entries = checking.entries(tree) if all_entries else [entry]
-        trees = [tools.read(tree, entry=e, kubernetes=kubernetes, charts=charts) for e in entries]
+        trees = [tools.read(tree, entry=e, kubernetes=kubernetes, charts=charts, fetch=fetch) for e in entries]
     loaded = trees[0]
     if own := loaded.settings.claims:
         claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))

@@ -29,7 +29,7 @@ from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
 from holdfast.progress import console, step
-from holdfast.provision import engine, loop_devices, registry
+from holdfast.provision import engine, loop_devices, mirror, registry
 from holdfast.provision.images import archive, send
 
 _QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
@@ -365,7 +365,7 @@ class Containers(ABC):
 
     def serve_git(self, site: GitSite) -> str:
         image = registry.upstream("git-server", self.kubernetes)
-        image = image if self.needs_images() else registry.engine_name(image)
+        image = image if self.needs_images() else mirror.named(image)
         with step("starting the Git server"):
             identity = gitcontainer.start(site, f"{self.cluster}-git", image, self.cluster, self.owned.labels)
             self.owned.record(identity)

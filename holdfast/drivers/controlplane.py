@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from holdfast.drivers.driver import DriverError
 from holdfast.drivers.etcd import restore_words
@@ -33,9 +35,15 @@ class ControlPlane:
         self.profile, self.folder, self.processes, self.kubeconfig = profile, folder, processes, kubeconfig
         self.feature_gates: dict[str, bool] = {}
 
-    def start(self, kube: str, etcd: str, until_ready: Callable[[], None]) -> None:
-        """Starts all of it. *kube* is the multi-call program, *until_ready* waits for the API server: before that it doesn't know its own roles."""
-        self._names = _names(self.folder / "bin", kube)
+    def start(
+        self, programs: Mapping[str, str], admission: Mapping[str, Any] | None, until_ready: Callable[[], None]
+    ) -> None:
+        """Starts all of it. Before the API server is ready (*until_ready* waits for it) it doesn't know its own roles.
+
+        *programs*: the path of each; *admission*: the API server's admission configuration.
+        """
+        self._names = _names(self.folder / "bin", programs)
+        self._admission = self.folder / "pki" / "admission.json" if admission else None
         self._urls = {
             name: f"https://127.0.0.1:{port}"
             for name, port in self.processes.ports.take("etcd", "peers", "api").items()
@@ -48,7 +56,9 @@ class ControlPlane:
             config = self.kubeconfig if group else pki.folder / f"{name}.kubeconfig"
             pki.kubeconfig(config, self._urls["api"], certificate, private)
         own, ca = (str(server), str(key)), str(pki.folder / "ca.crt")
-        self._start_etcd(etcd, own, ca)
+        if self._admission:
+            self._admission.write_text(json.dumps(admission))
+        self._start_etcd(programs["etcd"], own, ca)
         self._start_api_server(own, ca, accounts)
         until_ready()
         self._start_managers(ca, accounts)
@@ -76,6 +86,7 @@ class ControlPlane:
         gates = {**self.feature_gates, **self.profile.more.get("feature_gates", {})}
         words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(gates.items())]
         words += [f"--runtime-config={what}" for what in self.profile.more.get("runtime_config", [])]
+        words += [f"--admission-control-config-file={self._admission}"] if self._admission else []
         self.processes.start("kube-apiserver", [self._names["kube-apiserver"], *words])
 
     def _known_gates(self, wanted: Mapping[str, bool]) -> dict[str, bool]:
@@ -176,11 +187,11 @@ def _run(command: list[str]) -> None:
         raise DriverError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
-def _names(folder: Path, kube: str) -> dict[str, str]:
-    """The multi-call program under each name that it answers to."""
+def _names(folder: Path, programs: Mapping[str, str]) -> dict[str, str]:
+    """Each program under its own name: several may be one file that answers to each."""
     folder.mkdir(exist_ok=True)
     for name in _PROGRAMS:
-        (folder / name).symlink_to(kube)
+        (folder / name).symlink_to(programs[name])
     return {name: str(folder / name) for name in _PROGRAMS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import secrets
 import shutil
@@ -9,25 +10,23 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
-from holdfast.drivers import profile
+from holdfast.drivers import distribution, profile
 from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.failing import Failing
 from holdfast.drivers.processes import Processes
-from holdfast.drivers.profile import NodeSpec, Note, Profile
-from holdfast.drivers.simulated import LOCAL_PATH
+from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
-from holdfast.kube import KubeClient, condition
+from holdfast.kube import KubeClient, Object, condition
 from holdfast.paths import ROOT
 from holdfast.progress import step
-from holdfast.provision import builds
+from holdfast.provision import programs, tools
 from holdfast.provision.recipes import Recipes
 from holdfast.waiting import CannotLook
 
@@ -42,22 +41,12 @@ _SIMULATED = {
     "tailscale": "no router runs: its pods are simulated",
     "apps": "no app answers: its pods are simulated",
 }
-# What k3s brings.
-_STORAGE_CLASS = {
-    "apiVersion": "storage.k8s.io/v1",
-    "kind": "StorageClass",
-    "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-    "provisioner": LOCAL_PATH,
-    "reclaimPolicy": "Delete",
-    "volumeBindingMode": "WaitForFirstConsumer",
-}
 _MANAGED = "kwok.x-k8s.io/node"  # nodes with this annotation have power
 _POLL_S = 0.1
 _UP_WITHIN_S = 60.0
 _FLUX_NAMESPACE = "flux-system"
 _STAND_INS = ROOT / "clusters" / "standins" / "flux"
-_BINARIES = ("kube", "etcd", "kwok", "source-controller", "kustomize-controller")
-_SNAPSHOTS = ("etcdctl", "etcdutl")
+_PROGRAMS = (*programs.KUBERNETES, "etcd", "kwok", "source-controller", "kustomize-controller")
 # Seconds between two looks at a dependency that isn't ready: Flux's default of 30 makes a start slow, and changes no order.
 _DEPENDENCY_S = 1
 # So that Kustomizations that wait for their objects leave room for those that they wait for.
@@ -81,8 +70,8 @@ _FOLDERS = (
 
 def profiles() -> list[str]:
     """The profiles that there are; last the one of the Kubernetes that holdfast takes where none is named."""
-    usual = Recipes().kubernetes
-    return sorted(profile.names("kwok"), key=lambda name: (profile.load("kwok", name).kubernetes == usual, name))
+    usual = Recipes().kubernetes.rpartition(".")[0]
+    return sorted(profile.names("kwok"), key=lambda name: (name == usual, name))
 
 
 def open(name: str, folder: Path, owner: str) -> Kwok:  # noqa: A001, ARG001  the words of the protocol; no name of it leaves the folder
@@ -108,13 +97,19 @@ class Kwok:
         self.ports: dict[str, int] = {}
         self.control_plane = ControlPlane(profile, folder, self.processes, self.kubeconfig)
         self.mark = secrets.token_hex(8)
-        self.failing: tuple[Failing, ...] = ()  # whose pods fail; of a lane that isn't up yet
+        # Of a lane that isn't up yet: whose pods fail, the minor of Flux, and what brought the cluster.
+        self.failing: tuple[Failing, ...] = ()
+        self.flux = str(profile.more["flux"])
+        self.distribution = distribution.named(profile.more.get("distribution", "k3s"))
 
     def ensure_host(self) -> None:
-        """Builds what isn't built yet, side by side."""
-        recipes = Recipes(self.kubernetes)
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda name: builds.binary(recipes, name), _BINARIES))
+        """Gets what isn't there yet, two programs at a time."""
+        programs.all_of(self._recipes, _PROGRAMS)
+        tools.helm()
+
+    @property
+    def _recipes(self) -> Recipes:
+        return Recipes(self.kubernetes, self.flux)
 
     def preflight(self) -> None:
         """Its ports are taken from those that are free: nothing can be in its way."""
@@ -144,14 +139,14 @@ class Kwok:
         self.down()
         self.processes.begin()
         with step(f"starting the control plane of Kubernetes {self.kubernetes}"):
-            recipes = Recipes(self.kubernetes)
-            self._programs = {name: str(builds.binary(recipes, name)) for name in _BINARIES}
-            self.ports = self.processes.ports.take("artifacts", "metrics-source", "metrics-kustomize", "health-helm")
-            self.control_plane.start(self._programs["kube"], self._programs["etcd"], self._until_ready)
+            self._programs = {name: str(at) for name, at in programs.all_of(self._recipes, _PROGRAMS).items()}
+            self.ports = self.processes.ports.take(*_PORTS)
+            self.control_plane.start(self._programs, self.distribution.admission(), self._until_ready)
             self._start_kwok()
             for node in self.profile.nodes:
-                self._client.apply(_node(node, self.profile, self.kubernetes))
-            self._client.apply(_STORAGE_CLASS)
+                self._client.apply(self.distribution.node(node, self.kubernetes, {_MANAGED: "fake"}))
+            for brought in self.distribution.objects(self.profile.more["service_cidr"]):
+                self._client.apply(brought)
             self._install_flux()
             self._start_flux()
             self._until(self._nodes_lacking)
@@ -180,11 +175,10 @@ class Kwok:
         """Flux's kinds, as the profile's version has them."""
         client = self._client
         client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _FLUX_NAMESPACE}})
-        text = (ROOT / self.profile.more["flux_kinds"]).read_text()
-        kinds = [o for o in yaml.load_all(text, Loader=yaml.CSafeLoader) if o]
-        for kind in kinds:
-            client.apply(kind)
-        names = [kind["metadata"]["name"] for kind in kinds]
+        definitions = kinds(self.flux)
+        for definition in definitions:
+            client.apply(definition)
+        names = [definition["metadata"]["name"] for definition in definitions]
         self._until(lambda: "" if client.serves(names) else "Flux's kinds aren't all served")
 
     def _start_flux(self) -> None:
@@ -192,7 +186,7 @@ class Kwok:
             words = [
                 f"--metrics-addr=127.0.0.1:{self.ports[port]}",
                 "--health-addr=127.0.0.1:0",
-                "--events-addr=",
+                f"--events-addr={self._events}",
                 "--watch-all-namespaces=true",
                 "--enable-leader-election=false",
                 "--log-encoding=json",
@@ -214,12 +208,25 @@ class Kwok:
             "HEALTH_PORT": str(self.ports["health-helm"]),
             "METRICS_PORT": "0",
         }
-        environment |= {"RELEASES": str(self.folder / "releases.json"), "NOTIFICATIONS": ""}
-        environment |= {"HELM": str(builds.tool("helm"))}
+        environment |= {"RELEASES": str(self.folder / "releases.json"), "NOTIFICATIONS": self._events}
+        environment |= {"HELM": tools.helm() or "helm"}
         self._run_controller("helm-controller", helm, environment)
+        events = {
+            "EVENTS_PORT": str(self.ports["events"]),
+            "HEALTH_PORT": "0",
+            "METRICS_PORT": "0",
+            "RECEIVER_PORT": "0",
+        }
+        notification = [sys.executable, "-P", str(_STAND_INS / "notification-controller.py")]
+        self._run_controller("notification-controller", notification, {"PYTHONPATH": str(_STAND_INS), **events})
         world = [sys.executable, "-P", "-m", "holdfast.drivers.simulated", str(self.kubeconfig), self.mark]
         # A checkout that isn't installed is found by its folder: -P leaves out the current one only.
         self.processes.start("simulated", world, {"PYTHONPATH": str(ROOT)})
+
+    @property
+    def _events(self) -> str:
+        """Where Flux's events go."""
+        return f"http://127.0.0.1:{self.ports['events']}/"
 
     def _run_controller(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         where = {"KUBECONFIG": str(self.kubeconfig), "RUNTIME_NAMESPACE": _FLUX_NAMESPACE}
@@ -319,15 +326,18 @@ class Kwok:
         self._client.patch("Node", node, None, {"metadata": {"annotations": {_MANAGED: "fake"}}})
 
     def save_etcd(self, file: str) -> None:
-        for name in _SNAPSHOTS:  # before anything is destroyed
-            builds.tool(name)
-        self.control_plane.save(str(builds.tool("etcdctl")), self._on_the_server(file))
+        snapshots = {
+            name: programs.tool(self._recipes, name) for name in ("etcdctl", "etcdutl")
+        }  # before anything is destroyed
+        self.control_plane.save(str(snapshots["etcdctl"]), self._on_the_server(file))
 
     def lose_etcd(self) -> None:
         self.control_plane.lose()
 
     def restore_etcd(self, file: str) -> None:
-        self.control_plane.restore(str(builds.tool("etcdutl")), self._on_the_server(file), self._until_ready)
+        self.control_plane.restore(
+            str(programs.tool(self._recipes, "etcdutl")), self._on_the_server(file), self._until_ready
+        )
 
     def _on_the_server(self, file: str) -> Path:
         """Where a file of the server is kept, which has no disk of its own."""
@@ -339,6 +349,16 @@ class Kwok:
         return bool((found.get("metadata", {}).get("annotations") or {}).get(_MANAGED) == "fake")
 
 
+_PORTS = ("artifacts", "metrics-source", "metrics-kustomize", "health-helm", "events")
+_KINDS = ROOT / "clusters" / "kinds"
+
+
+def kinds(flux: str) -> list[Object]:
+    """The definitions of a Flux minor's kinds."""
+    text = gzip.decompress((_KINDS / f"flux-{flux}.yaml.gz").read_bytes())
+    return [o for o in yaml.load_all(text, Loader=yaml.CSafeLoader) if o]
+
+
 def _private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
@@ -347,38 +367,3 @@ def _private(path: Path, text: str) -> None:
 def _listens(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _node(spec: NodeSpec, of: Profile, kubernetes: str) -> dict[str, Any]:
-    """A node as k3s makes it: its labels, no taint on the server."""
-    labels = {
-        "kubernetes.io/hostname": spec.name,
-        "kubernetes.io/arch": "amd64",
-        "kubernetes.io/os": "linux",
-        "node.kubernetes.io/instance-type": "k3s",
-    }
-    if spec.role == "server":
-        labels["node-role.kubernetes.io/control-plane"] = "true"
-    capacity = {"cpu": "8", "memory": "16Gi", "pods": "110", "ephemeral-storage": "200Gi"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": spec.name, "labels": labels, "annotations": {_MANAGED: "fake"}},
-        "spec": {},
-        "status": {
-            "capacity": capacity,
-            "allocatable": capacity,
-            "nodeInfo": {
-                "architecture": "amd64",
-                "operatingSystem": "linux",
-                "kubeletVersion": f"v{kubernetes}+k3s1",
-                "osImage": of.name,
-                "kernelVersion": "",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-                "containerRuntimeVersion": "",
-                "kubeProxyVersion": "",
-            },
-        },
-    }

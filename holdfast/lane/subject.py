@@ -25,11 +25,13 @@ class Subject:
         folder: its folder, resolved.
         entry: the folder of its Flux entry, where it has several and the settings name none.
         charts: a folder with charts that are rendered.
+        fetch: whether charts are fetched from where the tree's sources name them.
     """
 
     folder: Path
     entry: str = ""
     charts: Path | None = None
+    fetch: bool = False
 
     @cached_property
     def checkout(self) -> checkout.Checkout:
@@ -45,7 +47,7 @@ class Subject:
     def tree(self) -> Tree:
         """The tree as Flux reads it, read once."""
         with step("reading the tree as Flux does"):
-            return tools.read(self.folder, entry=self.entry, charts=self.charts)
+            return tools.read(self.folder, entry=self.entry, charts=self.charts, fetch=self.fetch)
 
     def claims_file(self) -> Path | None:
         """The tree's own claims file; None where it names none."""

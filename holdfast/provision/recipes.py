@@ -66,11 +66,13 @@ class Recipes:
     """Everything that ``images.toml`` says, with content hashes.
 
     Args:
-        kubernetes: the Kubernetes version of the node image; None takes the first of the file.
+        kubernetes_wanted: the Kubernetes version of the node image; None takes the first of the file.
+        flux_wanted: the minor of Flux, such as ``2.9``; None takes the first of the file.
         root: the folder that recipes are relative to.
     """
 
     kubernetes_wanted: str | None = None
+    flux_wanted: str | None = None
     root: Path = CLUSTERS
     _cache: dict[str, str] = field(default_factory=dict, compare=False)
 
@@ -90,6 +92,14 @@ class Recipes:
         return wanted
 
     @cached_property
+    def flux(self) -> str:
+        known = list(self.table["flux"])
+        wanted = self.flux_wanted or known[0]
+        if wanted not in known:
+            raise UsageError(f"no recipe for Flux {wanted}; images.toml has {', '.join(known)}", "choose one of these")
+        return str(wanted)
+
+    @cached_property
     def images(self) -> dict[str, Recipe]:
         """Recipes by name, in the order of the file (a recipe stands after the one it starts from)."""
         made = {}
@@ -101,11 +111,20 @@ class Recipes:
         return made
 
     def version(self, binary: str) -> str:
-        """The version that *binary* is built at, empty for programs of our own."""
+        """The version of a program, empty for those of our own."""
+        if binary in self.table["flux"][self.flux]:
+            return str(self.table["flux"][self.flux][binary])
+        if binary not in self.table["binary"]:
+            return self.kubernetes
         key = self.table["binary"][binary].get("version", "")
         if key == "kubernetes":
             return self.kubernetes
         return str(self.table["versions"].get(key, ""))
+
+    def can_build(self, binary: str) -> bool:
+        """Whether there is a module with pinned sums for the version that is wanted."""
+        first = next(iter(self.table["flux"].values()))
+        return binary not in first or self.version(binary) == first[binary]
 
     def toolchain(self, binary: str) -> str:
         """The Go toolchain that *binary* asks for, such as ``go1.27.3``; empty where the machine's own will do."""

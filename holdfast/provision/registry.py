@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any
 
 from docker import DockerClient
@@ -12,16 +11,11 @@ from docker.errors import APIError, DockerException
 from holdfast.errors import UsageError
 from holdfast.progress import step
 from holdfast.provision import engine, images
+from holdfast.provision.mirror import VARIABLE, mirror, path
 from holdfast.provision.recipes import Recipes
 
-_MIRROR = "HOLDFAST_REGISTRY"
 _ALIAS = "holdfast-registry"
 NODE_LABEL, STAND_IN_LABEL = "holdfast.node", "holdfast.stand-in"
-
-
-def mirror() -> str:
-    """A registry that holds the upstream images under their own names, such as ``127.0.0.1:5000`` (``HOLDFAST_REGISTRY``)."""
-    return os.environ.get(_MIRROR, "")
 
 
 def _stock_name(kubernetes: str) -> str:
@@ -46,7 +40,7 @@ def offline(kubernetes: str = "") -> bool:
     name = _stock_name(kubernetes or Recipes().kubernetes)
     answered = _answers(name)
     if mirror() and not answered:
-        raise UsageError(f"{_MIRROR}={mirror()} doesn't give {name}", f"start that registry, or unset {_MIRROR}")
+        raise UsageError(f"{VARIABLE}={mirror()} doesn't give {name}", f"start that registry, or unset {VARIABLE}")
     return not answered
 
 
@@ -63,14 +57,6 @@ def node_image(client: DockerClient, kubernetes: str) -> str:
 def is_own(client: DockerClient, image: str, label: str) -> bool:
     """Whether an image in the engine is one of ours: it says so by a label, whatever its name is."""
     return label in (client.images.get(image).labels or {})
-
-
-def path(image: str) -> str:
-    """An image's name without its registry, as a mirror has it."""
-    first, slash, rest = image.partition("/")
-    if not slash:
-        return f"library/{image}"
-    return rest if "." in first or ":" in first else image
 
 
 @functools.cache
@@ -90,11 +76,6 @@ def upstream(part: str, kubernetes: str) -> str:
     """What runs a part of the lane's own (git-server, sampler): the offline image, or the upstream one that images.toml names."""
     recipes = Recipes(kubernetes)
     return recipes.tag(part) if offline(kubernetes) else str(recipes.table["upstream"][part])
-
-
-def engine_name(image: str) -> str:
-    """The name by which the engine pulls an upstream image: through the mirror, where one is named."""
-    return f"{mirror()}/{path(image)}" if mirror() else image
 
 
 def trust_mirror(client: DockerClient, network: str, nodes: list[Any], write: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.errors import UsageError
 from holdfast.paths import ROOT, cache_dir
 from holdfast.progress import console
-from holdfast.provision import builds
+from holdfast.provision import builds, fetched
 from holdfast.provision.recipes import Recipes
 from holdfast.tree.check import load
 from holdfast.tree.kustomize import Tool
@@ -91,8 +91,18 @@ def _made(name: str) -> str:
     return str(builds.binary(Recipes(), name))
 
 
-def read(root: Path, *, entry: str = "", kubernetes: str = "", charts: Path | None = None) -> Tree:
-    """Reads a tree, as every command does: the only way in which one is judged. Raises UsageError where it can't be read at all."""
+def read(root: Path, *, entry: str = "", kubernetes: str = "", charts: Path | None = None, fetch: bool = False) -> Tree:
+    """Reads a tree, as every command does: the only way in which one is judged. *fetch*: its releases' charts, too.
+
+    Raises UsageError where it can't be read at all.
+    """
     return load(
-        root, kustomize(), helm, entry=entry, kubernetes=kubernetes, cache=cache_dir() / "rendered", charts=charts
+        root,
+        kustomize(),
+        helm,
+        entry=entry,
+        kubernetes=kubernetes,
+        cache=cache_dir() / "rendered",
+        charts=charts,
+        fetch=(lambda tree: fetched.fetch(tree, helm, charts)) if fetch else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from holdfast.drivers import distribution
 from holdfast.drivers.failing import Failing
 from holdfast.errors import HostCannot, UsageError
 from holdfast.lane.subject import Subject
@@ -28,6 +29,8 @@ def rehearsed(
     once: bool = False,
     if_down: str = "",
     fail: Sequence[str] = (),
+    flux: str = "",
+    brought_by: str = "",
     limit_s: float = LIMIT_S,
 ) -> Outcome:
     """What a start of *subject* from nothing comes to, with a line for each thing that happens.
@@ -37,6 +40,7 @@ def rehearsed(
         strict: stop at the first obstacles. *once*: don't have everything reconciled again.
         if_down: what is made unhealthy afterwards; empty for nothing.
         fail: workloads whose pods fail from the start, as `Failing.parse` reads them.
+        flux: the minor of Flux; empty for the profile's. *brought_by*: the distribution, as `distribution.named` has them.
         limit_s: how long the start may take.
 
     Raises HostCannot where this machine can't run the lane.
@@ -46,6 +50,8 @@ def rehearsed(
     failing = tuple(Failing.parse(text) for text in fail)
     with staged(subject, profile) as stage:
         stage.driver.failing = failing
+        stage.driver.flux = flux or stage.driver.flux
+        stage.driver.distribution = distribution.named(brought_by) if brought_by else stage.driver.distribution
         for said in (*subject.checkout.said, *subject.settings.notices):
             console.print(f"  note: {said}", style="yellow", markup=False)
         try:
@@ -75,7 +81,7 @@ def rehearsed(
         out = Judge(subject.tree, stage.foretold).outcome(
             course,
             stage.driver.kubernetes,
-            stage.driver.profile.more["flux"],
+            stage.driver.flux,
             [n.text for n in stage.driver.notes()]
             + [f"the pods of {one} fail, as told" for one in failing if one not in absent]
             + stage.notes,

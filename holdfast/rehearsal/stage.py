@@ -205,7 +205,7 @@ class Stage:
             self.notes.append(f"not read here, so taken for ready: Kustomizations {', '.join(unread)}")
         if guessed := self.tree.unread_releases:
             self.notes.append(
-                f"{len(guessed)} of {len(self.tree.releases)} releases are assumed: their charts aren't read here (--charts FOLDER)"
+                f"{len(guessed)} of {len(self.tree.releases)} releases are assumed: their charts aren't read here (--fetch, or --charts FOLDER)"
             )
 
     def _patiently(self, action: Callable[[], None]) -> None:

@@ -29,7 +29,7 @@ from holdfast.tree.findings import (
     readable,
     together,
 )
-from holdfast.tree.helm import render
+from holdfast.tree.helm import Fetched, render
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location
@@ -97,8 +97,9 @@ def load(
     kubernetes: str = "",
     cache: Path | None = None,
     charts: Path | None = None,
+    fetch: Callable[[Tree], Fetched] | None = None,
 ) -> Tree:
-    """Reads the tree at *root*, and by the program that *helm* gives the charts in it and in the folder *charts*.
+    """Reads the tree at *root*, and by the program that *helm* gives the charts in it, in the folder *charts*, and those that *fetch* gets.
 
     Raises UsageError where it can't be read at all.
     """
@@ -112,7 +113,8 @@ def load(
             + (f"; did you mean '{near[0]}'?" if near else ""),
             "each finding of 'holdfast check --format json' names its rule",
         )
-    return render(read(found, tool, said, entry=entry, kubernetes=kubernetes, cache=cache), helm, charts)
+    tree = read(found, tool, said, entry=entry, kubernetes=kubernetes, cache=cache)
+    return render(tree, helm, charts, fetch(tree) if fetch else Fetched())
 
 
 def entries(root: Path) -> list[str]:

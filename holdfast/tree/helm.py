@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,17 +41,25 @@ class _Rendering:
         self.unrendered[release.manifest.id] = why
 
 
-def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None) -> Tree:
+@dataclass(frozen=True)
+class Fetched:
+    """Charts that were fetched: files by the release's id, and those that weren't to be had, in words."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+
+
+def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None, fetched: Fetched) -> Tree:
     """The tree with what its releases' charts render; what can't be rendered is said in its `not_read`.
 
     Args:
         find_helm: gives the helm program, empty where there is none; asked only where there is a chart to render.
         charts: a folder with charts: NAME/, NAME-VERSION/ or NAME-VERSION.tgz.
     """
-    out = _Rendering()
+    out = _Rendering(not_read=list(fetched.lacking))
     for release in tree.releases:
-        inside = _in_tree(tree, release)
-        found = inside or _in_folder(charts, release)
+        inside = in_tree(tree, release)
+        found = inside or in_folder(charts, release) or fetched.files.get(release.manifest.id, "")
         if not found:
             continue
         name = release.manifest.id
@@ -88,7 +96,7 @@ def _to_fetch(tree: Tree, folder: str) -> list[str]:
     ]
 
 
-def _in_tree(tree: Tree, release: Release) -> str:
+def in_tree(tree: Tree, release: Release) -> str:
     """The folder of a chart that lies in this repository."""
     ref = mapping(get(release.manifest.spec, "chart", "spec", "sourceRef"))
     own = mapping(tree.root.spec.get("sourceRef"))
@@ -98,7 +106,8 @@ def _in_tree(tree: Tree, release: Release) -> str:
     return folder if f"{folder}/Chart.yaml" in tree.repository.known else ""
 
 
-def _in_folder(charts: Path | None, release: Release) -> str:
+def in_folder(charts: Path | None, release: Release) -> str:
+    """A release's chart in a folder of charts; empty where it isn't there."""
     if charts is None or not release.chart or "/" in release.chart:
         return ""
     exact = [

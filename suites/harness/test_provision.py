@@ -5,7 +5,7 @@ import json
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.provision import builds, capless_runc, engine, images, loop_devices, registry
+from holdfast.provision import builds, capless_runc, engine, images, loop_devices, mirror, registry
 from holdfast.provision.recipes import Recipes, hash_of
 
 
@@ -136,7 +136,7 @@ def test_a_version_without_a_recipe_is_said():
     ],
 )
 def test_a_mirror_has_an_image_by_its_name_without_the_registry(image, wanted):
-    assert registry.path(image) == wanted
+    assert mirror.path(image) == wanted
 
 
 def test_a_mirror_that_does_not_answer_is_said(monkeypatch):

@@ -3,6 +3,7 @@
 import collections
 import http.server
 import json
+import os
 
 import standin
 
@@ -41,8 +42,8 @@ def accept(controller, item):
 
 
 if __name__ == "__main__":
-    standin.serve(9090, Events)
-    standin.serve(9292, standin.Health)
+    standin.serve(int(os.environ.get("EVENTS_PORT", "9090")), Events)
+    standin.serve(int(os.environ.get("RECEIVER_PORT", "9292")), standin.Health)
     standin.start(
         standin.Controller("notification-controller", "notification.toolkit.fluxcd.io/v1", "Receiver", accept)
     )
