@@ -29,6 +29,7 @@ from holdfast.tree.tree import Sync, Tree
 from holdfast.waiting import CannotLook
 
 SYSTEM = "holdfast-system"
+_HELM_REPOSITORIES = "helmrepositories.source.toolkit.fluxcd.io"
 _LATE_KINDS = ("GitRepository", "Kustomization")
 
 
@@ -113,6 +114,7 @@ def suspension(mark: str) -> str:
 
 SERVED = "holdfast.dev/served"  # the versions that a lane added to a kind of Flux's
 _SOURCES = ("gitrepositories", "helmrepositories", "ocirepositories", "buckets", "helmcharts", "externalartifacts")
+_OF_CHARTS = ("helmrepositories", "ocirepositories", "helmcharts")
 
 
 def _strings(values: Iterable[str]) -> str:
@@ -143,19 +145,29 @@ def elsewhere_policies(
             f"!({of_ours} || ({named}) in {_strings(lost)}) || ({named}) in {_strings(unread)} || has(object.spec.kubeConfig)",
         ),
     }
-    wishes: list[Object] = []
-    for name, (group, resources, which) in kinds.items():
-        conditions = [
-            {"name": "elsewhere", "expression": which},
-            # An object that is marked already is suspended by the lane: the mark must come back with each write.
-            {
-                "name": "not-by-the-tree",
-                "expression": "!has(object.spec.suspend) || !object.spec.suspend || (has(object.metadata.annotations) "
-                f'&& "{ASSUMED}" in object.metadata.annotations && object.metadata.annotations["{ASSUMED}"] == "{mark}")',
-            },
-        ]
-        wishes += policy(f"holdfast-elsewhere-{name}", [group], list(resources), conditions, suspension(mark))
-    return wishes
+    return [
+        wish
+        for name, (group, resources, which) in kinds.items()
+        for wish in _suspending(name, group, resources, mark, [{"name": "elsewhere", "expression": which}])
+    ]
+
+
+def chart_policies(mark: str) -> list[Object]:
+    """Policies that suspend what charts would be fetched from, where the charts come with the lane, and mark it as assumed."""
+    return _suspending("charts", "source.toolkit.fluxcd.io", [s for s in _SOURCES if s in _OF_CHARTS], mark, [])
+
+
+def _suspending(
+    name: str, group: str, resources: Iterable[str], mark: str, conditions: list[dict[str, str]]
+) -> list[Object]:
+    """A policy that suspends and marks what meets some conditions, but what the tree itself suspends."""
+    # An object that is marked already is suspended by the lane: the mark must come back with each write.
+    by_the_tree = {
+        "name": "not-by-the-tree",
+        "expression": "!has(object.spec.suspend) || !object.spec.suspend || (has(object.metadata.annotations) "
+        f'&& "{ASSUMED}" in object.metadata.annotations && object.metadata.annotations["{ASSUMED}"] == "{mark}")',
+    }
+    return policy(f"holdfast-elsewhere-{name}", [group], list(resources), [*conditions, by_the_tree], suspension(mark))
 
 
 KEY_SECRET = "holdfast-git"  # noqa: S105  the name of a Secret
@@ -255,6 +267,7 @@ class Bootstrap:
     ) -> None:
         self.objects, self.tree, self.settings, self.folder = objects, tree, tree.settings, folder
         self.sync, self.tolerant = sync or tree.sync, tolerant
+        self._assumes = False
 
     def adapt(self, nonce: str) -> None:
         """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""
@@ -294,7 +307,14 @@ class Bootstrap:
         rendered = [m.body for m in self.tree.bootstrap]
         early = [o for o in rendered if o["kind"] in ("Namespace", "CustomResourceDefinition")]
         late = [o for o in rendered if o["kind"] in _LATE_KINDS]
-        for wish in [*early, *(o for o in rendered if o not in early and o not in late)]:
+        for wish in early:
+            self._by_hand(wish)
+        definitions = [o for o in early if o["kind"] == "CustomResourceDefinition"]
+        self._established(definitions)
+        brought = any(o["metadata"]["name"] == _HELM_REPOSITORIES for o in definitions)
+        if self._assumes and (brought or self.objects.serves([_HELM_REPOSITORIES])):
+            self._until_assumed()
+        for wish in (o for o in rendered if o not in early and o not in late):
             self._by_hand(wish)
         source = self.sync.source
         key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
@@ -307,7 +327,6 @@ class Bootstrap:
                 f"the tree's GitRepository has no secretRef ({self.tree.locate(source)}); SSH needs one",
                 "add spec.secretRef, as flux bootstrap does",
             )
-        self._established([o for o in early if o["kind"] == "CustomResourceDefinition"])
         own = [source.body, self.sync.root.body]
         for wish in [*(o for o in late if o not in own), *own]:
             self._by_hand(wish)
@@ -348,6 +367,15 @@ class Bootstrap:
             *no_calls_policies(),
         ]:
             self.objects.apply(wish)
+        self._assumes = True
+
+    def assume_charts(self, mark: str) -> None:
+        """Takes for there what charts would be fetched from; *mark*: what the lane's own annotations hold."""
+        for wish in chart_policies(mark):
+            self.objects.apply(wish)
+        self._assumes = True
+
+    def _until_assumed(self) -> None:
         probe = {
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "HelmRepository",
@@ -357,11 +385,19 @@ class Bootstrap:
         self._until_changed(probe, lambda done: done["spec"].get("suspend") is True)
 
     def _until_changed(self, wish: Object, changed: Callable[[Object], bool], within_s: float = 30) -> None:
-        """A policy counts some time after it was made: an object is tried, and not kept, until it does."""
-        limit = time.monotonic() + within_s
-        while not changed(self.objects.dry_run(wish)):
+        """A policy counts some time after it was made: an object is tried, and not kept, until it does.
+
+        A kind that was defined just now may be refused for a moment (503), though it is established.
+        """
+        limit, seen = time.monotonic() + within_s, ""
+        while True:
+            try:
+                if changed(self.objects.dry_run(wish)):
+                    return
+            except (CannotLook, ResourceNotFoundError) as why:
+                seen = f" ({why})"
             if time.monotonic() > limit:
-                raise UsageError(f"an admission policy of the lane does nothing after {within_s:g}s", "run again")
+                raise UsageError(f"an admission policy of the lane does nothing after {within_s:g}s{seen}", "run again")
             time.sleep(0.1)
 
     def _established(self, definitions: list[Object], within_s: float = 60) -> None:

@@ -29,6 +29,11 @@ class Fidelity:
         """What stands in for something else: subject -> in words."""
         return self.driver.stand_ins(dict(self._controllers))
 
+    @property
+    def assumes_charts(self) -> bool:
+        """Whether charts come with the lane, so that where they would be fetched from is taken for there."""
+        return "helm-controller" in self.stand_ins
+
     @cached_property
     def _controllers(self) -> list[tuple[str, str]]:
         """The tree's controllers, each with its image."""

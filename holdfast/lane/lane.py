@@ -103,6 +103,8 @@ class Lane:
                 mark = self.driver.mark
                 self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
                 self._patiently(lambda: bootstrap.assume_elsewhere(server.address, mark), "the API server")
+            elif self.fidelity.assumes_charts:
+                self._patiently(lambda: bootstrap.assume_charts(state.nonce), "the API server")
             if self.fidelity.offline:
                 capable(self.driver, ImageLoader).load_images(self.fidelity.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")

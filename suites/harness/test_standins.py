@@ -3,10 +3,9 @@
 import base64
 import http.server
 import importlib.util
-import io
+import queue
 import subprocess
 import sys
-import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -31,78 +30,125 @@ def program(name, folder=FLUX):
         sys.path.remove(str(folder))
 
 
-source, helm, standin = program("source-controller"), program("helm-controller"), program("standin")
-
-
-@pytest.fixture
-def repository(tmp_path):
-    folder = tmp_path / "r"
-    folder.mkdir()
-    for name in (
-        "apps/web.yaml",
-        "apps/logo.png",
-        "clusters/home.yaml",
-        ".github/ci.yml",
-        "docs/notes.md",
-        ".sops.yaml",
-    ):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    (folder / "apps/.sourceignore").write_text("secret-*\n")
-    (folder / "apps/secret-plan.yaml").write_text("x")
-
-    def git(*arguments):
-        return subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "x")
-    return str(folder / ".git"), git("rev-parse", "HEAD")
-
-
-def names(packed):
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-        return sorted(m.name.removeprefix("./") for m in tar.getmembers() if m.isfile())
-
-
-def test_an_artifact_leaves_out_what_flux_leaves_out(repository):
-    packed = names(source.pack(*repository, None))
-    assert {"apps/web.yaml", "clusters/home.yaml", "docs/notes.md"} <= set(packed)
-    assert not {"apps/logo.png", ".github/ci.yml", "apps/secret-plan.yaml", ".sops.yaml"} & set(packed)
-
-
-def test_the_sources_own_ignore_takes_the_place_of_the_usual_rules(repository):
-    packed = names(source.pack(*repository, "docs/\n"))
-    assert "apps/logo.png" in packed
-    assert "docs/notes.md" not in packed
-
-
-def test_the_same_commit_packs_to_the_same_bytes(repository):
-    assert source.pack(*repository, None) == source.pack(*repository, None)
-
-
-@pytest.mark.parametrize(
-    ("ref", "wanted"),
-    [
-        ({"branch": "main"}, ("refs/heads/main", "main")),
-        ({"tag": "v1"}, ("refs/tags/v1", "v1")),
-        ({"commit": "abc", "branch": "main"}, ("abc", "main")),
-        (None, ("refs/heads/master", "master")),
-    ],
-)
-def test_what_a_reference_fetches(ref, wanted):
-    assert source.wanted({"ref": ref}) == wanted
+helm, standin = program("helm-controller"), program("standin")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("1m30s", 90), ("2h", 7200), ("500ms", 0.5), (None, 60)])
 def test_durations_of_goes(text, seconds):
     assert standin.seconds(text) == seconds
+
+
+THE_END = {"type": "END"}
+
+
+class Api:
+    """A kind of an API server: what is listed, and what a watch says next."""
+
+    def __init__(self, *items):
+        self.items, self.events = {item["metadata"]["name"]: item for item in items}, queue.Queue()
+
+    def get(self, **_):
+        listed = {"items": list(self.items.values()), "metadata": {"resourceVersion": "1"}}
+        return type("List", (), {"to_dict": lambda _: listed})()
+
+    def stream(self):
+        while (event := self.events.get()) is not None:
+            if event is THE_END:
+                threading.Event().wait()  # it follows nothing any more
+            yield event
+
+    def say(self, kind, item):
+        self.events.put({"type": kind, "raw_object": item})
+
+
+def an_object(name, generation=1, *, suspend=False, leaving=None):
+    meta = {"namespace": "apps", "name": name, "uid": name, "generation": generation, "deletionTimestamp": leaving}
+    return {"metadata": meta, "spec": {"interval": "1h", "suspend": suspend}}
+
+
+@pytest.fixture
+def reconciled(monkeypatch):
+    """A controller over an API: ``(its objects' API, what it reconciled, what it does at each)``."""
+    running = []
+
+    def start(*items, suspended=False):
+        api, done, behaviour = Api(*items), queue.Queue(), {}
+        client = type("Client", (), {"resources": type("R", (), {"get": lambda *_, **__: api})()})()
+        monkeypatch.setattr(standin, "connect", lambda: client)
+        watch = type("Watch", (), {"stream": lambda _, get, **__: get.__self__.stream()})
+        monkeypatch.setattr(standin.kubernetes.watch, "Watch", watch)
+
+        def one(_, item):
+            done.put((item["metadata"]["name"], item["metadata"]["generation"]))
+            return behaviour.get(item["metadata"]["name"], lambda: None)()
+
+        controller = standin.Controller("test", "v1", "Test", one, suspended=suspended)
+        controller.ready = lambda *_: None
+        threading.Thread(target=controller.run, daemon=True).start()
+        running.append(api)
+        return api, done, behaviour
+
+    yield start
+    for api in running:
+        api.events.put(THE_END)
+
+
+def nothing_more(done):
+    with pytest.raises(queue.Empty):
+        done.get(timeout=0.3)
+
+
+def test_a_stand_in_works_at_a_change_and_not_without_one(reconciled):
+    api, done, _ = reconciled(an_object("web"))
+    assert done.get(timeout=5) == ("web", 1)
+    api.say("MODIFIED", an_object("web"))  # its own status, say
+    nothing_more(done)
+    api.say("MODIFIED", an_object("web", 2))
+    assert done.get(timeout=5) == ("web", 2)
+    api.say("ADDED", an_object("db"))
+    assert done.get(timeout=5) == ("db", 1)
+    api.say("MODIFIED", an_object("web", 2, leaving="now"))
+    assert done.get(timeout=5) == ("web", 2)
+
+
+def test_a_stand_in_leaves_what_is_suspended_and_looks_at_once_when_it_is_resumed(reconciled):
+    api, done, _ = reconciled(an_object("web", suspend=True))
+    nothing_more(done)
+    api.say("MODIFIED", an_object("web"))
+    assert done.get(timeout=5) == ("web", 1)
+    _, done, _ = reconciled(an_object("web", suspend=True), suspended=True)
+    assert done.get(timeout=5) == ("web", 1)
+
+
+def test_a_stand_in_comes_back_when_it_said(reconciled):
+    api, done, behaviour = reconciled(an_object("none"))
+    assert done.get(timeout=5) == ("none", 1)
+    behaviour["soon"] = lambda: 0.2
+    api.say("ADDED", an_object("soon"))
+    assert [done.get(timeout=5) for _ in range(3)] == [("soon", 1)] * 3
+
+
+def test_a_change_while_a_stand_in_works_is_not_lost(reconciled):
+    api, done, behaviour = reconciled(an_object("none"))
+    assert done.get(timeout=5) == ("none", 1)
+    go_on = threading.Event()
+    behaviour["slow"] = go_on.wait
+    api.say("ADDED", an_object("slow"))
+    assert done.get(timeout=5) == ("slow", 1)
+    api.say("MODIFIED", an_object("slow", 2))
+    nothing_more(done)
+    behaviour.clear()
+    go_on.set()
+    assert done.get(timeout=5) == ("slow", 2)
+
+
+def test_what_came_while_a_watch_was_away_is_listed(reconciled):
+    api, done, _ = reconciled(an_object("web"))
+    assert done.get(timeout=5) == ("web", 1)
+    api.items["db"] = an_object("db")
+    api.events.put(None)  # the watch ends
+    assert done.get(timeout=5) == ("db", 1)
+    nothing_more(done)
 
 
 @pytest.mark.parametrize(

@@ -316,5 +316,22 @@ def digest(values, chart):
     return hashlib.sha256(json.dumps([values, chart], sort_keys=True).encode()).hexdigest()
 
 
+def given(controller, item):
+    """Ready, where the lane suspended it: what would be fetched there comes with the lane. The mark is one that a tree can't know."""
+    mark = (item["metadata"].get("annotations") or {}).get("holdfast.dev/assumed")
+    api = controller.client.resources.get(api_version="v1", kind="ConfigMap")
+    if mark and mark == api.get(name="nonce", namespace="holdfast-system").to_dict()["data"]["nonce"]:
+        controller.ready(item, True, "Assumed", "assumed: its charts come with the lane")
+
+
+def controllers():
+    yield standin.Controller("helm-controller", "helm.toolkit.fluxcd.io/v2", "HelmRelease", reconcile)
+    for kind in () if RELEASES else ("HelmRepository", "OCIRepository"):
+        try:
+            yield standin.Controller("source", "source.toolkit.fluxcd.io/v1", kind, given, suspended=True)
+        except standin.ResourceNotFoundError:
+            standin.say("the cluster has no such kind", kind=kind)
+
+
 if __name__ == "__main__":
-    standin.start(standin.Controller("helm-controller", "helm.toolkit.fluxcd.io/v2", "HelmRelease", reconcile))
+    standin.start(*controllers())

@@ -6,6 +6,7 @@ Stand-ins, not Flux: small programs that read and write the fields of Flux's own
 import datetime
 import http.server
 import json
+import math
 import os
 import re
 import signal
@@ -16,9 +17,11 @@ import traceback
 import urllib.request
 
 import kubernetes
+import kubernetes.watch
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import ApiException, NotFoundError
+from kubernetes.dynamic.exceptions import ApiException, NotFoundError, ResourceNotFoundError
 
+WATCH_S = 15  # a connection that died without a word is found out within that time
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 NOTIFICATIONS = os.environ.get("NOTIFICATIONS", "http://notification-controller.flux-system.svc.cluster.local./")
 
@@ -46,6 +49,10 @@ def say(message, **fields):
     print(json.dumps({"ts": now(), "msg": message, **fields}), flush=True)
 
 
+def key_of(item):
+    return (item["metadata"]["namespace"], item["metadata"]["name"])
+
+
 class Failed(Exception):
     """A reconciliation that failed: the condition's reason, and words for its message."""
 
@@ -55,36 +62,65 @@ class Failed(Exception):
 
 
 class Controller:
-    """Reconciles the objects of one kind: at a change, at a request, when the interval is over, after a failure."""
+    """Reconciles the objects of one kind: at a change, at a request, when the interval is over, after a failure.
 
-    def __init__(self, name, api_version, kind, reconcile):
+    *suspended*: whether it works on suspended ones, too.
+    """
+
+    def __init__(self, name, api_version, kind, reconcile, *, suspended=False):
         self.client = connect()
-        self.name, self.kind, self.reconcile_one = name, kind, reconcile
+        self.name, self.kind, self.reconcile_one, self.of_suspended = name, kind, reconcile, suspended
         self.api = self.client.resources.get(api_version=api_version, kind=kind)
-        self.due, self.busy, self.seen = {}, set(), {}
+        self.items, self.due, self.busy, self.seen = {}, {}, set(), {}
+        self.news = threading.Event()
 
     def run(self):
+        threading.Thread(target=self._follow, daemon=True).start()
+        while True:
+            self.news.wait(self._rest())
+            self.news.clear()
+            for key, item in list(self.items.items()):
+                self._look(key, item)
+
+    def _follow(self):
+        """Keeps what there is up to date. A watch that ends is begun by a new list: a restored etcd has older versions than were seen."""
         while True:
             try:
-                items = self.api.get().to_dict()["items"]
+                listed = self.api.get(_request_timeout=WATCH_S).to_dict()
+                self.items = {key_of(item): item for item in listed["items"]}
+                self.news.set()
+                since = listed["metadata"]["resourceVersion"]
+                words = {"resource_version": since, "timeout_seconds": WATCH_S, "_request_timeout": WATCH_S + 5}
+                for event in kubernetes.watch.Watch().stream(self.api.get, serialize=False, **words):
+                    item = event["raw_object"]
+                    if event["type"] == "DELETED":
+                        self.items.pop(key_of(item), None)
+                    else:
+                        self.items[key_of(item)] = item
+                    self.news.set()
             except Exception as error:
-                say("list failed", kind=self.kind, error=str(error)[:200])
+                say("watch failed", kind=self.kind, error=f"{type(error).__name__}: {str(error)[:200]}")
                 time.sleep(1)
-                continue
-            for item in items:
-                meta = item["metadata"]
-                key = (meta["namespace"], meta["name"])
-                mark = (meta["uid"], meta["generation"], (meta.get("annotations") or {}).get(REQUESTED_AT))
-                changed = self.seen.get(key) != mark
-                if key in self.busy or (item["spec"].get("suspend") and not meta.get("deletionTimestamp")):
-                    if item["spec"].get("suspend"):
-                        self.seen.pop(key, None)
-                    continue
-                if meta.get("deletionTimestamp") or changed or time.monotonic() >= self.due.get(key, 0):
-                    self.seen[key] = mark
-                    self.busy.add(key)
-                    threading.Thread(target=self._one, args=(key, item), daemon=True).start()
-            time.sleep(0.5)
+
+    def _rest(self):
+        """Seconds until something is due again."""
+        soonest = min((self.due.get(key, math.inf) for key in list(self.items) if key in self.seen), default=math.inf)
+        return min(max(soonest - time.monotonic(), 0.05), 60)
+
+    def _look(self, key, item):
+        """Begins what is to be done with an object now."""
+        meta, suspended = item["metadata"], item["spec"].get("suspend") and not self.of_suspended
+        if suspended:
+            self.seen.pop(key, None)  # resumed, it is looked at at once
+        leaving = meta.get("deletionTimestamp")
+        if key in self.busy or (suspended and not leaving):
+            return
+        mark = (meta["uid"], meta["generation"], (meta.get("annotations") or {}).get(REQUESTED_AT), leaving)
+        if self.seen.get(key) != mark or time.monotonic() >= self.due.get(key, 0):
+            self.seen[key] = mark
+            self.busy.add(key)
+            self.due[key] = math.inf
+            threading.Thread(target=self._one, args=(key, item), daemon=True).start()
 
     def _one(self, key, item):
         spec, began = item["spec"], time.monotonic()
@@ -110,6 +146,7 @@ class Controller:
                 self.ready(item, False, "ReconcileError", f"{type(error).__name__}: {str(error)[:400]}")
         finally:
             self.busy.discard(key)
+            self.news.set()
 
     def patch_status(self, item, status):
         meta = item["metadata"]
@@ -263,6 +300,7 @@ __all__ = [
     "Failed",
     "Health",
     "NotFoundError",
+    "ResourceNotFoundError",
     "connect",
     "now",
     "say",
