@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -48,25 +50,47 @@ def _log(name: str) -> Path:
 
 
 def _modfile(module: Path, version: str, env: dict[str, str]) -> list[str]:
-    """go.mod for a Kubernetes version other than the pinned one: derived from it, its sums checked by the sum database."""
+    """go.mod for a Kubernetes version other than the pinned one: of its own staging modules, its sums checked by the sum database."""
     pinned = (module / "go.mod").read_text()
     if not version or f"k8s.io/kubernetes v{version}\n" in pinned:
         return []
-    old = re.search(r"k8s.io/kubernetes v(\S+)\n", pinned)
-    assert old, "the kubernetes module requires k8s.io/kubernetes"
     derived = cache_dir() / "pins" / f"kubernetes-{version}.mod"
     if not derived.exists():
         derived.parent.mkdir(exist_ok=True)
-        staging = (f"v0.{old[1].partition('.')[2]}", f"v0.{version.partition('.')[2]}")
-        derived.write_text(pinned.replace(f"v{old[1]}", f"v{version}").replace(*staging))
-        run(
-            ["go", "mod", "tidy", f"-modfile={derived}"],
-            cwd=module,
-            env=env,
-            what=f"pinning Kubernetes {version}",
-            log=_log("pins"),
-        )
+        part = derived.with_suffix(".part.mod")
+        part.write_text(derived_module(_own_module(module, version, env), version))
+        command = ["go", "mod", "tidy", f"-modfile={part}"]
+        run(command, cwd=module, env=env, what=f"pinning Kubernetes {version}", log=_log("pins"))
+        part.with_suffix(".sum").replace(derived.with_suffix(".sum"))
+        part.replace(derived)
     return [f"-modfile={derived}"]
+
+
+def _own_module(module: Path, version: str, env: dict[str, str]) -> str:
+    """The go.mod of a Kubernetes version. Raises UsageError."""
+    wanted, found = ["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"], ""
+    done = subprocess.run(wanted, cwd=module, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    with contextlib.suppress(ValueError):
+        found = str(json.loads(done.stdout).get("GoMod") or "")
+    if not found:
+        said = " ".join((done.stdout + done.stderr).split())[-200:]
+        raise UsageError(
+            f"pinning Kubernetes {version} failed: {said}", "look whether Go reaches its modules, then run again"
+        )
+    return Path(found).read_text()
+
+
+def derived_module(own: str, version: str) -> str:
+    """go.mod of a program of Kubernetes' own packages: what *own*, its go.mod, replaces by folders is published as modules of their own."""
+    staged = sorted(set(re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", own, re.MULTILINE)))
+    language = re.findall(r"^(?:go|godebug) [^(\n]+$", own, re.MULTILINE)  # what its programs are compiled as
+    assert staged, "Kubernetes replaces its staging modules"
+    assert language, "a go.mod names its language"
+    published = "\n".join(f"\t{name} => {name} v0.{version.partition('.')[2]}" for name in staged)
+    return (
+        f"module holdfast/images/kubernetes\n\n{chr(10).join(language)}\n\n"
+        f"require k8s.io/kubernetes v{version}\n\nreplace (\n{published}\n)\n"
+    )
 
 
 def _ldflags(name: str, version: str) -> str:

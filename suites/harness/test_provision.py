@@ -156,3 +156,16 @@ def test_only_loop_devices_of_the_storage_stand_in_are_called_left_over(tmp_path
         (tmp_path / name / "loop" / "backing_file").write_text(backing)
     (tmp_path / "loop3").mkdir()
     assert loop_devices.left_over(tmp_path) == ["loop0", "loop2"]
+
+
+def test_a_kubernetes_version_is_pinned_by_its_own_staging_modules():
+    own = (
+        "module k8s.io/kubernetes\n\ngo 1.25.0\n\ngodebug default=go1.25\n\nrequire (\n\tk8s.io/api v0.0.0\n\tk8s.io/klog/v2 v2.130.1\n)\n\n"
+        "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/kubectl => ./staging/src/k8s.io/kubectl\n)\n"
+    )
+    text = builds.derived_module(own, "1.35.4")
+    assert "go 1.25.0\ngodebug default=go1.25\n" in text
+    assert "require k8s.io/kubernetes v1.35.4\n" in text
+    assert "\tk8s.io/api => k8s.io/api v0.35.4\n\tk8s.io/kubectl => k8s.io/kubectl v0.35.4\n)" in text
+    assert "klog" not in text
+    assert "cri-streaming" not in text  # it came with 1.36
