@@ -13,6 +13,7 @@ import yaml
 
 from holdfast.drivers import kwok
 from holdfast.journal import Journal, read_file
+from holdfast.lane.lane import Lane
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.provision import builds, engine, images
@@ -20,6 +21,7 @@ from holdfast.provision.recipes import Recipes
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.stage import staged
 from holdfast.rehearsal.watcher import Watcher
+from holdfast.run import opened
 from holdfast.sampling.intervals import outages
 from holdfast.verdicts import verdicts
 from suites.harness import apart, pairs
@@ -321,6 +323,24 @@ def rehearsals(rounds=3):
         print(f"  fourteen times the objects take {second / first:.1f} × as long")
 
 
+def lanes(rounds=2):
+    """From nothing to the reference tree applied and every workload ready, on processes and on containers, in turn."""
+    took = {name: [] for name in ("kwok", "kind/fast")}
+    for _ in range(rounds):
+        for name, seconds in took.items():
+            lane = Lane(name, Subject(ROOT / "fixtures" / "gitops"))
+            assert lane.tree
+            with tempfile.TemporaryDirectory() as folder:
+                lane.driver.ensure_host()
+                began = time.perf_counter()
+                with opened(lane, Path(folder) / "run", lambda _: "a benchmark", keep=False) as run:
+                    run.cluster()
+                    seconds.append(time.perf_counter() - began)
+    for name, seconds in took.items():
+        print(f"  {name}: {spread(seconds)} s")
+    print(f"  {spread([b / a for a, b in zip(*took.values(), strict=True)])} × as long on containers")
+
+
 def main():
     for title, run in (
         ("Width of an outage's bound at 10 looks a second (goal: each edge ≤ 0.15 s)", sampler_bounds),
@@ -336,6 +356,7 @@ def main():
             "Rehearsals (goals: lane up 6 s, reference tree 30 s and 60 s in whole, 1,000 objects 120 s and 2 GB)",
             rehearsals,
         ),
+        ("A converged tree on processes against containers (goal: 5 × shorter)", lanes),
     ):
         if sys.argv[1:] and not any(word in title for word in sys.argv[1:]):
             continue

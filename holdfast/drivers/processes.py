@@ -18,7 +18,7 @@ from holdfast.drivers.driver import DriverError
 from holdfast.drivers.ports import Ports
 
 _TOKEN = "HOLDFAST_TOKEN"  # noqa: S105  the name of a variable
-_ENDS_WITHIN_S = 2.0
+_ENDS_WITHIN_S = 1.2
 # Whoever ends because of an error says much more after it, of how it ends.
 _TELLS_OF_AN_ERROR = re.compile(
     r'"level":"(?:error|fatal|panic)"|^[EF]\d{4} |^(?:panic|fatal error|Error): |Traceback|^\w*(?:Error|Exception)\b'
