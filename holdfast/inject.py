@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from holdfast.drivers.driver import Driver, EtcdSnapshot, NodeNetwork, NodePower, NodeShell, Writable, capable
+from holdfast.drivers.driver import (
+    Driver,
+    EtcdSnapshot,
+    GitOutage,
+    NodeNetwork,
+    NodePower,
+    NodeShell,
+    Writable,
+    capable,
+)
 from holdfast.kube import KubeClient, Object, without_server_fields
 from holdfast.undo import UndoFile
 
@@ -100,6 +109,18 @@ class Inject:
         driver = capable(self._driver, EtcdSnapshot)
         self._before("restore-etcd", file=saved)
         driver.lose_etcd()
+
+    def stop_git(self) -> None:
+        """Takes away the host that serves Git."""
+        driver = capable(self._driver, GitOutage)
+        self._before("restore-git")
+        driver.stop_git()
+
+    def delay_git(self, delay_s: float) -> None:
+        """Has whoever asks the host that serves Git wait."""
+        driver = capable(self._driver, GitOutage)
+        self._before("restore-git")
+        driver.delay_git(delay_s)
 
     def cut_network(self, node: str, for_s: float) -> None:
         """Cuts a node off the network, for *for_s* seconds at most."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, DriverError, EtcdSnapshot, NodeNetwork, NodePower, NodeShell
+from holdfast.drivers.driver import Driver, DriverError, EtcdSnapshot, GitOutage, NodeNetwork, NodePower, NodeShell
 from holdfast.kube import KubeClient
 
 UndoStep = dict[str, Any]
@@ -65,6 +65,11 @@ def _restore_network(driver: Driver, objects: KubeClient, step: UndoStep) -> Non
     driver.restore_network(step["node"])
 
 
+def _restore_git(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    assert isinstance(driver, GitOutage), "a fault that takes Git's host away asked for a driver that can"
+    driver.restore_git()
+
+
 ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "scale": _scale,
     "apply": _apply,
@@ -75,13 +80,15 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "power-on": _power_on,
     "restore-network": _restore_network,
     "restore-etcd": _restore_etcd,
+    "restore-git": _restore_git,
 }
 
 
-_OF_NODES = (
+_BY_THE_DRIVER = (
     "power-on",
     "restore-network",
     "restore-etcd",
+    "restore-git",
 )  # done first, by the driver: the API may come back only with the power
 
 
@@ -150,11 +157,11 @@ class UndoFile:
                 each step is done once.
             before_api: called once, before the first step that changes the cluster by its API; where it raises, no such step is done.
         """
-        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in _OF_NODES)
+        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in _BY_THE_DRIVER)
         failed: Exception | None = None
         asked = False
         for step in steps:
-            if step["action"] not in _OF_NODES and not asked:
+            if step["action"] not in _BY_THE_DRIVER and not asked:
                 before_api()
                 asked = True
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import socket
 import tarfile
 import time
@@ -21,7 +22,7 @@ from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from testinfra.host import Host
 
-from holdfast.drivers import gitcontainer
+from holdfast.drivers import gitcontainer, gitssh
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.nodeshell import Lost, NodeShellBackend
@@ -207,6 +208,7 @@ class Containers(ABC):
                 style="yellow",
             )
         self.kubeconfig.unlink(missing_ok=True)
+        self._served.unlink(missing_ok=True)
         self.owned.end()
 
     def _is_there(self, identity: str) -> bool:
@@ -369,9 +371,49 @@ class Containers(ABC):
         with step("starting the Git server"):
             identity = gitcontainer.start(site, f"{self.cluster}-git", image, self.cluster, self.owned.labels)
             self.owned.record(identity)
-            attrs: dict[str, Any] = self.docker.containers.get(identity).attrs
-        self.resolve(site.hosts, str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"]))
+        known = {"container": identity, "hosts": site.hosts, "etc": str(site.folder / "etc")}
+        self._resolve_git(known)
         return site.url
+
+    @property
+    def _served(self) -> Path:
+        """What is known of the Git server, also by another process."""
+        return self.folder / "git-server.json"
+
+    def _git(self) -> tuple[Any, dict[str, Any]]:
+        """The Git server's container, as the engine sees it now, and what was written down of it."""
+        try:
+            known = json.loads(self._served.read_text())
+            return self.docker.containers.get(known["container"]), known
+        except (OSError, ValueError, NotFound) as why:
+            raise DriverError(f"the lane's Git server isn't known: {why}") from None
+
+    def _resolve_git(self, known: dict[str, Any]) -> None:
+        """Has the cluster find the Git server; it may have another address after a start than before."""
+        attrs = self.docker.containers.get(known["container"]).attrs
+        address = str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"])
+        if address != known.get("address"):
+            self.resolve(tuple(known["hosts"]), address)
+            self._served.write_text(json.dumps({**known, "address": address}))
+
+    def stop_git(self) -> None:
+        container, _ = self._git()
+        with contextlib.suppress(APIError):  # it may be off already
+            container.kill("SIGKILL")
+
+    def delay_git(self, delay_s: float) -> None:
+        gitssh.set_delay(Path(self._git()[1]["etc"]), delay_s)
+
+    def restore_git(self) -> None:
+        container, known = self._git()
+        gitssh.set_delay(Path(known["etc"]), 0)
+        if container.status != "running":
+            container.start()
+            self._resolve_git(known)
+
+    def git_delay_s(self) -> float | None:
+        container, known = self._git()
+        return gitssh.delay_s(Path(known["etc"])) if container.status == "running" else None
 
 
 _RESTORE = (

@@ -188,6 +188,23 @@ class EtcdSnapshot(Protocol):
         """Puts back what a file on the server holds, and starts both; nothing is done where they were never stopped."""
 
 
+@runtime_checkable
+class GitOutage(Protocol):
+    """Can take away the host that serves Git, and make it slow."""
+
+    def stop_git(self) -> None:
+        """Nobody answers there any more."""
+
+    def delay_git(self, delay_s: float) -> None:
+        """Whoever asks waits so long for the first word."""
+
+    def restore_git(self) -> None:
+        """It answers again, and at once; nothing is done where it does."""
+
+    def git_delay_s(self) -> float | None:
+        """How long it takes it to answer, about; None where nobody does."""
+
+
 @dataclass(frozen=True)
 class GitSite:
     """A repository as a lane serves it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
+from holdfast.drivers import gitssh
 from holdfast.drivers.driver import GitSite
 
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
@@ -20,18 +21,24 @@ StrictModes no
 PermitTTY no
 X11Forwarding no
 AllowTcpForwarding no
+ForceCommand /bin/sh /etc/holdfast/answer
 MaxStartups 100
 UseDNS no
 """
 # Any image with a shell, git and sshd will do (Debian's or Alpine's): the user is made here. A password of '*' can't be entered,
 # but unlike '!' it doesn't lock the account for keys.
 _START = """set -eu
-shell=$(command -v git-shell || echo /usr/bin/git-shell)
-id git >/dev/null 2>&1 || useradd --create-home --shell "$shell" git 2>/dev/null || adduser -D -s "$shell" git
+id git >/dev/null 2>&1 || useradd --create-home --shell /bin/sh git 2>/dev/null || adduser -D -s /bin/sh git
 sed -i 's/^git:[^:]*:/git:*:/' /etc/shadow
 git config --system safe.directory '*'
 mkdir -p /run/sshd
 exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /etc/holdfast/sshd_config
+"""
+
+
+# The only thing that is ever run for who enters: a command of git's, after as long as a fault says.
+_ANSWER = """sleep "$(cat /etc/holdfast/delay_s 2>/dev/null || echo 0)"
+exec "$(command -v git-shell || echo /usr/bin/git-shell)" -c "$SSH_ORIGINAL_COMMAND"
 """
 
 
@@ -44,6 +51,8 @@ def start(site: GitSite, name: str, image: str, network: str, labels: dict[str, 
     (etc / "authorized_keys").write_text(site.user_key + "\n")
     (etc / "sshd_config").write_text(_SSHD)
     (etc / "start").write_text(_START)
+    (etc / "answer").write_text(_ANSWER)
+    gitssh.set_delay(etc, 0)
     container = (
         DockerContainer(image)
         .with_name(name)

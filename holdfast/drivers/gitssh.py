@@ -19,13 +19,32 @@ import asyncssh
 _ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": os.devnull}
 
 
-async def _serve(process: asyncssh.SSHServerProcess[bytes], path: str, repository: str) -> None:
+_DELAY = "delay_s"
+
+
+def delay_s(folder: Path) -> float:
+    """How long whoever asks is to wait, in seconds, as a file beside the settings says; 0 where there is none."""
+    try:
+        return float((folder / _DELAY).read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def set_delay(folder: Path, seconds: float) -> None:
+    """Has whoever asks from now on wait."""
+    part = folder / f"{_DELAY}.part"
+    part.write_text(f"{seconds:g}")
+    part.replace(folder / _DELAY)
+
+
+async def _serve(process: asyncssh.SSHServerProcess[bytes], path: str, repository: str, folder: Path) -> None:
     """Runs upload-pack for the one path that there is; says what else was asked for."""
     words = shlex.split(process.command or "")
     if len(words) != 2 or words[0] != "git-upload-pack" or words[1].strip("/") != path.strip("/"):
         process.stderr.write(f"there is no repository for {process.command!r} here\n".encode())
         process.exit(128)
         return
+    await asyncio.sleep(delay_s(folder))
     environment = {"PATH": os.environ.get("PATH", ""), **_ENVIRONMENT}
     git = await asyncio.create_subprocess_exec(
         "git",
@@ -41,7 +60,7 @@ async def _serve(process: asyncssh.SSHServerProcess[bytes], path: str, repositor
     process.exit(await git.wait())
 
 
-async def main(settings: dict[str, Any], host_key: str) -> None:
+async def main(settings: dict[str, Any], folder: Path) -> None:
     """Serves until it is ended."""
 
     class Server(asyncssh.SSHServer):
@@ -52,11 +71,11 @@ async def main(settings: dict[str, Any], host_key: str) -> None:
         Server,
         "127.0.0.1",
         settings["port"],
-        server_host_keys=[host_key],
+        server_host_keys=[str(folder / "host_key")],
         authorized_client_keys=asyncssh.import_authorized_keys(settings["user_key"]),
         password_auth=False,
         kbdint_auth=False,
-        process_factory=lambda process: _serve(process, settings["path"], settings["repository"]),
+        process_factory=lambda process: _serve(process, settings["path"], settings["repository"], folder),
         encoding=None,
         allow_scp=False,
     )
@@ -65,4 +84,4 @@ async def main(settings: dict[str, Any], host_key: str) -> None:
 
 if __name__ == "__main__":
     _file = Path(sys.argv[1])
-    asyncio.run(main(json.loads(_file.read_text()), str(_file.parent / "host_key")))
+    asyncio.run(main(json.loads(_file.read_text()), _file.parent))

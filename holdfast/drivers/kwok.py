@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from holdfast.drivers import distribution, profile
+from holdfast.drivers import distribution, gitssh, profile
 from holdfast.drivers.controlplane import ControlPlane
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.failing import Failing
@@ -51,6 +51,7 @@ _PROGRAMS = (*programs.KUBERNETES, "etcd", "kwok", "source-controller", "kustomi
 _DEPENDENCY_S = 1
 # So that Kustomizations that wait for their objects leave room for those that they wait for.
 _CONCURRENT = 32
+_GIT = "git-server"
 _FAILING = "failing.yaml"
 _FOLDERS = (
     "etcd",
@@ -59,7 +60,7 @@ _FOLDERS = (
     "log",
     "tmp",
     "artifacts",
-    "git-server",
+    _GIT,
     "helm",
     "server",
     ".kube",
@@ -287,7 +288,7 @@ class Kwok:
 
     def serve_git(self, site: GitSite) -> str:
         """On loopback, by SSH, under the site's own path."""
-        folder = self.folder / "git-server"
+        folder = self.folder / _GIT
         folder.mkdir(exist_ok=True)
         port = self.processes.ports.take("git")["git"]
         path = urlsplit(site.url).path
@@ -295,10 +296,26 @@ class Kwok:
         _private(folder / "host_key", site.host_key)
         _private(folder / "settings.json", json.dumps(settings))
         server = [sys.executable, "-P", "-m", "holdfast.drivers.gitssh", str(folder / "settings.json")]
-        self.processes.stop("git-server")
-        self.processes.start("git-server", server, {"PYTHONPATH": str(ROOT)})
+        self.processes.stop(_GIT)
+        self.processes.start(_GIT, server, {"PYTHONPATH": str(ROOT)})
         self._until(lambda: "" if _listens(port) else "the Git server doesn't answer")
         return f"ssh://git@127.0.0.1:{port}{path}"
+
+    def stop_git(self) -> None:
+        self.processes.stop(_GIT)
+
+    def delay_git(self, delay_s: float) -> None:
+        gitssh.set_delay(self.folder / _GIT, delay_s)
+
+    def restore_git(self) -> None:
+        gitssh.set_delay(self.folder / _GIT, 0)
+        if not self.processes.runs(_GIT):
+            self.processes.again(_GIT)
+            self._until(lambda: "" if self.git_delay_s() is not None else "the Git server doesn't answer")
+
+    def git_delay_s(self) -> float | None:
+        port = json.loads((self.folder / _GIT / "settings.json").read_text())["port"]
+        return gitssh.delay_s(self.folder / _GIT) if _listens(port) else None
 
     def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
         part = self.folder / "releases.part"

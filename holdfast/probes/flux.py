@@ -156,6 +156,9 @@ def controller_replaced(cluster: Cluster, name: str, old: frozenset[str]) -> Sig
     return HOLDS if fresh else f"{name}: {len(pods)} pods, none of them new and ready"
 
 
+REFUSED = ("denied", "unable to authenticate")  # a key: OpenSSH's words, and those of Flux's own client
+
+
 @probe
 def source_fails(cluster: Cluster, name: str, namespace: str, *words: str) -> Sighting:
     """A GitRepository says that it isn't ready, with one of *words* in its message."""

@@ -11,6 +11,7 @@ from holdfast.durations import seconds
 from holdfast.gitserver import Key, Push
 from holdfast.marks import claim
 from holdfast.probes.flux import (
+    REFUSED,
     at_revision,
     commit_status_written,
     fetched,
@@ -100,9 +101,6 @@ def test_a_push_flows_through_every_step(cluster, git):
     push = git.push(mark(cluster.sync, "flow"), "a commit that is followed")
     steps = {"fetched": fetched(push), "applied": marked("flow"), "reported": reported(push)}
     cluster.in_order("a push is fetched, applied and reported", steps, FLOW.budget("flow"))
-
-
-REFUSED = ("denied", "unable to authenticate")  # OpenSSH's words, and those of Flux's own client
 
 
 @claim("git-over-ssh")

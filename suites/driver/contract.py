@@ -17,6 +17,7 @@ from holdfast.drivers.driver import (
     Driver,
     DriverError,
     EtcdSnapshot,
+    GitOutage,
     ImageLoader,
     Node,
     NodeNetwork,
@@ -218,6 +219,24 @@ def what_etcd_holds_is_saved_into_a_file(on: Subject) -> None:
     on.driver.save_etcd(f"{FOLDER}-etcd")
     on.driver.restore_etcd(f"{FOLDER}-etcd")  # nothing was lost: nothing is done
     assert on.client.list("Node")
+
+
+@promise(GitOutage)
+def git_goes_away_and_comes_back_and_twice_is_once(on: Subject) -> None:
+    driver = on.driver
+    assert driver.git_delay_s() == 0
+    try:
+        for _ in range(2):
+            driver.stop_git()
+        assert driver.git_delay_s() is None
+        for _ in range(2):
+            driver.restore_git()
+        assert driver.git_delay_s() == 0
+        driver.delay_git(5)
+        assert driver.git_delay_s() == 5
+    finally:
+        driver.restore_git()
+    assert driver.git_delay_s() == 0
 
 
 @promise(ImageLoader)

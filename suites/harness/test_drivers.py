@@ -18,7 +18,7 @@ from suites.harness import toy
 from suites.harness.test_faults import FAULTS
 
 CAPABILITIES = [
-    seam.Agents, seam.EtcdSnapshot, seam.GitHosting, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.PodRuntime,
+    seam.Agents, seam.EtcdSnapshot, seam.GitHosting, seam.GitOutage, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.PodRuntime,
     seam.Writable,
 ]  # fmt: skip
 
@@ -52,6 +52,7 @@ BROKEN = {
     "files_are_read_while_the_node_is_off": ("read_files", lambda *_: {"kept": b""}),
     "the_flavour_fits_the_nodes": ("flavour", NodeFlavour(KUBEADM.own_ports, "ss -Hltn", "echo none", "exit 1")),
     "no_images_are_no_work": ("needs_images", lambda *_: "yes"),
+    "git_goes_away_and_comes_back_and_twice_is_once": ("restore_git", lambda *_: None),
     "what_etcd_holds_is_saved_into_a_file": ("save_etcd", None),
     "what_runs_containers_has_a_name": ("runtime", lambda *_: ""),
     "agents_have_an_image": ("agent_image", lambda *_: ""),

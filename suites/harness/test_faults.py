@@ -37,7 +37,14 @@ for _module in pkgutil.iter_modules(all_faults.__path__):
     importlib.import_module(f"{all_faults.__name__}.{_module.name}")
 
 # What a fault is given on the toy, by the names of its parameters: a new fault is under the kill -9 test without a word here.
-GIVEN = {"node": "k3s2", "name": "source-controller", "kustomization": "storage", "image": "image", "saved": "/a/file"}
+GIVEN = {
+    "node": "k3s2",
+    "name": "source-controller",
+    "kustomization": "storage",
+    "image": "image",
+    "saved": "/a/file",
+    "delay_s": 90.0,
+}
 OWN = {name.rpartition(".")[2]: factory for name, factory in FACTORIES.items() if name.startswith("holdfast.faults.")}
 # In these somebody else heals (a Deployment, Flux), whom the toy hasn't got: the child is killed or ends while the fault is in.
 HEALED_BY_OTHERS = {"controller_killed", "longhorn_workloads_deleted"}

@@ -68,7 +68,12 @@ class KubeClient:
                     "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
                 },
             }
-        return state["objects"].get(f"{kind}/{namespace}/{name}")
+        found = state["objects"].get(f"{kind}/{namespace}/{name}")
+        if kind == "GitRepository" and found and name != TROUBLE:
+            why = _in_the_way(state)
+            ready = {"type": "Ready", "status": "False" if why else "True", "message": why}
+            return {**found, "status": {"conditions": [ready]}}
+        return found
 
     def list(self, kind, namespace=None, labels="", **_):
         state = self.world.read()
@@ -159,6 +164,16 @@ class KubeClient:
         return True
 
 
+def _in_the_way(state):
+    """Why the tree can't be pulled; empty where it can."""
+    if state.get("git_off"):
+        return "connection refused"
+    if state.get("git_delay_s"):
+        return "context deadline exceeded"
+    return "" if state["objects"][f"Secret/{FLUX}/{FLUX}"]["data"]["identity"] == KEY else "unable to authenticate"
+
+
+FLUX, KEY = "flux-system", "a key"
 STORAGE = "longhorn-system"
 MOUNT = "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/pvc-1/mount"
 
@@ -303,6 +318,19 @@ class Driver:
         if self.world.read().get("lost"):
             self.world.change(lambda s: s.__setitem__("lost", False))
 
+    def stop_git(self):
+        self.world.change(lambda s: s.__setitem__("git_off", True))
+
+    def delay_git(self, delay_s):
+        self.world.change(lambda s: s.__setitem__("git_delay_s", delay_s))
+
+    def restore_git(self):
+        self.world.change(lambda s: s.update(git_off=False, git_delay_s=0))
+
+    def git_delay_s(self):
+        state = self.world.read()
+        return None if state.get("git_off") else state.get("git_delay_s", 0)
+
     def needs_images(self):
         return True
 
@@ -380,6 +408,12 @@ def fresh(folder: Path):
         longterm,
     ]
     objects.append(workload("Deployment", "coredns", "kube-system", replicas=1))
+    meta = {"name": FLUX, "namespace": FLUX, "generation": 0}
+    pulled = {"url": "ssh://x/y", "secretRef": {"name": FLUX}}
+    objects.append(
+        {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": meta, "spec": pulled}
+    )
+    objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"identity": KEY}})
     state = {
         "nodes": {"k3s1": "on", "k3s2": "on"},
         "deleted": {},
@@ -399,7 +433,12 @@ def settled(state):
     }
     for item in plain.values():
         item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "generation"}
-    return {"nodes": state["nodes"], "objects": plain, "lost": bool(state.get("lost"))}
+    return {
+        "nodes": state["nodes"],
+        "objects": plain,
+        "lost": bool(state.get("lost")),
+        "git": [bool(state.get("git_off")), state.get("git_delay_s", 0)],
+    }
 
 
 def cluster(world, undo: Path):
