@@ -93,7 +93,18 @@ _WAYS_OUT = {
     errno.EROFS: "make that folder writable, or name others: XDG_CACHE_HOME, HOLDFAST_REPORTS",
     errno.EACCES: "run as the user who owns it, or name other folders: XDG_CACHE_HOME, HOLDFAST_REPORTS",
 }
-_OF_A_LANE = ("docker", "kubernetes", "testcontainers", "allure_commons", "pytest", "testinfra", "cryptography")
+_OF_A_LANE = (
+    "docker",
+    "kubernetes",
+    "testcontainers",
+    "allure_commons",
+    "pytest",
+    "testinfra",
+    "cryptography",
+    "asyncssh",
+    "oras",
+    "requests",
+)
 # Errors of clients and of a lane, by name: none of them is loaded before it is met.
 _KNOWN = ("DockerException", "ApiException", "ConfigException", "CannotLook", "DriverError", "Broke", "Unproven")
 

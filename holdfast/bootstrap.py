@@ -152,9 +152,17 @@ def elsewhere_policies(
     ]
 
 
-def chart_policies(mark: str) -> list[Object]:
-    """Policies that suspend what charts would be fetched from, where the charts come with the lane, and mark it as assumed."""
-    return _suspending("charts", "source.toolkit.fluxcd.io", [s for s in _SOURCES if s in _OF_CHARTS], mark, [])
+def chart_policies(mark: str, manifests: Iterable[str] = ()) -> list[Object]:
+    """Policies that suspend what charts would be fetched from, where the charts come with the lane, and mark it as assumed.
+
+    *manifests*: OCIRepositories (``namespace/name``) that Kustomizations build from: they hold no charts.
+    """
+    named = 'object.metadata.namespace + "/" + object.metadata.name'
+    others = {
+        "name": "of-charts",
+        "expression": f'object.kind != "OCIRepository" || !(({named}) in {_strings(sorted(manifests))})',
+    }
+    return _suspending("charts", "source.toolkit.fluxcd.io", [s for s in _SOURCES if s in _OF_CHARTS], mark, [others])
 
 
 def _suspending(
@@ -191,6 +199,16 @@ def redirection_policy(space: str, name: str, address: str, branch: str, key: st
     )
 
 
+_KINDS_STAY = "holdfast-flux-kinds"
+_FLUX_GROUP = ".toolkit.fluxcd.io"
+
+
+def is_kind_of_flux(wish: Object) -> bool:
+    """Whether an object defines one of Flux's own kinds."""
+    group = str(mapping(wish.get("spec")).get("group") or "")
+    return wish.get("kind") == "CustomResourceDefinition" and group.endswith(_FLUX_GROUP)
+
+
 def kinds_stay_policy() -> list[Object]:
     """A policy that keeps Flux's kinds as they are, whatever a tree brings: the controllers of the lane are of its own version."""
 
@@ -204,7 +222,7 @@ def kinds_stay_policy() -> list[Object]:
         {"name": "not-by-the-lane", "expression": f"{mark('object')} == {mark('oldObject')}"},
     ]
     return policy(
-        "holdfast-flux-kinds",
+        _KINDS_STAY,
         ["apiextensions.k8s.io"],
         ["customresourcedefinitions"],
         conditions,
@@ -268,6 +286,7 @@ class Bootstrap:
         self.objects, self.tree, self.settings, self.folder = objects, tree, tree.settings, folder
         self.sync, self.tolerant = sync or tree.sync, tolerant
         self._assumes = False
+        self._own_kinds = False
 
     def adapt(self, nonce: str) -> None:
         """Namespaces, Secrets and policies that the adaptations ask for, and the nonce that probed endpoints answer with."""
@@ -305,6 +324,7 @@ class Bootstrap:
     def install_flux(self, git: GitServer) -> None:
         """Applies the tree's own Flux components, the key, and the sync, as ``flux bootstrap`` does."""
         rendered = [m.body for m in self.tree.bootstrap]
+        rendered = [o for o in rendered if not (self._own_kinds and is_kind_of_flux(o))]
         early = [o for o in rendered if o["kind"] in ("Namespace", "CustomResourceDefinition")]
         late = [o for o in rendered if o["kind"] in _LATE_KINDS]
         for wish in early:
@@ -362,16 +382,43 @@ class Bootstrap:
         """
         sources = [f"{s.namespace}/{s.name}" for s in own_sources(self.tree, self.sync.source)]
         for wish in [
-            *kinds_stay_policy(),
             *elsewhere_policies(sources, set(unread(self.tree)) - set(lost), address, mark, lost),
             *no_calls_policies(),
         ]:
             self.objects.apply(wish)
-        self._assumes = True
+        self._assumes = self._own_kinds = True
+
+    def keep_kinds(self, within_s: float = 5) -> bool:
+        """Keeps Flux's kinds as the lane has them, whoever writes them; False where this API server can't: it is asked.
+
+        From 1.37 on it has its own kinds as typed objects, which no expression can give back as a value.
+        """
+        for wish in kinds_stay_policy():
+            self.objects.apply(wish)
+        before = self.objects.get("CustomResourceDefinition", _HELM_REPOSITORIES)
+        assert before, "the lane made Flux's kinds"
+        other = {"spec": {"names": {"categories": ["holdfast-probe"]}}}
+        limit = time.monotonic() + within_s
+        while time.monotonic() < limit:
+            try:
+                after = self.objects.patch("CustomResourceDefinition", _HELM_REPOSITORIES, None, other, dry_run="All")
+                if after["spec"] == before["spec"]:
+                    return True
+            except (ApiException, CannotLook):  # it is denied
+                pass
+            time.sleep(0.1)
+        for kind in ("MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"):
+            self.objects.delete(kind, _KINDS_STAY)
+        return False
 
     def assume_charts(self, mark: str) -> None:
         """Takes for there what charts would be fetched from; *mark*: what the lane's own annotations hold."""
-        for wish in chart_policies(mark):
+        built_from = {
+            f"{ref.get('namespace') or k.manifest.namespace}/{ref.get('name')}"
+            for k in self.tree.kustomizations.values()
+            if (ref := mapping(k.spec.get("sourceRef"))).get("kind") == "OCIRepository"
+        }
+        for wish in chart_policies(mark, built_from):
             self.objects.apply(wish)
         self._assumes = True
 

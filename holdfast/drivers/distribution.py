@@ -29,6 +29,7 @@ class Distribution:
         dns_replicas: how many CoreDNS it runs.
         local_path: whether it brings the class `local-path` as the default one, and its provisioner.
         kinds: (API group, kind, versions, namespaced) of the custom resources that it brings.
+        missing: what it brings and a lane hasn't got, in words.
         pod_security: the level that its API server enforces where a namespace names none; empty for none.
         source: where this is written.
     """
@@ -43,6 +44,7 @@ class Distribution:
     local_path: bool = False
     kinds: tuple[tuple[str, str, tuple[str, ...], bool], ...] = ()
     pod_security: str = ""
+    missing: str = ""
 
     def node(self, spec: NodeSpec, kubernetes: str, annotations: Mapping[str, str]) -> Object:
         """A node as it joins."""
@@ -76,15 +78,20 @@ class Distribution:
         address = str(ipaddress.ip_network(service_cidr)[_DNS])
         found = [definition(group, kind, versions, namespaced=spaced) for group, kind, versions, spaced in self.kinds]
         found += [
-            _workload("coredns", "kube-dns", self.dns_replicas, "rancher/mirrored-coredns-coredns"),
+            _workload("coredns", _DNS_LABELS, self.dns_replicas, "coredns/coredns"),
             _dns(address),
         ]
         if self.local_path:
             found += [
                 _STORAGE_CLASS,
-                _workload("local-path-provisioner", "local-path-provisioner", 1, "rancher/local-path-provisioner"),
+                _workload("local-path-provisioner", _PROVISIONER, 1, "rancher/local-path-provisioner"),
             ]
         return found
+
+    def note(self) -> str:
+        """What a reader must know of a cluster of it in a lane."""
+        lacking = f", without {self.missing}" if self.missing else ""
+        return f"the cluster is as {self.name} leaves it{lacking}"
 
     def admission(self) -> Object | None:
         """The API server's admission configuration; None where it has none."""
@@ -105,8 +112,11 @@ class Distribution:
         }
 
 
-def _workload(name: str, app: str, replicas: int, image: str) -> Object:
-    labels = {"k8s-app": app}
+_DNS_LABELS, _PROVISIONER = {"k8s-app": "kube-dns"}, {"app": "local-path-provisioner"}
+
+
+def _workload(name: str, labels: dict[str, str], replicas: int, image: str) -> Object:
+    """A Deployment with the selector that the real one has: who takes it over can't change that."""
     container = {"name": name, "image": image, "resources": {"requests": {"cpu": "100m", "memory": "70Mi"}}}
     pod: dict[str, Any] = {
         "priorityClassName": "system-cluster-critical",
@@ -134,8 +144,8 @@ def _dns(address: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"namespace": "kube-system", "name": "kube-dns", "labels": {"k8s-app": "kube-dns"}},
-        "spec": {"clusterIP": address, "selector": {"k8s-app": "kube-dns"}, "ports": ports},
+        "metadata": {"namespace": "kube-system", "name": "kube-dns", "labels": _DNS_LABELS},
+        "spec": {"clusterIP": address, "selector": _DNS_LABELS, "ports": ports},
     }
 
 
@@ -156,6 +166,7 @@ _KNOWN = (
         server_labels={_CONTROL_PLANE: "true"},
         dns_replicas=1,
         local_path=True,
+        missing="Traefik, metrics-server and ServiceLB",
         kinds=(
             ("helm.cattle.io", "HelmChart", ("v1",), True),
             ("helm.cattle.io", "HelmChartConfig", ("v1",), True),

@@ -120,7 +120,11 @@ class Kwok:
         return self.folder / "kubeconfig"
 
     def notes(self) -> list[Note]:
-        return [*self.profile.notes, Note("nodes, pods, network and volumes are simulated (kwok)", ("*",))]
+        return [
+            *self.profile.notes,
+            Note("nodes, pods, network and volumes are simulated (kwok)", ("*",)),
+            Note(self.distribution.note()),
+        ]
 
     def stand_ins(self, images: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002  the same for every tree
         return dict(_SIMULATED)

@@ -103,6 +103,11 @@ class Lane:
                 mark = self.driver.mark
                 self.driver.give_releases(assumed.releases(self.tree, self.folder / "charts"))
                 self._patiently(lambda: bootstrap.assume_elsewhere(server.address, mark), "the API server")
+                if not bootstrap.keep_kinds():
+                    console.print(
+                        "  note: the tree's own definitions of Flux's kinds take the place of the lane's",
+                        style="yellow",
+                    )
             elif self.fidelity.assumes_charts:
                 self._patiently(lambda: bootstrap.assume_charts(state.nonce), "the API server")
             if self.fidelity.offline:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from holdfast.tree.tree import Tree
 
 _WITHIN_S = 120
 _AT_ONCE = 4
+_LONGEST = 2000
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)*")
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+(?:[-+][\w.+-]+)?")
 _SCHEMES = ("http", "https", "oci")
@@ -70,7 +70,9 @@ class Wanted:
     @property
     def place(self) -> Path:
         """Where it is kept, with what else came of the same repository, chart and version."""
-        whole = hashlib.sha256("\0".join((self.repository, self.chart, self.version)).encode()).hexdigest()[:16]
+        whole = hashlib.sha256(
+            "\0".join((self.repository, self.chart, self.version, str(self.plain))).encode()
+        ).hexdigest()[:16]
         return cache_dir() / "fetched-charts" / whole
 
 
@@ -93,7 +95,9 @@ def fetch(tree: Tree, find_helm: Callable[[], str], charts: Path | None = None) 
     if not each:
         return Fetched({}, tuple(lacking))
     if not (helm := find_helm()):
-        return Fetched({}, (f"{len(each)} charts weren't fetched, since there is no helm",))
+        return Fetched(
+            {}, (*lacking, f"{len(each)} charts weren't fetched, since there is no helm: install it, then run again")
+        )
     with step(f"fetching {len(each)} charts"), ThreadPoolExecutor(_AT_ONCE) as pool:
         found = dict(zip(each, pool.map(lambda one: _outcome(one, helm), each), strict=True))
     files = {name: file for name, one in wanted.items() if isinstance(file := found[one], Path)}
@@ -116,6 +120,8 @@ def wanted_by(tree: Tree, release: Release) -> Wanted:
     if source.kind != "HelmRepository":
         raise NotFetched(f"its chart is in {source.id}, which isn't fetched")
     _open(source)
+    if str(source.spec.get("url") or "").startswith("oci://") and source.spec.get("type") != "oci":
+        raise NotFetched(f"{source.id} has an oci:// URL and isn't of the type oci, which source-controller refuses")
     chart, version = str(spec.get("chart") or ""), str(spec.get("version") or "")
     return _checked(
         Wanted(str(source.spec.get("url") or ""), chart, "" if version == "*" else version, _is_plain(source))
@@ -134,11 +140,18 @@ def _of_oci(source: Manifest) -> Wanted:
     _open(source)
     folder, _, chart = str(source.spec.get("url") or "").rstrip("/").rpartition("/")
     reference = mapping(source.spec.get("ref"))
-    if reference.get("digest"):
-        raise NotFetched(f"{source.id} names a digest, which isn't fetched")
-    return _checked(
-        Wanted(folder, chart, str(reference.get("semver") or reference.get("tag") or ""), _is_plain(source))
-    )
+    for what, there in (
+        ("names a digest", reference.get("digest")),
+        ("filters its tags", reference.get("semverFilter")),
+        ("takes one of its layers", source.spec.get("layerSelector")),
+        ("is verified", source.spec.get("verify")),
+    ):
+        if there:
+            raise NotFetched(f"{source.id} {what}, which helm's client can't do as source-controller does")
+    tag = str(reference.get("semver") or reference.get("tag") or "latest")
+    if not reference.get("semver") and not _EXACT.fullmatch(tag):
+        raise NotFetched(f"{source.id} takes the tag {tag}, which is no version")
+    return _checked(Wanted(folder, chart, tag, _is_plain(source)))
 
 
 def _open(source: Manifest) -> None:
@@ -156,10 +169,18 @@ def _is_plain(source: Manifest) -> bool:
 
 def _checked(one: Wanted) -> Wanted:
     """What may be given to helm. Raises NotFetched."""
-    if urlsplit(one.repository).scheme not in _SCHEMES:
-        raise NotFetched(f"'{one.repository}' isn't fetched: only {', '.join(_SCHEMES)} are")
+    try:
+        address = urlsplit(one.repository)
+    except ValueError as why:
+        raise NotFetched(f"its repository has no address: {why}") from None
+    if address.scheme not in _SCHEMES:
+        raise NotFetched(f"an address of the scheme '{address.scheme}' isn't fetched: only {', '.join(_SCHEMES)} are")
+    if address.username or address.password:
+        raise NotFetched("its repository's address holds credentials")
     if not _NAME.fullmatch(one.chart):
-        raise NotFetched(f"'{one.chart}' is no chart's name")
+        raise NotFetched(f"'{one.chart[:80]}' is no chart's name")
+    if not (one.repository + one.version).isprintable() or len(one.repository + one.version) > _LONGEST:
+        raise NotFetched("its repository or its version is no text that helm could be given")
     return one
 
 
@@ -183,13 +204,13 @@ def _outcome(one: Wanted, helm: str) -> Path | str:
             )
         except subprocess.TimeoutExpired:
             return f"helm didn't end within {_WITHIN_S}s"
+        except (OSError, ValueError) as error:
+            return f"helm can't be called: {error}"
         packed = sorted(folder.glob("*.tgz"))
         if done.returncode or not packed:
             said = " ".join(done.stderr.split()).removeprefix("Error: ")
             return f"its chart isn't to be had: {said[-300:] or 'helm said nothing'}"
-        for old in one.place.glob("*.tgz"):  # of a range: the one that counts now
-            old.unlink()
-        return Path(shutil.move(packed[0], one.place / packed[0].name))
+        return packed[0].replace(one.place / packed[0].name)  # what another run of the same range uses stays
 
 
 def _kept(one: Wanted) -> Path | None:

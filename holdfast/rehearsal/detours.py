@@ -22,6 +22,7 @@ class Detour:
     Attributes:
         without: ids of dependencies (``namespace/name``) that it doesn't wait for.
         excluded: objects that it doesn't apply, as (API group, kind, name).
+        kept: objects that it doesn't apply since the lane has its own, which take their place; as *excluded*.
         checks_nothing: it doesn't wait for its objects' health.
         assumed: nothing of it is applied, and it counts as ready.
         mark: what the lane's own annotations hold.
@@ -35,6 +36,7 @@ class Detour:
     mark: str
     without: set[str] = field(default_factory=set)
     excluded: set[tuple[str, str, str]] = field(default_factory=set)
+    kept: set[tuple[str, str, str]] = field(default_factory=set)
     checks_nothing: bool = False
     assumed: bool = False
     plain: bool = False
@@ -61,8 +63,8 @@ def _patches(detour: Detour) -> list[str]:
         steps.append(
             f'has(object.spec.dependsOn) ? [JSONPatch{{op: "add", path: "/spec/dependsOn", value: {kept}}}] : []'
         )
-    if detour.excluded:
-        gone = ", ".join(_deletion(*what) for what in sorted(detour.excluded))
+    if left_out := detour.excluded | detour.kept:
+        gone = ", ".join(_deletion(*what) for what in sorted(left_out))
         own = "(has(object.spec.patches) ? object.spec.patches.filter(p, !p.patch.contains('holdfast: lane')) : [])"
         steps.append(f'[JSONPatch{{op: "add", path: "/spec/patches", value: {own} + [{gone}]}}]')
     if detour.checks_nothing:

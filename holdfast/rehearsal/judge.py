@@ -101,6 +101,10 @@ class Judge:
             out.doubts.append(
                 f"{blocker.holder}: a placeholder is in the way, which the lane put there: {blocker.said[:300]}"
             )
+        elif _OWN_POLICY in blocker.said:
+            out.doubts.append(
+                f"{blocker.object or blocker.holder}: a policy of the lane is in the way, nothing of the tree: {blocker.said[:300]}"
+            )
         elif blocker.lack is Lack.BUILD and _FETCHES.search(blocker.said):
             out.doubts.append(
                 f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
@@ -292,6 +296,7 @@ def _of_flux(manifest: Manifest) -> bool:
 
 
 _FETCHES = re.compile(r"remote (?:resource|base|file|load)|is a remote|no-remote-bases|remote resources", re.IGNORECASE)
+_OWN_POLICY = "policy 'holdfast-"  # as the API server names what denied a request
 _VERSION = re.compile(r"v?(\d+\.\d+)")
 
 

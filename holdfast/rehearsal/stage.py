@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kubernetes.client.exceptions import ApiException
 
-from holdfast.bootstrap import Bootstrap
+from holdfast.bootstrap import Bootstrap, is_kind_of_flux
 from holdfast.drivers import kwok
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer
@@ -147,6 +147,7 @@ class Stage:
             self._patiently(
                 lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark, self.foretold.without_source())
             )
+            self._patiently(lambda: self._keep_kinds(bootstrap))
             self._patiently(lambda: bootstrap.adapt(secrets.token_hex(8)))
             self._patiently(self._define_flux)
             self._say_what_is_assumed()
@@ -174,6 +175,15 @@ class Stage:
                     f"{len(changed)} encrypted files have placeholders in the lane's commit; a key makes it true: [[secret]] file"
                 )
         self.git.start(self.driver)
+
+    def _keep_kinds(self, bootstrap: Bootstrap) -> None:
+        """Flux's kinds stay those of the lane's controllers, whatever a tree brings."""
+        if bootstrap.keep_kinds():
+            return
+        for manifest in self.tree.of("CustomResourceDefinition"):
+            if is_kind_of_flux(manifest.body) and manifest.owner in self.tree.kustomizations:
+                what = (manifest.group, manifest.kind, manifest.name)
+                self.detour(manifest.owner, "Kustomization").kept.add(what)
 
     def _leave_policies_out(self) -> None:
         """A tree's own mutating policies could undo the lane's."""
@@ -205,8 +215,11 @@ class Stage:
             self.notes.append(f"not read here, so taken for ready: Kustomizations {', '.join(unread)}")
         if guessed := self.tree.unread_releases:
             self.notes.append(
-                f"{len(guessed)} of {len(self.tree.releases)} releases are assumed: their charts aren't read here (--fetch, or --charts FOLDER)"
+                f"{len(guessed)} of {len(self.tree.releases)} releases are assumed: their charts aren't read here"
+                + ("" if self.subject.fetch else " (--fetch, or --charts FOLDER)")
             )
+        self.notes += [f"not fetched: {words}" for words in self.tree.charts.not_fetched]
+        self.notes += [f"fetched: {name} for {release}" for release, name in sorted(self.tree.charts.fetched.items())]
 
     def _patiently(self, action: Callable[[], None]) -> None:
         try:

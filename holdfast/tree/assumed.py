@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from holdfast.tree.chart_files import put
 from holdfast.tree.given import GIVEN_GROUPS
-from holdfast.tree.manifest import Body, Manifest, get, sequence
+from holdfast.tree.manifest import Body, Manifest
 from holdfast.tree.releases import Release
 from holdfast.tree.tree import Tree
 
@@ -127,46 +127,19 @@ def objects_of(tree: Tree, release: Release) -> list[Body]:
 
 
 def releases(tree: Tree, folder: Path) -> dict[str, dict[str, Any]]:
-    """What each HelmRelease comes to, by ``namespace/name``: the *chart* that can be read, copied below *folder*, or the *objects* assumed.
-
-    Only the repository's own files are copied: helm would follow a link out of it.
-    """
+    """What each HelmRelease comes to, by ``namespace/name``: the *chart* that can be read, copied below *folder*, or the *objects* assumed."""
     told: dict[str, dict[str, Any]] = {}
     for number, release in enumerate(tree.releases):
         manifest = release.manifest
         at = tree.charts.folders.get(manifest.id)
         if at and manifest.id in tree.charts.rendered:
-            chart = _copied(tree, at, folder / str(number))
-            told[f"{manifest.namespace}/{manifest.name}"] = {
-                "chart": str(chart),
-                "values": _values_files(release, at, chart),
-            }
+            chart = folder / str(number)
+            shutil.rmtree(chart, ignore_errors=True)
+            put(tree, release, at, chart)
+            told[f"{manifest.namespace}/{manifest.name}"] = {"chart": str(chart)}
         else:
             told[f"{manifest.namespace}/{manifest.name}"] = {"objects": objects_of(tree, release)}
     return told
-
-
-def _values_files(release: Release, at: str, chart: Path) -> list[str]:
-    """The files of values that a release names in its own chart, the last first, as they are put before each other."""
-    named = [
-        posixpath.normpath(str(v).lstrip("/"))
-        for v in sequence(get(release.manifest.spec, "chart", "spec", "valuesFiles"))
-    ]
-    inside = [
-        str(chart / posixpath.relpath(v, at)) for v in named if not Path(at).is_absolute() and v.startswith(f"{at}/")
-    ]
-    return inside[::-1]
-
-
-def _copied(tree: Tree, chart: str, target: Path) -> Path:
-    if Path(chart).is_absolute():  # of a folder that the user named
-        return Path(chart)
-    shutil.rmtree(target, ignore_errors=True)
-    for file in tree.repository.below(chart):
-        there = target / Path(file).relative_to(chart)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tree.repository.root / file, there, follow_symlinks=False)
-    return target
 
 
 def unread(tree: Tree) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from holdfast.tree.chart_files import NoValuesFile, put
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.repository import Location
@@ -81,7 +81,14 @@ def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None, fetche
         if manifest.kind in ("Kustomization", "HelmRelease") and manifest.group.endswith(".toolkit.fluxcd.io")
     ]
     brought = Charts(
-        tuple(out.objects), frozenset(out.rendered), tuple(out.errors), out.unrendered, tuple(doubts), out.folders
+        tuple(out.objects),
+        frozenset(out.rendered),
+        tuple(out.errors),
+        out.unrendered,
+        tuple(doubts),
+        out.folders,
+        {name: Path(file).name for name, file in fetched.files.items()},
+        fetched.lacking,
     )
     return replace(tree, charts=brought, not_read=(*tree.not_read, *out.not_read, *doubts))
 
@@ -131,21 +138,13 @@ def _render(tree: Tree, release: Release, helm: str, chart: str, out: _Rendering
     with tempfile.TemporaryDirectory(prefix="holdfast-helm-") as name:
         folder = Path(name)
         source = folder / "chart"
-        if inside:  # only the repository's own files: helm would follow a link
-            for file in tree.repository.below(chart):
-                target = source / posixpath.relpath(file, chart)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(tree.repository.root / file, target, follow_symlinks=False)
-        else:
-            source = Path(chart)
+        try:
+            put(tree, release, chart, source)
+        except NoValuesFile as why:
+            out.errors.append((own, str(why)))
+            return
         (folder / "values.yaml").write_text(json.dumps(release.values, default=str))
         skips = get(own.spec, "install", "crds") == "Skip" or get(own.spec, "install", "skipCRDs") is True
-        named = [
-            posixpath.normpath(str(v).lstrip("/"))
-            for v in sequence(get(own.spec, "chart", "spec", "valuesFiles"))
-            if inside
-        ]
-        more = [str(source / posixpath.relpath(v, chart)) for v in named if v.startswith(f"{chart}/")]
         command = [
             helm,
             "template",
@@ -153,7 +152,6 @@ def _render(tree: Tree, release: Release, helm: str, chart: str, out: _Rendering
             str(source),
             "--namespace",
             release.target_namespace,
-            *(part for file in more for part in ("--values", file)),
             "--values",
             str(folder / "values.yaml"),
             *([] if skips else ["--include-crds"]),

@@ -92,6 +92,7 @@ class Charts:
         unrendered: releases whose chart is in the tree and couldn't be rendered, by id, with the reason.
         incomplete_because: why claims about all of the tree are in doubt, besides Kustomizations that weren't read.
         folders: where the chart of a release was read, by its id: a folder of the tree, or an absolute path.
+        fetched: the names of the files that were fetched, by the release's id; *not_fetched*: what wasn't to be had, in words.
     """
 
     objects: tuple[Manifest, ...] = ()
@@ -100,6 +101,8 @@ class Charts:
     unrendered: Mapping[str, str] = field(default_factory=dict)
     incomplete_because: tuple[str, ...] = ()
     folders: Mapping[str, str] = field(default_factory=dict)
+    fetched: Mapping[str, str] = field(default_factory=dict)
+    not_fetched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

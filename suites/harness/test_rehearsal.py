@@ -152,12 +152,14 @@ def test_a_detour_says_all_that_is_otherwise():
         "mark",
         {"flux-system/base"},
         {("apps", "Deployment", "web")},
-        True,
-        True,
-        True,
+        {("apiextensions.k8s.io", "CustomResourceDefinition", "of-the-lane")},
+        checks_nothing=True,
+        assumed=True,
+        plain=True,
     )
     said = expression(detour)
     for part in (
+        "of-the-lane",
         '"flux-system/base"',
         "$patch: delete",
         "/spec/wait",

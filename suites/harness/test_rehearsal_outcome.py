@@ -75,6 +75,15 @@ def test_a_kind_that_a_chart_that_is_not_known_may_bring_is_a_doubt(tmp_path):
     assert "may install it" in out.doubts[0]
 
 
+def test_what_a_policy_of_the_lane_denies_is_a_doubt(tmp_path):
+    said = "ConfigMap/apps/c dry-run failed (Invalid): policy 'holdfast-flux-kinds' with binding 'holdfast-flux-kinds' denied request: no"
+    out = came_to(tree(tmp_path), Blocker(Lack.REFUSED, HOLDER, "ConfigMap/apps/c", "ConfigMap/apps/c", said))
+    assert out.proofs == []
+    assert "a policy of the lane is in the way" in out.doubts[0]
+    theirs = said.replace("holdfast-flux-kinds", "their-own")
+    assert came_to(tree(tmp_path), Blocker(Lack.REFUSED, HOLDER, "ConfigMap/apps/c", "ConfigMap/apps/c", theirs)).proofs
+
+
 def test_what_a_placeholder_breaks_is_a_doubt(tmp_path):
     said = 'Service "x" is invalid: spec.clusterIP: Invalid value: "holdfast-unknown-ip"'
     assert came_to(tree(tmp_path), Blocker(Lack.REFUSED, HOLDER, "Service/apps/x", "Service/apps/x", said)).proofs == []

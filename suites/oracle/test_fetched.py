@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from holdfast.provision import fetched, tools
+from holdfast.tree import assumed
 from holdfast.tree import check as checking
 from suites.harness import apart
 from suites.harness.test_check_properties import written
@@ -16,6 +17,12 @@ from suites.harness.test_check_properties import written
 SPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: n\n---\n"
 TEMPLATE = (
     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  version: {{ .Chart.Version }}\n"
+)
+
+
+VALUED = (
+    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n"
+    '  size: {{ .Values.size | quote }}\n  name: {{ .Values.name | default "none" }}\n'
 )
 
 
@@ -30,6 +37,13 @@ class Shop:
         for version in ("1.0.0", "1.1.0", "2.0.0"):
             (chart / "Chart.yaml").write_text(yaml.dump({"apiVersion": "v2", "name": "app", "version": version}))
             subprocess.run([helm, "package", str(chart), "-d", str(folder / "shop")], check=True, capture_output=True)
+        valued = folder / "valued"
+        (valued / "templates").mkdir(parents=True)
+        (valued / "templates/it.yaml").write_text(VALUED)
+        (valued / "Chart.yaml").write_text(yaml.dump({"apiVersion": "v2", "name": "valued", "version": "3.0.0"}))
+        (valued / "values.yaml").write_text("size: 1\nname: a\n")
+        (valued / "values-ha.yaml").write_text("size: 3\n")
+        subprocess.run([helm, "package", str(valued), "-d", str(folder / "shop")], check=True, capture_output=True)
         subprocess.run([helm, "repo", "index", str(folder / "shop")], check=True, capture_output=True)
         shop = self
 
@@ -101,6 +115,34 @@ def test_the_newest_of_a_range_is_rendered_and_an_exact_one_is_kept(tmp_path, sh
     assert shop.asked == []
 
 
+@pytest.mark.parametrize(
+    ("named", "wanted"),
+    [
+        (["values.yaml", "values-ha.yaml"], {"size": "3", "name": "a"}),
+        (["values-ha.yaml"], {"size": "3", "name": "none"}),  # the chart's own values don't count then
+        ([], {"size": "1", "name": "a"}),
+    ],
+)
+def test_the_values_files_that_a_release_names_count_in_a_fetched_chart(tmp_path, shop, program, named, wanted):
+    its = release("it", "3.0.0", "valued")
+    its["spec"]["chart"]["spec"] |= {"valuesFiles": named} if named else {}
+    tree = read(tmp_path, program, repository(shop.url), its)
+    assert [m.body["data"] for m in tree.of("ConfigMap")] == [wanted]
+    told = assumed.releases(tree, tmp_path / "lane")["n/it"]
+    values = yaml.safe_load((fetched.Path(told["chart"]) / "values.yaml").read_text())
+    assert str(values["size"]) == wanted["size"]
+
+
+def test_a_values_file_that_a_chart_lacks_is_an_error_of_the_release(tmp_path, shop, program):
+    its = release("it", "3.0.0", "valued")
+    its["spec"]["chart"]["spec"]["valuesFiles"] = ["../../absent.yaml"]
+    tree = read(tmp_path, program, repository(shop.url), its)
+    ((manifest, words),) = tree.charts.errors
+    assert (manifest.name, words) == ("it", "no values file found at path '../../absent.yaml'")
+    its["spec"]["chart"]["spec"]["ignoreMissingValuesFiles"] = True
+    assert not read(tmp_path / "again", program, repository(shop.url), its).charts.errors
+
+
 def test_without_it_nothing_is_asked(tmp_path, shop, program):
     tree = read(tmp_path, program, repository(shop.url), release(), fetch=False)
     assert versions(tree) == {}
@@ -115,8 +157,13 @@ def test_without_it_nothing_is_asked(tmp_path, shop, program):
         ({"secretRef": {"name": "s"}}, {}, "HelmRepository/n/shop has a secretRef"),
         ({"provider": "aws"}, {}, "asks aws for credentials"),
         ({}, {"chart": "--post-renderer=x"}, "'--post-renderer=x' is no chart's name"),
-        ({"url": "file:///etc"}, {}, "'file:///etc' isn't fetched"),
+        ({"url": "file:///etc"}, {}, "an address of the scheme 'file' isn't fetched"),
         ({"url": "git+https://127.0.0.1/x"}, {}, "isn't fetched: only http, https, oci are"),
+        ({"url": "http://[x/"}, {}, "its repository has no address"),
+        ({"url": "https://me:secret@127.0.0.1/x"}, {}, "its repository's address holds credentials"),
+        ({"url": "oci://127.0.0.1/x"}, {}, "isn't of the type oci"),
+        ({}, {"version": "1\0"}, "no text that helm could be given"),
+        ({}, {"version": "1" * 200_000}, "no text that helm could be given"),
     ],
 )
 def test_what_is_not_to_be_had_is_said_and_only_that_is_unread(tmp_path, shop, program, source, wanted, said):
@@ -128,6 +175,36 @@ def test_what_is_not_to_be_had_is_said_and_only_that_is_unread(tmp_path, shop, p
     assert versions(tree) == {"app": "1.1.0"}
     (words,) = [line for line in tree.not_read if "odd" in line]
     assert said.replace("n/shop", "n/odd") in words
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({}, "takes the tag latest"),
+        ({"ref": {"digest": "sha256:0"}}, "names a digest"),
+        ({"ref": {"semver": "1.x", "semverFilter": "rc"}}, "filters its tags"),
+        ({"ref": {"tag": "1.0.0"}, "layerSelector": {"operation": "copy"}}, "takes one of its layers"),
+        ({"ref": {"tag": "1.0.0"}, "verify": {"provider": "cosign"}}, "is verified"),
+        ({"ref": {"tag": "1.0.0"}}, ""),
+        ({"ref": {"semver": ">=1.0.0"}}, ""),
+    ],
+)
+def test_an_oci_repository_is_only_fetched_as_flux_would_take_it(tmp_path, program, spec, said):
+    source = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "OCIRepository",
+        "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"url": "oci://127.0.0.1/charts/app", "interval": "1h", **spec},
+    }
+    its = release()
+    its["spec"] = {"interval": "1h", "chartRef": {"kind": "OCIRepository", "name": "shop"}}
+    tree = read(tmp_path, program, source, its, fetch=False)
+    (one,) = tree.releases
+    if said:
+        with pytest.raises(fetched.NotFetched, match=said):
+            fetched.wanted_by(tree, one)
+    else:
+        assert fetched.wanted_by(tree, one).chart == "app"
 
 
 def test_an_oci_chart_is_asked_for_by_its_address():

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from holdfast.drivers import kwok
 from holdfast.kube import condition
 from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT, cache_dir
@@ -337,3 +338,14 @@ def test_ctrl_c_leaves_nothing(tmp_path, stage):
     assert "stopped" in out
     assert ours(cache) == []
     assert folders(cache) == []
+
+
+@pytest.mark.skipif(
+    not os.environ.get("HOLDFAST_NIGHTLY"), reason="at night: each version of Kubernetes is built first"
+)
+@pytest.mark.parametrize("profile", [p for p in kwok.profiles() if "flux" not in p])
+def test_the_reference_tree_starts_on_every_profile(profile):
+    out = run.rehearsed(Subject(ROOT / "fixtures" / "gitops"), profile, once=True, limit_s=240)
+    assert [(p.finding.rule, p.said) for p in out.proofs] == []
+    assert out.doubts == []
+    assert out.course.converged

@@ -169,8 +169,6 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
             "--server-side=true",
             "--force-conflicts",
         ]
-        for values_file in told(item["metadata"]).get("values", []) if RELEASES else []:
-            command[command.index("-f") : command.index("-f")] = ["-f", values_file]
         if phase.get("createNamespace"):
             command.append("--create-namespace")
         if not phase.get("disableWait"):
@@ -193,6 +191,11 @@ def install_or_upgrade(item, chart, values, release, name, namespace):
 
 def chart_of(spec):
     """The folder of the chart that the lane has in the place of the release's."""
+    if "chart" not in spec:
+        ref = spec.get("chartRef") or {}
+        raise standin.Failed(
+            "ArtifactFailed", f"this lane has no stand-in for the chart of {ref.get('kind')} '{ref.get('name')}'"
+        )
     name = spec["chart"]["spec"]["chart"].rsplit("/", 1)[-1]
     if not os.path.isdir(os.path.join(CHARTS, name)):
         raise standin.Failed(
@@ -237,13 +240,15 @@ def assume(controller, item, facts, namespace):
 
 
 def reconcile(controller, item):
-    meta, spec = item["metadata"], item["spec"]
+    meta, spec = item["metadata"], item.get("spec") or {}
     name = (
         spec.get("releaseName") or (f"{spec['targetNamespace']}-" if spec.get("targetNamespace") else "") + meta["name"]
     )
     namespace = spec.get("targetNamespace") or meta["namespace"]
     if meta.get("deletionTimestamp"):
-        code, _, err = helm("uninstall", name, "-n", namespace)
+        # As helm-controller: what a suspended release installed stays. And of one that was only assumed helm knows nothing.
+        stays = spec.get("suspend") or (RELEASES and "chart" not in told(meta))
+        code, _, err = (0, "", "") if stays else helm("uninstall", name, "-n", namespace)
         if code and "not found" not in err:
             raise standin.Failed(
                 "UninstallFailed", f"Helm uninstall failed for release {namespace}/{name}: {err[-400:]}"
@@ -326,7 +331,7 @@ def given(controller, item):
 
 def controllers():
     yield standin.Controller("helm-controller", "helm.toolkit.fluxcd.io/v2", "HelmRelease", reconcile)
-    for kind in () if RELEASES else ("HelmRepository", "OCIRepository"):
+    for kind in () if RELEASES else ("HelmRepository", "OCIRepository", "HelmChart"):
         try:
             yield standin.Controller("source", "source.toolkit.fluxcd.io/v1", kind, given, suspended=True)
         except standin.ResourceNotFoundError:
