@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import platform
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +29,7 @@ _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.d
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _CHUNK = 1 << 20
 _LINKS = 5
+_MALFORMED = (ValueError, LookupError, AttributeError, TypeError)  # what a registry sends isn't what it should be
 
 
 class NotThere(Exception):
@@ -45,8 +46,9 @@ class _Patient(HTTPAdapter):
 
 def place(recipes: Recipes, name: str) -> Path:
     """Where a program lies once it was taken out of its image."""
-    image = image_of(recipes, name)
-    return cache_dir() / "bin" / f"{name}-published-{hashlib.sha256(image.encode()).hexdigest()[:12]}"
+    # What a mirror gives is never taken for what the project itself publishes.
+    whole = f"{named(image_of(recipes, name))} {platform.machine()}"
+    return cache_dir() / "bin" / f"{name}-published-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 
 def image_of(recipes: Recipes, name: str) -> str:
@@ -71,17 +73,18 @@ def program(recipes: Recipes, name: str) -> Path | None:
     target = place(recipes, name)
     if target.exists():
         return target
-    if not answers(_host(named(image))):
+    if why := silence(_host(named(image))):
         if mirror():
             raise UsageError(
-                f"{mirror()} (HOLDFAST_REGISTRY) doesn't answer", "start that registry, or unset the variable"
+                f"{mirror()} (HOLDFAST_REGISTRY) doesn't answer: {why}",
+                "start that registry, or unset the variable; a certificate authority of your own is named by REQUESTS_CA_BUNDLE",
             )
         return None
     try:
         with step(f"taking {name} out of {image}"):
             _take(named(image), name, target)
-    except (NotThere, requests.RequestException, ValueError, OSError, tarfile.TarError) as why:
-        console.print(f"  {name} isn't to be had from {image}: {why}", style="yellow", markup=False)
+    except (NotThere, requests.RequestException, OSError, tarfile.TarError, *_MALFORMED) as error:
+        console.print(f"  {name} isn't to be had from {image}: {error}", style="yellow", markup=False)
         return None
     return target
 
@@ -90,14 +93,35 @@ def _host(image: str) -> str:
     return image.partition("/")[0]
 
 
-@functools.cache
-def answers(host: str) -> bool:
-    """Whether a registry answers, whatever it says."""
-    try:
-        requests.get(f"{_scheme(host)}://{host}/v2/", timeout=_LOOK_S)
-    except requests.RequestException:
-        return False
-    return True
+_SILENCE: dict[str, str] = {}
+_ASKING = threading.Lock()
+
+
+def silence(host: str) -> str:
+    """Why a registry doesn't answer, said once; empty where it does, whatever it says."""
+    with _ASKING:
+        if host not in _SILENCE:
+            _SILENCE[host] = why = _asked(host)
+            if why and not mirror():
+                said = f"  {host} doesn't answer ({why[:160]}), so what isn't there yet is built"
+                console.print(said, style="dim", markup=False)
+        return _SILENCE[host]
+
+
+def _asked(host: str) -> str:
+    said = [f"no word within {_LOOK_S:g}s"]
+
+    def ask() -> None:
+        try:
+            requests.get(f"{_scheme(host)}://{host}/v2/", timeout=_LOOK_S)
+            said[0] = ""
+        except requests.RequestException as error:
+            said[0] = str(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # a resolver may take far longer than any timeout of a request
+    asking.start()
+    asking.join(_LOOK_S + 1)
+    return said[0]
 
 
 def _scheme(host: str) -> str:
@@ -111,8 +135,7 @@ def _take(image: str, name: str, target: Path) -> None:
     registry = Registry(hostname=host, insecure=_scheme(host) == "http", auth_backend="token")
     for scheme in ("http://", "https://"):
         registry.session.mount(scheme, _Patient())
-    container = Container(image)
-    registry.auth.load_configs(container)
+    container = Container(image)  # as anybody: whoever runs this may have credentials that are out of date
     manifest = _manifest(registry, container)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -139,12 +162,20 @@ def _manifest(registry: Registry, container: Container) -> dict[str, Any]:
 def _document(registry: Registry, container: Container, digest: str) -> dict[str, Any]:
     """A manifest or an index, by digest or by the image's tag."""
     address = f"{registry.prefix}://{container.manifest_url(digest or None)}"
-    answer = registry.do_request(address, "GET", headers={"Accept": ", ".join(_INDEXES + _MANIFESTS)})
+    answer = _get(registry, address, {"Accept": ", ".join(_INDEXES + _MANIFESTS)})
     if answer.status_code != 200:
         raise NotThere(f"the registry says {answer.status_code}")
     _must_be(digest, hashlib.sha256(answer.content).hexdigest())
     document: dict[str, Any] = answer.json()
     return document
+
+
+def _get(registry: Registry, address: str, headers: dict[str, str], *, stream: bool = False) -> Any:
+    """One request: oras itself tries again for two minutes, also what was refused."""
+    try:
+        return registry.do_request.__wrapped__(registry, address, "GET", headers=headers, stream=stream)
+    except ValueError as why:
+        raise NotThere(f"the registry refuses: {why}") from None
 
 
 def _must_be(digest: str, sha256: str) -> None:
@@ -156,7 +187,8 @@ def _layers(registry: Registry, container: Container, manifest: dict[str, Any], 
     """The layers, the last first, each as a file that is gone with the next one."""
     for layer in reversed(manifest.get("layers") or []):
         digest, file, seen = str(layer["digest"]), folder / "layer", hashlib.sha256()
-        with registry.get_blob(container, digest, stream=True) as answer, file.open("wb") as out:
+        address = f"{registry.prefix}://{container.get_blob_url(digest)}"
+        with _get(registry, address, {}, stream=True) as answer, file.open("wb") as out:
             if answer.status_code != 200:
                 raise NotThere(f"the registry says {answer.status_code} to {digest}")
             for chunk in answer.iter_content(_CHUNK):

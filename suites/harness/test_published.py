@@ -8,6 +8,7 @@ import json
 import platform
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -40,12 +41,14 @@ class Hub:
     """A registry: what it has, by path; it asks for a token, as public ones do."""
 
     def __init__(self):
-        self.held, self.asked = {}, []
+        self.held, self.asked, self.refuses = {}, [], False
         hub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 hub.asked.append(self.path)
+                if hub.refuses:
+                    return self.answer(403, b"no", "text/plain")
                 if self.path.startswith("/token"):
                     return self.answer(200, json.dumps({"token": "t"}).encode(), "application/json")
                 if self.headers.get("Authorization") != "Bearer t":
@@ -94,10 +97,10 @@ def hub(monkeypatch, tmp_path):
     made = Hub()
     monkeypatch.setenv("HOLDFAST_REGISTRY", made.address)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    published.answers.cache_clear()
+    published._SILENCE.clear()
     yield made
     made.server.shutdown()
-    published.answers.cache_clear()
+    published._SILENCE.clear()
 
 
 ETCD = ("etcd", f"{Recipes().version('etcd')}-0")
@@ -148,6 +151,30 @@ def test_an_image_that_is_not_for_this_machine_or_has_no_such_program_is_said(hu
     assert "no layer has a program etcd" in said
 
 
+def test_a_registry_that_refuses_is_not_asked_for_minutes(hub, capsys):
+    """The client that is used tries again for two minutes by itself, also what was refused."""
+    hub.refuses = True
+    began = time.monotonic()
+    assert published.program(Recipes(), "etcd") is None
+    assert time.monotonic() - began < 20
+    assert "isn't to be had" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "manifest", [[], {"layers": [{}]}, {"manifests": [{"platform": {"os": "linux", "architecture": ARCHITECTURE}}]}]
+)
+def test_what_is_no_manifest_is_no_crash(hub, manifest):
+    hub.held["/v2/etcd/manifests/" + ETCD[1]] = (MANIFEST, json.dumps(manifest).encode())
+    assert published.program(Recipes(), "etcd") is None
+
+
+def test_what_a_mirror_gave_is_not_taken_for_the_projects_own(hub, monkeypatch):
+    hub.put(*ETCD, [layer({"bin/etcd": "of a mirror"})])
+    taken = published.program(Recipes(), "etcd")
+    monkeypatch.delenv("HOLDFAST_REGISTRY")
+    assert published.place(Recipes(), "etcd") != taken
+
+
 def test_what_a_registry_lacks_is_built(hub, monkeypatch):
     monkeypatch.setattr(builds, "binary", lambda _, name: ROOT / name)
     assert programs.program(Recipes(), "etcd") == ROOT / "etcd"
@@ -171,14 +198,14 @@ def test_a_mirror_that_does_not_answer_is_said(hub):
 
 def test_where_no_registry_answers_it_is_built(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(published, "answers", lambda _: False)
+    monkeypatch.setattr(published, "silence", lambda _: "nobody there")
     monkeypatch.setattr(builds, "binary", lambda _, name: ROOT / name)
     assert programs.program(Recipes(), "kwok") == ROOT / "kwok"
 
 
 def test_a_flux_without_a_module_of_ours_is_never_built(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(published, "answers", lambda _: False)
+    monkeypatch.setattr(published, "silence", lambda _: "nobody there")
     with pytest.raises(UsageError, match=r"source-controller 1\.10\.1 can't be built here"):
         programs.program(Recipes(None, "2.10"), "source-controller")
 

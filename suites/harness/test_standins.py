@@ -1,8 +1,10 @@
 """The stand-ins' own arithmetic: what they pack, merge and compare."""
 
 import base64
+import functools
 import http.server
 import importlib.util
+import os
 import queue
 import subprocess
 import sys
@@ -140,6 +142,52 @@ def test_a_change_while_a_stand_in_works_is_not_lost(reconciled):
     behaviour.clear()
     go_on.set()
     assert done.get(timeout=5) == ("slow", 2)
+
+
+def test_one_that_is_deleted_while_suspended_is_tried_again_and_not_all_the_time(reconciled):
+    def fails():
+        raise standin.Failed("UninstallFailed", "no")
+
+    api, done, behaviour = reconciled(an_object("none"))
+    assert done.get(timeout=5) == ("none", 1)
+    behaviour["web"] = fails
+    api.say("ADDED", an_object("web", suspend=True, leaving="now"))
+    assert done.get(timeout=5) == ("web", 1)
+    nothing_more(done)
+
+
+def test_an_object_without_a_spec_ends_nothing(reconciled):
+    bare = {"metadata": {"namespace": "apps", "name": "bare", "uid": "b", "generation": 1}}
+    api, done, _ = reconciled(bare)
+    assert done.get(timeout=5) == ("bare", 1)
+    api.say("ADDED", {"metadata": {"namespace": "apps", "name": "odd"}, "spec": {}})
+    api.say("ADDED", an_object("web"))
+    assert done.get(timeout=5) == ("web", 1)
+
+
+def test_beside_a_cluster_no_event_goes_to_a_name_that_may_be_another_clusters():
+    environment = {k: v for k, v in os.environ.items() if k != "NOTIFICATIONS"}
+    words = [sys.executable, "-c", "import standin; print(standin.NOTIFICATIONS or 'nowhere')"]
+    run = functools.partial(subprocess.run, words, cwd=FLUX, capture_output=True, text=True, check=True)
+    assert run(env={**environment, "KUBECONFIG": "/absent"}).stdout == "nowhere\n"
+    environment.pop("KUBECONFIG", None)
+    assert "notification-controller" in run(env=environment).stdout
+
+
+@pytest.mark.parametrize(
+    ("spec", "chart", "uninstalled"),
+    [({}, True, True), ({"suspend": True}, True, False), ({}, False, False)],
+)
+def test_a_release_that_goes_takes_with_it_only_what_helm_installed(monkeypatch, spec, chart, uninstalled):
+    called, patched = [], []
+    monkeypatch.setattr(helm, "RELEASES", "a file")
+    monkeypatch.setattr(helm, "told", lambda _: {"chart": "/x"} if chart else {})
+    monkeypatch.setattr(helm, "helm", lambda *words: called.append(words[0]) or (0, "", ""))
+    api = type("Api", (), {"patch": lambda _, **words: patched.append(words["body"])})()
+    item = {"metadata": {"namespace": "n", "name": "a", "deletionTimestamp": "now"}, "spec": spec}
+    helm.reconcile(type("Controller", (), {"api": api})(), item)
+    assert called == (["uninstall"] if uninstalled else [])
+    assert patched == [{"metadata": {"finalizers": None}}]
 
 
 def test_what_came_while_a_watch_was_away_is_listed(reconciled):

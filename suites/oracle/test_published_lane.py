@@ -71,7 +71,7 @@ def test_a_control_plane_starts_without_a_compiler(registry, tmp_path, monkeypat
     cache = apart.cache(tmp_path / "cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("HOLDFAST_REGISTRY", registry)
-    published.answers.cache_clear()
+    published._SILENCE.clear()
     monkeypatch.setattr(builds, "binary", never)
     monkeypatch.setattr("holdfast.provision.tools.helm", lambda: "")
     driver = kwok.open(kwok.profiles()[-1], tmp_path / "lane", "")
@@ -87,4 +87,4 @@ def test_a_control_plane_starts_without_a_compiler(registry, tmp_path, monkeypat
         }
     finally:
         driver.down()
-        published.answers.cache_clear()
+        published._SILENCE.clear()

@@ -23,7 +23,9 @@ from kubernetes.dynamic.exceptions import ApiException, NotFoundError, ResourceN
 
 WATCH_S = 15  # a connection that died without a word is found out within that time
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
-NOTIFICATIONS = os.environ.get("NOTIFICATIONS", "http://notification-controller.flux-system.svc.cluster.local./")
+# Beside a cluster that name could be another cluster's.
+_EVENTS = "" if os.environ.get("KUBECONFIG") else "http://notification-controller.flux-system.svc.cluster.local./"
+NOTIFICATIONS = os.environ.get("NOTIFICATIONS", _EVENTS)
 
 
 def now():
@@ -80,7 +82,10 @@ class Controller:
             self.news.wait(self._rest())
             self.news.clear()
             for key, item in list(self.items.items()):
-                self._look(key, item)
+                try:
+                    self._look(key, item)
+                except Exception as error:  # the others must go on
+                    say("an object can't be read", name=key[1], error=f"{type(error).__name__}: {str(error)[:200]}")
 
     def _follow(self):
         """Keeps what there is up to date. A watch that ends is begun by a new list: a restored etcd has older versions than were seen."""
@@ -109,11 +114,12 @@ class Controller:
 
     def _look(self, key, item):
         """Begins what is to be done with an object now."""
-        meta, suspended = item["metadata"], item["spec"].get("suspend") and not self.of_suspended
-        if suspended:
-            self.seen.pop(key, None)  # resumed, it is looked at at once
+        meta = item["metadata"]
         leaving = meta.get("deletionTimestamp")
-        if key in self.busy or (suspended and not leaving):
+        if (item.get("spec") or {}).get("suspend") and not self.of_suspended and not leaving:
+            self.seen.pop(key, None)  # resumed, it is looked at at once
+            return
+        if key in self.busy:
             return
         mark = (meta["uid"], meta["generation"], (meta.get("annotations") or {}).get(REQUESTED_AT), leaving)
         if self.seen.get(key) != mark or time.monotonic() >= self.due.get(key, 0):
@@ -123,7 +129,7 @@ class Controller:
             threading.Thread(target=self._one, args=(key, item), daemon=True).start()
 
     def _one(self, key, item):
-        spec, began = item["spec"], time.monotonic()
+        spec, began = item.get("spec") or {}, time.monotonic()
         try:
             wait = self.reconcile_one(self, item)
             METRICS.reconciled(self.name, self.kind, key, "success", time.monotonic() - began)
@@ -292,6 +298,7 @@ def start(*controllers):
         thread.start()
     for thread in threads:
         thread.join()
+    os._exit(1)  # they run for ever, or whoever watches over this process must know
 
 
 __all__ = [
