@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +20,9 @@ from holdfast.options import FetchCharts
 from holdfast.progress import on_stderr
 from holdfast.provision import tools
 from holdfast.tree import check as checking
+from holdfast.tree import past
 from holdfast.tree.boot import Down, down, seeds_of
+from holdfast.tree.changes import CLAIM, Change
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Severity
 from holdfast.tree.tree import Tree
@@ -55,6 +60,15 @@ def check(  # noqa: PLR0917  a command line
             "--if-down",
             metavar="WHAT",
             help="What freezes and what stops when NAMESPACE or KIND/NAMESPACE/NAME is down.",
+        ),
+    ] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="REVISION",
+            help="Only what the change from this commit, branch or tag to the tree as it is now brings: what the API server refuses to change, what "
+            "is pruned with its data, what changes hands, and every finding that wasn't there.",
         ),
     ] = "",
     kubernetes: Annotated[
@@ -108,6 +122,10 @@ def check(  # noqa: PLR0917  a command line
             "--all-entries reads every cluster, and --entry, --if-down and --picture are about one",
             "leave one of them out",
         )
+    if against and (all_entries or if_down):
+        raise UsageError(
+            "--against compares one cluster's tree with what it was", "leave out --all-entries and --if-down"
+        )
     with on_stderr():  # a tool may be built first
         entries = checking.entries(tree) if all_entries else [entry]
         trees = [tools.read(tree, entry=e, kubernetes=kubernetes, charts=charts, fetch=fetch) for e in entries]
@@ -133,6 +151,9 @@ def check(  # noqa: PLR0917  a command line
         )
         return
     results = [checking.check(one, only=only or ()) for one in trees]
+    if against:
+        reading = functools.partial(tools.read, entry=entry, kubernetes=kubernetes, charts=charts, fetch=fetch)
+        results = [_of_the_change(results[0], against, tree, reading, only or ())]
     _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
     say(_written(results, form, level, verbose=verbose, listed=all_entries))
@@ -140,6 +161,28 @@ def check(  # noqa: PLR0917  a command line
         raise typer.Exit(1)
     if any(r.too_little() for r in results):
         raise typer.Exit(EXIT_UNREAD)
+
+
+def _of_the_change(
+    result: Result, revision: str, root: Path, reading: Callable[..., Tree], only: Collection[str]
+) -> Result:
+    """The result without what was so before, and with what the change itself does."""
+    with past.at(root, revision) as then, on_stderr():
+        try:
+            before = reading(then.root, found=then)
+        except UsageError as why:
+            raise UsageError(f"at {revision}: {why.what}", why.next_step) from None
+        change = Change(before, result.tree)
+        known = {(f.rule, f.object, f.what) for f in checking.check(before, only=only).findings}
+        brought = [] if only and CLAIM not in only else change.findings()
+        made, changed, gone = change.counts()
+    new = [f for f in result.findings if (f.rule, f.object, f.what) not in known]
+    print(
+        f"against {revision} ({then.commit[:12]}): {made} objects are new, {changed} changed, {gone} gone; "
+        f"{len(result.findings) - len(new)} findings were there before",
+        file=sys.stderr,
+    )
+    return replace(result, findings=sorted([*brought, *new], key=lambda f: -f.severity))
 
 
 def _written(results: list[Result], form: Format, level: Severity, *, verbose: bool, listed: bool) -> str:

@@ -15,6 +15,7 @@ from holdfast.provision import builds, fetched
 from holdfast.provision.recipes import Recipes
 from holdfast.tree.check import load
 from holdfast.tree.kustomize import Tool
+from holdfast.tree.repository import Repository
 from holdfast.tree.tree import Tree
 
 _SERVICE = "kustomize-service"
@@ -91,8 +92,18 @@ def _made(name: str) -> str:
     return str(builds.binary(Recipes(), name))
 
 
-def read(root: Path, *, entry: str = "", kubernetes: str = "", charts: Path | None = None, fetch: bool = False) -> Tree:
+def read(
+    root: Path,
+    *,
+    entry: str = "",
+    kubernetes: str = "",
+    charts: Path | None = None,
+    fetch: bool = False,
+    found: Repository | None = None,
+) -> Tree:
     """Reads a tree, as every command does: the only way in which one is judged. *fetch*: its releases' charts, too.
+
+    *found*: its files, where they were listed already (of another commit, say).
 
     Raises UsageError where it can't be read at all.
     """
@@ -105,4 +116,5 @@ def read(root: Path, *, entry: str = "", kubernetes: str = "", charts: Path | No
         cache=cache_dir() / "rendered",
         charts=charts,
         fetch=(lambda tree: fetched.fetch(tree, helm, charts)) if fetch else None,
+        found=found,
     )

@@ -32,7 +32,7 @@ from holdfast.tree.findings import (
 from holdfast.tree.helm import Fetched, render
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.reach import habits, ordered
-from holdfast.tree.repository import Location
+from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import Kustomization, Tree
 from holdfast.tree.walk import read
@@ -98,13 +98,14 @@ def load(
     cache: Path | None = None,
     charts: Path | None = None,
     fetch: Callable[[Tree], Fetched] | None = None,
+    found: Repository | None = None,
 ) -> Tree:
     """Reads the tree at *root*, and by the program that *helm* gives the charts in it, in the folder *charts*, and those that *fetch* gets.
 
-    Raises UsageError where it can't be read at all.
+    *found*: its files, where they were listed already. Raises UsageError where it can't be read at all.
     """
     schema.load(kubernetes)
-    found = repository.read(root)
+    found = found or repository.read(root)
     said = settings.load(root)
     if unknown := [a.rule for a in said.allow if a.rule not in RULES]:
         near = difflib.get_close_matches(unknown[0], RULES, 1)

@@ -111,23 +111,42 @@ class Checkout:
     @staticmethod
     def _head(own: Path, shared: Path) -> str:
         """HEAD as a commit; as a branch without one where there is none."""
-        nothing = "ref: refs/heads/holdfast-nothing\n"
         try:
             text = (own / "HEAD").read_text(errors="replace").strip()
         except OSError:
-            return nothing
+            text = ""
+        return f"{Checkout._followed(text, shared) or 'ref: refs/heads/holdfast-nothing'}\n"
+
+    @staticmethod
+    def _followed(text: str, shared: Path) -> str:
+        """The commit that a reference's text comes to; empty where it comes to none."""
         for _ in range(5):  # a name may stand for another name
             if not text.startswith("ref:"):
                 break
             name = text.removeprefix("ref:").strip()
             if ".." in name or name.startswith("/"):
-                return nothing
+                return ""
             if (shared / name).is_file():
                 text = (shared / name).read_text(errors="replace").strip()
                 continue
             packed = (shared / "packed-refs").read_text(errors="replace") if (shared / "packed-refs").is_file() else ""
             text = next((line.partition(" ")[0] for line in packed.splitlines() if line.endswith(f" {name}")), "")
-        return f"{text}\n" if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) else nothing
+        return text if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) else ""
+
+    def commit(self, revision: str) -> str:
+        """The commit that a *revision* of the checkout's names (``main``, ``origin/main``, a tag, a hash, ``HEAD~1``); empty where it names none."""
+        base, suffix = re.fullmatch(r"([^~^@]*)(.*)", revision, re.DOTALL).groups()  # type: ignore[union-attr]
+        for place in ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD"):
+            if "/" in place.format(base) and (found := self._followed(f"ref: {place.format(base)}", self._theirs[1])):
+                base = found
+                break
+        return self.git("rev-parse", "--verify", "-q", "--end-of-options", f"{base}{suffix}^{{commit}}", check=False)
+
+    def put(self, commit: str, inside: str, target: Path) -> None:
+        """Puts the files of a commit, below the folder *inside*, into the folder *target*."""
+        env = {"GIT_INDEX_FILE": str(self.folder / "index-of-another"), "GIT_WORK_TREE": str(target)}
+        self.git("read-tree", commit if inside == "." else f"{commit}:{inside}", folder=target, env=env)
+        self.git("checkout-index", "-a", "-f", folder=target, env=env)
 
     @property
     def remotes(self) -> tuple[str, ...]:

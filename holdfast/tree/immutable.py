@@ -1,0 +1,211 @@
+"""Fields that the API server lets nobody change, and what a way around that costs.
+
+Source: the validation of each kind in k8s.io/kubernetes (pkg/apis/*/validation), held against a real API server in suites/oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.tree.manifest import Body, get, mapping, sequence
+from holdfast.tree.quantity import quantity
+
+Path = tuple[str, ...]
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A change that is refused: the field, what it was and what it is to be; *sure* where nothing that isn't in Git could make it none."""
+
+    path: Path
+    before: Any
+    after: Any
+    sure: bool = True
+
+    @property
+    def field(self) -> str:
+        return ".".join(self.path)
+
+    def first(self) -> tuple[str, Any, Any]:
+        """(field, what it was, what it is to be) of the first difference within."""
+        path, before, after = self.path, self.before, self.after
+        while True:
+            if isinstance(before, dict) and isinstance(after, dict):
+                keys: list[Any] = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+                inner = (before.get(keys[0]), after.get(keys[0])) if keys else None
+            elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+                keys = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+                inner = (before[keys[0]], after[keys[0]]) if keys else None
+            else:
+                inner, keys = None, []
+            if inner is None:
+                return ".".join(path), before, after
+            path, (before, after) = (*path, str(keys[0])), inner
+
+
+# What the API server takes where nothing is said.
+_DEFAULTS: dict[Path, Any] = {
+    ("spec", "podManagementPolicy"): "OrderedReady",
+    ("spec", "volumeMode"): "Filesystem",
+    ("spec", "completionMode"): "NonIndexed",
+    ("spec", "attachRequired"): True,
+    ("reclaimPolicy",): "Delete",
+    ("volumeBindingMode",): "Immediate",
+    ("preemptionPolicy",): "PreemptLowerPriority",
+    ("type",): "Opaque",
+    ("value",): 0,
+}
+# Where nothing said means: whatever the cluster gives.
+_GIVEN = {("spec", "storageClassName"), ("spec", "volumeName"), ("spec", "clusterIP"), ("spec", "selector")}
+_FIELDS: dict[tuple[str, str], tuple[Path, ...]] = {
+    ("apps", "Deployment"): (("spec", "selector"),),
+    ("apps", "DaemonSet"): (("spec", "selector"),),
+    ("apps", "ReplicaSet"): (("spec", "selector"),),
+    ("apps", "StatefulSet"): (
+        ("spec", "selector"),
+        ("spec", "serviceName"),
+        ("spec", "podManagementPolicy"),
+        ("spec", "volumeClaimTemplates"),
+    ),
+    ("batch", "Job"): (("spec", "template"), ("spec", "completionMode")),
+    ("", "PersistentVolumeClaim"): (
+        ("spec", "accessModes"),
+        ("spec", "storageClassName"),
+        ("spec", "volumeMode"),
+        ("spec", "volumeName"),
+        ("spec", "selector"),
+        ("spec", "dataSource"),
+    ),
+    ("storage.k8s.io", "StorageClass"): (
+        ("provisioner",),
+        ("parameters",),
+        ("reclaimPolicy",),
+        ("volumeBindingMode",),
+    ),
+    ("storage.k8s.io", "CSIDriver"): (("spec", "attachRequired"),),
+    ("scheduling.k8s.io", "PriorityClass"): (("value",), ("preemptionPolicy",)),
+    ("rbac.authorization.k8s.io", "RoleBinding"): (("roleRef",),),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): (("roleRef",),),
+    ("networking.k8s.io", "IngressClass"): (("spec", "controller"),),
+    ("node.k8s.io", "RuntimeClass"): (("handler",),),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): (
+        ("spec", "scope"),
+        ("spec", "names", "kind"),
+        ("spec", "names", "plural"),
+    ),
+    ("", "Secret"): (("type",),),
+}
+
+
+def refusals(group: str, kind: str, before: Body, after: Body) -> Iterator[Refusal]:
+    """The changes from one object to its next form that the API server refuses. Both as they are written in Git."""
+    for path in _FIELDS.get((group, kind), ()):
+        old, new = _value(before, path), _value(after, path)
+        if old == new or (old is _ABSENT and new is _ABSENT):
+            continue
+        given = path in _GIVEN and _ABSENT in (old, new)
+        if given and new is _ABSENT:
+            continue  # what the cluster has stays
+        # A Job that is deleted once it is done may be gone.
+        gone = kind == "Job" and get(before, "spec", "ttlSecondsAfterFinished") is not None
+        yield Refusal(path, _shown(old), _shown(new), sure=not given and not gone)
+    more = _MORE.get((group, kind))
+    if more:
+        yield from more(before, after)
+
+
+def _value(body: Body, path: Path) -> Any:
+    found = get(body, *path)
+    if found is None:
+        return _DEFAULTS.get(path, _ABSENT)
+    return _plain(path, found)
+
+
+def _plain(path: Path, found: Any) -> Any:
+    """A value as the API server compares it: quantities by their amount, what is empty as if it weren't there."""
+    if path == ("spec", "volumeClaimTemplates"):
+        return [_template(mapping(one)) for one in sequence(found)]
+    if path == ("roleRef",):
+        return {"apiGroup": "rbac.authorization.k8s.io", **mapping(found)}
+    return found if found not in ({}, []) else _ABSENT
+
+
+def _template(one: Body) -> Body:
+    spec = dict(mapping(one.get("spec")))
+    requests = mapping(get(spec, "resources", "requests"))
+    spec["resources"] = {name: str(quantity(value) or value) for name, value in requests.items()}
+    meta = {k: v for k, v in mapping(one.get("metadata")).items() if k in ("name", "labels", "annotations")}
+    return {"metadata": meta, "spec": {"volumeMode": "Filesystem", **spec}}
+
+
+def _shown(value: Any) -> Any:
+    return None if value is _ABSENT else value
+
+
+def _frozen(before: Body, after: Body) -> Iterator[Refusal]:
+    """A ConfigMap or a Secret that says that it never changes."""
+    if before.get("immutable") is not True:
+        return
+    for field in ("data", "binaryData", "stringData"):
+        if mapping(before.get(field)) != mapping(after.get(field)):
+            yield Refusal((field,), before.get(field), after.get(field))
+    if after.get("immutable") is not True:
+        yield Refusal(("immutable",), True, after.get("immutable"))
+
+
+def _claim(before: Body, after: Body) -> Iterator[Refusal]:
+    """A claim never becomes smaller."""
+    path = ("spec", "resources", "requests", "storage")
+    old, new = get(before, *path), get(after, *path)
+    amounts = quantity(old), quantity(new)
+    if amounts[0] is not None and amounts[1] is not None and amounts[1] < amounts[0]:
+        yield Refusal(path, old, new)
+
+
+def _service(before: Body, after: Body) -> Iterator[Refusal]:
+    """The address of a Service: one that it was given stays, also where the next form has none."""
+    old, new = get(before, "spec", "clusterIP"), get(after, "spec", "clusterIP")
+    kinds = [get(one, "spec", "type") or "ClusterIP" for one in (before, after)]
+    if "ExternalName" in kinds or new is None or old == new:
+        return
+    yield Refusal(("spec", "clusterIP"), old, new, sure=old is not None or new == "None")
+
+
+def _definition(before: Body, after: Body) -> Iterator[Refusal]:
+    """A version that objects are stored in can't go."""
+    stored = [v.get("name") for v in map(mapping, sequence(get(before, "spec", "versions"))) if v.get("storage")]
+    left = {v.get("name") for v in map(mapping, sequence(get(after, "spec", "versions")))}
+    if stored and left and stored[0] not in left:
+        yield Refusal(("spec", "versions"), stored[0], None)
+
+
+_MORE: dict[tuple[str, str], Callable[[Body, Body], Iterator[Refusal]]] = {
+    ("", "ConfigMap"): _frozen,
+    ("", "Secret"): _frozen,
+    ("", "PersistentVolumeClaim"): _claim,
+    ("", "Service"): _service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
+}
+# What it costs to delete an object and make it anew, by kind.
+PRICE = {
+    "Deployment": "all its pods stop before new ones start",
+    "DaemonSet": "its pods stop on every node at once",
+    "ReplicaSet": "all its pods stop before new ones start",
+    "StatefulSet": "all its pods stop; its claims and their data stay",
+    "Job": "it runs once more",
+    "PersistentVolumeClaim": "its data is lost, unless its volume is kept (reclaim policy Retain) and bound by hand",
+    "StorageClass": "none for what is bound already",
+    "CSIDriver": "no volume is attached meanwhile",
+    "PriorityClass": "none for pods that run; new ones are refused meanwhile",
+    "RoleBinding": "its accounts have no rights meanwhile",
+    "ClusterRoleBinding": "its accounts have no rights meanwhile",
+    "IngressClass": "its Ingresses aren't served meanwhile",
+    "RuntimeClass": "new pods of it are refused meanwhile",
+    "CustomResourceDefinition": "every object of that kind is deleted with it",
+    "Secret": "pods that start meanwhile wait for it",
+    "ConfigMap": "pods that start meanwhile wait for it",
+    "Service": "it gets another address, and nobody reaches it meanwhile",
+}

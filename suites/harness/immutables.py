@@ -1,0 +1,125 @@
+"""Changes of objects, and which field of each the API server refuses to change: what `holdfast check --against` says, and what a real one does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+SPACE = "changes"
+LABELS = {"app": "a"}
+POD: dict[str, Any] = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+def _object(api: str, kind: str, *, spaced: bool = True, **fields: Any) -> dict[str, Any]:
+    meta = {"name": "it", **({"namespace": SPACE} if spaced else {})}
+    return {"apiVersion": api, "kind": kind, "metadata": meta, **fields}
+
+
+def _workload(kind: str, **spec: Any) -> dict[str, Any]:
+    return _object("apps/v1", kind, spec={"selector": {"matchLabels": LABELS}, "template": POD, **spec})
+
+
+def _claim_template(size: str) -> dict[str, Any]:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+    return {"metadata": {"name": "data"}, "spec": spec}
+
+
+DEPLOYMENT, DAEMON_SET = _workload("Deployment"), _workload("DaemonSet")
+STATEFUL_SET = _workload("StatefulSet", serviceName="it", volumeClaimTemplates=[_claim_template("1Gi")])
+JOB = _object("batch/v1", "Job", spec={"template": {"spec": {**POD["spec"], "restartPolicy": "Never"}}})
+SERVICE = _object("v1", "Service", spec={"selector": LABELS, "ports": [{"port": 80}]})
+CLAIM = _object(
+    "v1",
+    "PersistentVolumeClaim",
+    spec={"accessModes": ["ReadWriteOnce"], "storageClassName": "a", "resources": {"requests": {"storage": "2Gi"}}},
+)
+CLASS = _object("storage.k8s.io/v1", "StorageClass", spaced=False, provisioner="p", parameters={"a": "b"})
+PRIORITY = _object("scheduling.k8s.io/v1", "PriorityClass", spaced=False, value=10)
+BINDING = _object(
+    "rbac.authorization.k8s.io/v1",
+    "RoleBinding",
+    roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    subjects=[{"kind": "ServiceAccount", "name": "a", "namespace": SPACE}],
+)
+INGRESS_CLASS = _object("networking.k8s.io/v1", "IngressClass", spaced=False, spec={"controller": "example.org/a"})
+RUNTIME_CLASS = _object("node.k8s.io/v1", "RuntimeClass", spaced=False, handler="runc")
+CONFIG = _object("v1", "ConfigMap", data={"a": "b"}, immutable=True)
+SECRET = _object("v1", "Secret", stringData={"a": "b"}, type="Opaque")
+DRIVER = _object("storage.k8s.io/v1", "CSIDriver", spaced=False, spec={"attachRequired": True})
+_SCHEMA = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+
+
+def _version(name: str, *, storage: bool) -> dict[str, Any]:
+    return {"name": name, "served": True, "storage": storage, "schema": _SCHEMA}
+
+
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.org"},
+    "spec": {
+        "group": "example.org",
+        "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
+        "scope": "Namespaced",
+        "versions": [_version("v1", storage=True)],
+    },
+}
+
+
+def _with(item: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """An object with another value at a dotted path; None takes the field away."""
+    made = copy.deepcopy(item)
+    *above, last = path.split(".")
+    there = made
+    for part in above:
+        there = there[int(part)] if isinstance(there, list) else there.setdefault(part, {})
+    if value is None:
+        there.pop(last, None)
+    else:
+        there[last] = value
+    return made
+
+
+_OTHER = {"matchLabels": {"app": "a", "more": "b"}}
+_OTHER_POD: dict[str, Any] = {"metadata": {"labels": {"app": "a", "more": "b"}}, "spec": POD["spec"]}
+# (what it is, before, after, the field that is refused; empty where the change is taken)
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("replicas", DEPLOYMENT, _with(DEPLOYMENT, "spec.replicas", 3), ""),
+    ("selector of a Deployment", DEPLOYMENT, _with(_with(DEPLOYMENT, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
+    ("labels of a Deployment's pods", DEPLOYMENT, _with(DEPLOYMENT, "spec.template", _OTHER_POD), ""),
+    ("selector of a DaemonSet", DAEMON_SET, _with(_with(DAEMON_SET, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
+    ("size of a StatefulSet's claims", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("2Gi")]), "spec.volumeClaimTemplates"),
+    ("the same size, written otherwise", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("1024Mi")]), ""),
+    ("service of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.serviceName", "other"), "spec.serviceName"),
+    ("pod management of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.podManagementPolicy", "Parallel"), "spec.podManagementPolicy"),
+    ("the default, said", STATEFUL_SET, _with(STATEFUL_SET, "spec.podManagementPolicy", "OrderedReady"), ""),
+    ("patience of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.minReadySeconds", 5), ""),
+    ("image of a Job", JOB, _with(JOB, "spec.template.spec.containers", [{"name": "c", "image": "j"}]), "spec.template"),
+    ("time to live of a Job", JOB, _with(JOB, "spec.ttlSecondsAfterFinished", 60), ""),
+    ("a Service that gets no address any more", SERVICE, _with(SERVICE, "spec.clusterIP", "None"), "spec.clusterIP"),
+    ("ports of a Service", SERVICE, _with(SERVICE, "spec.ports", [{"port": 81}]), ""),
+    ("a headless Service that says nothing", _with(SERVICE, "spec.clusterIP", "None"), SERVICE, ""),
+    ("access modes of a claim", CLAIM, _with(CLAIM, "spec.accessModes", ["ReadWriteMany"]), "spec.accessModes"),
+    ("class of a claim", CLAIM, _with(CLAIM, "spec.storageClassName", "b"), "spec.storageClassName"),
+    ("a smaller claim", CLAIM, _with(CLAIM, "spec.resources.requests.storage", "1Gi"), "spec.resources.requests.storage"),
+    ("parameters of a class", CLASS, _with(CLASS, "parameters", {"a": "c"}), "parameters"),
+    ("provisioner of a class", CLASS, _with(CLASS, "provisioner", "q"), "provisioner"),
+    ("reclaim policy of a class", CLASS, _with(CLASS, "reclaimPolicy", "Retain"), "reclaimPolicy"),
+    ("the default of a class, said", CLASS, _with(CLASS, "reclaimPolicy", "Delete"), ""),
+    ("binding mode of a class", CLASS, _with(CLASS, "volumeBindingMode", "WaitForFirstConsumer"), "volumeBindingMode"),
+    ("expansion of a class", CLASS, _with(CLASS, "allowVolumeExpansion", True), ""),
+    ("value of a priority", PRIORITY, _with(PRIORITY, "value", 20), "value"),
+    ("preemption of a priority", PRIORITY, _with(PRIORITY, "preemptionPolicy", "Never"), "preemptionPolicy"),
+    ("role of a binding", BINDING, _with(BINDING, "roleRef.name", "edit"), "roleRef"),
+    ("accounts of a binding", BINDING, _with(BINDING, "subjects", []), ""),
+    ("controller of an ingress class", INGRESS_CLASS, _with(INGRESS_CLASS, "spec.controller", "example.org/b"), "spec.controller"),
+    ("handler of a runtime class", RUNTIME_CLASS, _with(RUNTIME_CLASS, "handler", "other"), "handler"),
+    ("data of what never changes", CONFIG, _with(CONFIG, "data", {"a": "c"}), "data"),
+    ("data of what may change", _with(CONFIG, "immutable", None), _with(_with(CONFIG, "data", {"a": "c"}), "immutable", None), ""),
+    ("what never changes, and then may", CONFIG, _with(CONFIG, "immutable", None), "immutable"),
+    ("type of a Secret", SECRET, _with(SECRET, "type", "example.org/other"), "type"),
+    ("attachment of a driver", DRIVER, _with(DRIVER, "spec.attachRequired", False), "spec.attachRequired"),
+    ("scope of a kind", DEFINITION, _with(DEFINITION, "spec.scope", "Cluster"), "spec.scope"),
+    ("the version that is stored", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v2", storage=True)]), "spec.versions"),
+    ("one more version", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v1", storage=False), _version("v2", storage=True)]), ""),
+]  # fmt: skip

@@ -1,0 +1,179 @@
+"""What a change of a tree does to a cluster that runs what was there before."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from holdfast.tree import check as checking
+from holdfast.tree import past
+from holdfast.tree.changes import Change
+from holdfast.tree.findings import Severity
+from holdfast.tree.git import Checkout
+from holdfast.tree.immutable import PRICE, refusals
+from suites.harness.immutables import CASES, CONFIG, DEPLOYMENT, SECRET
+from suites.harness.test_check_command import check as holdfast
+from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
+
+
+@pytest.mark.parametrize(("before", "after", "field"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_change_is_refused_where_a_real_api_server_refuses_it(before, after, field):
+    """The same cases are held against one in suites/oracle/test_immutable.py."""
+    group = before["apiVersion"].rpartition("/")[0]
+    found = list(refusals(group, before["kind"], before, after))
+    assert [one.field for one in found] == ([field] if field else [])
+    assert all(one.sure for one in found)
+    assert not list(refusals(group, before["kind"], before, before))
+    if field:
+        assert before["kind"] in PRICE
+
+
+def tree(folder, *objects, name="apps", spec=(), more=()):
+    parts = [kustomization(name)]
+    parts[0]["spec"] |= {"prune": True, **dict(spec)}
+    files = {f"parts/{name}/o.yaml": yaml.safe_dump_all(objects)}
+    for other, theirs in more:
+        parts.append(kustomization(other))
+        parts[-1]["spec"] |= {"prune": True}
+        files[f"parts/{other}/o.yaml"] = yaml.safe_dump_all(theirs)
+    return checking.load(written(folder, {"cluster/all.yaml": yaml.safe_dump_all(parts), **files}), KUSTOMIZE)
+
+
+def of(item, **meta):
+    return {**item, "metadata": {**item["metadata"], **meta}}
+
+
+OTHER = next(after for what, _, after, _ in CASES if what == "selector of a Deployment")
+
+
+def test_a_refused_change_is_a_finding_at_its_line_with_the_ways_out_and_their_price(tmp_path):
+    before, after = tree(tmp_path / "a", DEPLOYMENT), tree(tmp_path / "b", OTHER)
+    (found,) = Change(before, after).findings()
+    assert (found.rule, found.severity, found.object) == (
+        "change.immutable",
+        Severity.BREAKS_APPLY,
+        "Deployment/changes/it",
+    )
+    assert found.locations[0].file == "parts/apps/o.yaml"
+    assert "all its pods stop" in found.do
+    assert Change(after, after).findings() == []
+
+
+def test_what_flux_may_make_anew_is_no_refusal(tmp_path):
+    before = tree(tmp_path / "a", DEPLOYMENT)
+    by_annotation = of(OTHER, annotations={"kustomize.toolkit.fluxcd.io/force": "enabled"})
+    for number, after in enumerate(
+        (tree(tmp_path / "b", by_annotation), tree(tmp_path / "c", OTHER, spec={"force": True}))
+    ):
+        (found,) = Change(before, after).findings()
+        assert found.severity == Severity.UPGRADE_HAZARD, number
+        assert "has it deleted and made anew" in found.what
+
+
+def test_no_value_of_a_secret_or_a_config_is_printed(tmp_path):
+    for item in ({**SECRET, "immutable": True}, CONFIG):
+        field = "stringData" if item["kind"] == "Secret" else "data"
+        before, after = (
+            tree(tmp_path / item["kind"] / "a", {**item, field: {"a": "hidden"}}),
+            tree(tmp_path / item["kind"] / "b", {**item, field: {"a": "veiled"}}),
+        )
+        (found,) = Change(before, after).findings()
+        assert "hidden" not in str(found)
+        assert "veiled" not in str(found)
+
+
+def test_the_first_difference_is_named_and_a_job_that_goes_by_itself_is_a_doubt(tmp_path):
+    job, other = next((before, after) for what, before, after, _ in CASES if what == "image of a Job")
+    (found,) = Change(tree(tmp_path / "a", job), tree(tmp_path / "b", other)).findings()
+    assert 'spec.template.spec.containers.0.image can\'t be changed (from "i" to "j")' in found.what
+    assert found.severity == Severity.BREAKS_APPLY
+    gone = {**job, "spec": {**job["spec"], "ttlSecondsAfterFinished": 60}}
+    (found,) = Change(tree(tmp_path / "c", gone), tree(tmp_path / "d", other)).findings()
+    assert found.severity == Severity.UPGRADE_HAZARD
+
+
+CLAIM = next(before for what, before, _, _ in CASES if what == "class of a claim")
+SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "changes"}}
+
+
+def test_what_is_pruned_with_its_data_is_said(tmp_path):
+    before, after = tree(tmp_path / "a", SPACE, CLAIM), tree(tmp_path / "b", SPACE)
+    (found,) = Change(before, after).findings()
+    assert (found.rule, found.object) == ("change.pruned", "PersistentVolumeClaim/changes/it")
+    assert "its volume's data" in found.what
+    kept = of(CLAIM, annotations={"kustomize.toolkit.fluxcd.io/prune": "disabled"})
+    assert Change(tree(tmp_path / "c", SPACE, kept), after).findings() == []
+    assert Change(tree(tmp_path / "d", SPACE, CLAIM, spec={"prune": False}), after).findings() == []
+    assert Change(tree(tmp_path / "e", SPACE, CONFIG), after).findings() == []  # nothing is lost with it
+
+
+def test_what_goes_from_one_kustomization_to_another_is_said(tmp_path):
+    before = tree(tmp_path / "a", SPACE, CLAIM, more=[("data", [])])
+    after = tree(tmp_path / "b", SPACE, more=[("data", [CLAIM])])
+    (found,) = Change(before, after).findings()
+    assert (found.rule, found.object) == ("change.moved", "PersistentVolumeClaim/changes/it")
+    assert "from Kustomization/flux-system/apps to Kustomization/flux-system/data" in found.what
+
+
+def git(folder, *words):
+    names = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *names, *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A checkout with a commit on main, and another tree in the folder now."""
+    folder = tmp_path / "r"
+    tree(folder, SPACE, DEPLOYMENT)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "before")
+    git(folder, "tag", "v1")
+    git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")
+    tree(folder, SPACE, OTHER)
+    return folder
+
+
+@pytest.mark.parametrize("revision", ["main", "origin/main", "v1", "HEAD", "refs/heads/main"])
+def test_a_revision_is_named_as_git_names_it(repository, revision):
+    with Checkout(repository) as source:
+        assert source.commit(revision) == git(repository, "rev-parse", "HEAD")
+        assert source.commit("absent") == ""
+        assert source.commit("--all") == ""
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "after")
+    git(repository, "pack-refs", "--all")
+    with Checkout(repository) as source:
+        assert source.commit("main~1") == source.commit("HEAD~1") == git(repository, "rev-parse", "v1^{commit}")
+
+
+def test_the_files_of_another_commit_run_nothing_of_the_repositorys(repository, tmp_path):
+    trap = tmp_path / "sprung"
+    (repository / ".gitattributes").write_text("*.yaml filter=trap export-ignore\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "a filter")
+    git(repository, "config", "filter.trap.smudge", f"touch {trap}; cat")
+    with past.at(repository, "HEAD") as then:
+        assert "parts/apps/o.yaml" in then.files
+    assert not trap.exists()
+
+
+def test_the_command_shows_only_what_the_change_brings(repository):
+    code, out, err = holdfast(repository, "--against", "main")
+    assert code == 1, out + err
+    assert "spec.selector.matchLabels.more can't be changed" in out
+    assert "against main" in err
+    git(repository, "checkout", "-q", ".")
+    code, out, err = holdfast(repository, "--against", "main")
+    assert (code, "change." in out) == (0, False)
+    assert "0 objects are new, 0 changed, 0 gone" in err
+
+
+def test_a_commit_that_is_not_there_is_said_with_the_way_out(repository):
+    code, _, err = holdfast(repository, "--against", "absent")
+    assert code == 64
+    assert "has no commit absent" in err
+    assert "fetch-depth: 0" in err
+    assert holdfast(repository, "--against", "main", "--all-entries")[0] == 64
