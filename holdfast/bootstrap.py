@@ -114,7 +114,6 @@ def suspension(mark: str) -> str:
 
 SERVED = "holdfast.dev/served"  # the versions that a lane added to a kind of Flux's
 _SOURCES = ("gitrepositories", "helmrepositories", "ocirepositories", "buckets", "helmcharts", "externalartifacts")
-_OF_CHARTS = ("helmrepositories", "ocirepositories", "helmcharts")
 
 
 def _strings(values: Iterable[str]) -> str:
@@ -152,17 +151,31 @@ def elsewhere_policies(
     ]
 
 
-def chart_policies(mark: str, manifests: Iterable[str] = ()) -> list[Object]:
-    """Policies that suspend what charts would be fetched from, where the charts come with the lane, and mark it as assumed.
+def chart_policies(mark: str, address: str, manifests: Iterable[str] = ()) -> list[Object]:
+    """Policies for a lane that the charts come with: chart repositories are the lane's own, at an *address*; what can't be is suspended and marked.
 
-    *manifests*: OCIRepositories (``namespace/name``) that Kustomizations build from: they hold no charts.
+    A suspended repository would be one that the tree's own alerts tell of. *manifests*: OCIRepositories (``namespace/name``) that Kustomizations
+    build from: they hold no charts.
     """
+    static = {
+        "name": "fetched",
+        "expression": 'object.kind == "HelmRepository" && (!has(object.spec.type) || object.spec.type != "oci")',
+    }
+    dropped = ("secretRef", "certSecretRef", "passCredentials", "provider", "insecure")  # another server's
+    gone = " + ".join(
+        f'(has(object.spec.{field}) ? [JSONPatch{{op: "remove", path: "/spec/{field}"}}] : [])' for field in dropped
+    )
+    there = f'[JSONPatch{{op: "add", path: "/spec/url", value: {json.dumps(address)}}}]'
     named = 'object.metadata.namespace + "/" + object.metadata.name'
     others = {
         "name": "of-charts",
         "expression": f'object.kind != "OCIRepository" || !(({named}) in {_strings(sorted(manifests))})',
     }
-    return _suspending("charts", "source.toolkit.fluxcd.io", [s for s in _SOURCES if s in _OF_CHARTS], mark, [others])
+    group = "source.toolkit.fluxcd.io"
+    return [
+        *policy("holdfast-chart-repositories", [group], ["helmrepositories"], [static], f"{there} + {gone}"),
+        *_suspending("charts", group, ("ocirepositories", "helmcharts"), mark, [others]),
+    ]
 
 
 def _suspending(
@@ -411,14 +424,14 @@ class Bootstrap:
             self.objects.delete(kind, _KINDS_STAY)
         return False
 
-    def assume_charts(self, mark: str) -> None:
-        """Takes for there what charts would be fetched from; *mark*: what the lane's own annotations hold."""
+    def assume_charts(self, mark: str, address: str) -> None:
+        """Has chart repositories be the lane's own at an *address*, and takes for there what can't be; *mark*: of the lane's own annotations."""
         built_from = {
             f"{ref.get('namespace') or k.manifest.namespace}/{ref.get('name')}"
             for k in self.tree.kustomizations.values()
             if (ref := mapping(k.spec.get("sourceRef"))).get("kind") == "OCIRepository"
         }
-        for wish in chart_policies(mark, built_from):
+        for wish in chart_policies(mark, address, built_from):
             self.objects.apply(wish)
         self._assumes = True
 
@@ -429,7 +442,7 @@ class Bootstrap:
             "metadata": {"name": "holdfast-probe", "namespace": "default"},
             "spec": {"url": "https://charts.example.org", "interval": "1h"},
         }
-        self._until_changed(probe, lambda done: done["spec"].get("suspend") is True)
+        self._until_changed(probe, lambda done: done["spec"] != probe["spec"])
 
     def _until_changed(self, wish: Object, changed: Callable[[Object], bool], within_s: float = 30) -> None:
         """A policy counts some time after it was made: an object is tried, and not kept, until it does.

@@ -38,8 +38,8 @@ _POWER_S = 30.0
 _NO_FOLDER, _PACKED = 90, (0, 1)  # tar says 1 where a file grew meanwhile: it has what was there when it began
 # What stands in for something else where no image registry answers, with the words for the report.
 OFFLINE_STAND_INS = {
-    "helm-controller": "helm-controller is a stand-in of holdfast's own; charts come with the lane, so where they would be fetched from "
-    "is taken for there",
+    "helm-controller": "helm-controller is a stand-in of holdfast's own; charts come with the lane, so chart repositories are the lane's own, "
+    "and OCIRepositories are suspended",
     "notification-controller": "notification-controller is a stand-in that stores events and sends none",
     "ingress-nginx": "ingress-nginx is a stand-in: Debian's nginx with its configuration rendered from Ingress objects",
     "longhorn": "Longhorn is a stand-in: real CSI volumes that can really fail, one copy of the blocks on one node, nothing is replicated",
@@ -409,7 +409,7 @@ class Containers(ABC):
         gitssh.set_delay(Path(known["etc"]), 0)
         if container.status != "running":
             container.start()
-            self._resolve_git(known)
+        self._resolve_git(known)  # also where it runs: who started it may have been killed before this
 
     def git_delay_s(self) -> float | None:
         container, known = self._git()

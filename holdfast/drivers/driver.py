@@ -205,6 +205,9 @@ class GitOutage(Protocol):
         """How long it takes it to answer, about; None where nobody does."""
 
 
+CHARTS_PORT = 8088  # where the Git server of a lane of containers also serves an index of charts
+
+
 @dataclass(frozen=True)
 class GitSite:
     """A repository as a lane serves it.

@@ -6,7 +6,7 @@ import os
 from urllib.parse import urlsplit
 
 from holdfast.drivers import gitssh
-from holdfast.drivers.driver import GitSite
+from holdfast.drivers.driver import CHARTS_PORT, GitSite
 
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its helper image can't be had offline; the lane cleans up itself
 from testcontainers.core.container import DockerContainer
@@ -32,6 +32,10 @@ id git >/dev/null 2>&1 || useradd --create-home --shell /bin/sh git 2>/dev/null 
 sed -i 's/^git:[^:]*:/git:*:/' /etc/shadow
 git config --system safe.directory '*'
 mkdir -p /run/sshd
+# Chart repositories of a lane whose charts come with it: an index, and nothing to fetch.
+if command -v python3 >/dev/null; then
+  python3 -m http.server --directory /etc/holdfast/charts {charts_port} >/dev/null 2>&1 &
+fi
 exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /etc/holdfast/sshd_config
 """
 
@@ -42,6 +46,9 @@ exec "$(command -v git-shell || echo /usr/bin/git-shell)" -c "$SSH_ORIGINAL_COMM
 """
 
 
+_INDEX = "apiVersion: v1\nentries: {}\ngenerated: 2000-01-01T00:00:00Z\n"
+
+
 def start(site: GitSite, name: str, image: str, network: str, labels: dict[str, str]) -> str:
     """Starts the server as a container of a *name* on a *network*; returns the container's id."""
     etc = site.folder / "etc"
@@ -50,9 +57,12 @@ def start(site: GitSite, name: str, image: str, network: str, labels: dict[str, 
     (etc / "host_key").chmod(0o600)
     (etc / "authorized_keys").write_text(site.user_key + "\n")
     (etc / "sshd_config").write_text(_SSHD)
-    (etc / "start").write_text(_START)
+    (etc / "start").write_text(_START.replace("{charts_port}", str(CHARTS_PORT)))
+    (etc / "charts").mkdir(exist_ok=True)
+    (etc / "charts" / "index.yaml").write_text(_INDEX)
     (etc / "answer").write_text(_ANSWER)
     gitssh.set_delay(etc, 0)
+    (etc / "answer").chmod(0o644)  # read by the user git, whatever the umask is
     container = (
         DockerContainer(image)
         .with_name(name)

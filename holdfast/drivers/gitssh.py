@@ -34,6 +34,7 @@ def set_delay(folder: Path, seconds: float) -> None:
     """Has whoever asks from now on wait."""
     part = folder / f"{_DELAY}.part"
     part.write_text(f"{seconds:g}")
+    part.chmod(0o644)
     part.replace(folder / _DELAY)
 
 

@@ -6,11 +6,12 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from holdfast.bootstrap import Bootstrap
 from holdfast.cluster import Cluster
 from holdfast.drivers import catalogue
-from holdfast.drivers.driver import Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
+from holdfast.drivers.driver import CHARTS_PORT, Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
 from holdfast.kube import KubeClient
@@ -109,7 +110,9 @@ class Lane:
                         style="yellow",
                     )
             elif self.fidelity.assumes_charts:
-                self._patiently(lambda: bootstrap.assume_charts(state.nonce), "the API server")
+                host = [*server.hosts, urlsplit(server.url).hostname][0]
+                charts = f"http://{host}:{CHARTS_PORT}"
+                self._patiently(lambda: bootstrap.assume_charts(state.nonce, charts), "the API server")
             if self.fidelity.offline:
                 capable(self.driver, ImageLoader).load_images(self.fidelity.image_names(without))
             self._patiently(lambda: bootstrap.adapt(state.nonce), "the API server")

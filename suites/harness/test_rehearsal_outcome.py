@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from holdfast.bootstrap import elsewhere_policies
+from holdfast.bootstrap import chart_policies, elsewhere_policies
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
@@ -73,6 +73,20 @@ def test_a_kind_that_a_chart_that_is_not_known_may_bring_is_a_doubt(tmp_path):
     out = came_to(tree(tmp_path, widget("one"), release("r", "nobody-knows-it")), KIND)
     assert out.proofs == []
     assert "may install it" in out.doubts[0]
+
+
+def test_chart_repositories_are_the_lanes_own_and_never_suspended():
+    """The tree's own alerts tell of what is suspended: one that fires because of the lane breaks a claim that holds."""
+    repositories, _, others, _ = chart_policies("mark", "http://git.example:8088", ["flux-system/manifests"])
+    (rule,) = repositories["spec"]["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == ["helmrepositories"]
+    words = repositories["spec"]["mutations"][0]["jsonPatch"]["expression"]
+    assert '"/spec/url", value: "http://git.example:8088"' in words
+    assert '"/spec/secretRef"' in words
+    assert "suspend" not in words
+    (rule,) = others["spec"]["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == ["ocirepositories", "helmcharts"]
+    assert '["flux-system/manifests"]' in others["spec"]["matchConditions"][0]["expression"]
 
 
 def test_what_a_policy_of_the_lane_denies_is_a_doubt(tmp_path):

@@ -331,7 +331,7 @@ def given(controller, item):
 
 def controllers():
     yield standin.Controller("helm-controller", "helm.toolkit.fluxcd.io/v2", "HelmRelease", reconcile)
-    for kind in () if RELEASES else ("HelmRepository", "OCIRepository", "HelmChart"):
+    for kind in () if RELEASES else ("OCIRepository", "HelmChart"):
         try:
             yield standin.Controller("source", "source.toolkit.fluxcd.io/v1", kind, given, suspended=True)
         except standin.ResourceNotFoundError:
