@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -22,9 +23,10 @@ from holdfast.provision import tools
 from holdfast.tree import check as checking
 from holdfast.tree import past
 from holdfast.tree.boot import Down, down, seeds_of
-from holdfast.tree.changes import CLAIM, Change
+from holdfast.tree.changes import Change
 from holdfast.tree.check import Result
-from holdfast.tree.findings import Severity
+from holdfast.tree.findings import Finding, Severity, allow, allowances
+from holdfast.tree.repository import Repository
 from holdfast.tree.tree import Tree
 
 
@@ -152,7 +154,7 @@ def check(  # noqa: PLR0917  a command line
         return
     results = [checking.check(one, only=only or ()) for one in trees]
     if against:
-        reading = functools.partial(tools.read, entry=entry, kubernetes=kubernetes, charts=charts, fetch=fetch)
+        reading = functools.partial(tools.read, kubernetes=kubernetes, charts=charts, fetch=fetch)
         results = [_of_the_change(results[0], against, tree, reading, only or ())]
     _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
@@ -169,20 +171,33 @@ def _of_the_change(
     """The result without what was so before, and with what the change itself does."""
     with past.at(root, revision) as then, on_stderr():
         try:
-            before = reading(then.root, found=then)
+            before = reading(then.root, found=then, entry=_entry_of(result.tree, then))
         except UsageError as why:
             raise UsageError(f"at {revision}: {why.what}", why.next_step) from None
         change = Change(before, result.tree)
-        known = {(f.rule, f.object, f.what) for f in checking.check(before, only=only).findings}
-        brought = [] if only and CLAIM not in only else change.findings()
+        known = {_without_numbers(f) for f in checking.check(before, only=only).findings}
+        settings, declared = result.tree.settings, allowances(result.tree.repository)
+        brought, allowed = allow(change.findings(), declared, settings.allowed)
         made, changed, gone = change.counts()
-    new = [f for f in result.findings if (f.rule, f.object, f.what) not in known]
+        unread = [f"at {revision}, {k.id}: {k.gap}" for k in before.kustomizations.values() if k.gap]
+    new = [f for f in result.findings if _without_numbers(f) not in known]
     print(
         f"against {revision} ({then.commit[:12]}): {made} objects are new, {changed} changed, {gone} gone; "
         f"{len(result.findings) - len(new)} findings were there before",
         file=sys.stderr,
     )
-    return replace(result, findings=sorted([*brought, *new], key=lambda f: -f.severity))
+    both = sorted([*brought, *new], key=lambda f: -f.severity)
+    return replace(result, findings=both, allowed=[*result.allowed, *allowed], not_read=[*result.not_read, *unread])
+
+
+def _entry_of(now: Tree, then: Repository) -> str:
+    """The entry of now, where it was there; else whichever there was."""
+    return now.root.folder if now.root.folder in then.folders else ""
+
+
+def _without_numbers(finding: Finding) -> tuple[str, str, str]:
+    """What a finding says, wherever it stands and however many there are."""
+    return finding.rule, finding.object, re.sub(r"\d+", "#", finding.what)
 
 
 def _written(results: list[Result], form: Format, level: Severity, *, verbose: bool, listed: bool) -> str:

@@ -14,8 +14,17 @@ from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
 
 CLAIM = "immutable-detected"
-_PRIVATE = ("data", "binaryData", "stringData")  # whose values are never printed
-_FORCE, _PRUNE = "kustomize.toolkit.fluxcd.io/force", "kustomize.toolkit.fluxcd.io/prune"
+# Whose values may be printed: what else is in a body may come from a Secret.
+_PUBLIC = {
+    "selector", "serviceName", "podManagementPolicy", "accessModes", "storageClassName", "volumeMode",
+    "volumeName", "resources", "clusterIP", "provisioner", "reclaimPolicy", "volumeBindingMode",
+    "attachRequired", "value", "preemptionPolicy", "roleRef", "controller", "handler",
+    "scope", "names", "versions", "volumeClaimTemplates", "completionMode", "type",
+}  # fmt: skip
+_FORCE, _PRUNE, _RECONCILE, _SSA = (
+    f"kustomize.toolkit.fluxcd.io/{what}" for what in ("force", "prune", "reconcile", "ssa")
+)
+RULE_IDS = ("change.immutable", "change.pruned", "change.moved")
 Key = tuple[str, str, str, str]
 # What goes with an object that is pruned, by (API group, kind).
 _TAKES_WITH_IT = {
@@ -24,6 +33,7 @@ _TAKES_WITH_IT = {
     ("", "Namespace"): "everything in it, volumes included",
     ("apiextensions.k8s.io", "CustomResourceDefinition"): "every object of that kind",
     ("helm.toolkit.fluxcd.io", "HelmRelease"): "all that its chart installed",
+    ("kustomize.toolkit.fluxcd.io", "Kustomization"): "all that it applied",
 }
 
 
@@ -50,15 +60,17 @@ class Change:
         return len(new.keys() - old.keys()), changed, len(old.keys() - new.keys())
 
     def _changed(self, before: Manifest, after: Manifest) -> Iterator[Finding]:
-        for one in refusals(after.group, after.kind, before.body, after.body):
-            yield self._refused(after, one)
-        if _owned_by_kustomizations(before, after) and before.owner != after.owner:
+        if not (_left_alone(before) or _left_alone(after) or self._is_suspended(after.owner)):
+            for one in refusals(after.group, after.kind, before.body, after.body):
+                yield self._refused(after, one)
+        if before.owner != after.owner:
             yield from self._moved(before, after)
 
     def _refused(self, after: Manifest, one: Refusal) -> Finding:
-        field, old, new = (one.field, None, None) if one.path[0] in _PRIVATE else one.first()
+        field, old, new = one.first()
         was, now = json.dumps(old, default=str), json.dumps(new, default=str)
-        values = "" if one.path[0] in _PRIVATE else f" (from {was[:80]} to {now[:80]})"
+        public = bool(_PUBLIC & {*one.path}) or field.endswith(".image")
+        values = f" (from {was[:80]} to {now[:80]})" if public else ""
         unsure = not one.sure or UNKNOWN in json.dumps([one.before, one.after], default=str)
         forced = self._forced(after)
         price = PRICE.get(after.kind, "it is gone meanwhile")
@@ -74,9 +86,7 @@ class Change:
             after.id,
             (self._place(after, one),),
             said,
-            "the API server refuses it, and nothing else of its Kustomization is applied"
-            if after.owner in self.after.kustomizations
-            else "the API server refuses it, and the upgrade of its release fails",
+            "the API server refuses it, and nothing else of its Kustomization is applied",
             f"give it a new name, or have Flux delete it and make it anew for this commit ({_FORCE}: enabled): {price}",
             hits=(after.id,),
         )
@@ -89,32 +99,33 @@ class Change:
 
     def _forced(self, after: Manifest) -> str:
         """What lets Flux delete it and make it anew; empty where nothing does."""
-        if str(mapping(after.meta.get("annotations")).get(_FORCE)).lower() == "enabled":
+        if _marked(after, _FORCE, "enabled"):
             return "its annotation"
         owner = self.after.kustomizations.get(after.owner)
         return f"spec.force of Kustomization/{owner.id}" if owner and owner.spec.get("force") is True else ""
 
     def _moved(self, before: Manifest, after: Manifest) -> Iterator[Finding]:
-        """From one Kustomization to another: the first may prune it before the second has it."""
-        if not self._pruned(before) or (stays := self.after.kustomizations.get(before.owner)) is None:
+        """From one Kustomization to another: the first may delete it before the second has it."""
+        if not self._is_deleted(before):
             return
         takes = _TAKES_WITH_IT.get((before.group, before.kind))
+        gone = "" if before.owner in self.after.kustomizations else ", and the first is gone itself"
         yield Finding(
             "change.moved",
             CLAIM,
             Severity.UPGRADE_HAZARD,
             after.id,
             (self.after.locate(after),),
-            f"{after.id} goes from Kustomization/{stays.id} to Kustomization/{after.owner}",
-            "where the first is applied before the second, it is deleted and made anew"
+            f"{after.id} goes from Kustomization/{before.owner} to Kustomization/{after.owner}{gone}",
+            "where the first lets go of it before the second has applied it, it is deleted and made anew"
             + (f": with {takes}" if takes else ""),
-            f"set {_PRUNE}: disabled on it in a commit before this one, or have the first depend on the second for this commit",
+            f"set {_PRUNE}: disabled on it in a commit before this one",
             hits=(after.id,),
         )
 
     def _gone(self, before: Manifest) -> Iterator[Finding]:
         takes = _TAKES_WITH_IT.get((before.group, before.kind))
-        if not takes or not self._pruned(before) or self._unread(before):
+        if not takes or not self._is_deleted(before):
             return
         yield Finding(
             "change.pruned",
@@ -122,22 +133,36 @@ class Change:
             Severity.UPGRADE_HAZARD,
             before.id,
             (self._last_place(before),),
-            f"{before.id} isn't in the tree any more, and Kustomization/{before.owner} prunes: it is deleted, with {takes}",
+            f"{before.id} isn't in the tree any more: Kustomization/{before.owner} deletes it, with {takes}",
             "what was deleted comes back empty, or not at all",
             f"where that isn't meant, set {_PRUNE}: disabled on it in a commit before this one",
             hits=(before.id,),
         )
 
-    def _pruned(self, before: Manifest) -> bool:
-        """Whether what isn't in Git any more is deleted."""
-        owner = self.before.kustomizations.get(before.owner)
-        kept = str(mapping(before.meta.get("annotations")).get(_PRUNE)).lower() == "disabled"
-        return bool(owner and owner.spec.get("prune") is True and not kept)
+    def _is_suspended(self, owner: str) -> bool:
+        known = self.after.kustomizations.get(owner)
+        return bool(known and known.spec.get("suspend") is True)
 
-    def _unread(self, before: Manifest) -> bool:
-        """Whether the tree of now may still have it, in what isn't read."""
-        owner = self.after.kustomizations.get(before.owner)
-        return bool(owner and (owner.error or owner.not_read))
+    def _is_deleted(self, before: Manifest) -> bool:
+        """Whether Flux deletes what its Kustomization doesn't apply any more (kustomize-controller: prune, finalize).
+
+        Where anything above it isn't read now, the build may well hold it: then nothing is said.
+        """
+        if _left_alone(before) or _marked(before, _PRUNE, "disabled"):
+            return False
+        was, now = self.before.kustomizations.get(before.owner), self.after.kustomizations.get(before.owner)
+        if was is None or (now and (now.gap or now.spec.get("suspend") is True)):
+            return False
+        if now:
+            return now.spec.get("prune") is True
+        # It is gone itself: only its own deletion takes anything with it.
+        policy = str(was.spec.get("deletionPolicy") or "MirrorPrune")
+        takes = policy in ("Delete", "WaitForTermination") or (
+            policy == "MirrorPrune" and was.spec.get("prune") is True
+        )
+        return (
+            takes and was.spec.get("suspend") is not True and bool(was.manifest.file) and self._is_deleted(was.manifest)
+        )
 
     def _last_place(self, before: Manifest) -> Location:
         """Where it stood, in a file that is still there, or where what applied it is."""
@@ -151,13 +176,21 @@ class Change:
 
 
 def _applied(tree: Tree) -> dict[Key, Manifest]:
-    """What a tree applies, each object once; what charts that are read render is among it."""
+    """What the Kustomizations of a tree apply, each object once. What charts make of theirs is helm's, which has rules of its own."""
     found: dict[Key, Manifest] = {}
-    for manifest in tree.objects:
+    for manifest in (m for kustomization in tree.kustomizations.values() for m in kustomization.objects):
         if manifest.name and UNKNOWN not in f"{manifest.namespace}/{manifest.name}":
             found.setdefault((manifest.group, manifest.kind, manifest.namespace, manifest.name), manifest)
     return found
 
 
-def _owned_by_kustomizations(*manifests: Manifest) -> bool:
-    return all(m.owner and "/" in m.owner and not m.owner.startswith("HelmRelease/") for m in manifests)
+def _marked(manifest: Manifest, name: str, value: str) -> bool:
+    """Whether an object says something to Flux, by a label or an annotation."""
+    return any(str(mapping(manifest.meta.get(where)).get(name)).lower() == value for where in ("labels", "annotations"))
+
+
+def _left_alone(manifest: Manifest) -> bool:
+    """Whether Flux doesn't touch an object that is there."""
+    return _marked(manifest, _RECONCILE, "disabled") or any(
+        _marked(manifest, _SSA, how) for how in ("ignore", "ifnotpresent")
+    )

@@ -16,17 +16,25 @@ from holdfast.tree.sources import load_text
 from holdfast.tree.tree import Tree
 
 
-class NoValuesFile(Exception):
-    """A values file that a release names and that its chart hasn't got: source-controller makes no chart of it."""
+class NoChart(Exception):
+    """Why source-controller makes no chart of a release's: a values file that isn't there, a file that can't be unpacked."""
 
 
 def put(tree: Tree, release: Release, chart: str, target: Path) -> None:
-    """Puts a chart into the folder *target*, which isn't there yet. Raises NoValuesFile.
+    """Puts a chart into the folder *target*, which isn't there yet. Raises NoChart.
 
     Args:
         chart: a folder of the tree, or the absolute path of a folder or of a packed chart. Links are left out: helm would follow them.
     """
     inside = not Path(chart).is_absolute()
+    try:
+        _files(tree, chart, target, inside=inside)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise NoChart(f"the chart can't be unpacked: {error}") from None
+    _merge_values(tree, release, target, inside=inside)
+
+
+def _files(tree: Tree, chart: str, target: Path, *, inside: bool) -> None:
     if inside:
         _copy(tree.repository.root, ((f, posixpath.relpath(f, chart)) for f in tree.repository.below(chart)), target)
     elif Path(chart).is_dir():
@@ -35,21 +43,29 @@ def put(tree: Tree, release: Release, chart: str, target: Path) -> None:
         _copy(root, ((str(p.relative_to(root)), str(p.relative_to(root))) for p in found), target)
     else:
         _unpack(Path(chart), target)
+
+
+def _merge_values(tree: Tree, release: Release, target: Path, *, inside: bool) -> None:
     wanted = _named(tree, release)
     if not wanted:
         return
     values: Body = {}
     for name in wanted:
         # In a repository a path is the repository's; of a packed chart it is the chart's own.
-        file = target / (posixpath.relpath(name, chart) if inside else name)
-        if not file.resolve().is_relative_to(target.resolve()) or not file.is_file():
+        file = tree.repository.root / name if inside else target / name
+        there = (
+            name in tree.repository.known
+            if inside
+            else file.resolve().is_relative_to(target.resolve()) and file.is_file()
+        )
+        if not there:
             if _may_lack(tree, release):
                 continue
-            raise NoValuesFile(f"no values file found at path '{name}'")
+            raise NoChart(f"no values file found at path '{name}'")
         try:
             values = merged(values, mapping(load_text(file.read_text(errors="replace"))))
         except (yaml.YAMLError, ValueError) as error:
-            raise NoValuesFile(f"unmarshaling values from '{name}' failed: {str(error).splitlines()[0]}") from None
+            raise NoChart(f"unmarshaling values from '{name}' failed: {str(error).splitlines()[0]}") from None
     (target / "values.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 

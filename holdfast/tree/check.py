@@ -11,6 +11,7 @@ from pathlib import Path
 
 from holdfast.errors import UsageError
 from holdfast.tree import repository, rules, schema, settings
+from holdfast.tree.changes import RULE_IDS
 from holdfast.tree.entry import entries_of, flux_documents
 from holdfast.tree.envsubst import spelled
 from holdfast.tree.findings import (
@@ -107,7 +108,7 @@ def load(
     schema.load(kubernetes)
     found = found or repository.read(root)
     said = settings.load(root)
-    if unknown := [a.rule for a in said.allow if a.rule not in RULES]:
+    if unknown := [a.rule for a in said.allow if a.rule not in {*RULES, *RULE_IDS}]:
         near = difflib.get_close_matches(unknown[0], RULES, 1)
         raise UsageError(
             f"{said.path}: [[allow]] names no rule: {', '.join(unknown)}"
@@ -155,7 +156,9 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
         findings += [_absent(tree, one, a) for a in found if isinstance(a, NotApplicable) and promised(tree, one.claim)]
     tree.memory.keep()
     declared = allowances(tree.repository)
-    findings += [_without_reason(a.location, a.rule) for a in declared if not a.reason or a.rule not in RULES]
+    findings += [
+        _without_reason(a.location, a.rule) for a in declared if not a.reason or a.rule not in {*RULES, *RULE_IDS}
+    ]
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
     counting = [readable(f) for f in ordered(tree, habits(counting))]
     not_read = [spelled(line) for line in (*tree.not_read, *broken_rules)]

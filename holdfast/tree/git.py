@@ -135,18 +135,28 @@ class Checkout:
 
     def commit(self, revision: str) -> str:
         """The commit that a *revision* of the checkout's names (``main``, ``origin/main``, a tag, a hash, ``HEAD~1``); empty where it names none."""
-        base, suffix = re.fullmatch(r"([^~^@]*)(.*)", revision, re.DOTALL).groups()  # type: ignore[union-attr]
+        base, suffix = re.fullmatch(r"(.*?)((?:[~^]|@\{).*)?", revision, re.DOTALL).groups(default="")  # type: ignore[union-attr]
+        if base == "FETCH_HEAD":  # what a shallow checkout of CI has after a fetch
+            text = self._own_file(base)
+            base = text.partition("\t")[0].strip() if re.match(r"[0-9a-f]{40}", text) else base
         for place in ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD"):
             if "/" in place.format(base) and (found := self._followed(f"ref: {place.format(base)}", self._theirs[1])):
                 base = found
                 break
         return self.git("rev-parse", "--verify", "-q", "--end-of-options", f"{base}{suffix}^{{commit}}", check=False)
 
-    def put(self, commit: str, inside: str, target: Path) -> None:
-        """Puts the files of a commit, below the folder *inside*, into the folder *target*."""
+    def _own_file(self, name: str) -> str:
+        path = self._theirs[0] / name
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+    def put(self, commit: str, inside: str, target: Path) -> list[str]:
+        """Puts the files of a commit, below the folder *inside*, into the folder *target*; returns their names. No attribute of theirs counts."""
+        (self.folder / "info" / "attributes").write_text("* -text -ident !eol !working-tree-encoding !filter\n")
         env = {"GIT_INDEX_FILE": str(self.folder / "index-of-another"), "GIT_WORK_TREE": str(target)}
         self.git("read-tree", commit if inside == "." else f"{commit}:{inside}", folder=target, env=env)
         self.git("checkout-index", "-a", "-f", folder=target, env=env)
+        listed = self.run("ls-files", "-z", folder=target, env=env).stdout.split(b"\0")
+        return sorted(name.decode("utf-8", errors="replace") for name in listed if name)
 
     @property
     def remotes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.tree.chart_files import NoValuesFile, put
+from holdfast.tree.chart_files import NoChart, put
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.releases import Release
 from holdfast.tree.repository import Location
@@ -140,7 +140,7 @@ def _render(tree: Tree, release: Release, helm: str, chart: str, out: _Rendering
         source = folder / "chart"
         try:
             put(tree, release, chart, source)
-        except NoValuesFile as why:
+        except NoChart as why:
             out.errors.append((own, str(why)))
             return
         (folder / "values.yaml").write_text(json.dumps(release.values, default=str))

@@ -77,7 +77,6 @@ _FIELDS: dict[tuple[str, str], tuple[Path, ...]] = {
         ("spec", "volumeMode"),
         ("spec", "volumeName"),
         ("spec", "selector"),
-        ("spec", "dataSource"),
     ),
     ("storage.k8s.io", "StorageClass"): (
         ("provisioner",),
@@ -106,9 +105,7 @@ def refusals(group: str, kind: str, before: Body, after: Body) -> Iterator[Refus
         old, new = _value(before, path), _value(after, path)
         if old == new or (old is _ABSENT and new is _ABSENT):
             continue
-        given = path in _GIVEN and _ABSENT in (old, new)
-        if given and new is _ABSENT:
-            continue  # what the cluster has stays
+        given = path in _GIVEN and old is _ABSENT
         # A Job that is deleted once it is done may be gone.
         gone = kind == "Job" and get(before, "spec", "ttlSecondsAfterFinished") is not None
         yield Refusal(path, _shown(old), _shown(new), sure=not given and not gone)
@@ -118,10 +115,20 @@ def refusals(group: str, kind: str, before: Body, after: Body) -> Iterator[Refus
 
 
 def _value(body: Body, path: Path) -> Any:
-    found = get(body, *path)
+    found = _without_nothing(get(body, *path))
     if found is None:
         return _DEFAULTS.get(path, _ABSENT)
     return _plain(path, found)
+
+
+def _without_nothing(value: Any) -> Any:
+    """A value without what is empty in it, which the API server takes for not said."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in ((k, _without_nothing(v)) for k, v in value.items()) if v is not None}
+        return kept or None
+    if isinstance(value, list):
+        return [_without_nothing(v) for v in value] or None
+    return None if value == "" else value
 
 
 def _plain(path: Path, found: Any) -> Any:
@@ -130,7 +137,7 @@ def _plain(path: Path, found: Any) -> Any:
         return [_template(mapping(one)) for one in sequence(found)]
     if path == ("roleRef",):
         return {"apiGroup": "rbac.authorization.k8s.io", **mapping(found)}
-    return found if found not in ({}, []) else _ABSENT
+    return found
 
 
 def _template(one: Body) -> Body:
@@ -150,8 +157,9 @@ def _frozen(before: Body, after: Body) -> Iterator[Refusal]:
     if before.get("immutable") is not True:
         return
     for field in ("data", "binaryData", "stringData"):
-        if mapping(before.get(field)) != mapping(after.get(field)):
-            yield Refusal((field,), before.get(field), after.get(field))
+        old, new = mapping(before.get(field)), mapping(after.get(field))
+        if old != new:
+            yield Refusal((field,), old, new, sure="ENC[" not in f"{old}{new}")  # encrypted anew, it may be the same
     if after.get("immutable") is not True:
         yield Refusal(("immutable",), True, after.get("immutable"))
 
@@ -169,7 +177,7 @@ def _service(before: Body, after: Body) -> Iterator[Refusal]:
     """The address of a Service: one that it was given stays, also where the next form has none."""
     old, new = get(before, "spec", "clusterIP"), get(after, "spec", "clusterIP")
     kinds = [get(one, "spec", "type") or "ClusterIP" for one in (before, after)]
-    if "ExternalName" in kinds or new is None or old == new:
+    if "ExternalName" in kinds or not new or old == new:
         return
     yield Refusal(("spec", "clusterIP"), old, new, sure=old is not None or new == "None")
 
@@ -194,7 +202,7 @@ PRICE = {
     "Deployment": "all its pods stop before new ones start",
     "DaemonSet": "its pods stop on every node at once",
     "ReplicaSet": "all its pods stop before new ones start",
-    "StatefulSet": "all its pods stop; its claims and their data stay",
+    "StatefulSet": "all its pods stop; its claims stay, unless its retention policy deletes them",
     "Job": "it runs once more",
     "PersistentVolumeClaim": "its data is lost, unless its volume is kept (reclaim policy Retain) and bound by hand",
     "StorageClass": "none for what is bound already",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from holdfast.errors import UsageError
 from holdfast.tree import repository
 from holdfast.tree.git import Checkout, top_of
 from holdfast.tree.repository import Repository
+
+SETTINGS = ".holdfast.toml"
 
 
 @contextmanager
@@ -30,6 +33,13 @@ def at(root: Path, revision: str) -> Iterator[Repository]:
                 f"{top} has no commit {revision}",
                 "name a branch, a tag or a commit of this checkout; one of CI has often only its newest: fetch the other first (fetch-depth: 0)",
             )
-        source.put(commit, folder.relative_to(top).as_posix(), Path(name))
-        found = repository.read(Path(name))
-        yield replace(found, commit=commit, remotes=source.remotes, branch=source.branch)
+        root = Path(name).resolve()
+        names = source.put(commit, folder.relative_to(top).as_posix(), root)
+        found = repository.read(root)
+        files = tuple(
+            n for n in names if n not in found.links and (root / n).is_file() and not repository.is_linked(root, n)
+        )
+        now = folder / SETTINGS  # the settings of now are those that count
+        if now.is_file():
+            shutil.copyfile(now, root / SETTINGS)
+        yield replace(found, files=files, commit=commit, remotes=source.remotes, branch=source.branch)

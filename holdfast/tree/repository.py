@@ -173,7 +173,7 @@ def read(root: Path) -> Repository:
     links, files, modules = set(), [], []
     for name in sorted(names):
         path = root / name
-        if _linked(root, name):
+        if is_linked(root, name):
             links.add(name)
         elif path.is_file():
             files.append(name)
@@ -202,7 +202,7 @@ def _tracked(root: Path) -> tuple[list[bytes], str, tuple[str, ...], str]:
     return sorted(found), "", (), ""
 
 
-def _linked(root: Path, name: str) -> bool:
+def is_linked(root: Path, name: str) -> bool:
     """Whether the file, or a folder above it, is a link."""
     path = root
     for part in name.split("/"):

@@ -100,6 +100,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ports of a Service", SERVICE, _with(SERVICE, "spec.ports", [{"port": 81}]), ""),
     ("a headless Service that says nothing", _with(SERVICE, "spec.clusterIP", "None"), SERVICE, ""),
     ("access modes of a claim", CLAIM, _with(CLAIM, "spec.accessModes", ["ReadWriteMany"]), "spec.accessModes"),
+    ("class of a claim, taken away", CLAIM, _with(CLAIM, "spec.storageClassName", None), "spec.storageClassName"),
+    ("what is empty, said", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [{"metadata": {"name": "data", "labels": {}}, "spec": {**_claim_template("1Gi")["spec"], "selector": None}}]), ""),
     ("class of a claim", CLAIM, _with(CLAIM, "spec.storageClassName", "b"), "spec.storageClassName"),
     ("a smaller claim", CLAIM, _with(CLAIM, "spec.resources.requests.storage", "1Gi"), "spec.resources.requests.storage"),
     ("parameters of a class", CLASS, _with(CLASS, "parameters", {"a": "c"}), "parameters"),

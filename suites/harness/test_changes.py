@@ -103,7 +103,8 @@ def test_what_is_pruned_with_its_data_is_said(tmp_path):
     assert "its volume's data" in found.what
     kept = of(CLAIM, annotations={"kustomize.toolkit.fluxcd.io/prune": "disabled"})
     assert Change(tree(tmp_path / "c", SPACE, kept), after).findings() == []
-    assert Change(tree(tmp_path / "d", SPACE, CLAIM, spec={"prune": False}), after).findings() == []
+    keeping = tree(tmp_path / "d", SPACE, spec={"prune": False})  # the form of now is the one that counts
+    assert Change(before, keeping).findings() == []
     assert Change(tree(tmp_path / "e", SPACE, CONFIG), after).findings() == []  # nothing is lost with it
 
 
@@ -113,6 +114,78 @@ def test_what_goes_from_one_kustomization_to_another_is_said(tmp_path):
     (found,) = Change(before, after).findings()
     assert (found.rule, found.object) == ("change.moved", "PersistentVolumeClaim/changes/it")
     assert "from Kustomization/flux-system/apps to Kustomization/flux-system/data" in found.what
+
+
+PRUNE = "kustomize.toolkit.fluxcd.io/prune"
+
+
+@pytest.mark.parametrize(
+    ("meta", "spec"),
+    [
+        ({"labels": {PRUNE: "Disabled"}}, {}),
+        ({"annotations": {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}}, {}),
+        ({"annotations": {"kustomize.toolkit.fluxcd.io/ssa": "Ignore"}}, {}),
+        ({}, {"suspend": True}),
+    ],
+)
+def test_what_flux_leaves_alone_is_neither_refused_nor_pruned(tmp_path, meta, spec):
+    before = tree(tmp_path / "a", SPACE, of(CLAIM, **meta), of(DEPLOYMENT, **meta), spec=spec)
+    gone, changed = (
+        tree(tmp_path / "b", SPACE, spec=spec),
+        tree(tmp_path / "c", SPACE, of(CLAIM, **meta), of(OTHER, **meta), spec=spec),
+    )
+    assert Change(before, gone).findings() == []
+    wanted = [] if PRUNE not in meta.get("labels", {}) else ["change.immutable"]
+    assert [f.rule for f in Change(before, changed).findings()] == wanted
+
+
+@pytest.mark.parametrize(
+    ("policy", "prune", "deleted"),
+    [
+        ("", True, True),
+        ("Orphan", True, False),
+        ("Delete", False, True),
+        ("", False, False),
+        ("MirrorPrune", True, True),
+    ],
+)
+def test_a_kustomization_that_goes_takes_with_it_what_its_policy_says(tmp_path, policy, prune, deleted):
+    spec = {"prune": prune, **({"deletionPolicy": policy} if policy else {})}
+    before = tree(tmp_path / "a", SPACE, CLAIM, spec=spec, more=[("other", [CONFIG])])
+    after = tree(tmp_path / "b", CONFIG, name="other")
+    found = {(f.rule, f.object) for f in Change(before, after).findings()}
+    assert (("change.pruned", "PersistentVolumeClaim/changes/it") in found) is deleted
+    renamed = tree(tmp_path / "c", SPACE, CLAIM, name="other")
+    found = {(f.rule, f.object) for f in Change(before, renamed).findings()}
+    assert (("change.moved", "PersistentVolumeClaim/changes/it") in found) is deleted
+
+
+def test_what_cannot_be_built_now_is_not_gone(tmp_path):
+    before, after = tree(tmp_path / "a", SPACE, CLAIM), tree(tmp_path / "b", SPACE)
+    root = written(
+        tmp_path / "c",
+        {
+            "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+            "parts/apps/kustomization.yaml": "resources: [absent.yaml]\n",
+        },
+    )
+    assert Change(before, after).findings()
+    assert Change(before, checking.load(root, KUSTOMIZE)).findings() == []
+
+
+def test_what_a_job_takes_from_a_secret_is_not_printed(tmp_path):
+    job = next(before for what, before, _, _ in CASES if what == "image of a Job")
+
+    def told(value):
+        pod = {
+            "containers": [{"name": "c", "image": "i", "env": [{"name": "P", "value": value}]}],
+            "restartPolicy": "Never",
+        }
+        return {**job, "spec": {"template": {"spec": pod}}}
+
+    (found,) = Change(tree(tmp_path / "a", told("hidden")), tree(tmp_path / "b", told("veiled"))).findings()
+    assert "env.0.value can't be changed" in found.what
+    assert "hidden" not in found.what + str(found.each)
 
 
 def git(folder, *words):
@@ -177,3 +250,44 @@ def test_a_commit_that_is_not_there_is_said_with_the_way_out(repository):
     assert "has no commit absent" in err
     assert "fetch-depth: 0" in err
     assert holdfast(repository, "--against", "main", "--all-entries")[0] == 64
+
+
+def test_a_change_may_be_allowed_with_a_reason(repository):
+    (repository / ".holdfast.toml").write_text(
+        '[[allow]]\nrule = "change.immutable"\nbecause = "it is deleted by hand before"\n'
+    )
+    code, out, err = holdfast(repository, "--against", "main")
+    assert code == 0, out + err
+    assert "it is deleted by hand before" in out
+
+
+def test_a_line_that_moved_is_no_new_finding(repository):
+    git(repository, "checkout", "-q", ".")
+    git(repository, "rm", "-q", "-r", "--cached", "parts")
+    doubled = (
+        (repository / "parts/apps/o.yaml").read_text().replace("kind: Deployment", "kind: Deployment\nkind: Deployment")
+    )
+    (repository / "parts/apps/o.yaml").write_text(doubled)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "a key twice")
+    (repository / "parts/apps/o.yaml").write_text("# a word more\n" + doubled)
+    assert holdfast(repository)[0] == 1
+    code, out, err = holdfast(repository, "--against", "HEAD")
+    assert (code, "no finding" in out) == (11, True), out + err  # it wasn't built, and that isn't new
+
+
+def test_a_commit_is_read_as_it_is_and_its_neighbours_too(repository):
+    """No attribute of a tree's counts, tracked folders of tools are files as others are, and the settings are those of now."""
+    (repository / ".gitattributes").write_text("*.yaml working-tree-encoding=UTF-16LE\n")
+    (repository / "node_modules").mkdir()
+    (repository / "node_modules/a.txt").write_text("a")
+    git(repository, "add", "-A", "-f")
+    git(repository, "-c", "core.attributesFile=/dev/null", "commit", "-qm", "odd")
+    (repository / ".git/FETCH_HEAD").write_text(git(repository, "rev-parse", "HEAD") + "\tbranch 'main' of there\n")
+    (repository / ".holdfast.toml").write_text("# of now\n")
+    with past.at(repository, "FETCH_HEAD") as then:
+        assert "node_modules/a.txt" in then.files
+        assert (then.root / ".holdfast.toml").read_text() == "# of now\n"
+    git(repository, "branch", "renovate/@types-x")
+    with Checkout(repository) as source:
+        assert source.commit("renovate/@types-x") == git(repository, "rev-parse", "HEAD")
