@@ -127,6 +127,8 @@ class Change:
         takes = _TAKES_WITH_IT.get((before.group, before.kind))
         if not takes or not self._is_deleted(before):
             return
+        if before.kind == "HelmRelease" and before.owner not in self.after.kustomizations:
+            return  # its Kustomization goes "with all that it applied"
         yield Finding(
             "change.pruned",
             CLAIM,
