@@ -39,12 +39,15 @@ class Started:
 
 
 def ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone, or a zombie."""
+    """When a process started, in clock ticks since boot; None where it is gone, or a zombie.
+
+    One whose first thread has ended while others still end is neither: its sockets may still be open.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    return None if fields[0] == "Z" and int(fields[17]) <= 1 else int(fields[19])
 
 
 class Processes:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -256,3 +257,28 @@ def test_git_is_served_by_ssh_to_the_one_key(git_by_ssh, tmp_path):
     other = clone(user, path="/etc", to="other")
     assert other.returncode != 0
     assert "there is no repository" in other.stderr
+
+
+def test_a_process_whose_first_thread_has_ended_is_still_there(tmp_path):
+    """The kernel calls it a zombie, and its sockets are open: what was stopped so seemed to answer."""
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print('up', flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-I", "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "up\n"
+        limit = time.monotonic() + 10
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        assert ticks(child.pid) is not None
+        child.kill()
+        while ticks(child.pid) is not None:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait(10)
