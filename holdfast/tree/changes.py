@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.immutable import PRICE, Refusal, refusals
-from holdfast.tree.manifest import Manifest, get, mapping
+from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.repository import Location
+from holdfast.tree.rules.ownership import told
 from holdfast.tree.tree import Tree
 
 CLAIM = "immutable-detected"
@@ -21,9 +22,7 @@ _PUBLIC = {
     "attachRequired", "value", "preemptionPolicy", "roleRef", "controller", "handler",
     "scope", "names", "versions", "volumeClaimTemplates", "completionMode", "type",
 }  # fmt: skip
-_FORCE, _PRUNE, _RECONCILE, _SSA = (
-    f"kustomize.toolkit.fluxcd.io/{what}" for what in ("force", "prune", "reconcile", "ssa")
-)
+_FORCE, _PRUNE = "kustomize.toolkit.fluxcd.io/force", "kustomize.toolkit.fluxcd.io/prune"
 RULE_IDS = ("change.immutable", "change.pruned", "change.moved")
 Key = tuple[str, str, str, str]
 # What goes with an object that is pruned, by (API group, kind).
@@ -99,7 +98,7 @@ class Change:
 
     def _forced(self, after: Manifest) -> str:
         """What lets Flux delete it and make it anew; empty where nothing does."""
-        if _marked(after, _FORCE, "enabled"):
+        if told(after, "force", "enabled"):
             return "its annotation"
         owner = self.after.kustomizations.get(after.owner)
         return f"spec.force of Kustomization/{owner.id}" if owner and owner.spec.get("force") is True else ""
@@ -150,7 +149,7 @@ class Change:
 
         Where anything above it isn't read now, the build may well hold it: then nothing is said.
         """
-        if _left_alone(before) or _marked(before, _PRUNE, "disabled"):
+        if _left_alone(before) or told(before, "prune", "disabled"):
             return False
         was, now = self.before.kustomizations.get(before.owner), self.after.kustomizations.get(before.owner)
         if was is None or (now and (now.gap or now.spec.get("suspend") is True)):
@@ -186,13 +185,8 @@ def _applied(tree: Tree) -> dict[Key, Manifest]:
     return found
 
 
-def _marked(manifest: Manifest, name: str, value: str) -> bool:
-    """Whether an object says something to Flux, by a label or an annotation."""
-    return any(str(mapping(manifest.meta.get(where)).get(name)).lower() == value for where in ("labels", "annotations"))
-
-
 def _left_alone(manifest: Manifest) -> bool:
     """Whether Flux doesn't touch an object that is there."""
-    return _marked(manifest, _RECONCILE, "disabled") or any(
-        _marked(manifest, _SSA, how) for how in ("ignore", "ifnotpresent")
+    return told(manifest, "reconcile", "disabled") or any(
+        told(manifest, "ssa", how) for how in ("Ignore", "IfNotPresent")
     )
