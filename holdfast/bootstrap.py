@@ -282,6 +282,11 @@ def policy(
     ]
 
 
+def is_changed(repository: Object, done: Object) -> bool:
+    """Whether a policy of the lane has changed a chart repository: what the API server fills in itself (its provider, say) is no change."""
+    return done["spec"].get("suspend") is True or done["spec"]["url"] != repository["spec"]["url"]
+
+
 class Bootstrap:
     """The steps from an empty cluster to one that Flux syncs.
 
@@ -442,7 +447,7 @@ class Bootstrap:
             "metadata": {"name": "holdfast-probe", "namespace": "default"},
             "spec": {"url": "https://charts.example.org", "interval": "1h"},
         }
-        self._until_changed(probe, lambda done: done["spec"] != probe["spec"])
+        self._until_changed(probe, lambda done: is_changed(probe, done))
 
     def _until_changed(self, wish: Object, changed: Callable[[Object], bool], within_s: float = 30) -> None:
         """A policy counts some time after it was made: an object is tried, and not kept, until it does.

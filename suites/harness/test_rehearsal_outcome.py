@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from holdfast.bootstrap import chart_policies, elsewhere_policies
+from holdfast.bootstrap import chart_policies, elsewhere_policies, is_changed
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
@@ -87,6 +87,15 @@ def test_chart_repositories_are_the_lanes_own_and_never_suspended():
     (rule,) = others["spec"]["matchConstraints"]["resourceRules"]
     assert rule["resources"] == ["ocirepositories", "helmcharts"]
     assert '["flux-system/manifests"]' in others["spec"]["matchConditions"][0]["expression"]
+
+
+def test_what_the_api_server_fills_in_is_not_the_lanes_doing():
+    """What waits for a policy to count would else wait for nothing."""
+    probe = {"spec": {"url": "https://charts.example.org", "interval": "1h"}}
+    filled = {"spec": {**probe["spec"], "provider": "generic"}}
+    assert not is_changed(probe, filled)
+    assert is_changed(probe, {"spec": {**filled["spec"], "suspend": True}})
+    assert is_changed(probe, {"spec": {**filled["spec"], "url": "http://git.example:8088"}})
 
 
 def test_what_a_policy_of_the_lane_denies_is_a_doubt(tmp_path):
