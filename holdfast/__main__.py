@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from importlib import import_module
-from types import FrameType
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from holdfast import interrupt
 from holdfast.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError
 
 VERBS = {  # where each is; its function has the verb's name
@@ -34,9 +33,7 @@ _OPTIONS = {"add_completion": False, "pretty_exceptions_enable": False, "rich_ma
 
 def main() -> None:
     """The entry point: whatever can't be done is one message with the next step and exit 64, never a traceback."""
-    signal.signal(signal.SIGTERM, _interrupted)  # cleaned up as after Ctrl-C
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup wants it ignored
-        signal.signal(signal.SIGHUP, _interrupted)
+    interrupt.arm()
     try:
         code = _main(sys.argv[1:])
     except (BrokenPipeError, KeyboardInterrupt):
@@ -49,10 +46,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or (EXIT_INTERRUPTED if error.errno == errno.EPIPE else EXIT_USAGE)
     sys.exit(code)
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the shape of a signal's handler
-    raise KeyboardInterrupt
 
 
 def _main(arguments: list[str]) -> int:

@@ -280,6 +280,8 @@ def _pytest(session: Session, suites: list[Path], folder: Path, select: str, *, 
         "-p",
         "no:cacheprovider",
         "-p",
+        "no:unraisableexception",  # it would keep the interrupts that `holdfast.interrupt` raises again
+        "-p",
         FIXTURES,
         "--alluredir",
         str(folder / "allure-results"),

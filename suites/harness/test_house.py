@@ -10,7 +10,7 @@ from holdfast.paths import ROOT
 
 # Each room may import the rooms named here, and nothing else of holdfast's (design: "Imports run one way").
 ROOMS = [
-    "errors durations",
+    "errors durations interrupt",
     "paths progress",
     "tempdir options",
     "events",

@@ -303,7 +303,11 @@ def begun(tmp_path, stage):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, "-P", "-m", "holdfast", "rehearse", str(ROOT / "fixtures" / "gitops")]
     out = (tmp_path / "out.txt").open("wb")
-    run = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
+    try:
+        run = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     limit = time.monotonic() + 120
     while not any(stage in record.read_text() for record in cache.glob("holdfast/rehearsals/*/processes.json")):
         assert run.poll() is None, (tmp_path / "out.txt").read_text()
