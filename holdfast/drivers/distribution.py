@@ -46,7 +46,7 @@ class Distribution:
     pod_security: str = ""
     missing: str = ""
 
-    def node(self, spec: NodeSpec, kubernetes: str, annotations: Mapping[str, str]) -> Object:
+    def node(self, spec: NodeSpec, kubernetes: str) -> Object:
         """A node as it joins."""
         server = spec.role == "server"
         labels = {
@@ -68,7 +68,7 @@ class Distribution:
         return {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": spec.name, "labels": labels, "annotations": dict(annotations)},
+            "metadata": {"name": spec.name, "labels": labels},
             "spec": {"taints": taints} if taints else {},
             "status": {"capacity": capacity, "allocatable": capacity, "nodeInfo": info},
         }

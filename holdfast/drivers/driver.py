@@ -250,6 +250,12 @@ class AssumedReleases(Protocol):
     def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
         """*releases*, by ``namespace/name``: ``chart``, a folder that is installed; or ``objects``, what is assumed to come of it."""
 
+    def fail_release(self, name: str) -> None:
+        """One of them, by ``namespace/name``, fails from its next reconciliation on."""
+
+    def restore_releases(self) -> None:
+        """None of them fails any more; nothing is done where none did."""
+
 
 Capability = TypeVar("Capability")
 

@@ -41,7 +41,6 @@ _SIMULATED = {
     "tailscale": "no router runs: its pods are simulated",
     "apps": "no app answers: its pods are simulated",
 }
-_MANAGED = "kwok.x-k8s.io/node"  # nodes with this annotation have power
 _POLL_S = 0.1
 _UP_WITHIN_S = 60.0
 _FLUX_NAMESPACE = "flux-system"
@@ -53,6 +52,8 @@ _DEPENDENCY_S = 1
 _CONCURRENT = 32
 _GIT = "git-server"
 _FAILING = "failing.yaml"
+_RELEASES = "releases.json"  # what the stand-in is told
+_GIVEN = "releases-given.json"  # what it was told before one of them fails
 _FOLDERS = (
     "etcd",
     "pki",
@@ -147,27 +148,30 @@ class Kwok:
             self._programs = {name: str(at) for name, at in programs.all_of(self._recipes, _PROGRAMS).items()}
             self.ports = self.processes.ports.take(*_PORTS)
             self.control_plane.start(self._programs, self.distribution.admission(), self._until_ready)
-            self._start_kwok()
+            self._start_nodes()
             for node in self.profile.nodes:
-                self._client.apply(self.distribution.node(node, self.kubernetes, {_MANAGED: "fake"}))
+                self._client.apply(self.distribution.node(node, self.kubernetes))
             for brought in self.distribution.objects(self.profile.more["service_cidr"]):
                 self._client.apply(brought)
             self._install_flux()
             self._start_flux()
             self._until(self._nodes_lacking)
 
-    def _start_kwok(self) -> None:
+    def _start_nodes(self) -> None:
+        """A process for each node: it has power while that runs."""
         config = ROOT / "clusters" / "standins" / "kwok" / "stages.yaml"
         words = [
             f"--kubeconfig={self.kubeconfig}",
             f"--config={config}",
             *([f"--config={self._failing_stages()}"] if self.failing else []),
-            f"--manage-nodes-with-annotation-selector={_MANAGED}=fake",
             f"--node-lease-duration-seconds={self.timers.node_lease_s}",
             f"--cidr={self.profile.more['pod_cidr']}",
             "--node-ip=127.0.0.1",
         ]
-        self.processes.start("kwok", [self._programs["kwok"], *words])
+        for node in self.nodes():
+            self.processes.start(
+                _node(node.name), [self._programs["kwok"], f"--manage-single-node={node.name}", *words]
+            )
 
     def _failing_stages(self) -> Path:
         told = self.failing
@@ -213,7 +217,7 @@ class Kwok:
             "HEALTH_PORT": str(self.ports["health-helm"]),
             "METRICS_PORT": "0",
         }
-        environment |= {"RELEASES": str(self.folder / "releases.json"), "NOTIFICATIONS": self._events}
+        environment |= {"RELEASES": str(self.folder / _RELEASES), "NOTIFICATIONS": self._events}
         environment |= {"HELM": tools.helm() or "helm"}
         self._run_controller("helm-controller", helm, environment)
         events = {
@@ -285,7 +289,7 @@ class Kwok:
         self.processes.end()
         for name in _FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in ("kubeconfig", "releases.json", _FAILING):
+        for name in ("kubeconfig", _RELEASES, _GIVEN, _FAILING):
             (self.folder / name).unlink(missing_ok=True)
 
     # -- Git and charts ----------------------------------------------------------------------------------------------------
@@ -324,7 +328,22 @@ class Kwok:
     def give_releases(self, releases: Mapping[str, Mapping[str, Any]]) -> None:
         part = self.folder / "releases.part"
         part.write_text(json.dumps(releases))
-        part.replace(self.folder / "releases.json")
+        part.replace(self.folder / _RELEASES)
+
+    def fail_release(self, name: str) -> None:
+        given = json.loads((self.folder / _RELEASES).read_text())
+        if name not in given:
+            raise UsageError(f"the lane assumes no release {name}", f"it has: {', '.join(sorted(given)) or 'none'}")
+        kept = self.folder / _GIVEN
+        if not kept.exists():
+            _private(kept, json.dumps(given))
+        self.give_releases(given | {name: {**given[name], "down": True}})
+
+    def restore_releases(self) -> None:
+        kept = self.folder / _GIVEN
+        if kept.exists():
+            self.give_releases(json.loads(kept.read_text()))
+            kept.unlink()
 
     # -- what it can do --------------------------------------------------------------------------------------------------
 
@@ -340,11 +359,12 @@ class Kwok:
 
     def power_off(self, node: str) -> None:
         self._known(node)
-        self._client.patch("Node", node, None, {"metadata": {"annotations": {_MANAGED: None}}})
+        self.processes.stop(_node(node))
 
     def power_on(self, node: str) -> None:
         self._known(node)
-        self._client.patch("Node", node, None, {"metadata": {"annotations": {_MANAGED: "fake"}}})
+        if not self.processes.runs(_node(node)):
+            self.processes.again(_node(node))
 
     def save_etcd(self, file: str) -> None:
         snapshots = {
@@ -366,12 +386,15 @@ class Kwok:
 
     def is_on(self, node: str) -> bool:
         self._known(node)
-        found = self._client.get("Node", node) or {}
-        return bool((found.get("metadata", {}).get("annotations") or {}).get(_MANAGED) == "fake")
+        return self.processes.runs(_node(node))
 
 
 _PORTS = ("artifacts", "metrics-source", "metrics-kustomize", "health-helm", "events")
 _KINDS = ROOT / "clusters" / "kinds"
+
+
+def _node(name: str) -> str:
+    return f"node-{name}"
 
 
 def kinds(flux: str) -> list[Object]:

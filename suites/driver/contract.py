@@ -29,6 +29,7 @@ from holdfast.drivers.driver import (
 )
 from holdfast.drivers.profile import Note
 from holdfast.errors import UsageError
+from holdfast.kube import condition
 
 FOLDER = "/var/lib/holdfast/contract"
 KUBELET = 10250
@@ -115,6 +116,10 @@ def it_may_be_changed(on: Subject) -> None:
     on.driver.before_change()
 
 
+def _is_ready(on: Subject, node: str) -> bool:
+    return bool(condition(on.client.get("Node", node) or {}, "Ready").get("status") == "True")
+
+
 @promise(NodePower)
 def power_is_cut_and_given_back_and_twice_is_once(on: Subject) -> None:
     node = on.worker
@@ -125,10 +130,15 @@ def power_is_cut_and_given_back_and_twice_is_once(on: Subject) -> None:
             assert not on.driver.is_on(node)
         assert on.driver.is_on(on.server)
         assert node in [n.name for n in on.driver.nodes()]  # it is still one of the nodes
+        lost = on.driver.timers.node_lost_s + 20
+        assert _until(lambda: not _is_ready(on, node), lost), (
+            f"the API calls {node} Ready {lost:g}s after its power was cut"
+        )
     finally:
         for _ in range(2):
             on.driver.power_on(node)
     assert on.driver.is_on(node)
+    assert _until(lambda: _is_ready(on, node), 60), f"{node} isn't Ready again"
 
 
 @promise(NodePower)

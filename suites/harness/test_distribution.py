@@ -17,7 +17,7 @@ def brought(name):
 
 
 def taints(name, spec):
-    return distribution.named(name).node(spec, "1.36.3", {})["spec"].get("taints", [])
+    return distribution.named(name).node(spec, "1.36.3")["spec"].get("taints", [])
 
 
 def test_only_servers_of_k3s_take_pods():
@@ -35,11 +35,10 @@ def test_only_k3s_brings_a_class_and_kinds_of_its_own_and_one_dns():
 
 
 def test_a_node_says_what_it_is():
-    node = distribution.named("k3s").node(SERVER, "1.36.3", {"a": "b"})
+    node = distribution.named("k3s").node(SERVER, "1.36.3")
     assert node["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.3+k3s1"
     assert node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == "true"
-    assert node["metadata"]["annotations"] == {"a": "b"}
-    vanilla = distribution.named("vanilla").node(SERVER, "1.36.3", {})
+    vanilla = distribution.named("vanilla").node(SERVER, "1.36.3")
     assert vanilla["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.3"
     assert vanilla["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == ""
 
