@@ -104,10 +104,11 @@ class Seal(Event):
 
 @dataclass(frozen=True)
 class TestBegin(Event):
-    """A test begins; *kind*: ``static``, ``observation`` or ``fault``."""
+    """A test begins; *kind*: ``static``, ``observation`` or ``fault``; *part*: how far it can show its claims, where not all of them."""
 
     claims: list[str]
     kind: str
+    part: str = ""
     event = "test-begin"
 
 

@@ -16,7 +16,7 @@ from holdfast.faults.fault import Faults
 from holdfast.gitserver import GitServer
 from holdfast.run import Run
 from holdfast.sampling.watch import Sampler
-from holdfast.session import RUN, claim_ids, kind_of, needs_of
+from holdfast.session import RUN, claim_ids, kind_of, needs_of, part_of
 from holdfast.waiting import Unproven, patiently
 
 
@@ -31,7 +31,7 @@ def experiment(request: pytest.FixtureRequest, run: Run) -> Experiment:
     """The experiment of this test; the journal knows it from here on."""
     item = cast(pytest.Item, request.node)
     made = Experiment(run.journal, item.nodeid, kind_of(item), run.rerun(item.nodeid))
-    made.write(TestBegin(claim_ids(item), made.kind))
+    made.write(TestBegin(claim_ids(item), made.kind, part_of(item)))
     if why := lacks(run.lane.driver, *needs_of(item)):
         raise NotExercised(why)
     return made

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from holdfast.drivers.driver import (
+    AssumedReleases,
     Driver,
     EtcdSnapshot,
     GitOutage,
@@ -91,6 +92,11 @@ class Inject:
         """Sets annotations, such as a request to reconcile."""
         self.patch(kind, name, namespace, {"metadata": {"annotations": annotations}})
 
+    def request_reconciliation(self, kind: str, name: str, namespace: str) -> None:
+        """Has an object of Flux's reconciled at once, as `flux reconcile` does: nothing that would have to be undone."""
+        self._writable()
+        self._client.request_reconciliation(kind, name, namespace)
+
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
     def power_off(self, node: str) -> None:
@@ -121,6 +127,12 @@ class Inject:
         driver = capable(self._driver, GitOutage)
         self._before("restore-git")
         driver.delay_git(delay_s)
+
+    def fail_release(self, name: str, namespace: str) -> None:
+        """Has a release fail that the lane assumes."""
+        driver = capable(self._driver, AssumedReleases)
+        self._before("restore-releases")
+        driver.fail_release(f"{namespace}/{name}")
 
     def cut_network(self, node: str, for_s: float) -> None:
         """Cuts a node off the network, for *for_s* seconds at most."""

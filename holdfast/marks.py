@@ -17,6 +17,18 @@ def claim(*claims: Claim | str) -> Callable[[T], T]:
     return pytest.mark.claim.with_args(*ids(claims))
 
 
+def in_part(how_far: str, *lacking: type) -> Callable[[T], T]:
+    """Marks a test that shows a part of its claims, for lanes that lack a capability which the whole needs; on others it isn't collected.
+
+    Where the part holds, the claims stay not exercised, and the reason says how far they were shown; where it breaks, they broke.
+
+    Args:
+        how_far: as in "as far as the scheduler goes": ``the scheduler goes``.
+        lacking: capabilities of which the lane has none.
+    """
+    return pytest.mark.in_part.with_args(how_far, *lacking)
+
+
 def needs(*capabilities: type) -> Callable[[T], T]:
     """Marks a test with the capabilities of `holdfast.drivers.driver` that it needs: on a lane that lacks one it is not exercised.
 

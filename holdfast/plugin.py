@@ -30,6 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks; with ``--lane`` makes this session a run."""
     config.addinivalue_line("markers", "claim(*ids): the claims of suites/claims.toml that the test shows")
     config.addinivalue_line("markers", "needs(*capabilities): what the lane's driver must be able to do")
+    config.addinivalue_line(
+        "markers", "in_part(how_far, *lacking): shows a part of its claims, where the driver lacks what the whole needs"
+    )
     config.addinivalue_line("markers", "smoke: part of the lab smoke")
     if not config.getoption("--lane"):
         return

@@ -13,7 +13,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from holdfast import claims, events
-from holdfast.drivers.driver import GitHosting, Writable
+from holdfast.drivers.driver import Driver, GitHosting, Writable, lacks
 from holdfast.errors import NotExercised, UsageError
 from holdfast.experiment import Experiment
 from holdfast.journal import Journal
@@ -53,6 +53,18 @@ def needs_of(item: pytest.Item) -> list[type]:
     used = getattr(item, "fixturenames", ())
     named = [need for mark in item.iter_markers("needs") for need in mark.args]
     return list(dict.fromkeys([*named, *(need for fixture, need in _NEEDED_BY.items() if fixture in used)]))
+
+
+def part_of(item: pytest.Item) -> str:
+    """How far a test can show its claims; empty where it shows all of them."""
+    mark = item.get_closest_marker("in_part")
+    return str(mark.args[0]) if mark else ""
+
+
+def _is_for_others(item: pytest.Item, driver: Driver) -> bool:
+    """Whether a test shows a part of what the whole shows on this driver."""
+    mark = item.get_closest_marker("in_part")
+    return mark is not None and any(not lacks(driver, one) for one in mark.args[1:])
 
 
 def _on_a_cluster(item: pytest.Item) -> bool:
@@ -105,6 +117,8 @@ class Session:
         try:
             self.run = self._open.enter_context(self.open_run(bool(on_a_cluster)))
             session.config.stash[RUN] = self.run
+            self._leave_to_other_lanes(session)
+            on_a_cluster = [item for item in on_a_cluster if item in session.items]
             self._collected([item for item in session.items if item not in on_a_cluster])
             if on_a_cluster:
                 self.run.begin_lane()
@@ -113,6 +127,14 @@ class Session:
             self.stopped = error
             return True
         return None
+
+    def _leave_to_other_lanes(self, session: pytest.Session) -> None:
+        """Tests of a part of a claim, where the lane can show the whole: nothing of it is left out by that."""
+        assert self.run
+        driver, left_out = self.run.lane.driver, self.left_out
+        left = [item for item in session.items if _is_for_others(item, driver)]
+        self.left_out = [item for item in left_out if not _is_for_others(item, driver)]
+        session.items[:] = [item for item in session.items if item not in left]
 
     def _collected(self, items: list[pytest.Item]) -> None:
         assert self.run

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers.driver import Driver, DriverError, EtcdSnapshot, GitOutage, NodeNetwork, NodePower, NodeShell
+from holdfast.drivers.driver import (
+    AssumedReleases,
+    Driver,
+    DriverError,
+    EtcdSnapshot,
+    GitOutage,
+    NodeNetwork,
+    NodePower,
+    NodeShell,
+)
 from holdfast.kube import KubeClient
 
 UndoStep = dict[str, Any]
@@ -70,6 +79,11 @@ def _restore_git(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     driver.restore_git()
 
 
+def _restore_releases(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    assert isinstance(driver, AssumedReleases), "a fault of an assumed release asked for a driver that assumes them"
+    driver.restore_releases()
+
+
 ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "scale": _scale,
     "apply": _apply,
@@ -81,6 +95,7 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "restore-network": _restore_network,
     "restore-etcd": _restore_etcd,
     "restore-git": _restore_git,
+    "restore-releases": _restore_releases,
 }
 
 
@@ -89,6 +104,7 @@ _BY_THE_DRIVER = (
     "restore-network",
     "restore-etcd",
     "restore-git",
+    "restore-releases",
 )  # done first, by the driver: the API may come back only with the power
 
 

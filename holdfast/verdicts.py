@@ -210,7 +210,14 @@ def _judge_try(entries: list[Line], claim: str, kind: str) -> _Part:  # noqa: PL
     late = [e for e in entries if e["event"] == events.Converged.event and e.get("ok") is not True]
     if doubt or late:
         return _Part(Verdict.UNPROVEN, doubt or str(late[0].get("sighting")), figures)
-    return _Part(Verdict.HELD, "; ".join(str(p.get("sighting") or p.get("what")) for p in assertions), figures)
+    seen = "; ".join(str(p.get("sighting") or p.get("what")) for p in assertions)
+    if part := entries[0].get("part"):  # a part that held is no claim that held; one that broke would have broken it
+        return _Part(
+            Verdict.NOT_EXERCISED,
+            f"as far as {part}, it held ({seen}); for the rest the lane lacks what it needs",
+            figures,
+        )
+    return _Part(Verdict.HELD, seen, figures)
 
 
 def of_test(entries: list[Line], claims: Iterable[str], kind: str) -> tuple[Verdict, str]:
@@ -269,7 +276,9 @@ def _touching(notes: list[dict[str, Any]], subjects: list[str]) -> tuple[str, ..
 
 
 def _merged(claim: str, level: str, lane: str, parts: list[tuple[str, _Part]], notes: tuple[str, ...]) -> ClaimVerdict:
-    worst = min((p for _, p in parts), key=lambda p: _ORDER.index(p.verdict))
+    worst = min(
+        (p for _, p in parts), key=lambda p: (_ORDER.index(p.verdict), not p.figures)
+    )  # what was seen of it, first
     reason = worst.reason
     if worst.verdict in (Verdict.BROKE, Verdict.UNPROVEN):
         reason = "; ".join(dict.fromkeys(p.reason for _, p in parts if p.verdict is worst.verdict))

@@ -16,7 +16,7 @@ def _ready(item: Object) -> str:
     """Why an object of Flux's isn't ready, or an empty string."""
     found = condition(item, "Ready")
     if found.get("status") == "True" and (
-        item["status"].get("observedGeneration") in (None, item["metadata"]["generation"])
+        item["status"].get("observedGeneration") in (None, item["metadata"].get("generation"))
     ):
         return ""
     return f"{name_of(item)} is not ready: {str(found.get('message') or 'no status yet')[:160]}"
@@ -182,6 +182,13 @@ def not_ready(cluster: Cluster, kind: str, name: str, namespace: str) -> Sightin
     found = cluster.objects.get(kind, name, namespace)
     status = condition(found or {}, "Ready").get("status")
     return HOLDS if status == "False" else f"{kind} {namespace}/{name}: Ready is {status}"
+
+
+@probe
+def ready(cluster: Cluster, kind: str, name: str, namespace: str) -> Sighting:
+    """An object of Flux's says that it is ready, as it is now."""
+    found = cluster.objects.get(kind, name, namespace)
+    return (_ready(found) or HOLDS) if found else f"there is no {kind} {namespace}/{name}"
 
 
 @probe

@@ -43,6 +43,8 @@ GIVEN = {
     "kustomization": "storage",
     "image": "image",
     "saved": "/a/file",
+    "release": "longhorn",
+    "namespace": toy.STORAGE,
     "delay_s": 90.0,
 }
 OWN = {name.rpartition(".")[2]: factory for name, factory in FACTORIES.items() if name.startswith("holdfast.faults.")}

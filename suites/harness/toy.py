@@ -73,6 +73,12 @@ class KubeClient:
             why = _in_the_way(state)
             ready = {"type": "Ready", "status": "False" if why else "True", "message": why}
             return {**found, "status": {"conditions": [ready]}}
+        if kind == "HelmRelease" and found:
+            ready = {
+                "type": "Ready",
+                "status": "False" if f"{namespace}/{name}" in state.get("failing", []) else "True",
+            }
+            return {**found, "status": {"conditions": [ready]}}
         return found
 
     def list(self, kind, namespace=None, labels="", **_):
@@ -152,6 +158,9 @@ class KubeClient:
 
     def patch(self, kind, name, namespace, body):
         self.world.change(lambda s: merge_patch(s["objects"][f"{kind}/{namespace}/{name}"], body))
+
+    def request_reconciliation(self, kind, name, namespace):
+        assert self.get(kind, name, namespace), "nobody is asked who isn't there"
 
     def delete(self, kind, name, namespace=None, **_):
         def edit(state):
@@ -327,6 +336,17 @@ class Driver:
     def restore_git(self):
         self.world.change(lambda s: s.update(git_off=False, git_delay_s=0))
 
+    mark = "toy"
+
+    def give_releases(self, releases):
+        self.world.change(lambda s: s.__setitem__("releases", sorted(releases)))
+
+    def fail_release(self, name):
+        self.world.change(lambda s: s.setdefault("failing", []).append(name))
+
+    def restore_releases(self):
+        self.world.change(lambda s: s.__setitem__("failing", []))
+
     def git_delay_s(self):
         state = self.world.read()
         return None if state.get("git_off") else state.get("git_delay_s", 0)
@@ -438,6 +458,7 @@ def settled(state):
         "objects": plain,
         "lost": bool(state.get("lost")),
         "git": [bool(state.get("git_off")), state.get("git_delay_s", 0)],
+        "failing": state.get("failing", []),
     }
 
 

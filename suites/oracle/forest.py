@@ -40,8 +40,9 @@ class Grove:
 
     @property
     def names(self) -> list[str]:
-        """Of its Kustomizations, with their namespace."""
-        return [f"{SPACE}/{plot.name}" for plot in self.plots]
+        """Of its Kustomizations, with their namespace: the target of whoever applies them, where it has one."""
+        spaces = {plot.name: plot.spec.get("targetNamespace", SPACE) for plot in self.plots}
+        return [f"{spaces.get(plot.above, SPACE)}/{plot.name}" for plot in self.plots]
 
     def text(self) -> str:
         """All of it, for whoever has to find out why it went otherwise."""
