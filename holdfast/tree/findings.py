@@ -45,6 +45,7 @@ class Finding:
         unreferenced: it is in what isn't applied today.
         reach: how many Kustomizations it keeps from being applied or ready; where it keeps none, how many objects it hits.
         each: where it was said of many places at once: each of them with its sentence.
+        cause: what it comes of; findings of one rule and one cause are told together. Empty where each has its own.
     """
 
     rule: str
@@ -59,6 +60,7 @@ class Finding:
     unreferenced: bool = False
     reach: int = 0
     each: tuple[tuple[Location, str], ...] = ()
+    cause: str = ""
 
 
 def readable(one: Finding) -> Finding:
@@ -84,6 +86,7 @@ class Violation:
     hits: tuple[str, ...] = ()
     severity: Severity | None = None
     unreferenced: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def found_by(one: Rule, said: Violation) -> Finding:
         said.do or one.do,
         said.hits or (said.object,),
         said.unreferenced,
+        cause=said.cause,
     )
 
 

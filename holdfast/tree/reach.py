@@ -63,12 +63,17 @@ class _Reach:
 
 
 def habits(findings: list[Finding]) -> list[Finding]:
-    """Advice that a tree needs in many places, once: findings of a hygiene rule with one remedy become one that holds all of them."""
+    """Advice that a tree needs in many places, once: findings of a hygiene rule with one remedy become one that holds all of them.
+
+    So do those of any rule that come of one cause.
+    """
     merged: dict[tuple[str, str, str, bool], list[Finding]] = {}
     out: list[Finding] = []
     for one in findings:
         if one.severity is Severity.HYGIENE:
             merged.setdefault((one.rule, one.why, one.do, one.unreferenced), []).append(one)
+        elif one.cause:
+            merged.setdefault((one.rule, one.cause, one.do, one.unreferenced), []).append(one)
         else:
             out.append(one)
     return out + [_one(group) for group in merged.values()]

@@ -259,6 +259,17 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
 
 
+def _frozen(found: dict[str, tuple[tuple[Link, ...], tuple[str, ...]]], sick: str) -> Iterator[Violation]:
+    """Each with its cause: the nearest to storage that is frozen itself, or the chain by which it waits, which others may wait by, too."""
+    for name, (steps, hits) in found.items():
+        passed = [name, *(s.other.id for s in steps)]
+        first = [one for one in passed if one in found][-1]
+        onward = found[first][0][1:]
+        places = tuple(dict.fromkeys(s.need.location for s in steps))
+        words = f"with {sick} unhealthy, {name} is frozen: {chain(steps)}"
+        yield Violation(name, places, words, hits=hits, cause=chain(onward) or first)
+
+
 @rule(
     "storage.cascade",
     "storage-does-not-cascade",
@@ -279,7 +290,8 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
         yield NotApplicable("nothing in the tree provides storage")
         return
     yield from unknown_charts(tree)
-    result = down(tree.graph, seeds)
+    result, sick = down(tree.graph, seeds), ", ".join(m.id for m in seeds)
+    frozen: dict[str, tuple[tuple[Link, ...], tuple[str, ...]]] = {}
     for name, steps in result.frozen.items():
         kustomization = tree.kustomizations.get(name.partition("/")[2])
         if kustomization is None or role(tree, kustomization) in (STORAGE, LONGTERM):
@@ -288,12 +300,8 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
             continue
         free = [m.id for m in kustomization.objects if m.pod_path and stateless(m)]
         if free or (_must_stay(tree, kustomization) and not _has_volumes(tree, kustomization)):
-            yield Violation(
-                name,
-                tuple(dict.fromkeys(s.need.location for s in steps)),
-                f"with {', '.join(m.id for m in seeds)} unhealthy, {name} is frozen: {chain(steps)}",
-                hits=(name, *free),
-            )
+            frozen[name] = (tuple(steps), (name, *free))
+    yield from _frozen(frozen, sick)
     for name, steps in result.stopped.items():
         manifest = next((m for m in tree.objects if m.id == name), None)
         if manifest is not None and stateless(manifest):
@@ -303,7 +311,7 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
                 f"{name} has no volume and stops with storage: {chain(steps)}",
             )
     yield Evidence(
-        f"with {', '.join(m.id for m in seeds)} unhealthy: frozen {', '.join(result.frozen) or 'nothing'}; stopped {', '.join(result.stopped) or 'nothing'}"
+        f"with {sick} unhealthy: frozen {', '.join(result.frozen) or 'nothing'}; stopped {', '.join(result.stopped) or 'nothing'}"
     )
 
 
