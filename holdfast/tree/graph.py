@@ -215,6 +215,9 @@ class Graph:
                     at,
                     "healthCheck",
                 )
+            elif moved := next((m for m in kustomization.objects if (m.kind, m.name) == (key[0], key[2])), None):
+                why = f"a health check of Kustomization/{kustomization.id} names {name}, and it applies {moved.id}"
+                self.need(ready, State(name, Phase.MISSING), why, at, "healthCheck")
             elif not (key[0] == "CustomResourceDefinition" and self.releases):
                 self._lacks(
                     ready,

@@ -20,7 +20,8 @@ from suites.harness import pairs
 from suites.oracle.forest import AGAIN_S, TIMEOUT_S, grove, plant
 
 A_FOREST = 25
-APPLIED_ALL_THE_SAME = {"apply.missing-class"}  # the API server takes the claim, whose pods then never run
+# The API server takes it, and it never runs.
+APPLIED_ALL_THE_SAME = {"apply.missing-class", "apply.unschedulable"}
 SEEDS = [int(n) for n in os.environ.get("HOLDFAST_GROVES", "").split(",") if n]
 FORESTS = range(12) if os.environ.get("HOLDFAST_NIGHTLY") else range(1)
 QUIET_S = TIMEOUT_S + AGAIN_S + 8.0  # a whole try more, and what it takes to see it
@@ -35,12 +36,19 @@ def awaited(tree, hit, owner):
     return bool(spec.get("wait")) or any(one.get("name") == name for one in spec.get("healthChecks") or [])
 
 
+def health_checks(kustomization):
+    """What the health checks of a Kustomization name, as the graph does."""
+    for one in kustomization.spec.get("healthChecks") or []:
+        yield f"{one['kind']}/{one['namespace']}/{one['name']}"
+
+
 def foretold(tree):
     """The Kustomizations that never become ready, as `holdfast check` sees it."""
     result = check(tree, only=["apply", "schema"])
     boot = tree.boot
     never = {k for blocked in (*boot.blocked, *boot.never_ready) for k in blocked.kustomizations}
     owners = {m.id: m.owner for m in tree.objects}
+    refused = set()  # nothing of these is applied, nor what they would apply
     for finding in result.findings:
         if finding.severity is Severity.BREAKS_APPLY:
             never |= {
@@ -48,10 +56,20 @@ def foretold(tree):
                 for hit in finding.hits
                 if finding.rule not in APPLIED_ALL_THE_SAME or awaited(tree, hit, owners.get(hit, ""))
             }
+            if finding.rule not in APPLIED_ALL_THE_SAME:
+                refused |= {
+                    owners[hit] for hit in finding.hits if owners.get(hit) and not hit.startswith("Kustomization/")
+                }
     # Outside of these trees there is nothing: what check takes to exist there never comes.
-    lacking = {who.partition(" ")[0].removesuffix(",") for who in tree.graph.external.values()}
+    checks = [(name, k) for k, one in tree.kustomizations.items() for name in health_checks(one)]
+    never |= {k for name, k in checks if name in tree.graph.external}
+    checked = {name for name, _ in checks}
+    lacking = {
+        who.partition(" ")[0].removesuffix(",") for name, who in tree.graph.external.items() if name not in checked
+    }
     never |= {one.partition("/")[2] for one in lacking if one.startswith("Kustomization/")}
     broken = {State(one, phase) for one in lacking for phase in (Phase.DEFINED, Phase.APPLIED, Phase.READY)}
+    broken |= {State(f"Kustomization/{k}", Phase.APPLIED) for k in refused}
     gone = lost(tree.graph, broken | {ready_state(k) for k in never})
     return {k for k in tree.kustomizations if ready_state(k) in gone}
 

@@ -52,7 +52,9 @@ AT_NIGHT = {
     "flux-number-for-a-text": "apply.refused",
     "flux-version-not-served": "schema.version",
     "flux-version-of-an-instance": "schema.version",
+    "cpus": "apply.never-runs",
     "health-check-elsewhere": "apply.missing-health-check",
+    "health-check-moved": "apply.missing-health-check",
     "late-volume": "apply.never-ready",
     "loop-kind": "apply.missing-kind",
     "loop-wait": "boot.loop",
@@ -70,6 +72,7 @@ AT_NIGHT = {
     "near-health-check": "apply.missing-health-check",
     "near-variables": "apply.missing-variables",
     "no-api-version": "apply.build",
+    "no-namespace": "apply.refused",
     "required": "apply.refused",
     "selector": "apply.refused",
     "suspended-dependency": "apply.stuck",
@@ -87,7 +90,15 @@ AT_NIGHT = {
 }
 PROFILE = "1.36"  # what is said of a rule's proof names its versions
 # All is applied, and something of it does nothing.
-RUNS_ON = {"missing-account", "missing-claim", "missing-class", "missing-priority", "near-account", "near-class"}
+RUNS_ON = {
+    "cpus",
+    "missing-account",
+    "missing-claim",
+    "missing-class",
+    "missing-priority",
+    "near-account",
+    "near-class",
+}
 # What source-controller says where the lane takes a source for there and a chart for given: it is asked once the rest is applied.
 ASKED = {
     "missing-chart": ("HelmRelease/web/shop", "charts/shops"),
