@@ -159,7 +159,7 @@ class Judge:
     def _of_the_lane(self, what: str, said: str) -> str:
         """Why something may run elsewhere and not here; empty where it can't."""
         of_a_volume = "persistentvolumeclaim" in said.lower()
-        if "nodes are available" in said and not of_a_volume:
+        if "nodes are available" in said and not of_a_volume and not self.foretold.of(what, "apply.unschedulable"):
             return f"{what} fits none of the lane's two nodes, which are made up: {said[:300]}"
         if self.tree.unknown_releases and (of_a_volume or what.startswith("PersistentVolumeClaim/")):
             return f"{what} waits for a volume, whose class a chart that isn't read may bring: {said[:300]}"

@@ -37,11 +37,13 @@ def sick_of(stage: Stage, namespace: str, name: str) -> list[Sick]:
     found, by_expression = [], []
     judged = {str(mapping(e).get("kind")) for e in sequence(item["spec"].get("healthCheckExprs"))}
     for version, kind, space, own in _checked(stage, item):
-        if kind in _AT_ONCE or (kind == "Kustomization" and (space, own) == (namespace, name)):
+        if kind == "Kustomization" and (space, own) == (namespace, name):
             continue
         identity = "/".join(filter(None, [kind, space, own]))
         try:
             there = stage.client.get(kind, own, space or None, version=version)
+            if there and kind in _AT_ONCE:
+                continue
             why = unhealthy(there, stage.client) if there else f"there is no {identity}"
         except (CannotLook, ApiException, ResourceNotUniqueError, ValueError):
             continue
