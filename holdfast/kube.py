@@ -270,14 +270,16 @@ class KubeClient(KubeReader):
         """Sets the number of replicas of a Deployment or StatefulSet."""
         self.patch(kind, name, namespace, {"spec": {"replicas": replicas}})
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace_s: int | None = None) -> bool:
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, *, grace_s: int | None = None, version: str = ""
+    ) -> bool:
         """Deletes one object, what it owns too, in the background; False where there was none."""
         with self._looking():
             try:
                 body = {"propagationPolicy": "Background"} | (
                     {} if grace_s is None else {"gracePeriodSeconds": grace_s}
                 )
-                self._api(kind).delete(name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s)
+                self._api(kind, version).delete(name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s)
             except (NotFoundError, ResourceNotFoundError):
                 return False
             return True

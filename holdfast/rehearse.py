@@ -66,6 +66,15 @@ def rehearse(  # noqa: PLR0917  a command line
             help="Afterwards, make a release, a Kustomization or all of a namespace unhealthy, push a commit, and measure what of it arrives.",
         ),
     ] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="REVISION",
+            help="What a change does: this commit, branch or tag runs first, the tree as it lies in the folder is pushed onto it, and then it is "
+            "reverted.",
+        ),
+    ] = "",
     fail: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,6 +103,8 @@ def rehearse(  # noqa: PLR0917  a command line
     Exit: 0 nothing at or above --fail-on, and everything became ready · 1 findings · 11 not everything became ready, for no reason that was
     found · 64 wrong use, or the tree can't be read.
     """
+    if against and (if_down or strict):
+        raise UsageError("--against shows a change to its end", "leave out --if-down and --strict")
     profile = _profile(kubernetes)
     subject = Subject((tree or default_tree()).resolve(), entry, charts, fetch)
     out = rehearsed(
@@ -105,6 +116,7 @@ def rehearse(  # noqa: PLR0917  a command line
         fail=fail or (),
         flux=flux,
         brought_by=brought_by,
+        against=against,
         limit_s=limit_s,
     )
     level = Severity.of(fail_on.value)

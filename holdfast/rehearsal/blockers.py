@@ -44,6 +44,10 @@ class Blocker:
     said: str = ""
 
 
+# What the API server says of a field that it doesn't let anybody change.
+IMMUTABLE = re.compile(
+    r"field is immutable|may not change once set|are forbidden|is immutable|can(?:'t|not) be changed|cannot change"
+)
 _DEPENDENCY = re.compile(r"dependency '([^']+)' (not found|is not ready|revision is not up to date)")
 _OBJECT = re.compile(
     r"(?P<object>[A-Z]\w*(?:/[\w.:-]+){1,2}) "

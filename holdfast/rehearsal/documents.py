@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 from xml.etree import ElementTree
 
 from holdfast.checking.documents import finding, junit_case
+from holdfast.rehearsal.change import Transition
 from holdfast.rehearsal.outage import Outage
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
@@ -38,6 +40,12 @@ def _outage(outage: Outage) -> dict[str, Any]:
     }
 
 
+def _transition(one: Transition) -> dict[str, Any]:
+    found = dataclasses.asdict(one)
+    found["revert"] = {**found["revert"], "clean": one.revert.clean} if one.revert else None
+    return found
+
+
 def as_json(out: Outcome) -> dict[str, Any]:
     """All of it."""
     return {
@@ -56,6 +64,7 @@ def as_json(out: Outcome) -> dict[str, Any]:
         "doubts": out.doubts,
         "unsettled": out.course.unsettled,
         "notes": out.notes,
+        "against": _transition(out.transition) if out.transition else None,
         "if_down": _outage(out.outage) if out.outage else None,
         "timeline": {
             name: [{"from_s": at, "doing": doing.value, "said": said} for at, doing, said in bar.parts]

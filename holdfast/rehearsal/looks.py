@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from holdfast.kube import KubeReader, Object, condition
@@ -33,6 +33,7 @@ class State:
         ready: its Ready condition: ``True``, ``False``, ``Unknown``, or empty where it has none yet, or none of its present generation.
         said: the words of that condition; *progress* those of its Reconciling condition.
         handled: the last request to reconcile that was handled.
+        applied: the revision that it applied last, and *source* what it builds from, as ``Kind/namespace/name``; of Kustomizations.
     """
 
     kind: str
@@ -45,6 +46,8 @@ class State:
     handled: str = ""
     suspended: bool = False
     assumed: bool = False
+    applied: str = ""
+    source: str = ""
 
     @property
     def id(self) -> str:
@@ -110,7 +113,24 @@ def state_of(item: Object) -> State:
         handled=str((item.get("status") or {}).get("lastHandledReconcileAt") or ""),
         suspended=spec.get("suspend") is True,
         assumed=spec.get("suspend") is True and ASSUMED in (meta.get("annotations") or {}),
+        applied=str((item.get("status") or {}).get("lastAppliedRevision") or ""),
+        source=_source(spec, meta.get("namespace", "")) if item["kind"] == "Kustomization" else "",
     )
+
+
+def _source(spec: Object, namespace: str) -> str:
+    ref = spec.get("sourceRef") or {}
+    return f"{ref.get('kind')}/{ref.get('namespace') or namespace}/{ref.get('name')}"
+
+
+def as_of(states: dict[str, State], source: str, revision: str) -> dict[str, State]:
+    """Every state as it stands to one *revision* of a *source*: whoever builds from it and is ready with another isn't ready yet."""
+    return {
+        name: replace(state, ready="", reason="", progress="the new commit hasn't come to it yet")
+        if state.source == source and state.settled and not state.suspended and state.applied != revision
+        else state
+        for name, state in states.items()
+    }
 
 
 def look(client: KubeReader) -> dict[str, State]:

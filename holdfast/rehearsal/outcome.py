@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from holdfast.rehearsal.course import Course
 from holdfast.rehearsal.outage import Outage
 from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from holdfast.rehearsal.change import Transition
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Outcome:
         proofs: what is wrong, in the order in which it was met; *allowed* what the tree's owner allows, with the reason.
         by_hand: what the start needs and Git doesn't hold, and who needs it.
         outage: what became of a commit while something was down, where that was asked for.
+        transition: how a change went, where one was asked for.
         doubts: what was in the way and may be the lane's own doing: it is no finding.
     """
 
@@ -51,6 +56,11 @@ class Outcome:
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     outage: Outage | None = None
+    transition: Transition | None = None
+
+    def left_behind(self, findings: list[Finding]) -> None:
+        """Takes what a change leaves in the cluster as seen at its end."""
+        self.proofs += [Proof(one, "", self.course.took_s) for one in findings]
 
     def worst(self) -> Severity | None:
         """The worst severity of what counts."""

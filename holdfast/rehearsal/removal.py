@@ -10,7 +10,7 @@ from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniq
 
 from holdfast.bootstrap import SERVED, namespace, secret
 from holdfast.kube import Object
-from holdfast.rehearsal.blockers import Blocker, Lack
+from holdfast.rehearsal.blockers import IMMUTABLE, Blocker, Lack
 from holdfast.rehearsal.looks import State
 from holdfast.rehearsal.stage import Stage
 from holdfast.tree import assumed
@@ -22,9 +22,14 @@ _KIND = re.compile(r"(\w+) \((?:([\w.-]+)/)?(\w+)\)")
 
 
 class Removal:
-    """What is done about obstacles on one stage."""
+    """What is done about obstacles on one stage.
 
-    def __init__(self, stage: Stage) -> None:
+    Args:
+        anew: whether what refuses to be changed is deleted, so that it is made anew, as its owner would have to; else it is left out.
+    """
+
+    def __init__(self, stage: Stage, *, anew: bool = False) -> None:
+        self.anew = anew
         self.stage, self.client, self.tree = stage, stage.client, stage.tree
         self._known_givers: dict[tuple[Lack, str], frozenset[str]] = {}
 
@@ -111,7 +116,8 @@ class Removal:
         if lack is Lack.LOOP and what.startswith("Kustomization/"):
             return self._cut(blocker, states)
         if lack is Lack.REFUSED:
-            return self._exclude(blocker, states)
+            unchanged = self.anew and IMMUTABLE.search(blocker.said)
+            return (self._delete(blocker) if unchanged else "") or self._exclude(blocker, states)
         if lack is Lack.HEALTH and blocker.holder.startswith("Kustomization/"):
             return self._detour(blocker, states, checks_nothing=True)
         return self._give_up_on(blocker, states)
@@ -142,14 +148,24 @@ class Removal:
         body: Object = {"apiVersion": "v1", "kind": kind, "metadata": {"namespace": space, "name": name}, "data": texts}
         self.client.apply(secret(space, name, texts) if kind == "Secret" else body)
 
-    def _exclude(self, blocker: Blocker, states: Mapping[str, State]) -> str:
+    def _delete(self, blocker: Blocker) -> str:
+        """What is there goes, so that what Git says is made in its place."""
+        found = self._refused(blocker)
+        if found is None or not self.client.delete(found.kind, found.name, found.namespace or None, version=found.api):
+            return ""
+        return f"the lane deleted {blocker.object}, so that it is made anew"
+
+    def _refused(self, blocker: Blocker) -> Manifest | None:
         kind, _, name = blocker.object.partition("/")
-        name = name.rpartition("/")[2]
         holder = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
-        found = next((m for m in (holder.objects if holder else []) if m.kind == kind and m.name == name), None)
+        own = name.rpartition("/")[2]
+        return next((m for m in (holder.objects if holder else []) if m.kind == kind and m.name == own), None)
+
+    def _exclude(self, blocker: Blocker, states: Mapping[str, State]) -> str:
+        found = self._refused(blocker)
         if found is None:
             return self._give_up_on(blocker, states)
-        return self._detour(blocker, states, excluded=(found.group, kind, name))
+        return self._detour(blocker, states, excluded=(found.group, found.kind, found.name))
 
     def _cut(self, blocker: Blocker, states: Mapping[str, State]) -> str:
         """One link of a circle: a dependency, or the health that a Kustomization waits for."""

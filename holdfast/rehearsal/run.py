@@ -12,8 +12,10 @@ from holdfast.progress import console, step
 from holdfast.rehearsal import outage
 from holdfast.rehearsal.after import look_after
 from holdfast.rehearsal.again import look_again
+from holdfast.rehearsal.change import Means, rehearsed_change
 from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.outcome import Outcome
+from holdfast.rehearsal.past import subject_at
 from holdfast.rehearsal.stage import Stage, staged
 from holdfast.rehearsal.watcher import Watcher
 from holdfast.waiting import CannotLook
@@ -31,6 +33,7 @@ def rehearsed(
     fail: Sequence[str] = (),
     flux: str = "",
     brought_by: str = "",
+    against: str = "",
     limit_s: float = LIMIT_S,
 ) -> Outcome:
     """What a start of *subject* from nothing comes to, with a line for each thing that happens.
@@ -41,6 +44,7 @@ def rehearsed(
         if_down: what is made unhealthy afterwards; empty for nothing.
         fail: workloads whose pods fail from the start, as `Failing.parse` reads them.
         flux: the minor of Flux; empty for the profile's. *brought_by*: the distribution, as `distribution.named` has them.
+        against: a revision that runs before *subject* is pushed onto it; empty for a start from nothing.
         limit_s: how long the start may take.
 
     Raises HostCannot where this machine can't run the lane.
@@ -48,16 +52,23 @@ def rehearsed(
     if if_down:
         outage.targets(subject.tree, if_down)  # before anything is started
     failing = tuple(Failing.parse(text) for text in fail)
-    with staged(subject, profile) as stage:
+
+    def prepare(stage: Stage) -> None:
         stage.driver.failing = failing
         stage.driver.flux = flux or stage.driver.flux
         stage.driver.distribution = distribution.named(brought_by) if brought_by else stage.driver.distribution
-        for said in (*subject.checkout.said, *subject.settings.notices):
-            console.print(f"  note: {said}", style="yellow", markup=False)
         try:
             stage.driver.ensure_host()
         except UsageError as why:
             raise HostCannot(why.what, why.next_step) from None
+
+    for said in (*subject.checkout.said, *subject.settings.notices):
+        console.print(f"  note: {said}", style="yellow", markup=False)
+    if against:
+        with subject_at(subject, against) as past:
+            return rehearsed_change(subject, past, against, Means(profile, prepare, _say, limit_s))
+    with staged(subject, profile) as stage:
+        prepare(stage)
         stage.start()
         watcher = Watcher(stage, strict=strict, limit_s=limit_s, say=_say)
         course = watcher.run()

@@ -18,7 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from holdfast.bootstrap import Bootstrap, is_kind_of_flux
 from holdfast.drivers import kwok
 from holdfast.errors import UsageError
-from holdfast.gitserver import GitServer
+from holdfast.gitserver import GitServer, Push
 from holdfast.kube import VERSIONS, KubeClient, message_of
 from holdfast.lane.subject import Subject
 from holdfast.progress import step
@@ -158,6 +158,32 @@ class Stage:
             for detour in self.detours.values():
                 self.apply_detour(detour)
             self._patiently(lambda: bootstrap.install_flux(self.git))
+
+    def become(self, subject: Subject, message: str) -> Push:
+        """Pushes another tree of the same cluster as a commit on top of what is there, and has Flux look at it; what the lane takes for given
+        is that of the new tree from now on."""
+        self.subject = subject
+        self.__dict__.pop("foretold", None)
+        self.tree  # noqa: B018  read before anything is changed
+        self._releases = assumed.releases(self.tree, self.folder / f"charts-{subject.checkout.commit[:12]}")
+        self.give_releases()
+        bootstrap = Bootstrap(self.client, self.tree, self.folder, self.sync, tolerant=True)
+        self._patiently(
+            lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark, self.foretold.without_source())
+        )
+        self._patiently(self._define_flux)
+        self._leave_policies_out()
+        for detour in self.detours.values():
+            self.apply_detour(detour)
+        pushed = self.git.push(self._put, message)
+        source = self.sync.source
+        self._patiently(lambda: self.client.request_reconciliation(source.kind, source.name, source.namespace))
+        return pushed
+
+    def _put(self, folder: Path) -> None:
+        self.subject.checkout.put(folder)
+        if not any(s.file for s in self.tree.settings.secrets):
+            encrypted.replace_in(folder)
 
     def _start_git(self) -> None:
         self.git = GitServer(self.folder / "git", _URL, self.sync.branch, ())

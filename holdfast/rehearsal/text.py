@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.checking.text import COLOURS
+from holdfast.rehearsal.change import Revert, Transition
 from holdfast.rehearsal.outage import sentence
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.tree.findings import Severity
 
 _MOST = 300
+_FEW = 8
 
 
 def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
@@ -18,7 +20,10 @@ def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
-    yield "a cold start, as it went:"
+    if out.transition:
+        yield f"the change since {out.transition.revision}, as it went:"
+    else:
+        yield "a cold start, as it went:"
     for number, (at, names) in enumerate(out.waves(), 1):
         yield f"  {number}. after {at:.1f}s  {', '.join(names)}"
     path = out.critical_path()
@@ -39,6 +44,8 @@ def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
     yield from _listed(
         "not settled", [f"{name}: {said[:_MOST]}" for name, said in sorted(out.course.unsettled.items())]
     )
+    if out.transition:
+        yield from _of_the_change(out.transition)
     if out.outage:
         yield f"while {', '.join(out.outage.down)} {'is' if len(out.outage.down) == 1 else 'are'} unhealthy, a new commit:"
         for one in out.outage.arrivals:
@@ -55,6 +62,49 @@ def _listed(title: str, items: list[str]) -> Iterator[str]:
         yield f"{title}:"
         for item in items:
             yield f"  {item}"
+
+
+def _of_the_change(one: Transition) -> Iterator[str]:
+    """What a change did, worst first; long lists by their first names."""
+    stopped = [f"{name} for {s:.1f}s" for name, s in one.stopped.items()]
+    counted = {
+        "deleted": one.gone,
+        "deleted and made anew": one.recreated,
+        "new": one.made,
+        "its pods are made anew": one.restarted,
+    }
+    for words, names in [*counted.items(), ("not reconciled meanwhile", stopped)]:
+        if names:
+            yield f"{words} ({len(names)}): {', '.join(names[:_FEW])}{' …' if len(names) > _FEW else ''}"
+    if one.compared:
+        differs = [*(f"{n} isn't there" for n in one.lacking), *(f"{n} has other content" for n in one.otherwise)]
+        differs += [f"{n} is left behind" for n in one.left]
+        yield f"beside a start of the new commit from nothing: {', '.join(differs[:_FEW]) or 'the same'}"
+    for prediction in one.disagreements:
+        seen = prediction.seen[:_MOST] or "nothing of it was seen"
+        yield f"foretold otherwise: {prediction.object}: {prediction.foretold or 'nothing was foretold'}; {seen}"
+    if one.revert:
+        yield from _of_the_revert(one.revert)
+
+
+def _of_the_revert(back: Revert) -> Iterator[str]:
+    if back.clean:
+        yield f"the revert is clean: all is as it was, {back.took_s:.1f}s after it was pushed"
+        return
+    yield "the revert is not clean:"
+    if not back.converged:
+        yield "  not everything became ready again"
+    parts = {
+        "refused": back.refused,
+        "still there": back.left,
+        "not there any more": back.lacking,
+        "other content": back.otherwise,
+    }
+    for words, names in parts.items():
+        for name in names[:_FEW]:
+            yield f"  {words}: {name[:_MOST]}"
+        if len(names) > _FEW:
+            yield f"  {words}: {len(names) - _FEW} more"
 
 
 def _proof(number: int, proof: Proof, paint: object) -> Iterator[str]:

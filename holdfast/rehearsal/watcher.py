@@ -10,7 +10,7 @@ from functools import cached_property
 
 from holdfast.rehearsal.blockers import Blocker, Lack, blockers, waits_for
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle
-from holdfast.rehearsal.looks import Doing, State, look
+from holdfast.rehearsal.looks import Doing, State, as_of, look
 from holdfast.rehearsal.removal import Removal
 from holdfast.rehearsal.sick import Sick, sick_of
 from holdfast.rehearsal.stage import Stage
@@ -58,6 +58,7 @@ class Watcher:
     Args:
         strict: stop at the first obstacles instead of taking them away.
         limit_s: how long the whole start may take.
+        revision: of what the cluster syncs by; whoever is ready with another isn't ready yet. Empty where there is but one.
         say: takes each line of what happens.
     """
 
@@ -67,12 +68,14 @@ class Watcher:
         *,
         strict: bool = False,
         limit_s: float = 1200,
+        revision: str = "",
         say: Callable[[str], None] = print,
         clock: Clock | None = None,
     ) -> None:
         self.stage, self.strict, self.limit_s, self.say = stage, strict, limit_s, say
+        self.revision = revision
         self.clock = clock or Clock()
-        self.removal = Removal(stage)
+        self.removal = Removal(stage, anew=bool(revision))
         self.course = Course()
         self._trials: defaultdict[str, Trial] = defaultdict(Trial)
         self._first_failures: dict[str, Blocker] = {}
@@ -93,7 +96,7 @@ class Watcher:
         while True:
             self.stage.driver.check()
             try:
-                states = look(self.stage.client)
+                states = self._look()
                 self._record(states)
                 if self._ended(states):
                     return self.course
@@ -102,6 +105,10 @@ class Watcher:
                     self._finish(states, set())
                     return self.course
             self.clock.sleep(_EVERY_S)
+
+    def _look(self) -> Mapping[str, State]:
+        states, source = look(self.stage.client), self.stage.sync.source
+        return as_of(states, source.id, self.revision) if self.revision else states
 
     # -- what is seen ----------------------------------------------------------------------------------------------------------
 

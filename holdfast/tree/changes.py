@@ -133,7 +133,7 @@ class Change:
             CLAIM,
             Severity.UPGRADE_HAZARD,
             before.id,
-            (self._last_place(before),),
+            (self.last_place(before),),
             f"{before.id} isn't in the tree any more: Kustomization/{before.owner} deletes it, with {takes}",
             "what was deleted comes back empty, or not at all",
             f"where that isn't meant, set {_PRUNE}: disabled on it in a commit before this one",
@@ -165,8 +165,8 @@ class Change:
             takes and was.spec.get("suspend") is not True and bool(was.manifest.file) and self._is_deleted(was.manifest)
         )
 
-    def _last_place(self, before: Manifest) -> Location:
-        """Where it stood, in a file that is still there, or where what applied it is."""
+    def last_place(self, before: Manifest) -> Location:
+        """Where an object of before stood, in a file that is still there, or where what applied it is."""
         at = self.before.locate(before)
         if at.file in self.after.repository.known:
             return at

@@ -45,6 +45,13 @@ class Checkout:
         there = f"file://{self.source.folder}"
         git("fetch", "-q", "--depth=1", "--force", there, f"refs/holdfast/lane:refs/heads/{branch}", folder=target)
 
+    def put(self, clone: Path) -> None:
+        """Has a work tree hold just what the commit holds, byte for byte; nothing is committed there."""
+        self.source.git("update-ref", "refs/holdfast/lane", self.commit)
+        there = f"file://{self.source.folder}"
+        git("fetch", "-q", "--depth=1", "--force", there, "refs/holdfast/lane", folder=clone)
+        git("read-tree", "--reset", "-u", "FETCH_HEAD", folder=clone)
+
 
 def read(path: Path) -> Checkout:
     """Looks at the checkout at *path*; uncommitted changes are taken as they are, and said.

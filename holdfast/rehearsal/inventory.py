@@ -1,0 +1,120 @@
+"""What Flux has applied to a cluster, and whether it is the same later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from holdfast.kube import KubeReader, Object, inventory_of
+from holdfast.probes.contents import applied
+from holdfast.rehearsal.removal import REFUSALS
+
+Key = tuple[str, str, str, str]  # API group, kind, namespace, name
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+# Where a lane serves Git differs from one to the next.
+_OF_THE_LANE = ("GitRepository", "HelmRepository", "OCIRepository", "HelmChart", "Bucket")
+
+
+def name_of(key: Key) -> str:
+    """An object's id as findings write it: ``Kind/namespace/name``."""
+    return "/".join(part for part in key[1:] if part)
+
+
+@dataclass(frozen=True)
+class Held:
+    """One object: its *uid*, a digest of what kustomize-controller *applied* of it, and one of the *pods* that it makes."""
+
+    uid: str
+    applied: str
+    pods: str = ""
+
+
+@dataclass
+class Inventory:
+    """All objects in the inventories of the cluster's Kustomizations, and of each kind of them those that nobody owns."""
+
+    held: dict[Key, Held] = field(default_factory=dict)
+    there: dict[Key, str] = field(default_factory=dict)  # whatever is in the cluster of these kinds: its uid
+    versions: dict[tuple[str, str], str] = field(default_factory=dict)
+    leaving: list[Key] = field(default_factory=list)  # deleted, and held by a finalizer
+
+
+def taken(client: KubeReader, kinds: dict[tuple[str, str], str] | None = None) -> Inventory:
+    """Looks at a cluster; *kinds* (API group and kind to version) are looked for also where nothing of them is owned. Raises CannotLook."""
+    found = Inventory(versions=dict(kinds or {}))
+    owned: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
+    for item in client.list("Kustomization"):
+        for one in inventory_of(item):
+            owned[one.group, one.kind].add((one.group, one.kind, one.namespace, one.name))
+            found.versions[one.group, one.kind] = one.version
+    for (group, kind), version in sorted(found.versions.items()):
+        for item in _listed(client, kind, version):
+            meta = item["metadata"]
+            key = group, kind, meta.get("namespace", ""), meta["name"]
+            if meta.get("deletionTimestamp"):
+                found.leaving.append(key)
+                continue
+            found.there[key] = meta["uid"]
+            if key in owned[group, kind]:
+                found.held[key] = Held(meta["uid"], _applied(item), _pods(item))
+    return found
+
+
+def _listed(client: KubeReader, kind: str, version: str) -> list[Object]:
+    with suppress(*REFUSALS):
+        return client.list(kind, version=version)
+    return []
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _applied(item: Object) -> str:
+    return "" if item["kind"] in _OF_THE_LANE else _digest(applied(item))
+
+
+def _pods(item: Object) -> str:
+    return _digest(item["spec"].get("template")) if item["kind"] in _WORKLOADS else ""
+
+
+def left_behind(now: Inventory, cold: Inventory, before: Inventory) -> list[Key]:
+    """What is there now, was applied before, and isn't there after a start from nothing."""
+    return sorted(key for key in before.held if key in now.there and key not in cold.there)
+
+
+def lacking(now: Inventory, cold: Inventory) -> list[Key]:
+    """What a start from nothing applies and isn't there now."""
+    return sorted(key for key in cold.held if key not in now.there)
+
+
+def otherwise(now: Inventory, cold: Inventory) -> list[Key]:
+    """What is there in both, with other content."""
+    return sorted(key for key, one in now.held.items() if key in cold.held and cold.held[key].applied != one.applied)
+
+
+def recreated(now: Inventory, before: Inventory) -> list[Key]:
+    """What was deleted and made anew."""
+    return sorted(key for key, one in before.held.items() if now.there.get(key, one.uid) != one.uid)
+
+
+def gone(now: Inventory, before: Inventory) -> list[Key]:
+    """What was applied before and isn't there any more."""
+    return sorted(key for key in before.held if key not in now.there)
+
+
+def made(now: Inventory, before: Inventory) -> list[Key]:
+    """What is applied now and wasn't there before."""
+    return sorted(key for key in now.held if key not in before.there)
+
+
+def restarted(now: Inventory, before: Inventory) -> Iterator[Key]:
+    """Workloads whose pods are made anew, since their template differs."""
+    for key, one in sorted(now.held.items()):
+        was = before.held.get(key)
+        if was and one.uid == was.uid and one.pods != was.pods:
+            yield key
