@@ -279,7 +279,9 @@ class KubeClient(KubeReader):
                 body = {"propagationPolicy": "Background"} | (
                     {} if grace_s is None else {"gracePeriodSeconds": grace_s}
                 )
-                self._api(kind, version).delete(name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s)
+                self._api(kind, version).delete(
+                    name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s
+                )
             except (NotFoundError, ResourceNotFoundError):
                 return False
             return True

@@ -39,12 +39,18 @@ def _items(value: list[Any], key: str, more: dict[str, Any]) -> Iterator[Any]:
         yield from (owned(one, more) for one in value if isinstance(one, dict) and wanted.items() <= one.items())
 
 
-def applied(item: Object) -> Any:
-    """What kustomize-controller applied of an object."""
+def fields_of(item: Object) -> dict[str, Any]:
+    """The fields of an object that kustomize-controller has, as ``fieldsV1`` names them."""
     merged: dict[str, Any] = {}
     for entry in item["metadata"].get("managedFields") or []:
         if entry.get("manager") == _MANAGER and not entry.get("subresource"):
             merged.update(entry.get("fieldsV1") or {})
+    return merged
+
+
+def applied(item: Object) -> Any:
+    """What kustomize-controller applied of an object."""
+    merged = fields_of(item)
     return owned(item, merged) if merged else None
 
 

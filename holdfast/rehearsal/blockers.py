@@ -46,7 +46,8 @@ class Blocker:
 
 # What the API server says of a field that it doesn't let anybody change.
 IMMUTABLE = re.compile(
-    r"field is immutable|may not change once set|are forbidden|is immutable|can(?:'t|not) be changed|cannot change"
+    r"immutable|may not (?:be )?change|are forbidden|can ?not (?:be )?changed?|can't be changed|can not be less than"
+    r"|missing from spec\.versions"
 )
 _DEPENDENCY = re.compile(r"dependency '([^']+)' (not found|is not ready|revision is not up to date)")
 _OBJECT = re.compile(

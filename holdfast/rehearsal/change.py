@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from holdfast.errors import UsageError
 from holdfast.lane.subject import Subject
 from holdfast.progress import step
 from holdfast.rehearsal import inventory
-from holdfast.rehearsal.blockers import IMMUTABLE
+from holdfast.rehearsal.blockers import IMMUTABLE, Lack
 from holdfast.rehearsal.course import Bar, Course
 from holdfast.rehearsal.inventory import Inventory, Key, name_of
 from holdfast.rehearsal.judge import Judge
@@ -109,6 +110,7 @@ def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Mean
         new.start()  # Flux brings it up while the old one is looked at
         means.prepare(stage)
         before = _as_before(stage, revision, means)
+        detours = copy.deepcopy(stage.detours)
         with step("pushing the change"):
             pushed = stage.become(subject, f"the change since {revision}")
         course = Watcher(stage, revision=pushed.revision, limit_s=means.limit_s, say=means.say).run()
@@ -118,16 +120,23 @@ def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Mean
         if cold and cold_course.converged and course.converged:
             transition.compared = True
             transition.left = _names(inventory.left_behind(after, cold, before))
-            transition.lacking = _names(inventory.lacking(after, cold))
+            transition.lacking = [n for n in _names(inventory.lacking(after, cold)) if n not in _left_out(course)]
             transition.otherwise = _names(inventory.otherwise(after, cold))
         out = Judge(subject.tree, stage.foretold).outcome(
             course, stage.driver.kubernetes, stage.driver.flux, [n.text for n in stage.driver.notes()] + stage.notes
         )
-        transition.predictions = list(_predictions(change.findings(), course, transition))
+        foretold = change.findings()
+        transition.predictions = list(_predictions(foretold, course, transition))
+        known = {f.object: f for f in foretold if f.rule == "change.immutable"}  # they know the field and the price
+        out.proofs = [
+            replace(p, finding=known.get(p.finding.object, p.finding)) if p.finding.rule == Lack.REFUSED else p
+            for p in out.proofs
+        ]
         out.doubts += [
             f"{name_of(key)} is deleted, and something holds it for longer than {_LEAVES_WITHIN_S:g}s"
             for key in after.leaving
         ]
+        stage.take_back(detours)
         transition.revert = _reverted(stage, past, revision, before, means)
     if not transition.compared:
         out.doubts.append(
@@ -176,7 +185,7 @@ def _transition(revision: str, course: Course, before: Inventory, after: Invento
         revision,
         course.took_s,
         made=_names(inventory.made(after, before)),
-        gone=_names(inventory.gone(after, before)),
+        gone=[n for n in _names(inventory.gone(after, before)) if n not in _left_out(course)],
         recreated=_names(inventory.recreated(after, before)),
         restarted=_names(inventory.restarted(after, before)),
         stopped={
@@ -195,6 +204,11 @@ def _stood_s(bar: Bar, course: Course) -> float:
 
 def _names(keys: Iterable[Key]) -> list[str]:
     return [name_of(key) for key in keys]
+
+
+def _left_out(course: Course) -> set[str]:
+    """What the lane took out of the change, since nothing else helped: that it isn't there is the lane's doing."""
+    return {o.blocker.object for o in course.obstacles if not o.removal.startswith("the lane deleted")}
 
 
 def _refused(course: Course) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import defaultdict
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from holdfast.kube import KubeReader, Object, inventory_of
-from holdfast.probes.contents import applied
+from holdfast.probes.contents import fields_of, owned
 from holdfast.rehearsal.removal import REFUSALS
 
 Key = tuple[str, str, str, str]  # API group, kind, namespace, name
@@ -26,11 +27,18 @@ def name_of(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """One object: its *uid*, a digest of what kustomize-controller *applied* of it, and one of the *pods* that it makes."""
+    """One object: its *uid*, all of it, and a digest of the *pods* that it makes."""
 
     uid: str
-    applied: str
+    item: Object
     pods: str = ""
+
+    def is_like(self, other: Held) -> bool:
+        """Whether both hold what Flux applied of either. (What was so already isn't applied again, so that the owners of fields may differ.)"""
+        if self.item["kind"] in _OF_THE_LANE:
+            return True
+        every = (fields_of(self.item), fields_of(other.item))
+        return all(owned(self.item, fields) == owned(other.item, fields) for fields in every if fields)
 
 
 @dataclass
@@ -60,7 +68,18 @@ def taken(client: KubeReader, kinds: dict[tuple[str, str], str] | None = None) -
                 continue
             found.there[key] = meta["uid"]
             if key in owned[group, kind]:
-                found.held[key] = Held(meta["uid"], _applied(item), _pods(item))
+                found.held[key] = Held(meta["uid"], _as_written(item), _pods(item))
+    return found
+
+
+def _as_written(item: Object) -> Object:
+    """An object without what names the single one that it is: a Job's own id among the labels of its pods."""
+    if item["kind"] != "Job":
+        return item
+    found = copy.deepcopy(item)
+    labels = found["spec"]["template"]["metadata"].get("labels") or {}
+    for name in [label for label in labels if label.endswith("controller-uid")]:
+        del labels[name]
     return found
 
 
@@ -72,10 +91,6 @@ def _listed(client: KubeReader, kind: str, version: str) -> list[Object]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _applied(item: Object) -> str:
-    return "" if item["kind"] in _OF_THE_LANE else _digest(applied(item))
 
 
 def _pods(item: Object) -> str:
@@ -94,7 +109,7 @@ def lacking(now: Inventory, cold: Inventory) -> list[Key]:
 
 def otherwise(now: Inventory, cold: Inventory) -> list[Key]:
     """What is there in both, with other content."""
-    return sorted(key for key, one in now.held.items() if key in cold.held and cold.held[key].applied != one.applied)
+    return sorted(key for key, one in now.held.items() if key in cold.held and not one.is_like(cold.held[key]))
 
 
 def recreated(now: Inventory, before: Inventory) -> list[Key]:

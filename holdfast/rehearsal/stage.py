@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -269,6 +269,14 @@ class Stage:
         self.driver.give_releases(
             {**self._releases, **{n: {**self._releases.get(n, {}), **d} for n, d in down.items()}}
         )
+
+    def take_back(self, before: Mapping[str, Detour]) -> None:
+        """Has the detours be again what they were: a copy of `detours`."""
+        for name, detour in list(self.detours.items()):
+            was = before.get(name) or Detour(detour.kind, detour.namespace, detour.name, self.driver.mark)
+            if was != detour:
+                self.detours[name] = was
+                self.apply_detour(was)
 
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""
