@@ -18,6 +18,7 @@ VERBS = {  # where each is; its function has the verb's name
     "rehearse": "holdfast.rehearse",
     "init": "holdfast.init",
     "verify": "holdfast.verify",
+    "upgrade": "holdfast.upgrade",
     "up": "holdfast.up",
     "down": "holdfast.down",
     "heal": "holdfast.heal",

@@ -17,7 +17,7 @@ from holdfast.errors import UsageError
 from holdfast.lane.reference import default_tree
 from holdfast.lane.subject import Subject
 from holdfast.options import ChartsPath, EntryName, FetchCharts
-from holdfast.rehearsal import documents, page, text
+from holdfast.rehearsal import documents, markdown, page, text
 from holdfast.rehearsal.outcome import Outcome
 from holdfast.rehearsal.run import LIMIT_S, rehearsed
 from holdfast.tree.findings import Severity
@@ -134,6 +134,8 @@ def _write(out: Outcome, form: Format, level: Severity, html: Path | None) -> No
         say(json.dumps(documents.as_json(out), indent=2))
     elif form is Format.JUNIT:
         say(documents.as_junit(out, level))
+    elif form is Format.MARKDOWN:
+        say(markdown.summary(out, level))
     elif form is Format.SARIF:
         say(json.dumps(as_sarif("rehearse", {"": [p.finding for p in out.proofs]}), indent=2))
     else:

@@ -129,7 +129,7 @@ def verify(  # noqa: PLR0917  a command line
     start = Start() if lane or wanted.narrowed else _rehearsal(subject)
     for on in [Lane(name, subject) for name in names]:
         try:
-            part = _run(on, wanted, before=parts)
+            part = run_on(on, wanted, before=parts)
             parts += [part] if part.folder.is_dir() else []
         except HostCannot as why:
             if lane:
@@ -180,7 +180,7 @@ def _rehearsal(subject: Subject) -> Start:
     return Start(out, tuple(_in_the_way(out)))
 
 
-def _run(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
+def run_on(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
     """The suites on one lane, with its report; what the tree alone shows is left out where a part *before* it has shown that."""
     wishes = expecting.load(wanted.expect) if wanted.expect else []
     folder = reports_dir() / new_name()

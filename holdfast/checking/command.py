@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from holdfast import claims
-from holdfast.checking import documents, explain, picture, sarif, text
+from holdfast.checking import documents, explain, markdown, picture, sarif, text
 from holdfast.errors import EXIT_UNREAD, UsageError
 from holdfast.options import FetchCharts
 from holdfast.progress import on_stderr
@@ -37,6 +37,7 @@ class Format(StrEnum):
     JSON = "json"
     JUNIT = "junit"
     SARIF = "sarif"
+    MARKDOWN = "markdown"
 
 
 class Level(StrEnum):
@@ -76,7 +77,17 @@ def check(  # noqa: PLR0917  a command line
     kubernetes: Annotated[
         str,
         typer.Option(
-            "--kubernetes", metavar="VERSION", help="The version whose schemas count; the newest known without it."
+            "--kubernetes",
+            metavar="VERSION",
+            help="The version whose schemas count, such as the one that an upgrade goes to; the newest known without it.",
+        ),
+    ] = "",
+    flux: Annotated[
+        str,
+        typer.Option(
+            "--flux",
+            metavar="VERSION",
+            help="The Flux whose kinds count, such as 2.10; without it the tree's own, where it says so.",
         ),
     ] = "",
     only: Annotated[
@@ -130,7 +141,9 @@ def check(  # noqa: PLR0917  a command line
         )
     with on_stderr():  # a tool may be built first
         entries = checking.entries(tree) if all_entries else [entry]
-        trees = [tools.read(tree, entry=e, kubernetes=kubernetes, charts=charts, fetch=fetch) for e in entries]
+        trees = [
+            tools.read(tree, entry=e, kubernetes=kubernetes, flux=flux, charts=charts, fetch=fetch) for e in entries
+        ]
     loaded = trees[0]
     if own := loaded.settings.claims:
         claims.use(loaded.settings.file(loaded.repository.root, own, "the claims file"))
@@ -154,7 +167,7 @@ def check(  # noqa: PLR0917  a command line
         return
     results = [checking.check(one, only=only or ()) for one in trees]
     if against:
-        reading = functools.partial(tools.read, kubernetes=kubernetes, charts=charts, fetch=fetch)
+        reading = functools.partial(tools.read, kubernetes=kubernetes, flux=flux, charts=charts, fetch=fetch)
         results = [_of_the_change(results[0], against, tree, reading, only or ())]
     _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
@@ -209,6 +222,8 @@ def _written(results: list[Result], form: Format, level: Severity, *, verbose: b
         return documents.as_junit(results, level)
     if form is Format.SARIF:
         return json.dumps(sarif.as_sarif("check", {r.tree.root.folder: r.findings for r in results}), indent=2)
+    if form is Format.MARKDOWN:
+        return "\n\n".join(markdown.summary(r, level) for r in results)
     return "\n\n".join("\n".join(text.lines(r, colour=sys.stdout.isatty(), verbose=verbose)) for r in results)
 
 

@@ -45,7 +45,7 @@ def lines(out: Outcome, *, colour: bool) -> Iterator[str]:
         "not settled", [f"{name}: {said[:_MOST]}" for name, said in sorted(out.course.unsettled.items())]
     )
     if out.transition:
-        yield from _of_the_change(out.transition)
+        yield from of_the_change(out.transition)
     if out.outage:
         yield f"while {', '.join(out.outage.down)} {'is' if len(out.outage.down) == 1 else 'are'} unhealthy, a new commit:"
         for one in out.outage.arrivals:
@@ -64,7 +64,7 @@ def _listed(title: str, items: list[str]) -> Iterator[str]:
             yield f"  {item}"
 
 
-def _of_the_change(one: Transition) -> Iterator[str]:
+def of_the_change(one: Transition) -> Iterator[str]:
     """What a change did, worst first; long lists by their first names."""
     stopped = [f"{name} for {s:.1f}s" for name, s in one.stopped.items()]
     counted = {

@@ -107,8 +107,8 @@ class Watcher:
             self.clock.sleep(_EVERY_S)
 
     def _look(self) -> Mapping[str, State]:
-        states, source = look(self.stage.client), self.stage.sync.source
-        return as_of(states, source.id, self.revision) if self.revision else states
+        states = look(self.stage.client)
+        return as_of(states, self.stage.sync.source.id, self.revision) if self.revision else states
 
     # -- what is seen ----------------------------------------------------------------------------------------------------------
 

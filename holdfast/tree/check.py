@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.errors import UsageError
-from holdfast.tree import repository, rules, schema, settings
+from holdfast.tree import fluxapi, repository, rules, schema, settings
 from holdfast.tree.changes import RULE_IDS
 from holdfast.tree.entry import entries_of, flux_documents
 from holdfast.tree.envsubst import spelled
@@ -96,6 +96,7 @@ def load(
     *,
     entry: str = "",
     kubernetes: str = "",
+    flux: str = "",
     cache: Path | None = None,
     charts: Path | None = None,
     fetch: Callable[[Tree], Fetched] | None = None,
@@ -106,6 +107,7 @@ def load(
     *found*: its files, where they were listed already. Raises UsageError where it can't be read at all.
     """
     schema.load(kubernetes)
+    flux = fluxapi.known(flux) if flux else ""
     found = found or repository.read(root)
     said = settings.load(root)
     if unknown := [a.rule for a in said.allow if a.rule not in {*RULES, *RULE_IDS}]:
@@ -115,7 +117,7 @@ def load(
             + (f"; did you mean '{near[0]}'?" if near else ""),
             "each finding of 'holdfast check --format json' names its rule",
         )
-    tree = read(found, tool, said, entry=entry, kubernetes=kubernetes, cache=cache)
+    tree = read(found, tool, said, entry=entry, kubernetes=kubernetes, flux=flux, cache=cache)
     return render(tree, helm, charts, fetch(tree) if fetch else Fetched())
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from holdfast.errors import UsageError
 from holdfast.tree import schema
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location
@@ -106,9 +107,20 @@ def _kinds() -> frozenset[tuple[str, str]]:
     return frozenset((n.split("/")[0], n.split("/")[2]) for each in _data()["minors"].values() for n in each)
 
 
+def known(version: str) -> str:
+    """The minor of a Flux version such as ``2.9`` or ``v2.9.1``. Raises UsageError for one that isn't known."""
+    found = _MINOR.match(version)
+    if found is None or found[1] not in minors():
+        raise UsageError(f"Flux {version} isn't known", f"known are: {', '.join(minors())}")
+    return found[1]
+
+
 def version_of(tree: Tree) -> Version | None:
-    """The Flux that the tree runs, where it says so: components, their images, a FluxInstance, an artifact or a remote resource."""
+    """The Flux that was asked for; else the one that the tree runs, where it says so: components, their images, a FluxInstance, an artifact or
+    a remote resource."""
     found = next(_said(tree), None)
+    if tree.flux:
+        return Version(tree.flux, found[1] if found else Location(tree.root.folder, 1))
     if found is None:
         return None
     minor, location = found
@@ -192,10 +204,32 @@ def _deprecated(crds: list[Manifest]) -> Iterator[str]:
                 yield f"{crd.spec.get('group')}/{version.get('name')}/{get(crd.spec, 'names', 'kind')}"
 
 
+def added(data: dict[str, Any], minor: str, packed: Path) -> dict[str, Any]:
+    """The data with one minor more, from a file of definitions; kinds of controllers that it doesn't hold are as in the minor before."""
+    crds = [Manifest(b) for b in yaml.safe_load_all(gzip.decompress(packed.read_bytes())) if b]
+    store: list[Any] = list(data["schemas"])
+    texts = {json.dumps(one, sort_keys=True): number for number, one in enumerate(store)}
+    before = data["minors"][max(data["minors"], key=_number)]
+    told = {tuple(name.split("/")[::2]) for name in schema.of_crds(crds)}
+    found = {name: number for name, number in before.items() if tuple(name.split("/")[::2]) not in told}
+    for name, one in schema.of_crds(crds).items():
+        text = json.dumps(_without_status(one), sort_keys=True)
+        if text not in texts:
+            texts[text] = len(store)
+            store.append(json.loads(text))
+        found[name] = texts[text]
+    deprecated = {**data["deprecated"], minor: sorted(_deprecated(crds))}
+    return {"minors": {**data["minors"], minor: found}, "deprecated": deprecated, "schemas": store}
+
+
 def main() -> None:
-    """``python -m holdfast.tree.fluxapi FOLDER OUT``: makes the package data."""
-    text = json.dumps(compact(Path(sys.argv[1])), separators=(",", ":"), sort_keys=True).encode()
-    (Path(sys.argv[2]) / _FILE).write_bytes(gzip.compress(text, mtime=0))
+    """``python -m holdfast.tree.fluxapi FOLDER OUT`` makes the package data; ``… add MINOR FILE OUT`` adds a minor to it."""
+    if sys.argv[1] == "add":
+        data, out = added(_data(), sys.argv[2], Path(sys.argv[3])), sys.argv[4]
+    else:
+        data, out = compact(Path(sys.argv[1])), sys.argv[2]
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True).encode()
+    (Path(out) / _FILE).write_bytes(gzip.compress(text, mtime=0))
 
 
 if __name__ == "__main__":

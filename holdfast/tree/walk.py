@@ -57,22 +57,23 @@ def read(
     *,
     entry: str = "",
     kubernetes: str = "",
+    flux: str = "",
     cache: Path | None = None,
 ) -> Tree:
     """Reads a tree from its entry on. Raises UsageError where it has no entry, or several and none was named."""
     sources = Sources(repository)
-    flux = flux_documents(sources)
-    found = entry_of(sources, flux, entry or settings.entry)
+    documents = flux_documents(sources)
+    found = entry_of(sources, documents, entry or settings.entry)
     root = found.root
     packed = repository.packed
-    rules = source_rules(flux, root)
+    rules = source_rules(documents, root)
     if rules is not None:
         packed = repository.packed_with(rules)
     reading = _Reading(repository, sources, found)
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(reading, builder)
         bootstrap = _bootstrap(reading, builder)
-        _read_unreferenced(reading, builder, flux)
+        _read_unreferenced(reading, builder, documents)
     _scope([m for k in [*reading.kustomizations.values(), *reading.unreferenced] for m in k.objects])
     modules = [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
     odd = [f"the name {name} is no text: Git has it, nothing else was read of it" for name in repository.odd]
@@ -90,6 +91,7 @@ def read(
         (*reading.not_read, *modules, *odd),
         tuple(bootstrap),
         kubernetes,
+        flux,
         memory=Memory(cache, repository.root, plaintext, placeholders, tokens),
     )
 

@@ -121,7 +121,10 @@ def test_nothing_found_in_what_was_hardly_read_is_no_success(tmp_path, unread, c
     layers = [kustomization(f"k{n}") for n in range(19)]
     for one in layers[:unread]:
         one["spec"]["sourceRef"]["name"] = "another"
-    files = {f"parts/k{n}/c.yaml": yaml.dump(CONFIG | {"metadata": {"name": f"c{n}"}}) for n in range(19)}
+    files = {
+        f"parts/k{n}/c.yaml": yaml.dump(CONFIG | {"metadata": {"name": f"c{n}", "namespace": "default"}})
+        for n in range(19)
+    }
     source = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository"}
     source |= {"metadata": {"name": "another", "namespace": "flux-system"}}
     source |= {"spec": {"interval": "1m", "url": "https://git.example.org/another", "ref": {"branch": "main"}}}

@@ -39,6 +39,7 @@ ROOMS = [
     "fixtures",
     "plugin",
     "verify up down heal build report init rehearse",
+    "upgrade",
     "__main__",
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names.split()}

@@ -36,11 +36,16 @@ except KeyboardInterrupt:
 
 def outcome(number, drops=1, arm="from holdfast import interrupt; interrupt.arm()"):
     script = SCRIPT.format(number=int(number), drops=drops, arm=arm)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
+    ours = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }  # in the background both are ignored
+    before = {one: signal.signal(one, handler) for one, handler in ours.items()}
     try:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     return done.stdout.strip(), done.stderr
 
 

@@ -339,8 +339,8 @@ class Script:
         script = self
 
         class Removal:
-            def __init__(self, _):
-                pass
+            def __init__(self, _, *, anew):
+                assert not anew  # a start from nothing changes nothing that is there
 
             def may_come(self, blocker, states):
                 return blocker.what.startswith("later")

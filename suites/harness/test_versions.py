@@ -1,0 +1,98 @@
+"""Two sides of an upgrade: only what broke there, isn't shown there, or is worse beyond its spread counts; runs never merge into a better verdict."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import UsageError
+from holdfast.reporting import versions
+from holdfast.reporting.versions import Figure
+from holdfast.upgrade import _lane, _refuse_downgrade
+from holdfast.verdicts import ClaimVerdict, Verdict
+
+VERDICTS = st.sampled_from(list(Verdict))
+SECONDS = st.lists(st.floats(0.1, 100).map(lambda s: round(s, 1)), min_size=1, max_size=5)
+
+
+def one(verdict, claim="flux-reconciles", figure=None):
+    figures = ({"what": "it", "figure": f"{figure}s"},) if figure is not None else ()
+    return ClaimVerdict(claim, "lab", "kwok/1.36", verdict, f"it {verdict.value}", ("a test",), figures)
+
+
+def code(current, candidate, worse_by=None):
+    runs = [[one(v)] for v in current], [[one(v)] for v in candidate]
+    return versions.exit_code(versions.compared(*runs), versions.figures(*runs), worse_by)
+
+
+@pytest.mark.parametrize(
+    ("current", "candidate", "wanted"),
+    [
+        ([Verdict.HELD], [Verdict.HELD], 0),
+        ([Verdict.HELD], [Verdict.BROKE], 10),
+        ([Verdict.UNPROVEN], [Verdict.BROKE], 10),
+        ([Verdict.BROKE], [Verdict.HELD], 0),
+        ([Verdict.HELD], [Verdict.UNPROVEN], 11),
+        ([Verdict.HELD], [Verdict.NOT_EXERCISED], 11),
+        ([Verdict.BROKE], [Verdict.BROKE], 11),  # nothing was shown to hold at all
+        ([Verdict.HELD, Verdict.HELD, Verdict.HELD], [Verdict.HELD, Verdict.BROKE, Verdict.HELD], 10),
+    ],
+)
+def test_the_exit_code_says_what_is_worse(current, candidate, wanted):
+    assert code(current, candidate) == wanted
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=4), st.lists(VERDICTS, min_size=1, max_size=4), VERDICTS)
+def test_one_more_run_of_the_candidate_never_makes_it_better(current, candidate, more):
+    order = {0: 0, 13: 1, 11: 2, 10: 3}
+    assert order[code(current, [*candidate, more])] >= order[code(current, candidate)] or code(current, candidate) == 11
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=4))
+def test_the_same_on_both_sides_breaks_nothing(verdicts):
+    assert code(verdicts, verdicts) in (0, 11)
+
+
+@given(SECONDS, SECONDS)
+def test_a_figure_is_worse_only_beyond_its_spread_and_never_both(current, candidate):
+    figure = Figure("a", "it", tuple(current), tuple(candidate))
+    assert not (figure.is_worse and figure.is_better)
+    assert not Figure("a", "it", tuple(current), tuple(current)).is_worse
+    if figure.is_worse:
+        assert min(candidate) > max(current)
+        assert min(len(current), len(candidate)) >= versions.ENOUGH_RUNS
+        assert Figure("a", "it", tuple(candidate), tuple(current)).is_better
+
+
+def test_a_limit_counts_only_where_the_figure_is_worse_for_sure():
+    slow = [[one(Verdict.HELD, figure=s)] for s in (9.0, 9.5, 10.0)]
+    fast = [[one(Verdict.HELD, figure=s)] for s in (5.0, 5.5, 6.0)]
+    rows = versions.compared(fast, slow)
+    assert versions.exit_code(rows, versions.figures(fast, slow), 0.2) == 13
+    assert versions.exit_code(rows, versions.figures(fast, slow), 0.9) == 0
+    assert versions.exit_code(rows, versions.figures(fast, slow), None) == 0
+    assert versions.exit_code(rows, versions.figures(fast[:2], slow[:2]), 0.2) == 0  # too few to know the spread
+    assert versions.exit_code(rows, versions.figures(slow, fast), 0.2) == 0
+
+
+def test_what_changed_stands_first():
+    both = [[one(Verdict.HELD, "a"), one(Verdict.HELD, "b"), one(Verdict.HELD, "c")]]
+    other = [[one(Verdict.HELD, "a"), one(Verdict.UNPROVEN, "b"), one(Verdict.BROKE, "c")]]
+    assert [row.claim for row in versions.compared(both, other)] == ["c", "b", "a"]
+
+
+def test_a_version_is_a_lane_and_none_that_there_is_not():
+    assert _lane("1.36") == _lane("v1.36.3") == "kwok/1.36"
+    assert _lane("kwok/vanilla") == "kwok/vanilla"
+    with pytest.raises(UsageError, match=r"1\.2"):
+        _lane("1.2")
+    with pytest.raises(UsageError):
+        _lane("kwok/none")
+
+
+def test_a_control_plane_does_not_go_back(capsys):
+    with pytest.raises(UsageError, match="older"):
+        _refuse_downgrade("kwok/1.37", "kwok/1.36")
+    _refuse_downgrade("kwok/1.36", "kwok/1.37")
+    assert "one minor at a time" not in capsys.readouterr().out
+    _refuse_downgrade("kwok/1.34", "kwok/1.37")
+    assert "one minor at a time" in capsys.readouterr().out
