@@ -70,7 +70,14 @@ _FIELDS: dict[tuple[str, str], tuple[Path, ...]] = {
         ("spec", "podManagementPolicy"),
         ("spec", "volumeClaimTemplates"),
     ),
-    ("batch", "Job"): (("spec", "template"), ("spec", "completionMode")),
+    ("batch", "Job"): (
+        ("spec", "template"),
+        ("spec", "completionMode"),
+        ("spec", "podFailurePolicy"),
+        ("spec", "successPolicy"),
+        ("spec", "backoffLimitPerIndex"),
+        ("spec", "managedBy"),
+    ),
     ("", "PersistentVolumeClaim"): (
         ("spec", "accessModes"),
         ("spec", "storageClassName"),
@@ -97,6 +104,11 @@ _FIELDS: dict[tuple[str, str], tuple[Path, ...]] = {
     ),
     ("", "Secret"): (("type",),),
 }
+
+
+def fields(group: str, kind: str) -> tuple[Path, ...]:
+    """The fields of a kind that are never changed."""
+    return _FIELDS.get((group, kind), ())
 
 
 def refusals(group: str, kind: str, before: Body, after: Body) -> Iterator[Refusal]:
@@ -164,6 +176,28 @@ def _frozen(before: Body, after: Body) -> Iterator[Refusal]:
         yield Refusal(("immutable",), True, after.get("immutable"))
 
 
+def _completions_unsaid(said: Any, old: Any, parallel: list[Any]) -> int | None:
+    """What the API server makes of it where nothing is said any more: one pod, unless it knows how many may run at once."""
+    taken_away = parallel[0] is not None and parallel[1] is None
+    if said is not None:
+        return 1 if taken_away else None
+    return 1 if old == 1 or taken_away else None
+
+
+def _job(before: Body, after: Body) -> Iterator[Refusal]:
+    """How many pods of a Job must end well: of an indexed one that may change, and then what runs at once does with it."""
+    path = ("spec", "completions")
+    said = [get(one, *path) for one in (before, after)]
+    parallel = [get(one, "spec", "parallelism") for one in (before, after)]
+    old = said[0] if said[0] is not None else 1 if parallel[0] is None else None
+    new = said[1] if said[1] is not None else _completions_unsaid(said[0], old, parallel)
+    indexed = all(get(one, "spec", "completionMode") == "Indexed" for one in (before, after))
+    if old == new or (indexed and new is not None and new == parallel[1]):
+        return
+    gone = get(before, "spec", "ttlSecondsAfterFinished") is not None
+    yield Refusal(path, old, new, sure=not gone)
+
+
 def _claim(before: Body, after: Body) -> Iterator[Refusal]:
     """A claim never becomes smaller."""
     path = ("spec", "resources", "requests", "storage")
@@ -194,6 +228,7 @@ _MORE: dict[tuple[str, str], Callable[[Body, Body], Iterator[Refusal]]] = {
     ("", "ConfigMap"): _frozen,
     ("", "Secret"): _frozen,
     ("", "PersistentVolumeClaim"): _claim,
+    ("batch", "Job"): _job,
     ("", "Service"): _service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
 }

@@ -125,3 +125,151 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("the version that is stored", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v2", storage=True)]), "spec.versions"),
     ("one more version", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v1", storage=False), _version("v2", storage=True)]), ""),
 ]  # fmt: skip
+
+
+# Values that a field may take, by object: what the API server makes of each change of one or two of them is what is foretold.
+FIELDS: list[tuple[dict[str, Any], dict[str, list[Any]]]] = [
+    (
+        DEPLOYMENT,
+        {
+            "spec.replicas": [None, 0, 2],
+            "spec.minReadySeconds": [None, 0, 5],
+            "spec.paused": [None, True],
+            "spec.revisionHistoryLimit": [None, 3],
+            "spec.strategy": [None, {"type": "Recreate"}, {"type": "RollingUpdate"}],
+            "spec.template.metadata.annotations": [None, {"a": "b"}],
+            "spec.template.spec.containers.0.image": ["i", "j"],
+            "spec.selector+labels": [LABELS, {"app": "a", "more": "b"}],
+        },
+    ),
+    (
+        DAEMON_SET,
+        {
+            "spec.minReadySeconds": [None, 5],
+            "spec.updateStrategy": [None, {"type": "OnDelete"}],
+            "spec.revisionHistoryLimit": [None, 3],
+            "spec.template.spec.containers.0.image": ["i", "j"],
+            "spec.selector+labels": [LABELS, {"app": "a", "more": "b"}],
+        },
+    ),
+    (
+        STATEFUL_SET,
+        {
+            "spec.replicas": [None, 0, 2],
+            "spec.serviceName": ["it", "other", None],
+            "spec.podManagementPolicy": [None, "OrderedReady", "Parallel"],
+            "spec.updateStrategy": [None, {"type": "OnDelete"}],
+            "spec.minReadySeconds": [None, 5],
+            "spec.revisionHistoryLimit": [None, 3],
+            "spec.persistentVolumeClaimRetentionPolicy": [None, {"whenDeleted": "Delete", "whenScaled": "Retain"}],
+            "spec.ordinals": [None, {"start": 1}],
+            "spec.volumeClaimTemplates": [
+                [_claim_template("1Gi")],
+                [_claim_template("2Gi")],
+                [_claim_template("1024Mi")],
+                None,
+            ],
+            "spec.template.spec.containers.0.image": ["i", "j"],
+        },
+    ),
+    (
+        JOB,
+        {
+            "spec.parallelism": [None, 1, 2],
+            "spec.completions": [None, 1, 3],
+            "spec.completionMode": [None, "NonIndexed", "Indexed"],
+            "spec.backoffLimit": [None, 3],
+            "spec.activeDeadlineSeconds": [None, 100],
+            "spec.ttlSecondsAfterFinished": [None, 60],
+            "spec.podReplacementPolicy": [None, "Failed"],
+            "spec.template.metadata.annotations": [None, {"a": "b"}],
+            "spec.template.spec.containers.0.image": ["i", "j"],
+        },
+    ),
+    (
+        SERVICE,
+        {
+            "spec.clusterIP": [None, "None"],
+            "spec.type": [None, "ClusterIP", "NodePort", "LoadBalancer"],
+            "spec.sessionAffinity": [None, "ClientIP"],
+            "spec.ports": [[{"port": 80}], [{"port": 81}]],
+            "spec.selector": [LABELS, {"app": "b"}],
+            "spec.ipFamilyPolicy": [None, "SingleStack"],
+            "spec.externalTrafficPolicy": [None],
+        },
+    ),
+    (
+        CLAIM,
+        {
+            "spec.accessModes": [["ReadWriteOnce"], ["ReadWriteMany"]],
+            "spec.storageClassName": ["a", "b", None],
+            "spec.volumeMode": [None, "Filesystem", "Block"],
+            "spec.resources.requests.storage": ["2Gi", "2048Mi", "1Gi"],
+            "metadata.annotations": [None, {"a": "b"}],
+        },
+    ),
+    (
+        CLASS,
+        {
+            "provisioner": ["p", "q"],
+            "parameters": [{"a": "b"}, {"a": "c"}, None],
+            "reclaimPolicy": [None, "Delete", "Retain"],
+            "volumeBindingMode": [None, "Immediate", "WaitForFirstConsumer"],
+            "allowVolumeExpansion": [None, True],
+            "mountOptions": [None, ["noatime"]],
+        },
+    ),
+    (
+        PRIORITY,
+        {
+            "value": [10, 20],
+            "globalDefault": [None],
+            "preemptionPolicy": [None, "PreemptLowerPriority", "Never"],
+            "description": [None, "a"],
+        },
+    ),
+    (
+        BINDING,
+        {
+            "roleRef.name": ["view", "edit"],
+            "roleRef.kind": ["ClusterRole", "Role"],
+            "subjects": [[], [{"kind": "ServiceAccount", "name": "b", "namespace": SPACE}]],
+        },
+    ),
+    (
+        INGRESS_CLASS,
+        {"spec.controller": ["example.org/a", "example.org/b"], "metadata.annotations": [None, {"a": "b"}]},
+    ),
+    (RUNTIME_CLASS, {"handler": ["runc", "other"], "metadata.labels": [None, {"a": "b"}]}),
+    (
+        CONFIG,
+        {"data": [{"a": "b"}, {"a": "c"}], "immutable": [True, None, False], "metadata.labels": [None, {"a": "b"}]},
+    ),
+    (
+        SECRET,
+        {
+            "type": ["Opaque", "example.org/other", None],
+            "stringData": [{"a": "b"}, {"a": "c"}],
+            "immutable": [None, True],
+        },
+    ),
+    (
+        DRIVER,
+        {
+            "spec.attachRequired": [True, False],
+            "spec.podInfoOnMount": [None, True],
+            "spec.fsGroupPolicy": [None, "File"],
+        },
+    ),
+]
+
+
+def made(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """An object with a value at each of some fields; ``+labels`` are those of a selector and of its pods."""
+    item = base
+    for path, value in chosen.items():
+        if path.endswith("+labels"):
+            item = _with(_with(item, "spec.selector.matchLabels", value), "spec.template.metadata.labels", value)
+        else:
+            item = _with(item, path, value)
+    return item

@@ -78,7 +78,7 @@ class Command:
     def __init__(self, monkeypatch, tmp_path, cannot=(), **found):
         self.ran, self.cannot, self.found, self.folder, self.rehearsed = [], cannot, found, tmp_path, []
         self.start = came_to(tree(tmp_path / "tree"))
-        monkeypatch.setattr(verify, "_run", self.run)
+        monkeypatch.setattr(verify, "run_on", self.run)
         monkeypatch.setattr(verify, "rehearsed", self.rehearse)
 
     def rehearse(self, subject, profile):

@@ -1,14 +1,23 @@
 """Which changes a real API server refuses: those that `holdfast check --against` says, and no other."""
 
+import copy
+import itertools
+import os
 import time
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from kubernetes.client.exceptions import ApiException
 
 from holdfast.drivers import kwok
 from holdfast.kube import KubeClient, message_of
 from holdfast.rehearsal import folders
-from suites.harness.immutables import CASES, SPACE
+from holdfast.rehearsal.blockers import IMMUTABLE
+from holdfast.tree.immutable import refusals
+from holdfast.tree.manifest import get
+from holdfast.tree.quantity import quantity
+from suites.harness.immutables import CASES, FIELDS, SPACE, made
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +66,54 @@ def _until(look):
     while not look():
         assert time.monotonic() < limit, "not within the time"
         time.sleep(0.1)
+
+
+@st.composite
+def changes(draw):
+    """An object as it is first, and as it is after a change of one to three of its fields."""
+    base, fields = draw(st.sampled_from(FIELDS))
+    before = {path: draw(st.sampled_from(values)) for path, values in fields.items() if draw(st.booleans())}
+    paths = draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=3, unique=True))
+    after = before | {path: draw(st.sampled_from(fields[path])) for path in paths}
+    return made(base, before), made(base, after)
+
+
+def grows(before, after):
+    """Whether a claim is to become larger: that hangs on its class, and on whether it is bound, which none is here."""
+    path = ("spec", "resources", "requests", "storage")
+    amounts = [quantity(get(one, *path)) for one in (before, after)]
+    return before["kind"] == "PersistentVolumeClaim" and None not in amounts and amounts[0] < amounts[1]
+
+
+_NUMBER = itertools.count()
+
+
+@settings(
+    max_examples=2000 if os.environ.get("HOLDFAST_NIGHTLY") else 120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(changes())
+def test_generated_changes_go_as_foretold(client, change):
+    """Each is tried on an object of its own; one that can't be made as it is first says nothing."""
+    before, after = (copy.deepcopy(one) for one in change)
+    assume(not grows(before, after))
+    for one in (before, after):
+        one["metadata"]["name"] = f"generated-{next(_NUMBER)}" if one is before else before["metadata"]["name"]
+    try:
+        client.apply(before)
+    except ApiException:
+        assume(False)
+    group = before["apiVersion"].rpartition("/")[0]
+    foretold = list(refusals(group, before["kind"], before, after))
+    said = ""
+    try:
+        client.apply(after)
+    except ApiException as error:
+        said = message_of(error)
+    finally:
+        client.delete(before["kind"], before["metadata"]["name"], before["metadata"].get("namespace"))
+    if said and not IMMUTABLE.search(said):
+        assume(False)  # it is refused on a new cluster, too: nothing of a change
+    sure = [one for one in foretold if one.sure]
+    assert bool(said) is bool(foretold) or (not said and not sure), f"{said or 'it is taken'}; foretold {foretold}"
