@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Finding, Severity
+from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.immutable import PRICE, Refusal, refusals
 from holdfast.tree.manifest import Manifest, get
+from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.ownership import told
 from holdfast.tree.tree import Tree
@@ -62,8 +64,23 @@ class Change:
         if not (_left_alone(before) or _left_alone(after) or self._is_suspended(after.owner)):
             for one in refusals(after.group, after.kind, before.body, after.body):
                 yield self._refused(after, one)
+            if grows := self._grows_in_vain(before, after):
+                yield self._refused(after, grows)
         if before.owner != after.owner:
             yield from self._moved(before, after)
+
+    def _grows_in_vain(self, before: Manifest, after: Manifest) -> Refusal | None:
+        """A claim that is to become larger, and whose class doesn't let any."""
+        path = ("spec", "resources", "requests", "storage")
+        said = get(before.body, *path), get(after.body, *path)
+        old, new = map(quantity, said)
+        if after.kind != "PersistentVolumeClaim" or old is None or new is None or new <= old:
+            return None
+        name = str(after.spec.get("storageClassName") or "")
+        known = next((m for m in self.after.of("StorageClass") if m.name == name), None)
+        if (known and known.body.get("allowVolumeExpansion") is True) or (known is None and name not in GIVEN_CLASSES):
+            return None
+        return Refusal(path, *said, sure=known is not None)
 
     def _refused(self, after: Manifest, one: Refusal) -> Finding:
         field, old, new = one.first()

@@ -11,7 +11,7 @@ from holdfast.tree.changes import Change
 from holdfast.tree.findings import Severity
 from holdfast.tree.git import Checkout
 from holdfast.tree.immutable import PRICE, refusals
-from suites.harness.immutables import CASES, CONFIG, DEPLOYMENT, SECRET
+from suites.harness.immutables import CASES, CLASS, CONFIG, DEPLOYMENT, SECRET
 from suites.harness.test_check_command import check as holdfast
 from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
 
@@ -291,3 +291,27 @@ def test_a_commit_is_read_as_it_is_and_its_neighbours_too(repository):
     git(repository, "branch", "renovate/@types-x")
     with Checkout(repository) as source:
         assert source.commit("renovate/@types-x") == git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("expansion", "name", "severity"),
+    [
+        (None, "a", Severity.BREAKS_APPLY),
+        (False, "a", Severity.BREAKS_APPLY),
+        (True, "a", None),
+        (None, "unknown", None),
+        (None, "local-path", Severity.UPGRADE_HAZARD),  # as k3s brings it; a cluster may have another of that name
+    ],
+)
+def test_a_claim_grows_only_where_its_class_lets_it(tmp_path, expansion, name, severity):
+    said = {} if expansion is None else {"allowVolumeExpansion": expansion}
+    storage = {**CLASS, "metadata": {"name": "a"}, **said}
+
+    def claim(size):
+        spec = {**CLAIM["spec"], "storageClassName": name, "resources": {"requests": {"storage": size}}}
+        return {**CLAIM, "spec": spec}
+
+    before, after = tree(tmp_path / "a", storage, claim("1Gi")), tree(tmp_path / "b", storage, claim("2Gi"))
+    found = Change(before, after).findings()
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    assert Change(before, tree(tmp_path / "c", storage, claim("1024Mi"))).findings() == []
