@@ -355,11 +355,10 @@ class Bootstrap:
         for wish in (o for o in rendered if o not in early and o not in late):
             self._by_hand(wish)
         source = self.sync.source
-        key = {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}
         if git.address != self.sync.url:
-            self._redirect(git.address, key)
+            self.redirect(git)
         elif name := (source.spec.get("secretRef") or {}).get("name"):
-            self.objects.apply(secret(source.namespace, name, key))
+            self.objects.apply(secret(source.namespace, name, _key_of(git)))
         else:
             raise UsageError(
                 f"the tree's GitRepository has no secretRef ({self.tree.locate(source)}); SSH needs one",
@@ -376,6 +375,11 @@ class Bootstrap:
         except (ApiException, ResourceNotFoundError):
             if not self.tolerant:
                 raise
+
+    def redirect(self, git: GitServer) -> None:
+        """Has every source of this repository look at the lane's Git server, where that isn't where the tree says."""
+        if git.address != self.sync.url:
+            self._redirect(git.address, _key_of(git))
 
     def _redirect(self, address: str, key: dict[str, str]) -> None:
         """The lane's Git server in the place of the tree's own URL, on the way into the cluster: the commit stays as it is."""
@@ -483,3 +487,8 @@ class Bootstrap:
     def request_reconciliation(self) -> None:
         """Asks the source for a look now, as ``flux reconcile`` does."""
         self.objects.request_reconciliation("GitRepository", self.sync.source.name, self.sync.source.namespace)
+
+
+def _key_of(git: GitServer) -> dict[str, str]:
+    """What Flux logs in to the lane's Git server by."""
+    return {"identity": git.key.private, "identity.pub": git.key.public, "known_hosts": git.known_hosts}

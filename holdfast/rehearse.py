@@ -101,7 +101,7 @@ def rehearse(  # noqa: PLR0917  a command line
     Needs neither root nor a container engine.
 
     Exit: 0 nothing at or above --fail-on, and everything became ready · 1 findings · 11 not everything became ready, for no reason that was
-    found · 64 wrong use, or the tree can't be read.
+    found, or of a change the end wasn't compared or the way back not seen to its end · 64 wrong use, or the tree can't be read.
     """
     if against and (if_down or strict):
         raise UsageError("--against shows a change to its end", "leave out --if-down and --strict")
@@ -124,7 +124,7 @@ def rehearse(  # noqa: PLR0917  a command line
     worst = out.worst()
     if worst is not None and worst >= level:
         raise typer.Exit(1)
-    if not out.course.converged:
+    if not out.shown:
         raise typer.Exit(11)
 
 

@@ -79,7 +79,7 @@ def check(  # noqa: PLR0917  a command line
         typer.Option(
             "--kubernetes",
             metavar="VERSION",
-            help="The version whose schemas count, such as the one that an upgrade goes to; the newest known without it.",
+            help="The version whose schemas count, such as the one that an upgrade goes to; 1.36, what lanes run, without it.",
         ),
     ] = "",
     flux: Annotated[
@@ -188,12 +188,12 @@ def _of_the_change(
         except UsageError as why:
             raise UsageError(f"at {revision}: {why.what}", why.next_step) from None
         change = Change(before, result.tree)
-        known = {_without_numbers(f) for f in checking.check(before, only=only).findings}
+        known = {part for f in checking.check(before, only=only).findings for part in _without_numbers(f)}
         settings, declared = result.tree.settings, allowances(result.tree.repository)
         brought, allowed = allow(change.findings(), declared, settings.allowed)
         made, changed, gone = change.counts()
         unread = [f"at {revision}, {k.id}: {k.gap}" for k in before.kustomizations.values() if k.gap]
-    new = [f for f in result.findings if _without_numbers(f) not in known]
+    new = [f for f in result.findings if _without_numbers(f) - known]
     print(
         f"against {revision} ({then.commit[:12]}): {made} objects are new, {changed} changed, {gone} gone; "
         f"{len(result.findings) - len(new)} findings were there before",
@@ -208,9 +208,12 @@ def _entry_of(now: Tree, then: Repository) -> str:
     return now.root.folder if now.root.folder in then.folders else ""
 
 
-def _without_numbers(finding: Finding) -> tuple[str, str, str]:
-    """What a finding says, wherever it stands and however many there are."""
-    return finding.rule, finding.object, re.sub(r"\d+", "#", finding.what)
+def _without_numbers(finding: Finding) -> set[tuple[str, str, str]]:
+    """What a finding says, wherever it stands and however many there are; where it tells of many places, of each."""
+    if finding.each:
+        return {(finding.rule, "", re.sub(r"\d+", "#", what)) for _, what in finding.each}
+    one = re.sub(r"\d+", "#", finding.what)
+    return {(finding.rule, "", one)}
 
 
 def _written(results: list[Result], form: Format, level: Severity, *, verbose: bool, listed: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from holdfast.checking.words import count, shown, steps
@@ -10,7 +9,6 @@ from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding, Severity
 
 MOST_ROWS, _MOST_RULES, _MOST_PARTS = 20, 10, 5
-_ACTS = re.compile(r"([\\`*_{}\[\]<>|~#])")  # what Markdown, or HTML in it, takes for more than a letter
 _MARKS = {
     Severity.BREAKS_APPLY: "🟥",
     Severity.BREAKS_CLAIM: "🟧",
@@ -19,14 +17,8 @@ _MARKS = {
 }
 
 
-def plain(text: str) -> str:
-    """A text that is shown as it is, in one line: no markup, no mention of anybody, no reference to another issue."""
-    one = " ".join(text.split())
-    return _ACTS.sub(r"\\\1", one).replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
 def code(text: str) -> str:
-    """A text between backticks, in a table's cell."""
+    """A text of the tree's between backticks, in one line, also in a table's cell: no mention, no link and no markup comes of it."""
     return f"`{' '.join(text.split()).replace('`', chr(0x2019)).replace('|', chr(0x00A6))}`"
 
 
@@ -52,7 +44,7 @@ def _lines(result: Result, fail_on: Severity) -> Iterator[str]:
         yield f"<details><summary>not read or not judged ({len(parts)})</summary>"
         yield ""
         for part in parts[:_MOST_PARTS]:
-            yield f"- {plain(shown(part))}"
+            yield f"- {code(shown(part))}"
         if len(parts) > _MOST_PARTS:
             yield f"- and {len(parts) - _MOST_PARTS} more"
         yield ""
@@ -75,7 +67,7 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for one in found[:MOST_ROWS]:
         what = shown(steps(one.what)[0])
-        yield f"| {_MARKS[one.severity]} {one.severity} | {code(str(one.locations[0]))} | {plain(what)} {code(one.rule)} |"
+        yield f"| {_MARKS[one.severity]} {one.severity} | {code(str(one.locations[0]))} | {code(what)} {one.rule} |"
     if len(found) > MOST_ROWS:
         yield f"| | | and {len(found) - MOST_ROWS} more |"
     remedies = {f.rule: f for f in reversed(found)}
@@ -83,7 +75,7 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     yield "<details><summary>why, and what to do</summary>"
     yield ""
     for one in list(reversed(remedies.values()))[:_MOST_RULES]:
-        yield f"- {code(one.rule)}: {plain(one.why)}; {plain(one.do)}"
+        yield f"- {one.rule}: {code(one.why)} {code(one.do)}"
     if len(remedies) > _MOST_RULES:
         yield f"- and {count(len(remedies) - _MOST_RULES, 'more rule')}: holdfast check"
     yield ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from holdfast.errors import UsageError
@@ -13,10 +12,12 @@ from holdfast.progress import step
 from holdfast.rehearsal import inventory
 from holdfast.rehearsal.blockers import IMMUTABLE, Lack
 from holdfast.rehearsal.course import Bar, Course
+from holdfast.rehearsal.detours import Detour
 from holdfast.rehearsal.inventory import Inventory, Key, name_of
 from holdfast.rehearsal.judge import Judge
 from holdfast.rehearsal.looks import Doing
 from holdfast.rehearsal.outcome import Outcome
+from holdfast.rehearsal.removal import DELETED
 from holdfast.rehearsal.stage import Stage, staged
 from holdfast.rehearsal.watcher import Watcher
 from holdfast.tree.changes import Change
@@ -109,56 +110,108 @@ def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Mean
         means.say("the new commit, from nothing, to compare with:")
         new.start()  # Flux brings it up while the old one is looked at
         means.prepare(stage)
-        before = _as_before(stage, revision, means)
-        detours = copy.deepcopy(stage.detours)
+        first, before = _as_before(stage, revision, means)
+        converged = copy.deepcopy(stage.detours)
+        stage.take_back(first.detours)  # what was in the way before may be what the change mends
         with step("pushing the change"):
             pushed = stage.become(subject, f"the change since {revision}")
         course = Watcher(stage, revision=pushed.revision, limit_s=means.limit_s, say=means.say).run()
-        after = _settled(stage, before)
-        transition = _transition(revision, course, before, after)
-        cold, cold_course = _from_nothing(new, means)
-        if cold and cold_course.converged and course.converged:
-            transition.compared = True
-            transition.left = _names(inventory.left_behind(after, cold, before))
-            transition.lacking = [n for n in _names(inventory.lacking(after, cold)) if n not in _left_out(course)]
-            transition.otherwise = _names(inventory.otherwise(after, cold))
+        after = _settled(stage, before.versions)
+        cold_course, cold = _from_nothing(new, after, means)
         out = Judge(subject.tree, stage.foretold).outcome(
             course, stage.driver.kubernetes, stage.driver.flux, [n.text for n in stage.driver.notes()] + stage.notes
         )
-        foretold = change.findings()
-        transition.predictions = list(_predictions(foretold, course, transition))
-        known = {f.object: f for f in foretold if f.rule == "change.immutable"}  # they know the field and the price
-        out.proofs = [
-            replace(p, finding=known.get(p.finding.object, p.finding)) if p.finding.rule == Lack.REFUSED else p
-            for p in out.proofs
-        ]
+        transition = _transition(revision, course, before, after)
+        aside = _Aside(change, [first.course, course, cold_course], [stage, new])
+        if cold_course.converged and course.converged:
+            transition.compared = True
+            transition.left = aside.sift(inventory.left_behind(after, cold, before), gone=True)
+            transition.lacking = aside.sift(inventory.lacking(after, cold))
+            transition.otherwise = aside.sift(inventory.otherwise(after, cold))
+        if course.converged:
+            transition.predictions = [p for p in _predictions(change.findings(), course, transition) if aside.counts(p)]
+        _name_the_field(out, change)
+        _leave_what_was_there(out, first.course, revision)
+        out.notes.append("what charts install is neither compared nor counted here, only what Kustomizations apply")
         out.doubts += [
             f"{name_of(key)} is deleted, and something holds it for longer than {_LEAVES_WITHIN_S:g}s"
             for key in after.leaving
         ]
-        stage.take_back(detours)
+        stage.take_back(converged)
         transition.revert = _reverted(stage, past, revision, before, means)
     if not transition.compared:
         out.doubts.append(
             "the end wasn't compared with a start from nothing: one of the two didn't become ready by itself"
         )
     out.transition = transition
-    out.left_behind([_left(change, name) for name in transition.left])
+    out.left_behind([_left(change, name) for name in transition.left if not change.is_kept(name)])
     return out
 
 
-def _from_nothing(stage: Stage, means: Means) -> tuple[Inventory | None, Course]:
-    """What a start of the new commit from nothing comes to."""
+@dataclass(frozen=True)
+class _First:
+    """The start of the old commit: how it went, and what was otherwise in the lane before anything of it was seen."""
+
+    course: Course
+    detours: dict[str, Detour]
+
+
+class _Aside:
+    """What says nothing of the change: the lane's own doing in one of its starts, and what the new commit holds and wasn't applied."""
+
+    def __init__(self, change: Change, courses: list[Course], stages: list[Stage]) -> None:
+        self.change = change
+        obstacles = [o for course in courses for o in course.obstacles if not o.removal.startswith(DELETED)]
+        holders = {o.blocker.holder.partition("/")[2] for o in obstacles}
+        trees = change.before, change.after
+        self.owned = {
+            m.id for tree in trees for k in holders if k in tree.kustomizations for m in tree.kustomizations[k].objects
+        }
+        self.own = {o.blocker.object for o in obstacles} | {name for stage in stages for name in stage.detours}
+        self.wanted = {m.id for m in change.after.objects}
+        self.unread = any(k.gap or k.error for k in change.after.kustomizations.values())
+
+    def sift(self, keys: Iterable[Key], *, gone: bool = False) -> list[str]:
+        """The names of those that count; *gone*: of what the new commit doesn't hold any more, if that is known."""
+        names = [name for name in _names(keys) if name not in self.owned | self.own]
+        return [n for n in names if n not in self.wanted and not self.unread] if gone else names
+
+    def counts(self, one: Prediction) -> bool:
+        """Whether a prediction was tried: not where its Kustomization was taken out of the way."""
+        return bool(one.seen) or one.object not in self.owned | self.own
+
+
+def _name_the_field(out: Outcome, change: Change) -> None:
+    """What the tree foretold of a refusal knows the field and the price of each way out."""
+    known = {f.object: f for f in change.findings() if f.rule == "change.immutable"}
+    out.proofs = [
+        replace(p, finding=known.get(p.finding.object, p.finding)) if p.finding.rule == Lack.REFUSED else p
+        for p in out.proofs
+    ]
+
+
+def _leave_what_was_there(out: Outcome, first: Course, revision: str) -> None:
+    """What was in the way at the old commit, too, is told and is no finding of the change."""
+    met = [(o.blocker.lack, o.blocker.object) for o in out.course.obstacles]
+    known = {(o.blocker.lack, o.blocker.object) for o in first.obstacles}
+    old = [p for p in out.proofs if any(met[number - 1] in known for number in p.obstacles)]
+    out.proofs = [p for p in out.proofs if p not in old]
+    out.notes += [f"in the way at {revision}, too: {p.finding.what[:200]}" for p in old]
+    mended = [o.blocker for o in first.obstacles if (o.blocker.lack, o.blocker.object) not in met]
+    out.notes += [f"in the way at {revision}, and no more: {b.holder}: {b.said[:160]}" for b in mended]
+
+
+def _from_nothing(stage: Stage, after: Inventory, means: Means) -> tuple[Course, Inventory]:
+    """What a start of the new commit from nothing comes to; looked at for all the kinds that *after* has, too."""
     with step("looking at the start from nothing"):
         course = Watcher(stage, limit_s=means.limit_s, say=lambda _: None).run()
-        with suppress(CannotLook):
-            return _settled(stage, None), course
-    return None, course
+        return course, _settled(stage, after.versions)
 
 
-def _as_before(stage: Stage, revision: str, means: Means) -> Inventory:
+def _as_before(stage: Stage, revision: str, means: Means) -> tuple[_First, Inventory]:
     means.say(f"what was there at {revision}:")
     stage.start()
+    detours = copy.deepcopy(stage.detours)
     course = Watcher(stage, limit_s=means.limit_s, say=means.say).run()
     if not course.converged:
         names = ", ".join(sorted(course.unsettled)[:5])
@@ -166,17 +219,21 @@ def _as_before(stage: Stage, revision: str, means: Means) -> Inventory:
             f"at {revision} not everything becomes ready in the lane ({names}), so a change of it can't be shown",
             "see what is in the way there: git worktree add ../before REVISION, then: holdfast rehearse ../before",
         )
-    return _settled(stage, None)
+    return _First(course, detours), _settled(stage, None)
 
 
-def _settled(stage: Stage, before: Inventory | None) -> Inventory:
-    """The inventory once nothing is on its way out any more, or that takes too long."""
+def _settled(stage: Stage, kinds: dict[tuple[str, str], str] | None) -> Inventory:
+    """The inventory once nothing is on its way out any more, or that takes too long. Raises UsageError where the API server doesn't answer."""
     clock = Clock()
     limit = clock.now() + _LEAVES_WITHIN_S
     while True:
-        found = inventory.taken(stage.client, before.versions if before else None)
-        if not found.leaving or clock.now() > limit:
-            return found
+        try:
+            found = inventory.taken(stage.client, kinds)
+            if not found.leaving or clock.now() > limit:
+                return found
+        except CannotLook as why:
+            if clock.now() > limit:
+                raise UsageError(f"the lane's API server can't be looked at: {why}", "run again") from None
         clock.sleep(_EVERY_S)
 
 
@@ -185,7 +242,7 @@ def _transition(revision: str, course: Course, before: Inventory, after: Invento
         revision,
         course.took_s,
         made=_names(inventory.made(after, before)),
-        gone=[n for n in _names(inventory.gone(after, before)) if n not in _left_out(course)],
+        gone=[n for n in _names(inventory.gone(after, before)) if n not in _taken_out(course)],
         recreated=_names(inventory.recreated(after, before)),
         restarted=_names(inventory.restarted(after, before)),
         stopped={
@@ -206,9 +263,9 @@ def _names(keys: Iterable[Key]) -> list[str]:
     return [name_of(key) for key in keys]
 
 
-def _left_out(course: Course) -> set[str]:
+def _taken_out(course: Course) -> set[str]:
     """What the lane took out of the change, since nothing else helped: that it isn't there is the lane's doing."""
-    return {o.blocker.object for o in course.obstacles if not o.removal.startswith("the lane deleted")}
+    return {o.blocker.object for o in course.obstacles if not o.removal.startswith(DELETED)}
 
 
 def _refused(course: Course) -> dict[str, str]:
@@ -232,7 +289,7 @@ def _reverted(stage: Stage, past: Subject, revision: str, before: Inventory, mea
     means.say(f"and back to {revision}:")
     pushed = stage.become(past, f"back to {revision}")
     course = Watcher(stage, revision=pushed.revision, limit_s=means.limit_s, say=means.say).run()
-    after = _settled(stage, before)
+    after = _settled(stage, before.versions)
     return Revert(
         course.converged,
         course.took_s,

@@ -13,6 +13,14 @@ from holdfast.kube import Object
 NEVER_THERE = {"apiVersion": "v1", "kind": "ConfigMap", "name": "holdfast-never-there", "namespace": "default"}
 _GIVES_UP_AFTER = "8s"
 HEALTH = ("wait", "healthChecks", "timeout")  # the fields that `unhealthy` changes
+CHANGED = (
+    *HEALTH,
+    "healthCheckExprs",
+    "dependsOn",
+    "patches",
+    "decryption",
+    "suspend",
+)  # those that any of them changes
 
 
 @dataclass
@@ -45,6 +53,11 @@ class Detour:
     @property
     def id(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is otherwise."""
+        return bool(_patches(self))
 
     @property
     def policy(self) -> str:

@@ -7,14 +7,17 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from holdfast.kube import KubeReader, Object, inventory_of
 from holdfast.probes.contents import fields_of, owned
-from holdfast.rehearsal.removal import REFUSALS
+from holdfast.waiting import CannotLook
 
 Key = tuple[str, str, str, str]  # API group, kind, namespace, name
+_NOT_FOUND = 404
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 # Where a lane serves Git differs from one to the next.
 _OF_THE_LANE = ("GitRepository", "HelmRepository", "OCIRepository", "HelmChart", "Bucket")
@@ -63,6 +66,8 @@ def taken(client: KubeReader, kinds: dict[tuple[str, str], str] | None = None) -
         for item in _listed(client, kind, version):
             meta = item["metadata"]
             key = group, kind, meta.get("namespace", ""), meta["name"]
+            if kind == "Job" and item["spec"].get("ttlSecondsAfterFinished") is not None:
+                continue  # it goes by itself
             if meta.get("deletionTimestamp"):
                 found.leaving.append(key)
                 continue
@@ -84,9 +89,15 @@ def _as_written(item: Object) -> Object:
 
 
 def _listed(client: KubeReader, kind: str, version: str) -> list[Object]:
-    with suppress(*REFUSALS):
+    """All objects of a kind; none where it isn't served any more. Raises CannotLook: what couldn't be looked at isn't gone."""
+    try:
         return client.list(kind, version=version)
-    return []
+    except ResourceNotFoundError:
+        return []
+    except ApiException as error:
+        if error.status == _NOT_FOUND:
+            return []
+        raise CannotLook(str(error.reason)) from None
 
 
 def _digest(value: object) -> str:
@@ -119,7 +130,7 @@ def recreated(now: Inventory, before: Inventory) -> list[Key]:
 
 def gone(now: Inventory, before: Inventory) -> list[Key]:
     """What was applied before and isn't there any more."""
-    return sorted(key for key in before.held if key not in now.there)
+    return sorted(key for key in before.held if key not in now.there and key not in now.leaving)
 
 
 def made(now: Inventory, before: Inventory) -> list[Key]:

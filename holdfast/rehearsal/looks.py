@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -123,11 +124,15 @@ def _source(spec: Object, namespace: str) -> str:
     return f"{ref.get('kind')}/{ref.get('namespace') or namespace}/{ref.get('name')}"
 
 
-def as_of(states: dict[str, State], source: str, revision: str) -> dict[str, State]:
-    """Every state as it stands to one *revision* of a *source*: whoever builds from it and is ready with another isn't ready yet."""
+def as_of(states: Mapping[str, State], sources: Collection[str], revision: str) -> dict[str, State]:
+    """Every state as it stands to one *revision* of some *sources*: whoever builds from them and is ready with another isn't ready yet."""
+    commit = revision.rpartition(":")[2]  # each source writes its own branch before it
     return {
         name: replace(state, ready="", reason="", progress="the new commit hasn't come to it yet")
-        if state.source == source and state.settled and not state.suspended and state.applied != revision
+        if state.source in sources
+        and state.settled
+        and not state.suspended
+        and state.applied.rpartition(":")[2] != commit
         else state
         for name, state in states.items()
     }

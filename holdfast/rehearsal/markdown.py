@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.checking.markdown import counted, plain, table
+from holdfast.checking.markdown import code, counted, table
 from holdfast.rehearsal.outcome import Outcome
 from holdfast.rehearsal.text import of_the_change
 from holdfast.tree.findings import Severity
@@ -19,8 +19,8 @@ def summary(out: Outcome, fail_on: Severity) -> str:
 
 def _lines(out: Outcome, fail_on: Severity) -> Iterator[str]:
     worst = out.worst()
-    bad = not out.course.converged or (worst is not None and worst >= fail_on)
-    of_what = f"the change since {plain(out.transition.revision)}" if out.transition else "a cold start"
+    bad = not out.shown or (worst is not None and worst >= fail_on)
+    of_what = f"the change since {code(out.transition.revision)}" if out.transition else "a cold start"
     yield f"### {'❌' if bad else '✅'} holdfast rehearse, {of_what}: {counted([p.finding for p in out.proofs])}"
     yield ""
     end = "everything became ready" if out.course.converged else f"{len(out.course.unsettled)} never became ready"
@@ -32,6 +32,6 @@ def _lines(out: Outcome, fail_on: Severity) -> Iterator[str]:
     if told:
         yield ""
     for line in told[:_MOST_LINES]:
-        yield f"- {plain(line)[:300]}"
+        yield f"- {code(line[:300])}"
     if len(told) > _MOST_LINES:
         yield f"- and {len(told) - _MOST_LINES} more: holdfast rehearse"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.rehearsal.course import Course
 from holdfast.rehearsal.outage import Outage
-from holdfast.tree.findings import Finding, Severity
+from holdfast.tree.findings import Finding, Severity, allow, allowances
 from holdfast.tree.tree import Tree
 
 if TYPE_CHECKING:
@@ -59,8 +59,18 @@ class Outcome:
     transition: Transition | None = None
 
     def left_behind(self, findings: list[Finding]) -> None:
-        """Takes what a change leaves in the cluster as seen at its end."""
-        self.proofs += [Proof(one, "", self.course.took_s) for one in findings]
+        """Takes what a change leaves in the cluster as seen at its end, but what the tree's owner allows."""
+        counting, allowed = allow(findings, allowances(self.tree.repository), self.tree.settings.allowed)
+        self.proofs += [Proof(one, "", self.course.took_s) for one in counting]
+        self.allowed += [(Proof(one, "", self.course.took_s), reason) for one, reason in allowed]
+
+    @property
+    def shown(self) -> bool:
+        """Whether all that was asked for was seen: everything ready, and of a change its end compared and its way back gone to the end."""
+        one = self.transition
+        return self.course.converged and (
+            one is None or (one.compared and one.revert is not None and one.revert.converged)
+        )
 
     def worst(self) -> Severity | None:
         """The worst severity of what counts."""

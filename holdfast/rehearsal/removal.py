@@ -21,6 +21,9 @@ REFUSALS = (ApiException, CannotLook, ResourceNotFoundError, ResourceNotUniqueEr
 _KIND = re.compile(r"(\w+) \((?:([\w.-]+)/)?(\w+)\)")
 
 
+DELETED = "the lane deleted"  # how it is said of what is made anew
+
+
 class Removal:
     """What is done about obstacles on one stage.
 
@@ -153,13 +156,15 @@ class Removal:
         found = self._refused(blocker)
         if found is None or not self.client.delete(found.kind, found.name, found.namespace or None, version=found.api):
             return ""
-        return f"the lane deleted {blocker.object}, so that it is made anew"
+        return f"{DELETED} {blocker.object}, so that it is made anew"
 
     def _refused(self, blocker: Blocker) -> Manifest | None:
         kind, _, name = blocker.object.partition("/")
         holder = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
         own = name.rpartition("/")[2]
-        return next((m for m in (holder.objects if holder else []) if m.kind == kind and m.name == own), None)
+        objects = holder.objects if holder else []
+        exact = (m for m in objects if m.id == blocker.object)
+        return next(exact, None) or next((m for m in objects if m.kind == kind and m.name == own), None)
 
     def _exclude(self, blocker: Blocker, states: Mapping[str, State]) -> str:
         found = self._refused(blocker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import secrets
@@ -23,7 +24,7 @@ from holdfast.kube import VERSIONS, KubeClient, message_of
 from holdfast.lane.subject import Subject
 from holdfast.progress import step
 from holdfast.rehearsal import encrypted, folders
-from holdfast.rehearsal.detours import Detour, policies
+from holdfast.rehearsal.detours import CHANGED, Detour, policies
 from holdfast.rehearsal.foretold import Foretold
 from holdfast.tree import assumed
 from holdfast.tree.envsubst import UNKNOWN
@@ -152,9 +153,7 @@ class Stage:
             self._patiently(self._define_flux)
             self._say_what_is_assumed()
             self._leave_policies_out()
-            for kustomization in self.tree.kustomizations.values():
-                if self.is_encrypted and kustomization.spec.get("decryption"):
-                    self.detour(kustomization.id, "Kustomization").plain = True
+            self._leave_encrypted()
             for detour in self.detours.values():
                 self.apply_detour(detour)
             self._patiently(lambda: bootstrap.install_flux(self.git))
@@ -171,19 +170,35 @@ class Stage:
         self._patiently(
             lambda: bootstrap.assume_elsewhere(self.git.address, self.driver.mark, self.foretold.without_source())
         )
+        self._patiently(lambda: bootstrap.redirect(self.git))
         self._patiently(self._define_flux)
         self._leave_policies_out()
-        for detour in self.detours.values():
-            self.apply_detour(detour)
         pushed = self.git.push(self._put, message)
-        source = self.sync.source
-        self._patiently(lambda: self.client.request_reconciliation(source.kind, source.name, source.namespace))
+        for name in sorted(self.own_sources):
+            kind, space, own = name.split("/")
+            if self.client.get(kind, own, space):
+                self._patiently(functools.partial(self.client.request_reconciliation, kind, own, space))
         return pushed
 
+    @property
+    def own_sources(self) -> frozenset[str]:
+        """What stands for this repository in the tree: what Flux syncs by, and others of the same address."""
+        return frozenset({self.sync.source.id, *(s.id for s in assumed.own_sources(self.tree, self.sync.source))})
+
     def _put(self, folder: Path) -> None:
+        """The tree's commit in the work tree of the lane's Git server, with placeholders for what nobody here can decrypt."""
         self.subject.checkout.put(folder)
-        if not any(s.file for s in self.tree.settings.secrets):
-            encrypted.replace_in(folder)
+        if not any(s.file for s in self.tree.settings.secrets) and encrypted.replace_in(folder):
+            self.is_encrypted = True
+        self._leave_encrypted()
+        for detour in self.detours.values():
+            self.apply_detour(detour)
+
+    def _leave_encrypted(self) -> None:
+        """Flux decrypts nothing of what the lane's commit has in plain text."""
+        for kustomization in self.tree.kustomizations.values():
+            if self.is_encrypted and kustomization.spec.get("decryption"):
+                self.detour(kustomization.id, "Kustomization").plain = True
 
     def _start_git(self) -> None:
         self.git = GitServer(self.folder / "git", _URL, self.sync.branch, ())
@@ -277,6 +292,23 @@ class Stage:
             if was != detour:
                 self.detours[name] = was
                 self.apply_detour(was)
+                self._patiently(functools.partial(self._as_in_git, was))
+
+    def _as_in_git(self, detour: Detour) -> None:
+        """Gives an object of Flux's the fields back that a detour changed: what a policy wrote stays in it."""
+        wanted = next((m for m in self.tree.objects if m.id == detour.id), None)
+        there = self.client.get(detour.kind, detour.name, detour.namespace)
+        if wanted is None or there is None:
+            return
+        fields = {field: wanted.spec.get(field) for field in CHANGED if field in wanted.spec or field in there["spec"]}
+        body = {"metadata": {"annotations": {assumed.ASSUMED: None}}, "spec": fields}
+        limit = time.monotonic() + _COUNTS_WITHIN_S
+        while True:  # a policy that was taken away counts for some time yet
+            done = self.client.patch(detour.kind, detour.name, detour.namespace, body)
+            as_wanted = all(done["spec"].get(field) == value for field, value in fields.items())
+            if as_wanted or detour.changes or time.monotonic() > limit:
+                return
+            time.sleep(0.2)
 
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""

@@ -108,7 +108,7 @@ class Watcher:
 
     def _look(self) -> Mapping[str, State]:
         states = look(self.stage.client)
-        return as_of(states, self.stage.sync.source.id, self.revision) if self.revision else states
+        return as_of(states, self.stage.own_sources, self.revision) if self.revision else states
 
     # -- what is seen ----------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,18 @@ class Compared:
     @property
     def doubtful(self) -> bool:
         """Whether the candidate leaves open what the current versions show: unproven, or not exercised any more."""
-        return _is(self.current, Verdict.HELD) and not _is(self.candidate, Verdict.HELD) and not self.broke
+        if self.broke:
+            return False
+        if (
+            _is(self.current, Verdict.NOT_EXERCISED) and self.current and self.current.figures
+        ):  # seen as far as the lane goes
+            seen = (
+                self.candidate is not None
+                and bool(self.candidate.figures)
+                and not _is(self.candidate, Verdict.UNPROVEN)
+            )
+            return not (seen or _is(self.candidate, Verdict.HELD))
+        return _is(self.current, Verdict.HELD) and not _is(self.candidate, Verdict.HELD)
 
     @property
     def changed(self) -> str:
@@ -111,11 +122,17 @@ def figures(current: Sequence[Sequence[ClaimVerdict]], candidate: Sequence[Seque
 
 
 def _seconds(runs: Sequence[Sequence[ClaimVerdict]]) -> dict[tuple[str, str], list[float]]:
+    """The worst of each figure of each run: what a run measured several times is one figure of it."""
     found: dict[tuple[str, str], list[float]] = {}
-    for verdict in (verdict for run in runs for verdict in run):
-        for one in verdict.figures:
-            if said := _SECONDS.match(str(one.get("figure") or "")):
-                found.setdefault((verdict.claim, str(one.get("what"))), []).append(float(said[1]))
+    for run in runs:
+        worst: dict[tuple[str, str], float] = {}
+        for verdict in run:
+            for one in verdict.figures:
+                if said := _SECONDS.match(str(one.get("figure") or "")):
+                    key = verdict.claim, str(one.get("what"))
+                    worst[key] = max(worst.get(key, 0.0), float(said[1]))
+        for key, value in worst.items():
+            found.setdefault(key, []).append(value)
     return found
 
 
@@ -124,7 +141,8 @@ def exit_code(rows: Sequence[Compared], measured: Sequence[Figure], worse_by: fl
     than *worse_by* (a share) · 0 nothing worse."""
     if any(row.broke for row in rows):
         return EXIT_BROKE
-    if any(row.doubtful for row in rows) or not any(_is(row.candidate, Verdict.HELD) for row in rows):
+    decided = any(_is(r.current, v) for r in rows for v in (Verdict.HELD, Verdict.BROKE))
+    if any(r.doubtful for r in rows) or not decided or not any(_is(r.candidate, Verdict.HELD) for r in rows):
         return EXIT_UNPROVEN
     if worse_by is not None and any(one.worse_by > worse_by for one in measured):
         return EXIT_UNEXPECTED
@@ -187,10 +205,9 @@ def _word(one: ClaimVerdict | None) -> str:
 
 def _told(measured: Sequence[Figure]) -> Iterator[str]:
     """The figures that lie beyond their spread, or why none can."""
-    few = min((min(len(f.current), len(f.candidate)) for f in measured), default=0)
-    if measured and few < ENOUGH_RUNS:
-        yield f"{len(measured)} figures aren't judged: their spread shows in {ENOUGH_RUNS} runs (--runs {ENOUGH_RUNS})"
-        return
+    few = [f for f in measured if min(len(f.current), len(f.candidate)) < ENOUGH_RUNS]
+    if few:
+        yield f"{len(few)} figures aren't judged: their spread shows in {ENOUGH_RUNS} runs (--runs {ENOUGH_RUNS})"
     for one in measured:
         if one.is_worse or one.is_better:
             how = "worse" if one.is_worse else "better"

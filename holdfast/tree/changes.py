@@ -13,7 +13,7 @@ from holdfast.tree.immutable import PRICE, Refusal, refusals
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
-from holdfast.tree.rules.ownership import told
+from holdfast.tree.rules.ownership import left_alone, told
 from holdfast.tree.tree import Tree
 
 CLAIM = "immutable-detected"
@@ -25,7 +25,7 @@ _PUBLIC = {
     "scope", "names", "versions", "volumeClaimTemplates", "completionMode", "type",
 }  # fmt: skip
 _FORCE, _PRUNE = "kustomize.toolkit.fluxcd.io/force", "kustomize.toolkit.fluxcd.io/prune"
-RULE_IDS = ("change.immutable", "change.pruned", "change.moved")
+RULE_IDS = ("change.immutable", "change.pruned", "change.moved", "change.left-behind")
 Key = tuple[str, str, str, str]
 # What goes with an object that is pruned, by (API group, kind).
 _TAKES_WITH_IT = {
@@ -61,7 +61,7 @@ class Change:
         return len(new.keys() - old.keys()), changed, len(old.keys() - new.keys())
 
     def _changed(self, before: Manifest, after: Manifest) -> Iterator[Finding]:
-        if not (_left_alone(before) or _left_alone(after) or self._is_suspended(after.owner)):
+        if not (left_alone(before) or left_alone(after) or self._is_suspended(after.owner)):
             for one in refusals(after.group, after.kind, before.body, after.body):
                 yield self._refused(after, one)
             if grows := self._grows_in_vain(before, after):
@@ -157,6 +157,10 @@ class Change:
             hits=(before.id,),
         )
 
+    def is_kept(self, name: str) -> bool:
+        """Whether the tree's owner said of an object that it stays, whatever becomes of its Kustomization."""
+        return any(m.id == name and (left_alone(m) or told(m, "prune", "disabled")) for m in self.before.objects)
+
     def _is_suspended(self, owner: str) -> bool:
         known = self.after.kustomizations.get(owner)
         return bool(known and known.spec.get("suspend") is True)
@@ -166,7 +170,7 @@ class Change:
 
         Where anything above it isn't read now, the build may well hold it: then nothing is said.
         """
-        if _left_alone(before) or told(before, "prune", "disabled"):
+        if left_alone(before) or told(before, "prune", "disabled"):
             return False
         was, now = self.before.kustomizations.get(before.owner), self.after.kustomizations.get(before.owner)
         if was is None or (now and (now.gap or now.spec.get("suspend") is True)):
@@ -200,10 +204,3 @@ def _applied(tree: Tree) -> dict[Key, Manifest]:
         if manifest.name and UNKNOWN not in f"{manifest.namespace}/{manifest.name}":
             found.setdefault((manifest.group, manifest.kind, manifest.namespace, manifest.name), manifest)
     return found
-
-
-def _left_alone(manifest: Manifest) -> bool:
-    """Whether Flux doesn't touch an object that is there."""
-    return told(manifest, "reconcile", "disabled") or any(
-        told(manifest, "ssa", how) for how in ("Ignore", "IfNotPresent")
-    )

@@ -7,6 +7,7 @@ things is enough, a state of the sort ``ANY`` stands between.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 
 from holdfast.tree.admission import guards
@@ -215,7 +216,7 @@ class Graph:
                     at,
                     "healthCheck",
                 )
-            elif moved := next((m for m in kustomization.objects if (m.kind, m.name) == (key[0], key[2])), None):
+            elif moved := next((m for m in kustomization.objects if _is_moved(m, check, key)), None):
                 why = f"a health check of Kustomization/{kustomization.id} names {name}, and it applies {moved.id}"
                 self.need(ready, State(name, Phase.MISSING), why, at, "healthCheck")
             elif not (key[0] == "CustomResourceDefinition" and self.releases):
@@ -705,3 +706,10 @@ def _applied_by(manifest: Manifest) -> State:
         return State(manifest.owner, Phase.APPLIED)
     stage = Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED
     return State(f"Kustomization/{manifest.owner}", stage)
+
+
+def _is_moved(manifest: Manifest, check: Mapping[str, object], key: tuple[str, str, str]) -> bool:
+    """Whether a Kustomization applies what its health check names, and surely in another namespace."""
+    group = str(check.get("apiVersion") or "").rpartition("/")[0]
+    same = (manifest.group, manifest.kind, manifest.name) == (group, key[0], key[2])
+    return same and UNKNOWN not in f"{manifest.namespace}{key[1]}" and manifest.namespace != key[1]

@@ -135,7 +135,7 @@ class Tree:
         skipped: folders that are set aside: an archive, a copy kept, a template, test data for something else.
         not_read: what wasn't read and why; as long as it isn't empty, a clean result means less.
         bootstrap: what is applied by hand before Flux runs: the folder in which the entry's own Kustomization stands.
-        kubernetes: the version whose schemas count; the newest without one.
+        kubernetes: the version whose schemas count; the one that lanes run without one.
         flux: the minor of Flux that is asked for, such as ``2.9``; what the tree says of its own without one.
         charts: what the releases' charts render.
         memory: what was found in its texts before.

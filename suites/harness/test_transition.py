@@ -70,15 +70,15 @@ def state(name, **fields):
 
 def test_whoever_is_ready_with_another_commit_is_not_ready_yet():
     states = {s.id: s for s in (state("old", applied="main@sha1:1"), state("new", applied="main@sha1:2"))}
-    now = as_of(states, SOURCE, "main@sha1:2")
+    now = as_of(states, {SOURCE}, "main@sha1:2")
     assert [s.name for s in now.values() if s.settled] == ["new"]
-    elsewhere = as_of(states, "GitRepository/flux-system/another", "main@sha1:2")
+    elsewhere = as_of(states, {"GitRepository/flux-system/another"}, "main@sha1:2")
     assert all(s.settled for s in elsewhere.values())
 
 
 def test_a_suspended_one_is_waited_for_by_nobody():
     states = {"Kustomization/flux-system/a": state("a", applied="main@sha1:1", suspended=True)}
-    assert all(s.settled for s in as_of(states, SOURCE, "main@sha1:2").values())
+    assert all(s.settled for s in as_of(states, {SOURCE}, "main@sha1:2").values())
 
 
 def test_how_long_one_stood_still_is_what_it_failed_or_waited():

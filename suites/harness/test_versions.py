@@ -33,6 +33,7 @@ def code(current, candidate, worse_by=None):
         ([Verdict.BROKE], [Verdict.HELD], 0),
         ([Verdict.HELD], [Verdict.UNPROVEN], 11),
         ([Verdict.HELD], [Verdict.NOT_EXERCISED], 11),
+        ([Verdict.UNPROVEN], [Verdict.HELD], 11),  # there is nothing to compare with
         ([Verdict.BROKE], [Verdict.BROKE], 11),  # nothing was shown to hold at all
         ([Verdict.HELD, Verdict.HELD, Verdict.HELD], [Verdict.HELD, Verdict.BROKE, Verdict.HELD], 10),
     ],

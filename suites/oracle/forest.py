@@ -171,7 +171,7 @@ def _deployment(rng: random.Random, seed: int, plots: list[Plot], i: int) -> Non
     wrong = rng.random() < 0.05
     container: Body = {"name": "app", "image": "registry.example/app:1", "resources": {"requests": {"cpu": "10m"}}}
     if rng.random() < 0.1:
-        container["resources"]["requests"]["cpu"] = "1000"  # no node has so much
+        container["resources"]["requests"]["cpu"] = "2000"  # no node has so much
     spec = {
         "replicas": 1,
         "selector": {"matchLabels": {"app": "another"} if wrong else labels},

@@ -112,7 +112,7 @@ def test_what_goes_what_comes_and_what_stays(repository):
     assert transition.gone == [f"ConfigMap/{SPACE}/renamed-before", f"PersistentVolumeClaim/{SPACE}/data"]
     assert f"ConfigMap/{SPACE}/renamed-after" in transition.made
     assert transition.left == [f"ConfigMap/{SPACE}/kept"]
-    assert [p.finding.rule for p in out.proofs] == ["change.left-behind"]
+    assert out.proofs == []  # its owner says that it stays
     assert transition.disagreements == []
     assert transition.lacking == transition.otherwise == []
     assert transition.revert.clean, transition.revert
@@ -128,3 +128,28 @@ def test_a_tree_against_itself_changes_nothing(repository):
     assert (transition.made, transition.gone, transition.recreated, transition.restarted) == ([], [], [], [])
     assert out.proofs == []
     assert transition.revert.clean
+
+
+def test_what_was_in_the_way_before_is_told_apart_and_what_is_suspended_is_not_left_behind(repository):
+    """The old commit has two layers that are refused; the new one mends one of them, and suspends a third that runs."""
+    bad = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "bad", "namespace": SPACE},
+        "spec": {"ports": [{"port": "http"}]},
+    }
+    good = {**bad, "spec": {"ports": [{"port": 80}]}}
+    other = {**bad, "metadata": {"name": "other", "namespace": SPACE}}
+    written(repository, {"mended": [bad, plain("beside")], "still-bad": [other], "asleep": [plain("sleeper")]})
+    asleep = layer("asleep")
+    asleep["spec"]["suspend"] = True
+    written(repository, {"mended": [good, plain("beside")], "still-bad": [other], "asleep": [plain("sleeper")]})
+    (repository / "cluster" / "asleep.yaml").write_text(yaml.safe_dump(asleep))
+    out, transition = rehearsed(repository)
+    assert [p.finding.what for p in out.proofs] == []
+    notes = "\n".join(out.notes)
+    assert f"in the way at HEAD~1, too: Service/{SPACE}/other" in notes
+    assert f"in the way at HEAD~1, and no more: Kustomization/flux-system/mended: Service/{SPACE}/bad" in notes
+    assert f"Service/{SPACE}/bad" in transition.made
+    assert (transition.gone, transition.left) == ([], [])
+    assert transition.revert.converged

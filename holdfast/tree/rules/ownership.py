@@ -143,3 +143,10 @@ def renamed(tree: Tree, kustomization: Kustomization) -> Iterator[tuple[Manifest
         pruned = not told(manifest, "prune", "disabled")
         if before not in (target, *_PLACEHOLDERS) and "$" not in before and pruned:
             yield manifest, before
+
+
+def left_alone(manifest: Manifest) -> bool:
+    """Whether Flux doesn't touch an object that is there."""
+    return told(manifest, "reconcile", "disabled") or any(
+        told(manifest, "ssa", how) for how in ("Ignore", "IfNotPresent")
+    )

@@ -8,10 +8,11 @@ from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.quantity import quantity
+from holdfast.tree.rules.ownership import left_alone
 from holdfast.tree.tree import Tree
 
 FAMILY = "apply"
-NO_NODE_HAS_CPUS, FEW_NODES_HAVE_CPUS = 1000, 100
+NO_NODE_HAS_CPUS, FEW_NODES_HAVE_CPUS = 2000, 200  # the largest machine that is let has 1,920
 
 
 @rule(
@@ -24,8 +25,10 @@ NO_NODE_HAS_CPUS, FEW_NODES_HAVE_CPUS = 1000, 100
 def no_namespace(tree: Tree) -> Iterator[Outcome]:
     """Objects of a kind that lies in namespaces, applied by Flux without one."""
     for kustomization in tree.kustomizations.values():
+        if kustomization.spec.get("suspend") is True:
+            continue
         for manifest in kustomization.objects:
-            if not manifest.meta.get("namespace") and _lies_in_one(manifest):
+            if not manifest.meta.get("namespace") and _lies_in_one(manifest) and not left_alone(manifest):
                 yield hit(tree, manifest, f"{manifest.kind}/{manifest.name} names no namespace", "metadata")
 
 
@@ -43,8 +46,10 @@ def _lies_in_one(manifest: Manifest) -> bool:
     do="write thousandths of a CPU with an m: 100m is a tenth of one",
 )
 def unschedulable(tree: Tree) -> Iterator[Outcome]:
-    """Containers that ask for a hundred CPUs and more: what nodes a cluster has isn't known here, but a thousand no node of it has."""
+    """Containers that ask for hundreds of CPUs: what nodes a cluster has isn't known here, but two thousand no node has."""
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
+        if manifest.spec.get("replicas") == 0 or manifest.spec.get("suspend") is True:
+            continue  # it has no pod
         for path, container in manifest.containers():
             resources = mapping(container.get("resources"))
             wanted = get(resources, "requests", "cpu")
