@@ -130,6 +130,7 @@ def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Mean
             transition.otherwise = aside.sift(inventory.otherwise(after, cold))
         if course.converged:
             transition.predictions = [p for p in _predictions(change.findings(), course, transition) if aside.counts(p)]
+        out.notes = list(dict.fromkeys(out.notes))
         _name_the_field(out, change)
         _leave_what_was_there(out, first.course, revision)
         out.notes.append("what charts install is neither compared nor counted here, only what Kustomizations apply")
@@ -197,7 +198,9 @@ def _leave_what_was_there(out: Outcome, first: Course, revision: str) -> None:
     old = [p for p in out.proofs if any(met[number - 1] in known for number in p.obstacles)]
     out.proofs = [p for p in out.proofs if p not in old]
     out.notes += [f"in the way at {revision}, too: {p.finding.what[:200]}" for p in old]
-    mended = [o.blocker for o in first.obstacles if (o.blocker.lack, o.blocker.object) not in met]
+    # What the lane made for all is still there, so that nobody lacks it again.
+    own = [o.blocker for o in first.obstacles if o.blocker.lack not in (Lack.KIND, Lack.NAMESPACE, Lack.CONFIG)]
+    mended = [b for b in own if (b.lack, b.object) not in met]
     out.notes += [f"in the way at {revision}, and no more: {b.holder}: {b.said[:160]}" for b in mended]
 
 

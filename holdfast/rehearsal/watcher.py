@@ -108,7 +108,12 @@ class Watcher:
 
     def _look(self) -> Mapping[str, State]:
         states = look(self.stage.client)
-        return as_of(states, self.stage.own_sources, self.revision) if self.revision else states
+        if not self.revision:
+            return states
+        known = self.stage.tree.kustomizations
+        # What the change takes away may fail until whoever applied it deletes it: that it fails says nothing.
+        staying = {n: s for n, s in states.items() if s.kind != "Kustomization" or f"{s.namespace}/{s.name}" in known}
+        return as_of(staying, self.stage.own_sources, self.revision)
 
     # -- what is seen ----------------------------------------------------------------------------------------------------------
 

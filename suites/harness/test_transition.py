@@ -1,11 +1,12 @@
 """What a change did to a cluster, told from two looks at it: swapped looks swap what came and what went, and one look is like itself."""
 
 import dataclasses
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.rehearsal import inventory
+from holdfast.rehearsal import inventory, watcher
 from holdfast.rehearsal.blockers import IMMUTABLE, Blocker, Lack
 from holdfast.rehearsal.change import Prediction, Revert, Transition, _predictions, _stood_s
 from holdfast.rehearsal.course import Bar, Course, Obstacle
@@ -79,6 +80,19 @@ def test_whoever_is_ready_with_another_commit_is_not_ready_yet():
 def test_a_suspended_one_is_waited_for_by_nobody():
     states = {"Kustomization/flux-system/a": state("a", applied="main@sha1:1", suspended=True)}
     assert all(s.settled for s in as_of(states, {SOURCE}, "main@sha1:2").values())
+
+
+def test_what_the_change_takes_away_is_not_looked_at(monkeypatch):
+    """It may fail until whoever applied it deletes it; whatever else Flux has is looked at."""
+    release = State("HelmRelease", "flux-system", "gone", "False")
+    states = {s.id: s for s in (state("stays", applied="main@sha1:2"), state("gone", applied="main@sha1:1"), release)}
+    monkeypatch.setattr(watcher, "look", lambda client: states)
+    tree = SimpleNamespace(kustomizations={"flux-system/stays": None})
+    made = watcher.Watcher.__new__(watcher.Watcher)
+    made.stage, made.revision = SimpleNamespace(client=None, tree=tree, own_sources={SOURCE}), "main@sha1:2"
+    assert set(made._look()) == {"Kustomization/flux-system/stays", "HelmRelease/flux-system/gone"}
+    made.revision = ""
+    assert set(made._look()) == set(states)
 
 
 def test_how_long_one_stood_still_is_what_it_failed_or_waited():

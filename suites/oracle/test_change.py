@@ -1,6 +1,7 @@
 """What `holdfast check --against` foretells of a change is what Flux and the API server do when it is pushed, forwards and back."""
 
 import copy
+import os
 import subprocess
 
 import pytest
@@ -12,6 +13,8 @@ from suites.harness import pairs
 from suites.harness.immutables import CASES, SPACE
 
 PROFILE = "1.36"
+_WHO = {f"GIT_{who}_{what}": "a@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+GIT = {**os.environ, **_WHO}
 PLAIN = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}}
 
 
@@ -153,3 +156,15 @@ def test_what_was_in_the_way_before_is_told_apart_and_what_is_suspended_is_not_l
     assert f"Service/{SPACE}/bad" in transition.made
     assert (transition.gone, transition.left) == ([], [])
     assert transition.revert.converged
+
+
+def test_a_layer_that_the_change_takes_away_is_in_nobodys_way(repository):
+    """Its folder is gone before whoever applied it deletes it: until then it can't be built."""
+    written(repository, {"above": [layer("inner")], "inner": [plain("inner")]})
+    (repository / "cluster" / "inner.yaml").unlink()
+    subprocess.run(["git", "commit", "-qam", "a commit"], cwd=repository, check=True, env=GIT)
+    written(repository, {"above": [plain("instead")]})
+    out, transition = rehearsed(repository)
+    assert [p.finding.what for p in out.proofs] == []
+    assert transition.gone == [f"ConfigMap/{SPACE}/inner", "Kustomization/flux-system/inner"]
+    assert transition.revert.clean, transition.revert
