@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -161,6 +162,7 @@ class Stage:
     def become(self, subject: Subject, message: str) -> Push:
         """Pushes another tree of the same cluster as a commit on top of what is there, and has Flux look at it; what the lane takes for given
         is that of the new tree from now on."""
+        known = copy.deepcopy(self.detours)
         self.subject = subject
         self.__dict__.pop("foretold", None)
         self.tree  # noqa: B018  read before anything is changed
@@ -173,7 +175,7 @@ class Stage:
         self._patiently(lambda: bootstrap.redirect(self.git))
         self._patiently(self._define_flux)
         self._leave_policies_out()
-        pushed = self.git.push(self._put, message)
+        pushed = self.git.push(functools.partial(self._put, known), message)
         for name in sorted(self.own_sources):
             kind, space, own = name.split("/")
             if self.client.get(kind, own, space):
@@ -185,14 +187,16 @@ class Stage:
         """What stands for this repository in the tree: what Flux syncs by, and others of the same address."""
         return frozenset({self.sync.source.id, *(s.id for s in assumed.own_sources(self.tree, self.sync.source))})
 
-    def _put(self, folder: Path) -> None:
-        """The tree's commit in the work tree of the lane's Git server, with placeholders for what nobody here can decrypt."""
+    def _put(self, known: Mapping[str, Detour], folder: Path) -> None:
+        """The tree's commit in the work tree of the lane's Git server, with placeholders for what nobody here can decrypt; what is otherwise
+        about it in the lane than is *known* there counts before anybody sees it."""
         self.subject.checkout.put(folder)
         if not any(s.file for s in self.tree.settings.secrets) and encrypted.replace_in(folder):
             self.is_encrypted = True
         self._leave_encrypted()
-        for detour in self.detours.values():
-            self.apply_detour(detour)
+        for name, detour in self.detours.items():
+            if known.get(name) != detour:
+                self.apply_detour(detour)
 
     def _leave_encrypted(self) -> None:
         """Flux decrypts nothing of what the lane's commit has in plain text."""
@@ -291,7 +295,7 @@ class Stage:
             was = before.get(name) or Detour(detour.kind, detour.namespace, detour.name, self.driver.mark)
             if was != detour:
                 self.detours[name] = was
-                self.apply_detour(was)
+                self._write(was)
                 self._patiently(functools.partial(self._as_in_git, was))
 
     def _as_in_git(self, detour: Detour) -> None:
@@ -306,18 +310,13 @@ class Stage:
         while True:  # a policy that was taken away counts for some time yet
             done = self.client.patch(detour.kind, detour.name, detour.namespace, body)
             as_wanted = all(done["spec"].get(field) == value for field, value in fields.items())
-            if as_wanted or detour.changes or time.monotonic() > limit:
+            if as_wanted is not detour.changes or time.monotonic() > limit:
                 return
             time.sleep(0.2)
 
     def apply_detour(self, detour: Detour) -> None:
         """Has a detour count from now on; what is there already is changed by its next write."""
-        wishes = policies(detour)
-        for wish in wishes:
-            self.client.apply(wish)
-        if not wishes:
-            for kind in ("MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"):
-                self.client.delete(kind, detour.policy)
+        if not self._write(detour):
             return
         there = self.client.get(detour.kind, detour.name, detour.namespace)
         limit = time.monotonic() + _COUNTS_WITHIN_S
@@ -329,6 +328,15 @@ class Stage:
                 self.notes.append(f"a change of the lane for {detour.id} didn't count within {_COUNTS_WITHIN_S:g}s")
                 return
             time.sleep(0.1)
+
+    def _write(self, detour: Detour) -> bool:
+        """Writes a detour's policy, or takes it away where nothing is otherwise any more; whether there is one."""
+        wishes = policies(detour)
+        for wish in wishes:
+            self.client.apply(wish)
+        for kind in () if wishes else ("MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"):
+            self.client.delete(kind, detour.policy)
+        return bool(wishes)
 
     def variables_of(self, kustomization: str) -> dict[str, str]:
         """The variables of a Kustomization that nothing in the tree gives, each with a placeholder."""
