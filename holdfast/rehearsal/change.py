@@ -11,7 +11,7 @@ from holdfast.lane.subject import Subject
 from holdfast.progress import step
 from holdfast.rehearsal import inventory
 from holdfast.rehearsal.blockers import IMMUTABLE, Lack
-from holdfast.rehearsal.course import Bar, Course
+from holdfast.rehearsal.course import Bar, Course, Obstacle
 from holdfast.rehearsal.detours import Detour
 from holdfast.rehearsal.inventory import Inventory, Key, name_of
 from holdfast.rehearsal.judge import Judge
@@ -105,6 +105,7 @@ class Transition:
 def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Means) -> Outcome:
     """What becomes of a cluster that runs *past* when *subject* is pushed. Raises UsageError where the past doesn't become ready."""
     change = Change(past.tree, subject.tree)
+    foretold = change.findings()
     with staged(subject, means.profile) as new, staged(past, means.profile) as stage:
         means.prepare(new)
         means.say("the new commit, from nothing, to compare with:")
@@ -129,9 +130,9 @@ def rehearsed_change(subject: Subject, past: Subject, revision: str, means: Mean
             transition.lacking = aside.sift(inventory.lacking(after, cold))
             transition.otherwise = aside.sift(inventory.otherwise(after, cold))
         if course.converged:
-            transition.predictions = [p for p in _predictions(change.findings(), course, transition) if aside.counts(p)]
+            transition.predictions = [p for p in _predictions(foretold, course, transition) if aside.counts(p)]
         out.notes = list(dict.fromkeys(out.notes))
-        _name_the_field(out, change)
+        _name_the_field(out, foretold)
         _leave_what_was_there(out, first.course, revision)
         out.notes.append("what charts install is neither compared nor counted here, only what Kustomizations apply")
         out.doubts += [
@@ -161,8 +162,7 @@ class _Aside:
     """What says nothing of the change: the lane's own doing in one of its starts, and what the new commit holds and wasn't applied."""
 
     def __init__(self, change: Change, courses: list[Course], stages: list[Stage]) -> None:
-        self.change = change
-        obstacles = [o for course in courses for o in course.obstacles if not o.removal.startswith(DELETED)]
+        obstacles = [o for course in courses for o in _given_up(course)]
         holders = {o.blocker.holder.partition("/")[2] for o in obstacles}
         trees = change.before, change.after
         self.owned = {
@@ -182,9 +182,9 @@ class _Aside:
         return bool(one.seen) or one.object not in self.owned | self.own
 
 
-def _name_the_field(out: Outcome, change: Change) -> None:
+def _name_the_field(out: Outcome, foretold: list[Finding]) -> None:
     """What the tree foretold of a refusal knows the field and the price of each way out."""
-    known = {f.object: f for f in change.findings() if f.rule == "change.immutable"}
+    known = {f.object: f for f in foretold if f.rule == "change.immutable"}
     out.proofs = [
         replace(p, finding=known.get(p.finding.object, p.finding)) if p.finding.rule == Lack.REFUSED else p
         for p in out.proofs
@@ -268,7 +268,12 @@ def _names(keys: Iterable[Key]) -> list[str]:
 
 def _taken_out(course: Course) -> set[str]:
     """What the lane took out of the change, since nothing else helped: that it isn't there is the lane's doing."""
-    return {o.blocker.object for o in course.obstacles if not o.removal.startswith(DELETED)}
+    return {o.blocker.object for o in _given_up(course)}
+
+
+def _given_up(course: Course) -> list[Obstacle]:
+    """What was gone past in some other way than its owner's: by making it anew."""
+    return [o for o in course.obstacles if not o.removal.startswith(DELETED)]
 
 
 def _refused(course: Course) -> dict[str, str]:

@@ -310,7 +310,12 @@ class Stage:
         while True:  # a policy that was taken away counts for some time yet
             done = self.client.patch(detour.kind, detour.name, detour.namespace, body)
             as_wanted = all(done["spec"].get(field) == value for field, value in fields.items())
-            if as_wanted is not detour.changes or time.monotonic() > limit:
+            if as_wanted is not detour.changes:
+                return
+            if time.monotonic() > limit:
+                self.notes.append(
+                    f"{detour.id} wasn't as Git has it within {_COUNTS_WITHIN_S:g}s: a change of the lane stayed"
+                )
                 return
             time.sleep(0.2)
 

@@ -180,16 +180,21 @@ def compact(folder: Path) -> dict[str, Any]:
     out: dict[str, Any] = {"minors": {}, "deprecated": {}, "schemas": store}
     for below in sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: _number(p.name)):
         crds = [Manifest(b) for f in sorted(below.glob("*.yaml")) for b in yaml.safe_load_all(f.read_text()) if b]
-        found = {}
-        for name, one in schema.of_crds(crds).items():
-            text = json.dumps(_without_status(one), sort_keys=True)
-            if text not in known:
-                known[text] = len(store)
-                store.append(json.loads(text))
-            found[name] = known[text]
-        out["minors"][below.name] = found
+        out["minors"][below.name] = _stored(crds, store, known)
         out["deprecated"][below.name] = sorted(_deprecated(crds))
     return out
+
+
+def _stored(crds: list[Manifest], store: list[Any], known: dict[str, int]) -> dict[str, int]:
+    """The place of each kind's schema in the *store*, by group, version and kind; one that is *known* by its text stands there already."""
+    found = {}
+    for name, one in schema.of_crds(crds).items():
+        text = json.dumps(_without_status(one), sort_keys=True)
+        if text not in known:
+            known[text] = len(store)
+            store.append(json.loads(text))
+        found[name] = known[text]
+    return found
 
 
 def _without_status(one: dict[str, Any]) -> dict[str, Any]:
@@ -208,16 +213,10 @@ def added(data: dict[str, Any], minor: str, packed: Path) -> dict[str, Any]:
     """The data with one minor more, from a file of definitions; kinds of controllers that it doesn't hold are as in the minor before."""
     crds = [Manifest(b) for b in yaml.safe_load_all(gzip.decompress(packed.read_bytes())) if b]
     store: list[Any] = list(data["schemas"])
-    texts = {json.dumps(one, sort_keys=True): number for number, one in enumerate(store)}
+    own = _stored(crds, store, {json.dumps(one, sort_keys=True): number for number, one in enumerate(store)})
     before = data["minors"][max(data["minors"], key=_number)]
-    told = {tuple(name.split("/")[::2]) for name in schema.of_crds(crds)}
-    found = {name: number for name, number in before.items() if tuple(name.split("/")[::2]) not in told}
-    for name, one in schema.of_crds(crds).items():
-        text = json.dumps(_without_status(one), sort_keys=True)
-        if text not in texts:
-            texts[text] = len(store)
-            store.append(json.loads(text))
-        found[name] = texts[text]
+    told = {tuple(name.split("/")[::2]) for name in own}
+    found = {name: number for name, number in before.items() if tuple(name.split("/")[::2]) not in told} | own
     deprecated = {**data["deprecated"], minor: sorted(_deprecated(crds))}
     return {"minors": {**data["minors"], minor: found}, "deprecated": deprecated, "schemas": store}
 
