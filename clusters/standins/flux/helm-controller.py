@@ -278,8 +278,10 @@ def reconcile(controller, item):
     chart = told(meta)["chart"] if RELEASES else chart_of(spec)
     release = last_release(name, namespace)
     status = item.get("status") or {}
+    force = forced(meta, status)
     done = (
         release
+        and not force
         and release["status"] == "deployed"
         and status.get("lastAttemptedConfigDigest") == f"sha256:{digest(values, chart)}"
     )
@@ -294,7 +296,7 @@ def reconcile(controller, item):
         attempted = {
             "lastAttemptedConfigDigest": f"sha256:{digest(values, chart)}",
             "lastAttemptedGeneration": meta["generation"],
-        }
+        } | ({"lastHandledForceAt": force} if force else {})
         verb = install_or_upgrade(item, chart, values, release, name, namespace)
         message = f"Helm {verb} succeeded for release {namespace}/{name} with chart {os.path.basename(chart)}"
         controller.ready(
@@ -315,6 +317,13 @@ def reconcile(controller, item):
         before.get("message", "") if ok else f"release {namespace}/{name} is in sync",
     )
     return None
+
+
+def forced(meta, status):
+    """The time of a request to install or upgrade in any case, as `flux reconcile --force` makes it; empty where it was done."""
+    said = meta.get("annotations") or {}
+    at = said.get("reconcile.fluxcd.io/forceAt")
+    return at if at and at == said.get(standin.REQUESTED_AT) and at != status.get("lastHandledForceAt") else ""
 
 
 def digest(values, chart):
