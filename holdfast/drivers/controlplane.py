@@ -116,6 +116,27 @@ class ControlPlane:
                 ]
             self.processes.start(name, [self._names[name], *words])
 
+    # -- the power of the machine that it runs on -----------------------------------------------------------------------------
+
+    def power_off(self) -> None:
+        """All of it ends at once, without a word before."""
+        for name in (*_PROGRAMS, "etcd"):
+            self.processes.stop(name, at_once=True)
+
+    def power_on(self, until_ready: Callable[[], None]) -> None:
+        """All of it starts as it was started; nothing is done where it runs."""
+        if self.is_on():
+            return
+        for name in (*reversed(_STORE), *_PROGRAMS[1:]):
+            if not self.processes.runs(name):
+                self.processes.again(name)
+            if name == "kube-apiserver":
+                until_ready()
+
+    def is_on(self) -> bool:
+        """Whether all of it runs."""
+        return all(self.processes.runs(name) for name in (*_PROGRAMS, "etcd"))
+
     # -- what etcd holds ---------------------------------------------------------------------------------------------------
 
     def save(self, etcdctl: str, file: Path) -> None:

@@ -358,13 +358,24 @@ class Kwok:
             raise UsageError(f"the lane has no node {node}", f"it has: {', '.join(n.name for n in self.profile.nodes)}")
 
     def power_off(self, node: str) -> None:
+        """The control plane goes with the server; Flux's controllers, which are beside the nodes here, stay."""
         self._known(node)
-        self.processes.stop(_node(node))
+        self.processes.stop(_node(node), at_once=True)
+        if self._is_server(node):
+            self.control_plane.power_off()
 
     def power_on(self, node: str) -> None:
         self._known(node)
+        if self._is_server(node):
+            self.control_plane.power_on(self._until_ready)
         if not self.processes.runs(_node(node)):
             self.processes.again(_node(node))
+
+    def _is_server(self, node: str) -> bool:
+        return any(spec.name == node and spec.role == "server" for spec in self.profile.nodes)
+
+    def command(self, program: str) -> Path:
+        return programs.program(self._recipes, program)
 
     def save_etcd(self, file: str) -> None:
         snapshots = {
@@ -386,7 +397,7 @@ class Kwok:
 
     def is_on(self, node: str) -> bool:
         self._known(node)
-        return self.processes.runs(_node(node))
+        return self.processes.runs(_node(node)) and (not self._is_server(node) or self.control_plane.is_on())
 
 
 _PORTS = ("artifacts", "metrics-source", "metrics-kustomize", "health-helm", "events")

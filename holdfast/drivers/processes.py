@@ -146,11 +146,11 @@ class Processes:
                     known.add(int(path.parent.name))
         return known - {os.getpid()}
 
-    def stop(self, name: str) -> None:
-        """Ends one of them."""
+    def stop(self, name: str, *, at_once: bool = False) -> None:
+        """Ends one of them; *at_once*: without a word to it before, as a power cut does."""
         started = self.started.get(name)
         if started and started.runs():
-            _end({started.pid})
+            _end({started.pid}, (signal.SIGKILL,) if at_once else _POLITELY)
         self.started.pop(name, None)
         self._write()
 
@@ -176,9 +176,12 @@ class Processes:
         return " / ".join(line[-200:] for line in (bad or said)[-lines:]) or "no word in its log"
 
 
-def _end(pids: set[int]) -> None:
+_POLITELY = (signal.SIGTERM, signal.SIGKILL)
+
+
+def _end(pids: set[int], signals: tuple[signal.Signals, ...] = _POLITELY) -> None:
     """A polite word to each, then the end; children of ours are waited for, so that none is left as a zombie."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in signals:
         for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)

@@ -24,7 +24,7 @@ STYLES = {Verdict.HELD: "green", Verdict.BROKE: "bold red", Verdict.UNPROVEN: "y
 MEANING = {
     EXIT_HELD: "every selected claim held",
     EXIT_BROKE: "a claim broke",
-    EXIT_UNPROVEN: "nothing broke, and a claim is unproven",
+    EXIT_UNPROVEN: "nothing broke, and a claim is unproven, or nothing was shown at all",
     EXIT_NOT_EXERCISED: "a required claim was not exercised",
     EXIT_UNEXPECTED: "a verdict is not the expected one",
 }

@@ -9,7 +9,8 @@ from holdfast.faults.nodes import node_loss
 from holdfast.faults.releases import release_fails
 from holdfast.marks import claim, in_part, needs
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.workloads import absent, stateless_run_elsewhere, workload_ready
+from holdfast.probes.nodes import api_refuses
+from holdfast.probes.workloads import absent, pods_of_node, pods_stay, stateless_run_elsewhere, workload_ready
 
 CASCADE = get("storage-does-not-cascade")
 
@@ -25,6 +26,24 @@ def test_stateless_pods_are_scheduled_elsewhere_when_the_worker_is_lost(cluster,
     cluster.negative_control(stateless_run_elsewhere(worker))
     with faults(node_loss(worker), recovery="3m"):
         cluster.eventually(stateless_run_elsewhere(worker), within=cluster.timers.evicted_s + 60)
+
+
+@in_part("the control plane itself goes", NodeShell)
+@needs(NodePower)
+@claim("control-plane-down")
+def test_what_the_worker_runs_is_not_made_anew_when_the_control_plane_is_lost(cluster, faults):
+    """The server's power is cut, and the control plane with it: once it is back, the worker isn't taken for lost, and its pods are the same."""
+    worker, server = cluster.node("worker").name, cluster.node("server").name
+    cluster.eventually(tree_applied(), within="5m")
+    pods = pods_of_node(cluster, worker)
+    cluster.negative_control(pods_stay(worker, {"none": "a pod that never was"}))
+    cluster.negative_control(api_refuses())
+
+    def same():
+        cluster.always(pods_stay(worker, pods), during="20s")
+
+    with faults(node_loss(server), recovery="3m", after_heal=same):
+        cluster.always(api_refuses(), during=cluster.timers.node_lost_s + 5)
 
 
 @pytest.mark.smoke
