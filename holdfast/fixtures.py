@@ -15,6 +15,7 @@ from holdfast.experiment import Experiment
 from holdfast.faults.fault import Faults
 from holdfast.gitserver import GitServer
 from holdfast.run import Run
+from holdfast.runbook import Runbook
 from holdfast.sampling.watch import Sampler
 from holdfast.session import RUN, claim_ids, kind_of, needs_of, part_of
 from holdfast.waiting import Unproven, patiently
@@ -79,6 +80,15 @@ def faults(run: Run, cluster: Cluster, experiment: Experiment) -> Faults:
 def sampler(run: Run, cluster: Cluster, experiment: Experiment) -> Sampler:
     """Runs watches: `with sampler.watch(ingress()) as seen: …`."""
     return Sampler(cluster, run.folder / "samples" / experiment.test.rpartition("::")[2])
+
+
+@pytest.fixture
+def runbook(run: Run, cluster: Cluster) -> Runbook:
+    """The runbook that the tree names, to be followed."""
+    name, repository = cluster.settings.runbook, run.lane.tree.repository
+    if not name or name not in repository.known:
+        raise NotExercised("the tree names no runbook")
+    return Runbook(cluster, name, repository.text(name), run.lane.subject.folder)
 
 
 @pytest.fixture

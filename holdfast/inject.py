@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from holdfast.drivers.driver import (
     AssumedReleases,
+    CommandLine,
     Driver,
     EtcdSnapshot,
     GitOutage,
@@ -18,6 +20,7 @@ from holdfast.drivers.driver import (
     capable,
 )
 from holdfast.kube import KubeClient, Object, without_server_fields
+from holdfast.terminal import Terminal
 from holdfast.undo import UndoFile
 
 
@@ -110,6 +113,13 @@ class Inject:
         self._before("power-on", node=node)
         self._before("restore-network", node=node)
 
+    def safeguard_nodes(self) -> None:
+        """Writes how to give the nodes back the taints that they have now, and to uncordon them, before a person changes them."""
+        for node in self._client.list("Node"):
+            kept = [t for t in node["spec"].get("taints") or [] if t["effect"] != "NoExecute"]
+            body = {"spec": {"taints": kept or None, "unschedulable": node["spec"].get("unschedulable")}}
+            self._before("patch", kind="Node", name=node["metadata"]["name"], namespace=None, body=body)
+
     def lose_etcd(self, saved: str) -> None:
         """Destroys what etcd holds; undone by bringing back what was *saved*, a file on the server."""
         driver = capable(self._driver, EtcdSnapshot)
@@ -145,6 +155,15 @@ class Inject:
         shell = capable(self._driver, NodeShell).shell(node)
         self._before("unmount", node=node, path=path)
         shell.check_output(f"mkdir -p {path} && mount -t tmpfs -o size={size} tmpfs {path}")
+
+    @contextmanager
+    def by_hand(self, folder: Path) -> Iterator[Terminal]:
+        """A terminal that stands in *folder*. What is typed there isn't undone: until the block's own end nobody may trust the cluster."""
+        driver = capable(self._driver, CommandLine)
+        self._writable()
+        number = self._undo.before("by-hand")
+        yield Terminal(driver.command, self._driver.kubeconfig, folder)
+        self._undo.settled(number)
 
     # -- undoing -------------------------------------------------------------------------------------------------------
 

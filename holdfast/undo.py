@@ -84,6 +84,10 @@ def _restore_releases(driver: Driver, objects: KubeClient, step: UndoStep) -> No
     driver.restore_releases()
 
 
+def _by_hand(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    raise DriverError("commands were typed by hand, and cut short: what they changed isn't known")
+
+
 ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "scale": _scale,
     "apply": _apply,
@@ -96,6 +100,7 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "restore-etcd": _restore_etcd,
     "restore-git": _restore_git,
     "restore-releases": _restore_releases,
+    "by-hand": _by_hand,
 }
 
 
@@ -119,10 +124,16 @@ class UndoFile:
         self.done_at = 0.0  # monotonic time of the last step that was undone
         self.floor = 0  # a fault that is healed undoes its own steps only: those from here on
 
-    def before(self, action: str, **fields: Any) -> None:
-        """Writes down how to undo what comes next; returns once it is on disk."""
+    def before(self, action: str, **fields: Any) -> int:
+        """Writes down how to undo what comes next; returns its id once it is on disk."""
         assert action in ACTIONS, f"undo knows no '{action}'"
-        self._append({"id": self.count(), "action": action, **fields})
+        number = self.count()
+        self._append({"id": number, "action": action, **fields})
+        return number
+
+    def settled(self, number: int) -> None:
+        """A step needs no undoing any more."""
+        self._append({"done": number})
 
     def count(self) -> int:
         """The id that the next step gets."""

@@ -30,8 +30,9 @@ from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
 from holdfast.progress import console, step
-from holdfast.provision import engine, loop_devices, mirror, registry
+from holdfast.provision import engine, loop_devices, mirror, programs, registry
 from holdfast.provision.images import archive, send
+from holdfast.provision.recipes import Recipes
 
 _QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
 _POWER_S = 30.0
@@ -358,6 +359,9 @@ class Containers(ABC):
                             f"{node} doesn't take the image {tag}: {done.output.decode().strip()[-200:]}",
                             "run: holdfast down",
                         )
+
+    def command(self, program: str) -> Path:
+        return programs.program(Recipes(self.kubernetes), program)
 
     def runtime(self) -> str:
         return "containerd"

@@ -205,6 +205,14 @@ class GitOutage(Protocol):
         """How long it takes it to answer, about; None where nobody does."""
 
 
+@runtime_checkable
+class CommandLine(Protocol):
+    """Commands of a runbook can be typed against it: it was made to be thrown away, and what they break costs nobody anything."""
+
+    def command(self, program: str) -> Path:
+        """The program ``kubectl`` or ``flux``; it is to be called by that name. Raises UsageError where it can't be had."""
+
+
 CHARTS_PORT = 8088  # where the Git server of a lane of containers also serves an index of charts
 
 

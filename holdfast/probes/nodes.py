@@ -35,6 +35,28 @@ def nodes_ready(cluster: Cluster) -> Sighting:
     return HOLDS
 
 
+_OF_THE_CONTROL_PLANE = frozenset(f"node.kubernetes.io/{n}" for n in ("not-ready", "unreachable", "unschedulable"))
+
+
+def marks(cluster: Cluster) -> dict[str, list[str]]:
+    """What somebody set on each node to keep pods away: its taints, but for those that come and go by themselves, and whether it is cordoned."""
+    found = {}
+    for node in cluster.objects.list("Node"):
+        taints = [f"{t['key']}:{t['effect']}" for t in node["spec"].get("taints") or []]
+        own = [t for t in taints if t.partition(":")[0] not in _OF_THE_CONTROL_PLANE]
+        found[node["metadata"]["name"]] = sorted([*own, *(["cordoned"] if node["spec"].get("unschedulable") else [])])
+    return found
+
+
+@probe
+def marked_as(cluster: Cluster, before: dict[str, list[str]]) -> Sighting:
+    """Nothing keeps pods away from a node that didn't before."""
+    for node, now in marks(cluster).items():
+        if now != before.get(node, []):
+            return f"{node} has {', '.join(now) or 'nothing'}, and had {', '.join(before.get(node, [])) or 'nothing'}"
+    return HOLDS
+
+
 @probe
 def node_not_ready(cluster: Cluster, node: str) -> Sighting:
     """The control plane has given the node up: not by the power that was cut, but by the leases that stopped."""

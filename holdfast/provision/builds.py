@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.errors import UsageError
@@ -66,6 +67,37 @@ def _modfile(module: Path, version: str, env: dict[str, str]) -> list[str]:
     return [f"-modfile={derived}"]
 
 
+def _whole_modules(name: str, module: Path, lacks: Mapping[str, str], env: dict[str, str]) -> list[str]:
+    """go.mod that takes modules from copies which have the file that their project makes and doesn't publish: empty, since nothing reads it."""
+    if not lacks:
+        return []
+    folder = cache_dir() / "pins" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    text = (module / "go.mod").read_text()
+    for number, (path, file) in enumerate(lacks.items()):
+        shutil.copytree(_source(module, path, env), folder / str(number), copy_function=shutil.copyfile)
+        (folder / str(number) / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / str(number) / file).touch()
+        text += f"\nreplace {path} => {folder / str(number)}\n"
+    derived = folder / "go.mod"
+    derived.write_text(text)
+    shutil.copyfile(module / "go.sum", folder / "go.sum")
+    return [f"-modfile={derived}"]
+
+
+def _source(module: Path, path: str, env: dict[str, str]) -> Path:
+    """Where the files of a pinned module lie, its sum checked. Raises UsageError."""
+    for words in (["mod", "download", path], ["list", "-m", "-f", "{{.Dir}}", path]):
+        done = subprocess.run(
+            ["go", *words], cwd=module, env={**os.environ, **env}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            said = " ".join((done.stdout + done.stderr).split())[-200:]
+            raise UsageError(f"{path} can't be had: {said}", "look whether Go reaches its modules, then run again")
+    return Path(done.stdout.strip())
+
+
 def _own_module(module: Path, version: str, env: dict[str, str]) -> str:
     """The go.mod of a Kubernetes version. Raises UsageError."""
     wanted, found = ["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"], ""
@@ -104,6 +136,8 @@ def _ldflags(name: str, version: str) -> str:
                 f"-X {package}.gitMinor={minor}",
                 f"-X {package}.gitTreeState=clean",
             ]
+    if name == "flux":
+        flags.append(f"-X main.VERSION={version}")
     if name == "containerd":
         flags.append(f"-X github.com/containerd/containerd/v2/version.Version=v{version}")
     return " ".join(flags)
@@ -140,6 +174,7 @@ def binary(recipes: Recipes, name: str) -> Path:
             "-trimpath",
             "-buildvcs=false",
             *_modfile(module, version if name == "kube" else "", env | {"GOFLAGS": "-mod=mod"}),
+            *_whole_modules(name, module, entry.get("lacks", {}), env),
             "-ldflags",
             _ldflags(name, version),
             *(["-tags", entry["tags"]] if "tags" in entry else []),
@@ -155,6 +190,7 @@ def binary(recipes: Recipes, name: str) -> Path:
             log=_log(name),
         )
     part.replace(target)
+    shutil.rmtree(cache_dir() / "pins" / name, ignore_errors=True)  # copies of modules, where it needed any
     return target
 
 

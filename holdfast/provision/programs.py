@@ -11,7 +11,7 @@ from holdfast.errors import UsageError
 from holdfast.provision import builds, published
 from holdfast.provision.recipes import Recipes
 
-KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 _ONE = "kube"  # the build that answers to all of these names
 
 

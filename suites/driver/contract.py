@@ -8,12 +8,14 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.drivers.driver import (
     Agents,
+    CommandLine,
     Driver,
     DriverError,
     EtcdSnapshot,
@@ -30,6 +32,7 @@ from holdfast.drivers.driver import (
 from holdfast.drivers.profile import Note
 from holdfast.errors import UsageError
 from holdfast.kube import condition
+from holdfast.terminal import Terminal
 
 FOLDER = "/var/lib/holdfast/contract"
 KUBELET = 10250
@@ -247,6 +250,15 @@ def git_goes_away_and_comes_back_and_twice_is_once(on: Subject) -> None:
     finally:
         driver.restore_git()
     assert driver.git_delay_s() == 0
+
+
+@promise(CommandLine)
+def what_is_typed_reaches_it(on: Subject) -> None:
+    """And what isn't there is an error."""
+    terminal = Terminal(on.driver.command, on.driver.kubeconfig, Path("/"))
+    assert terminal.type(["kubectl", "get", "nodes", "-o", "name"]).last == f"node/{on.worker}"
+    assert terminal.type(["kubectl", "get", "node", "absent"]).code == 1
+    assert terminal.type(["flux", "version", "--client"]).code == 0
 
 
 @promise(ImageLoader)

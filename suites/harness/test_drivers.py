@@ -1,6 +1,7 @@
 """The contract of drivers, held on the toy; that each promise can be broken; what faults and tests say when a capability is missing."""
 
 import types
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from suites.harness import toy
 from suites.harness.test_faults import FAULTS
 
 CAPABILITIES = [
-    seam.Agents, seam.EtcdSnapshot, seam.GitHosting, seam.GitOutage, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.PodRuntime,
+    seam.Agents, seam.CommandLine, seam.EtcdSnapshot, seam.GitHosting, seam.GitOutage, seam.ImageLoader, seam.NodeNetwork, seam.NodePower, seam.NodeShell, seam.PodRuntime,
     seam.Writable,
 ]  # fmt: skip
 
@@ -54,6 +55,7 @@ BROKEN = {
     "no_images_are_no_work": ("needs_images", lambda *_: "yes"),
     "git_goes_away_and_comes_back_and_twice_is_once": ("restore_git", lambda *_: None),
     "what_etcd_holds_is_saved_into_a_file": ("save_etcd", None),
+    "what_is_typed_reaches_it": ("command", lambda *_: Path("/bin/true")),
     "what_runs_containers_has_a_name": ("runtime", lambda *_: ""),
     "agents_have_an_image": ("agent_image", lambda *_: ""),
 }  # fmt: skip

@@ -317,6 +317,14 @@ class Driver:
     def restore_network(self, node):
         self.world.change(lambda s: s.setdefault("cut", {}).pop(node, None))
 
+    def command(self, program):
+        """A program that lists the nodes, whatever it is asked; it fails where something is to be absent."""
+        file = self.world.path.with_name(program)
+        nodes = "\n".join(f"node/{n.name}" for n in self.nodes())
+        file.write_text(f"#!/bin/sh\ncase \"$*\" in *absent*) echo not found; exit 1;; esac\necho '{nodes}'\n")
+        file.chmod(0o755)
+        return file
+
     def save_etcd(self, file):
         self.world.change(lambda s: s.setdefault("saved", []).append(file))
 

@@ -11,14 +11,12 @@ from holdfast.tree.findings import (
     Inconclusive,
     NotApplicable,
     Outcome,
-    OutOfScope,
     Severity,
     Violation,
     hit,
     rule,
 )
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
-from holdfast.tree.repository import Location
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
 
@@ -287,38 +285,3 @@ def ssh(tree: Tree) -> Iterator[Outcome]:
                 yield hit(tree, held, f"{held.id} has no known_hosts, so {source.id} can't be pulled", "data")
             if held is not None and "identity" not in keys:
                 yield Inconclusive(f"{held.id} has no identity")
-
-
-@rule(
-    "flux.runbook",
-    "emergency-procedures",
-    Severity.BREAKS_CLAIM,
-    why="in the night nobody knows what to do about it",
-    do="add a section on it",
-    opt_in=True,
-)
-def runbook(tree: Tree) -> Iterator[Outcome]:
-    """The runbook exists and covers every failure scenario."""
-    name = tree.settings.runbook
-    if not name:
-        yield OutOfScope("no runbook is named in .holdfast.toml")
-        return
-    if name not in tree.repository.known:
-        yield Violation(
-            name,
-            (Location(".holdfast.toml", 1),),
-            f"the runbook {name} isn't in the tree",
-            do="put it there, or fix its name",
-        )
-        return
-    text = tree.repository.text(name).lower()
-    for scenario, words in {
-        "storage down": ("longhorn", "storage"),
-        "Flux down": ("flux",),
-        "ingress down": ("ingress",),
-        "a node lost": ("node",),
-        "the control plane lost": ("control plane", "etcd", "k3s server"),
-    }.items():
-        if not any(w in text for w in words):
-            yield Violation(name, (Location(name, 1),), f"the runbook {name} says nothing about: {scenario}")
-    yield Evidence(f"{name} names every failure scenario")
