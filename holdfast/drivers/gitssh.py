@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ import asyncssh
 _ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": os.devnull}
 
 
+_CHUNK = 1 << 16
 _DELAY = "delay_s"
 
 
@@ -56,9 +58,33 @@ async def _serve(process: asyncssh.SSHServerProcess[bytes], path: str, repositor
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=git.stdin, stdout=git.stdout, stderr=git.stderr)
-    await process.stdout.drain()
-    process.exit(await git.wait())
+    assert git.stdin
+    assert git.stdout
+    assert git.stderr
+    # By hand: what asyncssh redirects itself is cut off where the other side reads more slowly than git writes.
+    asked = asyncio.create_task(_to_git(process.stdin, git.stdin))
+    try:
+        await asyncio.gather(_from_git(git.stdout, process.stdout), _from_git(git.stderr, process.stderr))
+        process.exit(await git.wait())
+    except (BrokenPipeError, ConnectionError):  # whoever asked went away
+        git.kill()
+        await git.wait()
+    finally:
+        asked.cancel()
+
+
+async def _from_git(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    while said := await source.read(_CHUNK):
+        sink.write(said)
+        await sink.drain()
+
+
+async def _to_git(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionError, asyncssh.Error):
+        while said := await source.read(_CHUNK):
+            sink.write(said)
+            await sink.drain()
+    sink.close()
 
 
 async def main(settings: dict[str, Any], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -206,6 +207,18 @@ def listens(port):
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
+SLOWLY = """
+import sys, time
+for number in iter(int, 1):
+    said = sys.stdin.buffer.read1(1 << 16)
+    if not said:
+        break
+    sys.stdout.buffer.write(said)
+    sys.stdout.buffer.flush()
+    time.sleep(0.03)
+"""
+
+
 @pytest.fixture
 def git_by_ssh(tmp_path, processes):
     """A repository with one commit, served; gives its URL, the user's key file, and how git is told of both."""
@@ -214,6 +227,7 @@ def git_by_ssh(tmp_path, processes):
     run = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "init.defaultBranch=main"]
     subprocess.run([*run, "init", "-q", str(work)], check=True)
     (work / "file").write_text("content")
+    (work / "large").write_bytes(random.Random(1).randbytes(8 << 20))
     subprocess.run([*run, "-C", str(work), "add", "."], check=True)
     subprocess.run([*run, "-C", str(work), "commit", "-q", "-m", "one"], check=True)
     subprocess.run(["git", "clone", "-q", "--bare", str(work), str(bare)], check=True)
@@ -226,13 +240,17 @@ def git_by_ssh(tmp_path, processes):
     limit = time.monotonic() + 60
     while not listens(port) and time.monotonic() < limit:
         time.sleep(0.05)
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOWLY)
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {host.public}\n")
 
-    def clone(key, path="/tree.git", to="clone"):
+    def clone(key, path="/tree.git", to="clone", slowly=False):
         file = tmp_path / f"{to}.key"
         file.write_text(key.private)
         file.chmod(0o600)
         ssh = f"ssh -F none -i {file} -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={tmp_path / 'known_hosts'}"
+        if slowly:
+            ssh = f"sh -c '{ssh} \"$@\" | {sys.executable} -I {slow}' -"
         return subprocess.run(
             ["git", "clone", "-q", f"ssh://git@127.0.0.1:{port}{path}", str(tmp_path / to)],
             env={**os.environ, "GIT_SSH_COMMAND": ssh},
@@ -257,6 +275,14 @@ def test_git_is_served_by_ssh_to_the_one_key(git_by_ssh, tmp_path):
     other = clone(user, path="/etc", to="other")
     assert other.returncode != 0
     assert "there is no repository" in other.stderr
+
+
+@pytest.mark.skipif(not __import__("shutil").which("ssh"), reason="there is no ssh to try it with")
+def test_whoever_reads_slowly_gets_all_of_a_large_repository(git_by_ssh, tmp_path):
+    clone, user, _ = git_by_ssh
+    done = clone(user, slowly=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clone" / "large").stat().st_size == 8 << 20
 
 
 def test_a_process_whose_first_thread_has_ended_is_still_there(tmp_path):
