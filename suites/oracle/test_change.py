@@ -9,7 +9,7 @@ import yaml
 
 from holdfast.lane.subject import Subject
 from holdfast.rehearsal import run
-from suites.harness import pairs
+from suites.harness import change_pairs, pairs
 from suites.harness.immutables import CASES, SPACE
 
 PROFILE = "1.36"
@@ -167,4 +167,31 @@ def test_a_layer_that_the_change_takes_away_is_in_nobodys_way(repository):
     out, transition = rehearsed(repository)
     assert [p.finding.what for p in out.proofs] == []
     assert transition.gone == [f"ConfigMap/{SPACE}/inner", "Kustomization/flux-system/inner"]
+    assert transition.revert.clean, transition.revert
+
+
+def _layers(which):
+    return {p.name: list(yaml.safe_load_all(getattr(p, which))) for p in change_pairs.load().values()}
+
+
+def test_every_pair_of_changes_is_judged_alike_by_check_and_by_flux(repository):
+    """All of them side by side: what breaks is refused, or is gone, as it was foretold; and the way back is clean."""
+    written(repository, _layers("before"))
+    written(repository, _layers("breaking"))
+    _, transition = rehearsed(repository)
+    assert [f"{p.object}: {p.foretold or 'nothing'} / {p.seen or 'nothing'}" for p in transition.disagreements] == []
+    refused = {p.object for p in transition.predictions if p.seen}
+    pairs_of = change_pairs.load().values()
+    assert refused >= {p.object for p in pairs_of if p.rule == "change.immutable"}
+    assert set(transition.gone) >= {p.object for p in pairs_of if p.rule == "change.pruned"}
+    assert transition.revert.converged
+
+
+def test_every_sound_sibling_is_applied(repository):
+    written(repository, _layers("before"))
+    written(repository, _layers("valid"))
+    out, transition = rehearsed(repository)
+    assert [p.finding.what for p in out.proofs] == []
+    assert transition.predictions == transition.disagreements == []
+    assert transition.gone == []
     assert transition.revert.clean, transition.revert
