@@ -8,6 +8,7 @@ from holdfast.drivers.profile import NodeSpec, load
 from holdfast.errors import UsageError
 from holdfast.paths import ROOT
 from holdfast.provision.recipes import Recipes
+from holdfast.tree import fluxapi
 
 SERVER, WORKER = NodeSpec("a", "server"), NodeSpec("b", "worker")
 
@@ -73,3 +74,26 @@ def test_the_kinds_of_each_flux_are_those_of_its_controllers(flux):
 def test_the_reference_tree_has_the_kinds_of_the_usual_flux():
     text = (ROOT / "fixtures/gitops/clusters/home/flux-system/gotk-crds.yaml").read_text()
     assert kwok.kinds(Recipes().flux) == [o for o in yaml.load_all(text, Loader=yaml.CSafeLoader) if o]
+
+
+def _fields(node, *, whole):
+    """The dotted names of the fields of a schema: of a definition (*whole*), or as the package data has it."""
+    below = node.get("properties" if whole else "p") or {}
+    items = node.get("items" if whole else "i")
+    found = set()
+    for name, one in below.items():
+        found |= {name} | {f"{name}.{more}" for more in _fields(one, whole=whole)}
+    return found | (_fields(items, whole=whole) if isinstance(items, dict) else set())
+
+
+@pytest.mark.parametrize("flux", Recipes().table["flux"])
+def test_the_lanes_kinds_of_flux_have_the_fields_that_check_knows_of_that_version(flux):
+    """Both are made of Flux's Go types, and one of them once of an older version's."""
+    known = fluxapi.schemas(flux)
+    for kind in kwok.kinds(flux):
+        names = kind["spec"]["names"]["kind"]
+        for version in (v for v in kind["spec"]["versions"] if v["served"]):
+            at = f"{kind['spec']['group']}/{version['name']}/{names}"
+            if at in known:
+                there = _fields(version["schema"]["openAPIV3Schema"]["properties"]["spec"], whole=True)
+                assert there == _fields(known[at]["p"]["spec"], whole=False), at
