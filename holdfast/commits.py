@@ -104,3 +104,23 @@ def _of(kind: str, name: str, change: Callable[[list[Any], dict[str, Any]], None
 
 def _holds(sources: Sources, file: str, kind: str, name: str) -> bool:
     return scalar(sources.find(file, kind, name), "metadata", "name") == name
+
+
+# Where a chart takes the priority class of its pods: another one has them replaced, and changes nothing else.
+_PRIORITY: dict[str, tuple[str, ...]] = {
+    "ingress-nginx": ("controller", "priorityClassName"),
+    "longhorn": ("longhornManager", "priorityClass"),
+    "kube-prometheus-stack": ("prometheus", "prometheusSpec", "priorityClassName"),
+}
+
+
+def roll_release(release: str, chart: str, priority_class: str) -> Edit | None:
+    """Has a release's pods replaced, by another priority class; None where it isn't known where the chart takes it."""
+    path = _PRIORITY.get(chart)
+    return set_values("HelmRelease", release, ("spec", "values", *path), priority_class) if path else None
+
+
+def roll_workload(workload: str, number: str) -> Edit:
+    """Has a workload's pods replaced, written ``Kind/name``: by a *number* in an annotation."""
+    kind, _, name = workload.partition("/")
+    return set_values(kind, name, ("spec", "template", "metadata", "annotations", "holdfast.dev/update"), number)

@@ -58,6 +58,16 @@ def marked_as(cluster: Cluster, before: dict[str, list[str]]) -> Sighting:
 
 
 @probe
+def node_runs(cluster: Cluster, node: str, version: str) -> Sighting:
+    """The node is Ready, and its kubelet is of this version, such as ``1.37.2``."""
+    found = cluster.objects.get("Node", node)
+    runs = str((((found or {}).get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion", "")).removeprefix("v")
+    if runs != version:
+        return f"{node} runs {runs or 'nothing'}"
+    return node_ready(node)(cluster)
+
+
+@probe
 def node_not_ready(cluster: Cluster, node: str) -> Sighting:
     """The control plane has given the node up: not by the power that was cut, but by the leases that stopped."""
     status = _status(cluster, node)
