@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from holdfast.drivers.driver import (
     NodeNetwork,
     NodePower,
     NodeShell,
+    NodeUpgrade,
     Writable,
     capable,
 )
 from holdfast.kube import KubeClient, Object, without_server_fields
-from holdfast.terminal import Terminal
+from holdfast.terminal import Terminal, Typed
 from holdfast.undo import UndoFile
 
 
@@ -120,6 +122,31 @@ class Inject:
             body = {"spec": {"taints": kept or None, "unschedulable": node["spec"].get("unschedulable")}}
             self._before("patch", kind="Node", name=node["metadata"]["name"], namespace=None, body=body)
 
+    def bring_version(self, version: str) -> None:
+        """Puts what a version of Kubernetes needs onto every node."""
+        self._writable()
+        capable(self._driver, NodeUpgrade).bring_version(version)
+
+    def upgrade_node(self, node: str, version: str) -> float:
+        """Takes a node to another version in place; returns how many seconds that took. There is no way back: see `by_hand`."""
+        driver = capable(self._driver, NodeUpgrade)
+        self._writable()
+        number, began = (
+            self._undo.before("irreversible", what=f"{node} was on its way to Kubernetes {version}"),
+            time.monotonic(),
+        )
+        driver.upgrade_node(node, version)
+        self._undo.settled(number)
+        return time.monotonic() - began
+
+    def drain(self, node: str, within_s: float) -> Typed:
+        """Cordons a node and has its pods evicted, by `kubectl drain`, which heeds budgets of disruptions; undone by uncordoning it."""
+        driver = capable(self._driver, CommandLine)
+        self.patch("Node", node, None, {"spec": {"unschedulable": True}})
+        words = ["kubectl", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force"]
+        terminal = Terminal(driver.command, self._driver.kubeconfig, Path("/"))
+        return terminal.type([*words, f"--timeout={int(within_s)}s"], timeout_s=within_s + 10)
+
     def lose_etcd(self, saved: str) -> None:
         """Destroys what etcd holds; undone by bringing back what was *saved*, a file on the server."""
         driver = capable(self._driver, EtcdSnapshot)
@@ -161,7 +188,7 @@ class Inject:
         """A terminal that stands in *folder*. What is typed there isn't undone: until the block's own end nobody may trust the cluster."""
         driver = capable(self._driver, CommandLine)
         self._writable()
-        number = self._undo.before("by-hand")
+        number = self._undo.before("irreversible", what="commands were typed by hand")
         yield Terminal(driver.command, self._driver.kubeconfig, folder)
         self._undo.settled(number)
 

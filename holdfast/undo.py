@@ -84,8 +84,8 @@ def _restore_releases(driver: Driver, objects: KubeClient, step: UndoStep) -> No
     driver.restore_releases()
 
 
-def _by_hand(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
-    raise DriverError("commands were typed by hand, and cut short: what they changed isn't known")
+def _irreversible(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    raise DriverError(f"{step['what']}, and cut short: what is changed isn't known")
 
 
 ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
@@ -100,7 +100,7 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "restore-etcd": _restore_etcd,
     "restore-git": _restore_git,
     "restore-releases": _restore_releases,
-    "by-hand": _by_hand,
+    "irreversible": _irreversible,
 }
 
 

@@ -58,6 +58,7 @@ class Wanted:
         keep, reuse: leave the cluster for later runs; take the kept one.
         suites: folders of the user's own suites.
         expect: the file of what it must come to.
+        rooms: the suites that are run; those of every run where none is named.
     """
 
     select: str = ""
@@ -67,6 +68,7 @@ class Wanted:
     reuse: bool = False
     suites: tuple[Path, ...] = ()
     expect: Path | None = None
+    rooms: tuple[str, ...] = ()
 
     @property
     def narrowed(self) -> bool:
@@ -197,8 +199,8 @@ def run_on(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
         wanted.claims,
         on_a_cluster=bool(before),
     )
-    rooms = [SUITES / room for room in ROOMS]
-    code = _pytest(session, [*rooms, *wanted.suites, SUITES / _LAST], folder, wanted.select, smoke=wanted.smoke)
+    rooms = [SUITES / room for room in wanted.rooms or (*ROOMS, _LAST)]
+    code = _pytest(session, [*rooms, *wanted.suites], folder, wanted.select, smoke=wanted.smoke)
     if session.run is None:
         shutil.rmtree(folder, ignore_errors=True)  # of Allure's, for a run that didn't come about
     if session.stopped:

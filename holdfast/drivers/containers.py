@@ -352,6 +352,7 @@ class Containers(ABC):
                 source = _full_name(tag)
                 if source not in have:
                     send([tag], container.id)
+                    have.add(source)
                 if full not in have and full != source:
                     done = container.exec_run(["ctr", "-n", "k8s.io", "images", "tag", "--force", source, full])
                     if done.exit_code:

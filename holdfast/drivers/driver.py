@@ -189,6 +189,17 @@ class EtcdSnapshot(Protocol):
 
 
 @runtime_checkable
+class NodeUpgrade(Protocol):
+    """Can take its nodes to another version of Kubernetes while they hold what they hold."""
+
+    def bring_version(self, version: str) -> None:
+        """Puts what a version needs onto every node; nothing of it is used yet. Raises UsageError for one that isn't known."""
+
+    def upgrade_node(self, node: str, version: str) -> None:
+        """Takes a node to a version that was brought: the server, then each worker. Raises DriverError with the tool's own words."""
+
+
+@runtime_checkable
 class GitOutage(Protocol):
     """Can take away the host that serves Git, and make it slow."""
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import yaml
 
-from holdfast.drivers import coredns, kubeadm_etcd, profile
+from holdfast.drivers import coredns, kubeadm_etcd, kubeadm_upgrade, profile
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import NodeSpec, Note
 from holdfast.errors import UsageError
 from holdfast.kube import KubeClient
-from holdfast.provision import builds, registry
+from holdfast.provision import builds, images, registry
 from holdfast.provision.images import archive
+from holdfast.provision.recipes import Recipes
 from holdfast.waiting import CannotLook, patiently
 
 _NOT_K3S = Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",))
@@ -79,6 +80,22 @@ class Kind(Containers):
 
     def restore_etcd(self, file: str) -> None:
         kubeadm_etcd.restore(self._server(), file)
+
+    def bring_version(self, version: str) -> None:
+        recipes = Recipes(version)
+        if not self._own_image:
+            raise UsageError(
+                "the nodes run kind's own image, which has one version's programs", "use a machine without a registry"
+            )
+        named = {full: images.image(self.docker, recipes, part) for full, part in images.system_names(recipes).items()}
+        self.load_images(named)
+        for node in self.nodes():
+            self.shell(node.name).check_output(f"mkdir -p {kubeadm_upgrade.PROGRAMS}/{version}")
+            self.copy_program(node.name, builds.binary(recipes, "kube"), kubeadm_upgrade.program(version))
+
+    def upgrade_node(self, node: str, version: str) -> None:
+        role = next(n.role for n in self.nodes() if n.name == node)
+        kubeadm_upgrade.upgrade(self.shell(node), role, version)
 
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")

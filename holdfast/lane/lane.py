@@ -46,6 +46,10 @@ class Lane:
         self.folder = cache_dir() / "lanes" / self.name.replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_file = self.folder / "state.json"
+        self.upgrade_to, self.drain = (
+            "",
+            False,
+        )  # a version that its nodes are taken to in place, and whether each is drained before
         self.driver = catalogue.DRIVERS[driver].open(profile, self.folder, owner_id())
         self.fidelity = Fidelity(self.driver, self.subject)
 

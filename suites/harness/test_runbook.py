@@ -185,7 +185,7 @@ def followed(tmp_path):
 def test_each_step_is_typed_and_what_is_left_of_the_time_is_said(followed):
     held, said, left_s = followed("kubectl get nodes", "flux get all")
     assert (held, said) == (True, "2 steps worked")
-    assert 0 < left_s < 30
+    assert 0 < left_s <= 30
 
 
 def test_a_step_that_fails_is_said_with_its_line_and_words_and_ends_it(followed):
@@ -243,6 +243,22 @@ def test_a_command_knows_one_kubeconfig_and_nothing_of_the_user(tmp_path, monkey
     config, key, home = typed.last.split()
     assert (config, key) == (str(tmp_path / "kubeconfig"), "none")
     assert not Path(home).exists()
+
+
+def test_an_upgrade_that_is_cut_short_leaves_a_cluster_in_doubt(followed):
+    cluster = followed.cluster
+    with pytest.raises(DriverError, match="wasn't brought"):
+        cluster.inject.upgrade_node("k3s1", "1.37.2")
+    with pytest.raises(DriverError, match=r"k3s1 was on its way to Kubernetes 1\.37\.2, and cut short"):
+        cluster.inject.heal()
+
+
+def test_an_upgrade_that_ends_leaves_nothing_to_undo(followed):
+    cluster = followed.cluster
+    cluster.inject.bring_version("1.37.2")
+    assert cluster.inject.upgrade_node("k3s1", "1.37.2") >= 0
+    assert not cluster.undo.open_steps()
+    assert toy.World(followed.path).read()["versions"] == {"k3s1": "1.37.2"}
 
 
 def test_a_link_out_of_the_tree_is_not_followed(followed):

@@ -1,13 +1,17 @@
 """Two sides of an upgrade: only what broke there, isn't shown there, or is worse beyond its spread counts; runs never merge into a better verdict."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.drivers import kubeadm_upgrade
+from holdfast.drivers.driver import DriverError
 from holdfast.errors import UsageError
 from holdfast.reporting import versions
 from holdfast.reporting.versions import Figure
-from holdfast.upgrade import _lane, _refuse_downgrade
+from holdfast.upgrade import _lane, _lane_to_upgrade, _refuse_downgrade, _whole_version
 from holdfast.verdicts import ClaimVerdict, Verdict
 
 VERDICTS = st.sampled_from(list(Verdict))
@@ -97,3 +101,47 @@ def test_a_control_plane_does_not_go_back(capsys):
     assert "one minor at a time" not in capsys.readouterr().out
     _refuse_downgrade("kwok/1.34", "kwok/1.37")
     assert "one minor at a time" in capsys.readouterr().out
+
+
+# -- in place --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_in_place_is_a_lane_of_containers_and_a_whole_version():
+    assert _lane_to_upgrade("1.36") == "kind/fast"
+    assert _lane_to_upgrade("kind/default") == "kind/default"
+    assert _whole_version("1.37") == _whole_version("v1.37.2") == "1.37.2"
+    with pytest.raises(UsageError, match=r"no lane of containers has Kubernetes 1\.30"):
+        _lane_to_upgrade("1.30")
+    with pytest.raises(UsageError, match=r"no recipe for Kubernetes 1\.99"):
+        _whole_version("1.99")
+
+
+class Shell:
+    """A node that takes down what is typed on it, and fails where a word is in it."""
+
+    def __init__(self, fails=""):
+        self.typed, self.fails = [], fails
+
+    def run(self, command):
+        self.typed.append(command)
+        bad = bool(self.fails) and self.fails in command
+        return SimpleNamespace(
+            rc=int(bad), stdout="", stderr="one\n\n[upgrade/apply] FATAL: it isn't ready\n" if bad else ""
+        )
+
+
+@pytest.mark.parametrize(("role", "verb"), [("server", "upgrade apply v1.37.2"), ("worker", "upgrade node")])
+def test_the_control_plane_comes_before_the_kubelet_of_a_node(role, verb):
+    shell = Shell()
+    kubeadm_upgrade.upgrade(shell, role, "1.37.2")
+    at = next(i for i, c in enumerate(shell.typed) if verb in c)
+    assert "/1.37.2/kubeadm" in shell.typed[at]
+    assert [c for c in shell.typed[at + 1 :] if "restart kubelet" in c]
+    assert not [c for c in shell.typed[:at] if "kubelet" in c]
+
+
+def test_an_upgrade_that_fails_says_so_in_its_own_words_and_leaves_the_kubelet():
+    shell = Shell("upgrade apply")
+    with pytest.raises(DriverError, match=r"FATAL: it isn't ready"):
+        kubeadm_upgrade.upgrade(shell, "server", "1.37.2")
+    assert not [c for c in shell.typed if "kubelet" in c]

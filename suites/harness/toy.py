@@ -317,6 +317,14 @@ class Driver:
     def restore_network(self, node):
         self.world.change(lambda s: s.setdefault("cut", {}).pop(node, None))
 
+    def bring_version(self, version):
+        self.world.change(lambda s: s.setdefault("brought", []).append(version))
+
+    def upgrade_node(self, node, version):
+        if version not in self.world.read().get("brought", []):
+            raise DriverError(f"{version} wasn't brought")
+        self.world.change(lambda s: s.setdefault("versions", {}).__setitem__(node, version))
+
     def command(self, program):
         """A program that lists the nodes, whatever it is asked; it fails where something is to be absent."""
         file = self.world.path.with_name(program)

@@ -1,0 +1,77 @@
+"""Kubernetes taken to another version in place, node by node, while the cluster is used. Run by `holdfast upgrade --in-place`."""
+
+from holdfast.claims import get
+from holdfast.commits import mark
+from holdfast.drivers.driver import Agents, NodePower, NodeShell, NodeUpgrade, PodRuntime
+from holdfast.durations import seconds
+from holdfast.errors import NotExercised
+from holdfast.marks import claim, needs
+from holdfast.probes.flux import marked, tree_applied
+from holdfast.probes.nodes import node_not_ready, node_ready, node_runs
+from holdfast.probes.workloads import drained, workload_ready, workloads_ready
+from holdfast.sampling.targets import api, dns, ingress, service, volumes
+
+MAINTENANCE = get("node-maintenance")
+LIMIT = MAINTENANCE.budget("outage")
+
+
+@needs(NodeUpgrade, NodePower, Agents, NodeShell, PodRuntime)
+@claim(MAINTENANCE)
+def test_kubernetes_is_upgraded_in_place_while_the_cluster_is_used(run, cluster, sampler, git, experiment):
+    """The server, then the worker; between the two the worker's power is cut: a kubelet that is a minor behind comes back all the same.
+
+    What is asked through the other node is answered meanwhile, what is on volumes stays, and a commit arrives at each step.
+    """
+    version, drain = run.lane.upgrade_to, run.lane.drain
+    if not version:
+        raise NotExercised("no version to go to was named: holdfast upgrade --in-place")
+    cluster.steady(tree_applied(), within="5m")
+    server, worker = cluster.node("server").name, cluster.node("worker").name
+    for node in (server, worker):
+        cluster.negative_control(node_runs(node, version))
+    cluster.negative_control(node_ready("absent"))
+    cluster.negative_control(node_not_ready(worker))
+    cluster.negative_control(marked("never pushed"))
+    cluster.negative_control(workload_ready("Deployment/absent", cluster.app.namespace))
+    if drain:
+        cluster.negative_control(drained(worker))
+    run.quarantine(f"it is taken to Kubernetes {version} in place")
+    cluster.inject.bring_version(version)
+    _upgraded(cluster, sampler, git, experiment, server, version, drain=drain)
+    with cluster.inject.for_a_while():
+        cluster.inject.power_off(worker)
+        cluster.eventually(node_not_ready(worker), within=cluster.timers.node_lost_s + 20)
+    cluster.eventually(node_ready(worker), within="5m")
+    cluster.steady(workloads_ready(), within="5m")
+    _upgraded(cluster, sampler, git, experiment, worker, version, drain=drain)
+
+
+def _upgraded(cluster, sampler, git, experiment, node, version, *, drain):
+    """One node, watched until it is whole again."""
+    role, other = cluster.node(node).role, next(n.name for n in cluster.nodes() if n.name != node)
+    with sampler.watch(ingress(), service(), dns(), api(), volumes()) as seen:
+        with cluster.inject.for_a_while():
+            if drain:
+                cluster.inject.drain(node, seconds(MAINTENANCE.budget("drained")))
+                cluster.eventually(drained(node), within="10s")
+            took_s = cluster.inject.upgrade_node(node, version)
+        experiment.assertion(
+            f"the {role} is upgraded",
+            "node_runs",
+            True,
+            f"{node} took {took_s:.0f}s",
+            figure=f"{took_s:.0f}s",
+        )
+        cluster.eventually(node_runs(node, version), within="2m")
+        cluster.eventually(workload_ready(cluster.app.workload, cluster.app.namespace), within="5m")
+        cluster.steady(workloads_ready(), within="5m")
+        git.push(mark(cluster.sync, f"{role}-upgraded"), f"a commit with the {role} upgraded")
+        cluster.eventually(marked(f"{role}-upgraded"), within="3m")
+    what = f"while the {role} is upgraded"
+    seen.outage_at_most(LIMIT, "ingress", via=other, what=f"the app through {other}, {what}")
+    seen.outage_at_most(LIMIT, "service", vantage=other, what=f"the app's Service from {other}, {what}")
+    seen.outage_at_most(LIMIT, "dns", vantage=other, what=f"DNS from {other}, {what}")
+    seen.outage_at_most("10m", "ingress", via=node, what=f"the app through {node}, {what}")
+    seen.outage_at_most("10m", "api", what=f"the API, {what}")
+    seen.outage_at_most(LIMIT, "volume", what=f"the writers' volumes, {what}")
+    seen.no_acknowledged_write_lost(what=f"the writers' volumes, {what}")
