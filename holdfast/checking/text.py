@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.checking.words import LONGEST, count, shown, steps
 from holdfast.tree.boot import Down
-from holdfast.tree.check import FAMILIES, Result, promised
+from holdfast.tree.check import FAMILIES, Result, promised, resource_sets
 from holdfast.tree.findings import Finding, Severity
 
 COLOURS = {
@@ -75,7 +75,8 @@ def _summary(result: Result, paint: Paint) -> Iterator[str]:
         f", and {count(never, 'Kustomization')} never" if never else ""
     )
     if result.too_little():
-        missing = count(len(unread), "Kustomization")
+        sets = len(resource_sets(tree))
+        missing = count(len(unread), "Kustomization") + (f", {count(sets, 'ResourceSet')}" if sets else "")
         yield paint(
             f"more than a tenth wasn't read ({missing}): what isn't said here may be there all the same", "31;1"
         )

@@ -21,7 +21,7 @@ _INSTALL_CHARTS = frozenset(
         ("addons.cluster.x-k8s.io", "HelmChartProxy"),
     }
 )  # objects that make others, which aren't read: charts with their definitions among them
-_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$", re.IGNORECASE)
+_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$|\.tf$", re.IGNORECASE)
 # Signs that a cluster is begun by more than Flux: what tasks and tools of other kinds do isn't read.
 _TOOLS = re.compile(
     r"(?:^|/)(?:taskfile[^/]*|justfile|[^/]+\.just)$|(?:^|/)\.?taskfiles?/|helmfile|bootstrap[^/]*\.(?:sh|py|tf|ya?ml|gotmpl)$|(?:^|/)bootstrap/"
@@ -34,6 +34,7 @@ _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^kind: *[\"']?(?:CustomResourceDefinition|Namespace)\b", re.MULTILINE)
 _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
 _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
+_TERRAFORM = re.compile(r'^resource +"kubernetes_namespace(?:_v1)?"[\s\S]*?\bname *= *"([a-z0-9-]+)"', re.MULTILINE)
 _NAMED = re.compile(r"^kind: *[\"']?Namespace\b[\s\S]*?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
 # A script fetches definitions from a project's repository: mostly that is called as its chart is, without what says that it holds definitions.
@@ -111,7 +112,7 @@ class BeforeFlux:
 
 
 def _spaces(text: str) -> list[str]:
-    found = [m[1] for m in _NAMESPACE.finditer(text)]
+    found = [m[1] for form in (_NAMESPACE, _TERRAFORM) for m in form.finditer(text)]
     found += [m[1] for part in _DOCUMENT.split(text) for m in _NAMED.finditer(part)]
     return found + ([m[1] for m in _OF_RELEASE.finditer(text)] if _HELMFILE.search(text) else [])
 

@@ -26,6 +26,7 @@ _KEPT = 2000  # builds in the cache
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _REMOTE_LISTS = ("resources", "bases")
+_GENERATORS = ("configmapgenerator", "secretgenerator")
 _MAKES = frozenset({"configmapgenerator", "secretgenerator", "components", "generators", "helmcharts", "transformers"})
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
 
@@ -202,6 +203,8 @@ class Builder:
         listed = [k for k in body if str(k).lower() in _REMOTE_LISTS and isinstance(body[k], list)]
         for key in listed:
             body[key] = [one for one in body[key] if not (isinstance(one, str) and one in remote)]
+        for key in (k for k in body if str(k).lower() in _GENERATORS):
+            body[key] = [_without_files(one, remote) for one in sequence(body[key])]
         else_makes = any(body[k] for k in body if str(k).lower() in _MAKES or k in listed)
         if not else_makes and body.get("kind") != "Component":
             body.setdefault("namespace", "_placeholder")  # of nothing
@@ -216,9 +219,11 @@ class Builder:
         listed = []
         for name in manifests_below(self.sources, folder):
             here = posixpath.relpath(name, folder)
+            if name not in self.packed:
+                continue
             if posixpath.basename(here) in ("kustomization.yaml", "kustomization.yml", "Kustomization"):
                 listed.append(posixpath.dirname(here))
-            elif name in self.packed:
+            else:
                 self._decodable(name)
                 listed.append(here)
         made: Body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -344,9 +349,20 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _can_do_without(closure: Closure, reference: Reference) -> bool:
-    """Whether the rest can be built without what a reference names: remote manifests in a kustomization of the tree."""
-    listed = reference.field in _REMOTE_LISTS and reference.location.file in closure.kustomizations
-    return listed and reference.kind is ReferenceKind.REMOTE
+    """Whether the rest can be built without what a reference names: remote manifests, or files of a generator, in a kustomization of the tree."""
+    listed = reference.field.lower() in (*_REMOTE_LISTS, *_GENERATORS)
+    return listed and reference.kind is ReferenceKind.REMOTE and reference.location.file in closure.kustomizations
+
+
+def _without_files(generator: object, remote: set[str]) -> object:
+    """A generator without the files that would have to be fetched."""
+    if not isinstance(generator, dict):
+        return generator
+    made = dict(generator)
+    for key in ("files", "envs"):
+        if isinstance(made.get(key), list):
+            made[key] = [f for f in made[key] if not {str(f), str(f).partition("=")[2]} & remote]
+    return made
 
 
 def to_fetch(reference: Reference) -> str:

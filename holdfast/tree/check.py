@@ -32,6 +32,7 @@ from holdfast.tree.findings import (
 )
 from holdfast.tree.helm import Fetched, render
 from holdfast.tree.kustomize import Tool
+from holdfast.tree.manifest import Manifest
 from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Sources
@@ -81,7 +82,8 @@ class Result:
 
     def too_little(self) -> bool:
         """Whether so much wasn't read that nothing found means nothing."""
-        return len(self.unread()) * 10 > len(self.tree.kustomizations)
+        sets = len(resource_sets(self.tree))
+        return (len(self.unread()) + sets) * 10 > len(self.tree.kustomizations) + sets
 
 
 def claims() -> list[str]:
@@ -163,7 +165,8 @@ def check(tree: Tree, *, only: Iterable[str] = (), strict: bool = False) -> Resu
     ]
     counting, allowed = allow(together(findings), declared, tree.settings.allowed)
     counting = [readable(f) for f in ordered(tree, habits(counting))]
-    not_read = [spelled(line) for line in (*tree.not_read, *broken_rules)]
+    sets = [f"{m.id} makes objects of its own, which aren't read ({m.file})" for m in resource_sets(tree)]
+    not_read = [spelled(line) for line in (*tree.not_read, *sets, *broken_rules)]
     judged = {c: _verdict(unread, c, said.get(c, []), findings) for c in claims() if c in said}
     verdicts = {c: StaticVerdict(v.verdict, spelled(v.reason)) for c, v in judged.items()}
     return Result(
@@ -240,10 +243,18 @@ def _verdict(
     )
 
 
+def resource_sets(tree: Tree) -> list[Manifest]:
+    """The objects of flux-operator that make others, which aren't read."""
+    return [m for m in tree.of("ResourceSet") if m.group == "fluxcd.controlplane.io"]
+
+
 def _gaps(tree: Tree) -> list[str]:
     """Why claims about all of the tree are in doubt: what may hold the opposite and isn't read."""
     unread = [k for k in tree.kustomizations.values() if k.gap]
+    sets = resource_sets(tree)
+    more = f" (and {len(sets) - 1} more do)" if len(sets) > 1 else ""
     return [
+        *(f"{m.id} makes objects of its own{more}, which aren't read" for m in sets[:1]),
         *tree.charts.incomplete_because,
         *(f"Kustomization/{k.id} wasn't read{' whole' if k.gap == k.left_out else ''}: {k.gap}" for k in unread),
     ]

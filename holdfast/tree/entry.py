@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from holdfast.errors import UsageError
 from holdfast.tree.instances import InstanceSync, kustomization_of_sync, syncs
 from holdfast.tree.manifest import Body, Manifest, get, objects_in
 from holdfast.tree.origin import Origin, name_of
+from holdfast.tree.references import kustomization_of
 from holdfast.tree.repository import Location, is_set_aside
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
@@ -162,6 +164,10 @@ class _Search:
         if wanted not in self.repository.folders:
             names = ", ".join(c.folder for c in found)
             raise UsageError(f"there is no folder {wanted} in the tree", f"entries that were found: {names or 'none'}")
+        for file, body in self.kustomizations:
+            if self.origin.folder_of(body) == wanted:
+                one = Candidate(wanted, Rank.TOP, file, self._in(file, body), f"as named, synced by {file}")
+                return self._made(one, found)
         why = "as named (no Kustomization in the tree syncs it)"
         return self._made(Candidate(wanted, Rank.TOP, "", self._made_for(wanted), why), found)
 
@@ -224,6 +230,9 @@ class _Search:
         for sync in self._own_syncs():
             body = kustomization_of_sync(sync)
             folder = self.origin.folder_of(body)
+            # Without a kustomization the root of the repository is hardly what is pushed as an artifact: the instance's own folder may be.
+            if sync.source[0] != "GitRepository" and folder == "." and not kustomization_of(self.sources, "."):
+                folder = self._around(sync.file) or folder
             if folder in self.repository.folders:
                 manifest = Manifest(body, sync.file, at=Location(sync.file, sync.line))
                 rank = Rank.VALUES if sync.values else Rank.INSTANCE
@@ -231,6 +240,12 @@ class _Search:
                     "the values of the flux-instance chart in " if sync.values else "the FluxInstance in "
                 )
                 yield Candidate(folder, rank, sync.file, Kustomization(manifest, folder), why + sync.file)
+
+    def _around(self, file: str) -> str:
+        """The folder around a file that somebody builds: its parent, where that is what the file's own folder is a part of."""
+        parents = [str(p) for p in PurePosixPath(file).parents if str(p) != "."]
+        built = [p for p in parents[:2] if kustomization_of(self.sources, p)]
+        return (built or parents[1:2] or parents or [""])[-1]
 
     def _gotk(self) -> Iterator[Candidate]:
         """What flux bootstrap writes: a Kustomization flux-system inside of the folder that it builds."""
@@ -262,9 +277,18 @@ class _Search:
         best = [f for f, n in sizes.items() if n == most]
         chosen = {f: n for f, n in sizes.items() if 4 * n >= most or any(_parallel(f, b) for b in best)}
         return [
-            Candidate(f, Rank.TOP, "", self._made_for(f), _UNSYNCED if len(chosen) == 1 else _leads_to(n))
+            self._top(f, _UNSYNCED if len(chosen) == 1 else _leads_to(n))
             for f, n in sorted(chosen.items(), key=lambda e: (-e[1], e[0]))
         ]
+
+    def _top(self, folder: str, why: str) -> Candidate:
+        """A folder that nothing else applies: by the Kustomization that is applied by hand for it, where the tree has one."""
+        for file, body in self.kustomizations:
+            if file in self.reach.by_hand and self.origin.folder_of(body) == folder:
+                return Candidate(
+                    folder, Rank.TOP, file, self._in(file, body), f"synced by {file}, which is applied by hand"
+                )
+        return Candidate(folder, Rank.TOP, "", self._made_for(folder), why)
 
     def _hinted(self) -> list[str]:
         """The folders that a script, a text or Terraform hands to flux bootstrap."""

@@ -17,7 +17,7 @@ _REFERENCE = re.compile(
     | ^(?:var|local|module|data|each|self|secrets|inputs|vars|steps|needs|github|runner|random_\w+|tls_\w+|hcloud_\w+
     |vault_\w+|onepassword_\w+|settings|config|values|lookup|args|opts|options)\.[a-z_\[]
     | ^projects/[^/]+/secrets/ | ^@microsoft\.keyvault | ^<path: | ^<.*>$ | ^\[.*\]$ | ^\{.*\}$
-    | ^(?:enc\[|\$ansible_vault|age-encryption\.org|vault:v\d) | ^-----begin\ (?:age\ encrypted|pgp\ message
+    | ^ej\[\d: | ^(?:enc\[|\$ansible_vault|age-encryption\.org|vault:v\d) | ^-----begin\ (?:age\ encrypted|pgp\ message
     |certificate|trusted|public|rsa\ public|ssh2\ public|x509)
     | ^ag[a-z0-9+/]{200,}
     """

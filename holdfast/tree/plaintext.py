@@ -191,7 +191,7 @@ def _text_of(found: re.Match[str]) -> tuple[str, bool]:
 def _judged(key: str, value: str, quoted: bool, within_secret: bool) -> bool:  # noqa: PLR0911  one return a doubt
     """Whether a value under a key is a secret."""
     strength = hint(key)
-    if not strength or not _may_be(value) or "://" in value:
+    if not strength or not _may_be(value) or "://" in value or _is_no_value(key, value):
         return False
     if not quoted and re.search(r"[(){}\[\]<>,;]|::|\?\.|^[&*]", value):
         return False  # code
@@ -204,6 +204,16 @@ def _judged(key: str, value: str, quoted: bool, within_secret: bool) -> bool:  #
     if strength == "password" and within_secret:
         return not _is_plain_name(key, value)
     return strength == "password" and _made_like_password(value)
+
+
+def _is_no_value(key: str, value: str) -> bool:
+    """Whether it is the name of a field again, a label before an input, or the fingerprint of the key that signs."""
+    same = value.lower().replace("-", "_")
+    named = "_" in same and key.lower().replace("-", "_").endswith(same)
+    signing = bool(
+        re.search(r"(?i)sign(?:ing)?[_-]?key|gpg|pgp", key) and re.fullmatch(r"(?:0x)?[0-9A-Fa-f]{40}", value)
+    )
+    return named or signing or value.endswith(":")
 
 
 def in_secret(key: str, value: str) -> str:  # noqa: PLR0911  one return a form

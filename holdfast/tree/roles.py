@@ -44,7 +44,12 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
     own = sum(m.kind not in ("Kustomization", "Namespace") for m in kustomization.objects)
     if leads_on > own:
         return OTHER  # what all begins with is for nothing of its own, whatever lies beside it
-    if any(m.kind in ("CSIDriver", "StorageClass") for m in kustomization.objects):
+    if any(m.kind == "CSIDriver" for m in kustomization.objects):
+        return STORAGE
+    classes = sum(m.kind == "StorageClass" for m in kustomization.objects)
+    if (
+        classes and 2 * classes >= own
+    ):  # one beside much else makes nobody storage: a class runs nothing, and can't be down
         return STORAGE
     if any(m.kind in ("IngressClass", "GatewayClass") for m in kustomization.objects):
         return CORE

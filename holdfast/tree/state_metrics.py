@@ -27,6 +27,7 @@ class StateMetrics:
         custom: its configuration of custom resources, as text; None where it has one that isn't in the tree.
         may_not_list: nothing of the tree lets it list them.
         at: where its values lie in a release.
+        in_part: there are values of it that aren't in the tree: what isn't in *custom* may be in them.
     """
 
     manifest: Manifest
@@ -34,6 +35,7 @@ class StateMetrics:
     custom: str | None
     may_not_list: bool = False
     at: tuple[PathKey, ...] = ()
+    in_part: bool = False
 
 
 def parts_of(release: Release) -> tuple[str, ...] | None:
@@ -72,7 +74,8 @@ def _of_values(tree: Tree, release: Release, keys: tuple[str, ...]) -> StateMetr
     elif state.get("enabled") not in (None, False):
         custom = f"{custom}{state['config']}" if state.get("config") else _from_config(tree)
     may_not = not release.unread and bool(custom) and not _may_list(tree, values)
-    return StateMetrics(release.manifest, only, None if release.unread else custom, may_not, ("spec", "values", *keys))
+    at = ("spec", "values", *keys)
+    return StateMetrics(release.manifest, only, custom, may_not, at, bool(release.unread))
 
 
 def _may_list(tree: Tree, values: dict[str, Any]) -> bool:
@@ -120,11 +123,12 @@ def gives(one: StateMetrics, metric: str) -> bool | None:
     if one.custom is None:
         return None
     words = re.findall(r"[a-zA-Z0-9_]+", one.custom)
-    return (
+    found = (
         metric in words
         or any(metric.startswith(f"{prefix}_") and metric[len(prefix) + 1 :] in words for prefix in words if prefix)
         or (metric.startswith("kube_customresource_") and metric.removeprefix("kube_customresource_") in words)
     )
+    return None if one.in_part and not found else found
 
 
 def hidden_ones(tree: Tree) -> Iterator[str]:

@@ -68,11 +68,15 @@ class Ways:
             for other, held in self.roots.items()
         )
 
+    @cached_property
+    def by_hand(self) -> set[str]:
+        """The files with Kustomizations that no build holds: whoever begins the cluster applies them."""
+        return self._paths.keys() - set().union(*self.roots.values())
+
     def _is_applied(self, root: str) -> bool:
         own = self.roots[root]
-        by_others = {
-            f for file, folders in self._paths.items() if file not in own for p in folders for f in self.held(p)
-        }
+        others = {file: folders for file, folders in self._paths.items() if file not in own | self.by_hand}
+        by_others = {f for folders in others.values() for p in folders for f in self.held(p)}
         return own <= by_others and not self._leads_back(root)
 
     def _leads_back(self, root: str) -> bool:

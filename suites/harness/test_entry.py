@@ -572,3 +572,49 @@ def test_a_synced_kustomization_with_a_variable_in_its_path_is_a_template_too(re
     files = VARIED | {"bootstrap/flux.yaml": layer("flux-system", "'./clusters/${CLUSTER}'")}
     with pytest.raises(UsageError, match=r"3 clusters: clusters/house.*; clusters/roof \(one that .*; clusters/shed "):
         read(files, remote=REMOTE)
+
+
+def test_a_leaf_that_builds_its_own_file_is_no_entry_where_one_applied_by_hand_leads_to_it(read):
+    """The first Kustomization lies beside what it builds, and no build holds it."""
+    tree = read(
+        {
+            "cluster/ks.yaml": layer("cluster", "./cluster"),
+            "cluster/kustomization.yaml": listing("apps"),
+            "cluster/apps/kustomization.yaml": listing("one/ks.yaml", "two/ks.yaml"),
+            "cluster/apps/one/ks.yaml": layer("one", "./cluster/apps/one"),
+            "cluster/apps/one/o.yaml": object_("one"),
+            "cluster/apps/two/ks.yaml": layer("two", "./cluster/apps/two/app"),
+            "cluster/apps/two/app/o.yaml": object_("two"),
+            "flux.yaml": source("flux-system", REMOTE),
+        },
+        remote=REMOTE,
+    )
+    assert tree.entry.startswith("cluster, synced by cluster/ks.yaml, which is applied by hand")
+    assert {"flux-system/one", "flux-system/two"} <= set(tree.kustomizations)
+
+
+def test_what_is_named_is_the_kustomization_that_syncs_it(read):
+    tree = read(
+        {"clusters/ks.yaml": layer("home", "./clusters/home"), "clusters/home/o.yaml": object_(), "x/o.yaml": object_("x"),
+         "flux.yaml": source("flux-system", REMOTE)},
+        remote=REMOTE, entry="clusters/home",
+    )  # fmt: skip
+    assert "synced by clusters/ks.yaml" in tree.entry
+    assert tree.root.manifest.name == "home"
+
+
+def test_the_root_of_an_artifact_that_is_no_kustomization_is_the_instances_own_folder(read):
+    """What a script pushes as an artifact is a folder that nothing names."""
+    tree = read(
+        {
+            "kubernetes/home/flux-system/instance.yaml": instance(
+                "./", "oci://registry.example.org/home-sync", "OCIRepository"
+            ),
+            "kubernetes/home/flux-system/kustomization.yaml": listing("instance.yaml"),
+            "kubernetes/home/kustomization.yaml": listing("flux-system", "o.yaml"),
+            "kubernetes/home/o.yaml": object_(),
+            "docs/template.yml": "steps: []\n",
+        }
+    )
+    assert tree.entry.startswith("kubernetes/home, said by the FluxInstance")
+    assert not tree.root.error

@@ -7,8 +7,9 @@ import yaml
 
 from holdfast.tree import check as checking
 from holdfast.tree.plaintext import in_text
+from holdfast.tree.roles import role
 from suites.harness import pairs
-from suites.harness.test_check_properties import KUSTOMIZE
+from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
 
 
 def changed(name, tmp_path, file, old, new):
@@ -149,3 +150,124 @@ def test_a_header_of_documentation_holds_no_token(said, is_one):
     assert (
         bool(list(in_text("docs/api.md", f"curl -H 'Authorization: Bearer {said}' https://api.example.org"))) is is_one
     )
+
+
+# -- kinds of trouble, by trees of our own --------------------------------------------------------------------------------
+
+
+def config(name, namespace="default", **more):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, **more}
+
+
+def judged(tmp_path, files):
+    return checking.check(checking.load(written(tmp_path / "tree", files), KUSTOMIZE), strict=True)
+
+
+def rules_of(result):
+    return [f.rule for f in result.findings if not f.unreferenced]
+
+
+def test_what_the_source_does_not_pack_is_no_part_of_a_folder(tmp_path):
+    """A folder with a kustomization of its own, which the ignore rules leave out of the artifact."""
+    layer = kustomization("apps")
+    files = {
+        ".sourceignore": "/parts/apps/old\n",
+        "cluster/apps.yaml": yaml.safe_dump(layer),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one")),
+        "parts/apps/old/kustomization.yaml": "kind: Kustomization\nresources: [gone.yaml]\n",
+    }
+    result = judged(tmp_path, files)
+    assert "apply.build" not in rules_of(result)
+    assert ("ConfigMap", "default", "one") in result.tree.by_key
+
+
+@pytest.mark.parametrize("kind", ["kubernetes_namespace", "kubernetes_namespace_v1", "kubernetes_secret"])
+def test_terraform_makes_namespaces_before_flux(tmp_path, kind):
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one", "staging")),
+        "terraform/main.tf": f'resource "{kind}" "staging" {{\n  metadata {{\n    name = "staging"\n  }}\n}}\n',
+    }
+    found = rules_of(judged(tmp_path, files))
+    assert ("apply.missing-namespace" in found) is (kind == "kubernetes_secret")
+
+
+@pytest.mark.parametrize("entry", ["a.json=https://files.example.org/a.json", "a.json=a.json"])
+def test_a_file_of_a_generator_that_would_be_fetched_leaves_the_rest_to_be_read(tmp_path, entry):
+    listed = {"resources": ["o.yaml"], "configMapGenerator": [{"name": "board", "files": [entry, "b.json"]}]}
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/kustomization.yaml": yaml.safe_dump({"kind": "Kustomization", **listed}),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one")),
+        "parts/apps/a.json": "{}",
+        "parts/apps/b.json": "{}",
+    }
+    result = judged(tmp_path, files)
+    assert ("ConfigMap", "default", "one") in result.tree.by_key
+    whole = entry == "a.json=a.json"
+    assert (result.not_read == []) is whole
+    assert (result.claims["git-single-source"].verdict == "held") is whole
+
+
+def test_a_kustomization_whose_name_is_to_be_filled_in_is_a_template(tmp_path):
+    template = kustomization("branch")
+    template["metadata"]["name"] = "branch-${slug}"
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one")),
+        "branches/branch.yaml": yaml.safe_dump(template),
+    }
+    result = judged(tmp_path, files)
+    assert not [f for f in result.findings if f.rule == "flux.unreachable" and "branch-" in f.what]
+
+
+CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "fast"},
+    "provisioner": "disk.example.org",
+}
+
+
+@pytest.mark.parametrize("beside", [0, 1, 4])
+def test_one_storage_class_beside_much_else_makes_no_kustomization_storage(tmp_path, beside):
+    files = {
+        "cluster/mixed.yaml": yaml.safe_dump(kustomization("mixed")),
+        "parts/mixed/o.yaml": yaml.safe_dump_all([CLASS, *(config(f"c{n}") for n in range(beside))]),
+    }
+    tree = checking.load(written(tmp_path / "tree", files), KUSTOMIZE)
+    assert (role(tree, tree.kustomizations["flux-system/mixed"]) == "storage") is (beside < 2)
+
+
+def test_a_resource_set_makes_objects_that_are_not_read(tmp_path):
+    sets = {
+        "apiVersion": "fluxcd.controlplane.io/v1",
+        "kind": "ResourceSet",
+        "metadata": {"name": "apps", "namespace": "flux-system"},
+        "spec": {"inputs": [{"tenant": "a"}], "resources": [config("<< inputs.tenant >>")]},
+    }
+    files = {"cluster/apps.yaml": yaml.safe_dump(kustomization("apps")), "parts/apps/o.yaml": yaml.safe_dump(sets)}
+    result = judged(tmp_path, files)
+    assert any("ResourceSet/flux-system/apps makes objects" in line for line in result.not_read)
+    assert result.too_little()
+    assert {v.verdict for v in result.claims.values()} <= {"unproven", "broke", "not exercised"}
+    plain = judged(tmp_path / "plain", {**files, "parts/apps/o.yaml": yaml.safe_dump(config("one"))})
+    assert not plain.too_little()
+    assert "held" in {v.verdict for v in plain.claims.values()}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'MYSQL_ROOT_PASSWORD: "EJ[1:Zm9vYmFyYmF6cXV1eA==:c29tZXRoaW5n:ZW5jcnlwdGVkIGhlcmU=]"',
+        "UBUNTU_SIGNING_KEY = 790BC7277767219C42C86F933B4FE6ACC0B21F32",
+        "console-password=Passw0rd:",
+        'readonly X_FIELD_GPG_PASSPHRASE="gpg_passphrase"',
+    ],
+)
+def test_what_only_looks_like_a_secret(line):
+    assert not list(in_text("settings.yaml", line))
+
+
+def test_a_password_beside_them_is_one():
+    assert list(in_text("settings.yaml", 'MYSQL_ROOT_PASSWORD: "hG7kQ2wLp9Xz"'))

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.tree import state_metrics
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.rules.monitoring import STACK, scraped
 from holdfast.tree.tree import Tree
@@ -57,8 +57,12 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
             if metric in GONE:
-                if any(state_metrics.gives(one, metric) for one in state_metrics.of(tree)):
+                known = [state_metrics.gives(one, metric) for one in state_metrics.of(tree)]
+                if True in known:
                     continue  # made anew, of the objects themselves
+                if None in known:
+                    yield Inconclusive(f"{manifest.id} reads {metric}, which values that aren't read may make anew")
+                    continue
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
             elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
                 yield hit(

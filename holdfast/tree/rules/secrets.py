@@ -18,7 +18,7 @@ from holdfast.tree.tree import Tree, in_chart
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
-    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party)(?:[/._-]|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule)(?:[/._-]|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
 )
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 

@@ -25,6 +25,8 @@ _IN_COMMENT = re.compile(r"^\s*#.*?(?:- +|(?=\./))[\"']?(\.?[\w./-]+)")
 def unreachable(tree: Tree) -> Iterator[Outcome]:
     """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
     for kustomization in tree.unreferenced:
+        if kustomization.manifest.file and "$" in str(kustomization.manifest.meta.get("name")):
+            continue  # a template: whoever fills it in gives it its name
         if kustomization.manifest.file:
             off = _turned_off(tree, kustomization.manifest.file)
             yield Violation(
