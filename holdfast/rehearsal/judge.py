@@ -83,6 +83,9 @@ class Judge:
         for one in lame:
             if one.unsure and not self.foretold.of(one.manifest.id):
                 continue
+            if "CustomResourceDefinition/" in one.said and _served_more(course):
+                out.doubts.append(f"{one.manifest.id}: the lane itself had changed that definition: {one.said[:300]}")
+                continue
             if not one.unsure and (doubt := self._of_the_lane(one.manifest.id, one.said)):
                 out.doubts.append(doubt)
             elif one.manifest.id not in blamed:
@@ -109,8 +112,10 @@ class Judge:
             out.doubts.append(
                 f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
             )
-        elif doubt := self._doubt(blocker, out.flux):
+        elif doubt := self._unseen(blocker) or self._doubt(blocker, out.flux):
             out.doubts.append(doubt)
+        elif (at_s := self._made_later(blocker, out.course)) is not None:
+            out.proofs.append(self._late(Late(blocker, at_s)))
         elif blocker.lack is Lack.KIND and (given := self._installed_before(blocker)):
             out.by_hand.setdefault(f"the kind {blocker.what}, before {given} brings it", blocker.holder)
         elif blocker.lack is Lack.KIND and self._may_be_given(blocker):
@@ -130,7 +135,7 @@ class Judge:
 
     def _doubt(self, blocker: Blocker, flux: str) -> str:
         """Why it may be the lane's own doing, or that of a chart that isn't read; empty where it can't be."""
-        subject = self.by_id.get(blocker.object)
+        subject = self.object_of(blocker)
         if (
             blocker.lack is Lack.HEALTH
             and blocker.said.startswith("there is no ")
@@ -150,6 +155,19 @@ class Judge:
             return self._of_the_lane(blocker.what, blocker.said)
         return ""
 
+    def _unseen(self, blocker: Blocker) -> str:
+        """Why Flux's words say nothing of the tree: the lane's own server, a part that is fetched, a wait that wasn't over."""
+        holder = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
+        if blocker.holder.startswith("GitRepository/") and "@127.0.0.1:" in blocker.said:
+            return f"{blocker.holder}: the lane's own Git server wasn't read, which is no fault of the tree: {blocker.said[:300]}"
+        if blocker.lack is Lack.OTHER and _IN_PROGRESS.match(blocker.said):
+            return (
+                f"{blocker.holder} waits for the health of its objects, and none of them says why: {blocker.said[:300]}"
+            )
+        if blocker.lack is Lack.BUILD and holder is not None and holder.left_out:
+            return f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {holder.left_out}"
+        return ""
+
     def _installed_before(self, blocker: Blocker) -> str:
         """The release that brings a kind, where the repository installs its chart before Flux runs, too (a helmfile, say); else empty."""
         group = kind_of(blocker)[0]
@@ -166,10 +184,44 @@ class Judge:
         return ""
 
     def _may_be_given(self, blocker: Blocker) -> bool:
-        """Whether a chart that is neither read nor known may bring a kind that nothing else brings."""
-        if any(kind_of(blocker)[0] in r.groups for r in self.tree.releases):
-            return False  # it is known who brings it, and that is too late
+        """Whether a chart that is neither read nor known, or a release that the lane takes for there, may bring a kind that nothing else brings."""
+        givers = [r for r in self.tree.releases if kind_of(blocker)[0] in r.groups]
+        if givers:  # it is known who brings it, and that is too late
+            owners = [self.tree.kustomizations.get(r.manifest.owner) for r in givers]
+            return any(k is not None and bool(k.gap) for k in owners)
         return not _of_kubernetes_or_flux(blocker) and more_may_come(self.tree)
+
+    def _made_later(self, blocker: Blocker, course: Course) -> float | None:
+        """When a namespace came that the tree makes itself, which was only too late; None where it never came, or nothing makes it."""
+        if blocker.lack is not Lack.NAMESPACE:
+            return None
+        name = blocker.what.partition("/")[2]
+        holder = blocker.holder.partition("/")[2]
+        makers = [m.owner for m in self.tree.of("Namespace") if m.name == name and not self._needs(m.owner, holder)]
+        bars = [course.bars.get(f"Kustomization/{n}") for n in makers]
+        return min((bar.ready_at for bar in bars if bar and bar.ready_at is not None), default=None)
+
+    def _needs(self, one: str, other: str) -> bool:
+        """Whether a Kustomization, by id, comes only after another one: by what it depends on, and by who applies it."""
+        wanted, seen = [one], set[str]()
+        while wanted:
+            here = wanted.pop()
+            known = self.tree.kustomizations.get(here)
+            if known is not None and here not in seen:
+                seen.add(here)
+                wanted += [*known.depends_on, *known.way]
+        return other in seen - {one}
+
+    def object_of(self, blocker: Blocker) -> Manifest | None:
+        """The tree's object that a blocker is about. Flux names a namespace also where the kind has none."""
+        if (found := self.by_id.get(blocker.object)) is not None:
+            return found
+        kind, _, rest = blocker.object.partition("/")
+        name = rest.rpartition("/")[2]
+        alike = [m for m in self.by_id.values() if m.kind == kind and m.name == name]
+        holder = blocker.holder.partition("/")[2]
+        own = [m for m in alike if m.owner == holder]
+        return own[0] if len(own) == 1 else alike[0] if len(alike) == 1 else None
 
     def _near(self, blocker: Blocker) -> str:
         """The id of the tree's object of which a name is a slip; empty where there is none."""
@@ -223,7 +275,7 @@ class Judge:
         kustomization = self.tree.kustomizations.get(holder)
         if blocker.lack is Lack.BUILD and kustomization and kustomization.built and kustomization.built.location:
             found.append(kustomization.built.location)
-        if (manifest := self.by_id.get(blocker.object)) is not None:
+        if (manifest := self.object_of(blocker)) is not None:
             found.append(self._at(manifest, blocker))
         if kustomization and kustomization.manifest.file:
             found.append(self.tree.locate(kustomization.manifest))
@@ -296,6 +348,7 @@ def _of_flux(manifest: Manifest) -> bool:
 
 
 _FETCHES = re.compile(r"remote (?:resource|base|file|load)|is a remote|no-remote-bases|remote resources", re.IGNORECASE)
+_IN_PROGRESS = re.compile(r"Running health checks|Reconciliation in progress|Detecting drift")
 _OWN_POLICY = "policy 'holdfast-"  # as the API server names what denied a request
 _VERSION = re.compile(r"v?(\d+\.\d+)")
 
@@ -311,6 +364,11 @@ def flux_of(tree: Tree) -> str:
         if found := _VERSION.match(said):
             return found[1]
     return ""
+
+
+def _served_more(course: Course) -> bool:
+    """Whether the lane has served a version of a kind that its definition doesn't have."""
+    return any(o.removal.startswith("the lane serves") for o in course.obstacles)
 
 
 def _merged(proofs: list[Proof]) -> list[Proof]:

@@ -66,11 +66,23 @@ class Outcome:
 
     @property
     def shown(self) -> bool:
-        """Whether all that was asked for was seen: everything ready, and of a change its end compared and its way back gone to the end."""
+        """Whether all that was asked for was seen: everything read and ready, and of a change its end compared and its way back gone to the end."""
         one = self.transition
-        return self.course.converged and (
-            one is None or (one.compared and one.revert is not None and one.revert.converged)
+        return (
+            not self.too_little
+            and self.course.converged
+            and (one is None or (one.compared and one.revert is not None and one.revert.converged))
         )
+
+    @property
+    def assumed(self) -> int:
+        """How many Kustomizations were taken for ready, since what they build isn't read here."""
+        return sum(bool(k.error or k.not_read) for k in self.tree.kustomizations.values())
+
+    @property
+    def too_little(self) -> bool:
+        """Whether so many were taken for ready that a start without trouble says little: as `holdfast check` has it."""
+        return self.assumed * 10 > len(self.tree.kustomizations)
 
     def worst(self) -> Severity | None:
         """The worst severity of what counts."""

@@ -131,6 +131,8 @@ def _summary(out: Outcome) -> str:
     end = "everything is ready" if out.course.converged else f"{len(out.course.unsettled)} never became ready"
     if out.course.converged and (removed := sum(1 for o in out.course.obstacles if o.removal)):
         end = f"everything became ready once {removed} thing{'s were' if removed > 1 else ' was'} out of the way"
+    if out.assumed:
+        end += f" ({out.assumed} of {len(out.tree.kustomizations)} taken for ready: what they build isn't read)"
     return (
         f"{words} · {len(kustomizations)} Kustomizations, {end} after {out.course.took_s:.1f}s · "
         f"Kubernetes {out.kubernetes}, Flux {out.flux}"

@@ -265,3 +265,79 @@ def test_what_never_became_ready_fails_in_junit(tmp_path):
     out.course.unsettled = {HOLDER: "no word yet"}
     assert ElementTree.fromstring(as_junit(out, Severity.BREAKS_CLAIM)).get("failures") == "1"
     assert "1 never became ready" in "\n".join(lines(out, colour=False))
+
+
+# -- what is the lane's own doing -------------------------------------------------------------------------------------------
+
+
+def test_words_of_flux_that_say_nothing_of_the_tree_are_doubts(tmp_path):
+    read = tree(tmp_path, widget("one"))
+    clone = "failed to checkout: unable to clone 'ssh://git@127.0.0.1:4711/home.git': unexpected EOF"
+    source = "GitRepository/flux-system/flux-system"
+    for blocker in (
+        Blocker(Lack.OTHER, source, source, source, clone),
+        Blocker(
+            Lack.OTHER, HOLDER, HOLDER, HOLDER, "Running health checks for revision main@sha1:1 with a timeout of 1m30s"
+        ),
+    ):
+        out = came_to(read, blocker)
+        assert not out.proofs, blocker
+        assert len(out.doubts) == 1
+    stuck = Blocker(Lack.OTHER, HOLDER, HOLDER, HOLDER, "decryption of 'a.yaml' failed: no key")
+    assert len(came_to(read, stuck).proofs) == 1
+
+
+SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}
+NO_SPACE = Blocker(Lack.NAMESPACE, HOLDER, "Namespace/apps", "Widget/apps/one", 'namespaces "apps" not found')
+
+
+@pytest.mark.parametrize(
+    ("needs", "rule"), [((), "order.late"), (("apps",), "apply.missing-namespace")], ids=["beside", "after"]
+)
+def test_a_namespace_that_the_tree_makes_is_late_unless_whoever_makes_it_waits(tmp_path, needs, rule):
+    parts = [kustomization("apps"), kustomization("spaces", needs)]
+    files = {"parts/apps/o.yaml": yaml.dump(widget("one")), "parts/spaces/o.yaml": yaml.dump(SPACE)}
+    read = checking.load(written(tmp_path, {"cluster/all.yaml": yaml.dump_all(parts), **files}), KUSTOMIZE)
+    course = Course(took_s=9.0, converged=True, obstacles=[Obstacle(NO_SPACE, 1.0, (), "the lane made it")])
+    course.bars = {
+        f"Kustomization/flux-system/{n}": Bar(State("Kustomization", "flux-system", n), [(4.0, Doing.READY, "")])
+        for n in ("apps", "spaces")
+    }
+    (proof,) = Judge(read).outcome(course, "1.36.3", "2.9", [], ()).proofs
+    assert proof.finding.rule == rule
+
+
+def test_an_object_without_a_namespace_is_found_by_its_name(tmp_path):
+    """kustomize's namespace sets one on what has none, and Flux says it so."""
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"}}
+    refused = Blocker(Lack.REFUSED, HOLDER, "ClusterRole/apps/reader", "ClusterRole/apps/reader", "is invalid")
+    (proof,) = came_to(tree(tmp_path, role), refused).proofs
+    assert proof.finding.locations[0].file == "parts/apps/o.yaml"
+
+
+def test_a_definition_that_the_lane_changed_is_no_finding(tmp_path):
+    read = tree(tmp_path, widget("one"))
+    owner = next(m for m in read.objects if m.name == "apps")
+    lame = Lame("apply.not-again", owner, (), "Flux says: CustomResourceDefinition/widgets.example.org is invalid")
+    course = Course(took_s=9.0, converged=True)
+    assert len(Judge(read).outcome(course, "1", "2.9", [], [lame]).proofs) == 1
+    course.obstacles = [
+        Obstacle(KIND, 1.0, (), "the lane serves Widget (example.org/v1), and takes whatever it is given")
+    ]
+    out = Judge(read).outcome(course, "1", "2.9", [], [lame])
+    assert [p.finding.rule for p in out.proofs] == ["apply.missing-kind"]
+    assert "the lane itself" in out.doubts[0]
+
+
+def test_a_start_of_what_was_hardly_read_shows_nothing(tmp_path):
+    other = kustomization("other")
+    other["spec"]["sourceRef"] = {"kind": "GitRepository", "name": "of-somebody-else"}
+    source = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "of-somebody-else", "namespace": "flux-system"},
+        "spec": {"interval": "1h", "url": "https://git.example.com/other.git"},
+    }  # fmt: skip
+    out = came_to(tree(tmp_path, widget("one"), other, source))
+    assert (out.assumed, out.too_little, out.shown) == (1, True, False)
+    assert "1 of 3 taken for ready" in "\n".join(lines(out, colour=False))
+    assert came_to(tree(tmp_path / "whole", widget("one"))).shown
