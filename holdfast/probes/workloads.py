@@ -191,23 +191,6 @@ def pods_stay(cluster: Cluster, node: str, pods: dict[str, str]) -> Sighting:
     return f"{len(gone)} of {len(pods)} pods of {node} are gone: {', '.join(gone)}" if gone else HOLDS
 
 
-@probe
-def drained(cluster: Cluster, node: str) -> Sighting:
-    """No pod is left on a node but those of DaemonSets and of the node itself."""
-    left = [
-        f"{p['metadata']['namespace']}/{p['metadata']['name']}"
-        for p in cluster.objects.list("Pod")
-        if p["spec"].get("nodeName") == node and movable(p)
-    ]
-    return f"{len(left)} pods are left on {node}: {', '.join(left[:3])}" if left else HOLDS
-
-
-def movable(pod: Object) -> bool:
-    """Whether a drain takes a pod away: DaemonSets' pods and static ones stay, what has ended is nobody's."""
-    owners = {o["kind"] for o in pod["metadata"].get("ownerReferences") or []}
-    return not owners & {"DaemonSet", "Node"} and pod["status"].get("phase") not in ("Succeeded", "Failed")
-
-
 def uids_of(cluster: Cluster, workload: str, namespace: str) -> frozenset[str]:
     """The pods of a workload, written ``Kind/name``, by uid."""
     return frozenset(p["metadata"]["uid"] for p in pods(cluster, namespace, selector(cluster, workload, namespace)))

@@ -27,6 +27,7 @@ _HEALTHY_AT_ONCE = frozenset(
     {"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
 )
 _DEFINITIONS = frozenset({"Namespace", "CustomResourceDefinition", "ClusterRole"})
+_CALLED = frozenset({"crd", "crds"})  # how what holds definitions is called
 
 
 class Graph:
@@ -277,14 +278,16 @@ class Graph:
         if self.tree.before_flux.by_tools and (self._unknown or self._open):
             self.edges.add(hidden[0])
             return [hidden]  # whoever begins a cluster by scripts may have installed any of it before
-        words = telling(group, *(g.chart for g in givers)) | {"crd", "crds"}
+        own_words = telling(group, *(g.chart for g in givers))
+        words = own_words | _CALLED
         found = [
             (State(r.manifest.id, Phase.APPLIED), r.manifest.id)
             for r in self.tree.unknown_releases
             if not (own := telling(r.chart, r.manifest.name)) or words & own
         ]
-        unread_ones = [unread(self.tree, k) for k in self._open]
-        if installs_by_itself(self.tree) or any(u.may_bring(words) for u in unread_ones):
+        # One that is called by what it has the definitions of has those, and no others.
+        asked = [(unread(self.tree, k), own_words if telling(k.manifest.name) - _CALLED else words) for k in self._open]
+        if installs_by_itself(self.tree) or any(u.may_bring(w) for u, w in asked):
             found.append(hidden)
             self.edges.add(hidden[0])
         return found

@@ -5,11 +5,12 @@ import shutil
 import pytest
 import yaml
 
+from holdfast.paths import ROOT
 from holdfast.tree import check as checking
 from holdfast.tree.plaintext import in_text
 from holdfast.tree.roles import role
 from suites.harness import pairs
-from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
+from suites.harness.test_check_properties import FLUX, KUSTOMIZE, kustomization, written
 
 
 def changed(name, tmp_path, file, old, new):
@@ -271,3 +272,73 @@ def test_what_only_looks_like_a_secret(line):
 
 def test_a_password_beside_them_is_one():
     assert list(in_text("settings.yaml", 'MYSQL_ROOT_PASSWORD: "hG7kQ2wLp9Xz"'))
+
+
+def source_of(name):
+    return {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": {"name": name, "namespace": "flux-system"},
+        "spec": {"interval": "1h", "url": f"https://git.example.org/others/{name}.git", "ref": {"branch": "main"}},
+    }
+
+
+MONITOR = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "PodMonitor",
+    "metadata": {"name": "one", "namespace": "flux-system"},
+    "spec": {"selector": {}, "podMetricsEndpoints": []},
+}
+STACK = """
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: HelmRepository
+metadata: {name: charts, namespace: flux-system}
+spec: {interval: 1h, url: https://charts.example.org}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: stack, namespace: flux-system}
+spec:
+  interval: 1h
+  chart: {spec: {chart: kube-prometheus-stack, version: 75.x, sourceRef: {kind: HelmRepository, name: charts}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("unread", "loops"), [("secrets-of-others-crds", True), ("prometheus-crds", False), ("crds", False)]
+)
+def test_what_is_called_by_the_definitions_that_it_has_brings_no_others(tmp_path, unread, loops):
+    """A monitor beside the release that brings its kind never comes; an unread part excuses that only where it may bring it."""
+    other = kustomization(unread)
+    other["spec"]["sourceRef"]["name"] = unread
+    files = {
+        "cluster/flux.yaml": FLUX.replace("git.example.org/home.git", "git.example.org/me/home.git"),
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("monitoring"), other, source_of(unread)]),
+        "parts/monitoring/o.yaml": STACK + "---\n" + yaml.safe_dump(MONITOR),
+    }
+    assert ("boot.loop" in rules_of(judged(tmp_path, files))) is loops
+
+
+FRONT = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "Ingress",
+    "metadata": {
+        "name": "front",
+        "namespace": "ingress-nginx",
+        "annotations": {"kubernetes.io/ingress.class": "gce", "ingress.gcp.kubernetes.io/pre-shared-cert": "all"},
+    },
+    "spec": {"defaultBackend": {"service": {"name": "ingress-nginx-controller", "port": {"number": 80}}}},
+}
+
+
+@pytest.mark.parametrize("front", [True, False])
+def test_a_load_balancer_in_front_may_end_tls(tmp_path, front):
+    tree = shutil.copytree(ROOT / "fixtures" / "gitops", tmp_path / "tree")
+    web = tree / "apps/stateless/web.yaml"
+    web.write_text(web.read_text().replace("  tls:\n    - hosts: [web.home.example]\n      secretName: web-tls\n", ""))
+    if front:
+        core = tree / "infrastructure/core/ingress-nginx.yaml"
+        core.write_text(f"{core.read_text()}---\n{yaml.safe_dump(FRONT)}")
+    result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
+    assert ("network.tls" in rules_of(result)) is not front
+    assert result.claims["ingress-tls"].verdict == ("unproven" if front else "broke")

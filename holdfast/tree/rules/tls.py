@@ -66,10 +66,23 @@ def _without(tree: Tree, ingress: Manifest, host: str, index: int, by: list[Cont
             )
     if unread := next((c for c in by if c.unread), None):
         return Inconclusive(f"{ingress.id}: whether {unread.id} has a default certificate isn't known: {unread.unread}")
+    if front := _in_front(tree, ingress, by):
+        return Inconclusive(f"{ingress.id}: {host} may be reached through {front}, which ends TLS before it")
     what = f"{ingress.id} answers for {host} without TLS"
     if certificates:
         what += f", and the default certificate {certificates[0].certificate} isn't for it"
     return hit(tree, ingress, what, "spec", "rules", index, "host")
+
+
+def _in_front(tree: Tree, ingress: Manifest, by: list[Controller]) -> str:
+    """An Ingress of another class that ends TLS and leads to the namespace of this one's controller; empty where there is none."""
+    spaces = {c.namespace for c in by} - {""}
+    for other in tree.of("Ingress"):
+        by_annotation = any(_BY_ANNOTATION.search(str(k)) for k in mapping(other.meta.get("annotations")))
+        ends = by_annotation or sequence(other.spec.get("tls"))
+        if other.namespace in spaces and class_of(other) != class_of(ingress) and ends:
+            return other.id
+    return ""
 
 
 def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
