@@ -47,7 +47,7 @@ class Blocker:
 # What the API server says of a field that it doesn't let anybody change.
 IMMUTABLE = re.compile(
     r"immutable|may not (?:be )?change|are forbidden|can ?not (?:be )?changed?|can't be changed|can not be less than"
-    r"|missing from spec\.versions"
+    r"|missing from spec\.versions|failed rule: [^\n]*\boldSelf\b"
 )
 _DEPENDENCY = re.compile(r"dependency '([^']+)' (not found|is not ready|revision is not up to date)")
 _OBJECT = re.compile(

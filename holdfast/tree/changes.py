@@ -14,6 +14,7 @@ from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.ownership import left_alone, told
+from holdfast.tree.transitions import definition, frozen
 from holdfast.tree.tree import Tree
 
 CLAIM = "immutable-detected"
@@ -63,6 +64,8 @@ class Change:
     def _changed(self, before: Manifest, after: Manifest) -> Iterator[Finding]:
         if not (left_alone(before) or left_alone(after) or self._is_suspended(after.owner)):
             for one in refusals(after.group, after.kind, before.body, after.body):
+                yield self._refused(after, one)
+            for one in frozen(definition(self.after, after), before.body, after.body):
                 yield self._refused(after, one)
             if grows := self._grows_in_vain(before, after):
                 yield self._refused(after, grows)

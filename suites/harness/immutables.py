@@ -273,3 +273,83 @@ def made(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         else:
             item = _with(item, path, value)
     return item
+
+
+# -- what a definition itself doesn't let anybody change ---------------------------------------------------------------------
+
+_STAYS = [{"rule": "self == oldSelf", "message": "it stays"}]
+_TEXT = {"type": "string"}
+FROZEN_KIND: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "gardens.example.org"},
+    "spec": {
+        "group": "example.org",
+        "names": {"kind": "Garden", "plural": "gardens", "singular": "garden", "listKind": "GardenList"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "x-kubernetes-validations": [
+                                    {"rule": "!has(oldSelf.owner) || self.owner == oldSelf.owner"},
+                                    {"rule": "self.size >= oldSelf.size"},
+                                ],
+                                "properties": {
+                                    "region": {**_TEXT, "x-kubernetes-validations": _STAYS},
+                                    "zone": {**_TEXT, "default": "a", "x-kubernetes-validations": _STAYS},
+                                    "owner": _TEXT,
+                                    "colour": _TEXT,
+                                    "size": {"type": "integer", "default": 1},
+                                    "beds": {
+                                        "type": "object",
+                                        "maxProperties": 8,
+                                        "additionalProperties": {
+                                            "type": "object",
+                                            "properties": {
+                                                "soil": {**_TEXT, "maxLength": 16, "x-kubernetes-validations": _STAYS}
+                                            },
+                                        },
+                                    },
+                                },
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def frozen_one(spec: dict[str, Any]) -> dict[str, Any]:
+    """A Garden with a spec; its owner is always said, since a rule asks for it."""
+    meta = {"name": "it", "namespace": SPACE}
+    return {"apiVersion": "example.org/v1", "kind": "Garden", "metadata": meta, "spec": {"owner": "me", **spec}}
+
+
+# (what it is, spec before, spec after, the field that is refused)
+FROZEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("a value that stays", {"region": "north"}, {"region": "south"}, "spec.region"),
+    ("a value that is said now", {}, {"region": "south"}, ""),
+    ("a value that isn't said any more", {"region": "north"}, {}, ""),
+    ("the default, said", {}, {"zone": "a"}, ""),
+    ("another value than the default", {}, {"zone": "b"}, "spec.zone"),
+    ("a field of a rule above it", {}, {"owner": "you"}, "spec.owner"),
+    ("what no rule is about", {"colour": "red"}, {"colour": "blue"}, ""),
+    ("a rule that says something else", {"size": 1}, {"size": 2}, ""),
+    (
+        "a value in a map",
+        {"beds": {"one": {"soil": "clay"}}},
+        {"beds": {"one": {"soil": "sand"}}},
+        "spec.beds.one.soil",
+    ),
+    ("another key of a map", {"beds": {"one": {"soil": "clay"}}}, {"beds": {"two": {"soil": "sand"}}}, ""),
+]

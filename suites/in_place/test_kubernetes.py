@@ -76,7 +76,9 @@ def _upgraded(cluster, sampler, git, experiment, node, version, *, drain):
     seen.outage_at_most(LIMIT, "dns", vantage=other, what=f"DNS from {other}, {what}")
     seen.outage_at_most("10m", "ingress", via=node, what=f"the app through {node}, {what}")
     seen.outage_at_most("10m", "api", what=f"the API, {what}")
-    seen.outage_at_most(LIMIT, "volume", what=f"the writers' volumes, {what}")
+    # What a drain sends away takes its volume with it: that is what was asked for.
+    moved = MAINTENANCE.budget("drained") if drain else LIMIT
+    seen.outage_at_most(moved, "volume", what=f"the writers' volumes, {what}")
     seen.no_acknowledged_write_lost(what=f"the writers' volumes, {what}")
 
 

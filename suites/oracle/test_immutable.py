@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from holdfast.drivers import kwok
 from holdfast.kube import KubeClient, message_of
@@ -17,7 +18,7 @@ from holdfast.rehearsal.blockers import IMMUTABLE
 from holdfast.tree.immutable import refusals
 from holdfast.tree.manifest import get
 from holdfast.tree.quantity import quantity
-from suites.harness.immutables import CASES, FIELDS, SPACE, made
+from suites.harness.immutables import CASES, FIELDS, FROZEN, FROZEN_KIND, SPACE, frozen_one, made
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,34 @@ def test_the_api_server_refuses_what_is_said_to_be_refused(client, before, after
     finally:
         client.delete(before["kind"], meta["name"], meta.get("namespace"))
         _until(lambda: client.get(before["kind"], meta["name"], meta.get("namespace")) is None)
+
+
+def test_the_api_server_refuses_what_a_definition_says_that_stays(client):
+    client.apply(FROZEN_KIND)
+    _until(lambda: client.serves([FROZEN_KIND["metadata"]["name"]]))
+    went = []
+    for number, (what, before, after, field) in enumerate(FROZEN):
+        one, other = frozen_one(before), frozen_one(after)
+        one["metadata"]["name"] = other["metadata"]["name"] = f"it-{number}"
+        _until(lambda one=one: _taken(client, one))
+        said = ""
+        try:
+            client.apply(other)
+        except ApiException as error:
+            said = message_of(error)
+            assert field.rpartition(".")[2] in said or "oldSelf" in said
+        if bool(said) is not bool(field):
+            went.append(f"{what}: {said or 'it is taken'}")
+    assert went == []
+
+
+def _taken(client, one):
+    """A kind that has just come isn't known everywhere at once."""
+    try:
+        client.apply(one)
+    except (ApiException, ResourceNotFoundError):
+        return False
+    return True
 
 
 def _until(look):
