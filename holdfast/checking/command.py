@@ -27,6 +27,7 @@ from holdfast.tree.changes import Change
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding, Severity, allow, allowances
 from holdfast.tree.repository import Repository
+from holdfast.tree.restarts import restarts
 from holdfast.tree.tree import Tree
 
 
@@ -193,12 +194,15 @@ def _of_the_change(
         brought, allowed = allow(change.findings(), declared, settings.allowed)
         made, changed, gone = change.counts()
         unread = [f"at {revision}, {k.id}: {k.gap}" for k in before.kustomizations.values() if k.gap]
+        anew = [one.manifest.id for one in restarts(before, result.tree)]
     new = [f for f in result.findings if _without_numbers(f) - known]
     print(
         f"against {revision} ({then.commit[:12]}): {made} objects are new, {changed} changed, {gone} gone; "
         f"{len(result.findings) - len(new)} findings were there before",
         file=sys.stderr,
     )
+    if anew:
+        print(f"  their pods are made anew, in this order: {', '.join(anew)}", file=sys.stderr)
     both = sorted([*brought, *new], key=lambda f: -f.severity)
     return replace(result, findings=both, allowed=[*result.allowed, *allowed], not_read=[*result.not_read, *unread])
 

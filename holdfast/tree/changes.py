@@ -13,6 +13,7 @@ from holdfast.tree.immutable import PRICE, Refusal, refusals
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
+from holdfast.tree.restarts import Restart, restarts
 from holdfast.tree.rules.ownership import left_alone, told
 from holdfast.tree.transitions import definition, frozen
 from holdfast.tree.tree import Tree
@@ -26,7 +27,7 @@ _PUBLIC = {
     "scope", "names", "versions", "volumeClaimTemplates", "completionMode", "type",
 }  # fmt: skip
 _FORCE, _PRUNE = "kustomize.toolkit.fluxcd.io/force", "kustomize.toolkit.fluxcd.io/prune"
-RULE_IDS = ("change.immutable", "change.pruned", "change.moved", "change.left-behind")
+RULE_IDS = ("change.immutable", "change.pruned", "change.moved", "change.left-behind", "change.outage")
 Key = tuple[str, str, str, str]
 # What goes with an object that is pruned, by (API group, kind).
 _TAKES_WITH_IT = {
@@ -52,8 +53,24 @@ class Change:
         found = [
             *(f for key in sorted(old.keys() & new.keys()) for f in self._changed(old[key], new[key])),
             *(f for key in sorted(old.keys() - new.keys()) for f in self._gone(old[key])),
+            *(self._away(one) for one in restarts(self.before, self.after) if one.away and one.served),
         ]
         return sorted(found, key=lambda f: -f.severity)
+
+    def _away(self, one: Restart) -> Finding:
+        """Its pods are made anew, and nobody answers for it meanwhile."""
+        manifest = one.manifest
+        return Finding(
+            "change.outage",
+            "updates-anytime",
+            Severity.UPGRADE_HAZARD,
+            manifest.id,
+            (self.after.locate(manifest, *_there(manifest, one.path)),),
+            f"{manifest.id} is replaced by this change: {one.away}",
+            "whoever asks it meanwhile gets no answer",
+            "let a new pod come first (a surge, one more replica), or deploy this when nobody needs it",
+            hits=(manifest.id,),
+        )
 
     def counts(self) -> tuple[int, int, int]:
         """How many objects are made, changed and gone."""
@@ -111,10 +128,7 @@ class Change:
         )
 
     def _place(self, after: Manifest, one: Refusal) -> Location:
-        path = one.path
-        while path and get(after.body, *path) is None:
-            path = path[:-1]
-        return self.after.locate(after, *path)
+        return self.after.locate(after, *_there(after, one.path))
 
     def _forced(self, after: Manifest) -> str:
         """What lets Flux delete it and make it anew; empty where nothing does."""
@@ -198,6 +212,13 @@ class Change:
         return (
             self.after.locate(owner.manifest) if owner and owner.manifest.file else Location(self.after.root.folder, 1)
         )
+
+
+def _there(manifest: Manifest, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The part of a path that an object has."""
+    while path and get(manifest.body, *path) is None:
+        path = path[:-1]
+    return path
 
 
 def _applied(tree: Tree) -> dict[Key, Manifest]:

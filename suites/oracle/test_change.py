@@ -8,7 +8,10 @@ import pytest
 import yaml
 
 from holdfast.lane.subject import Subject
+from holdfast.provision import tools
 from holdfast.rehearsal import run
+from holdfast.tree import past
+from holdfast.tree.restarts import restarts
 from suites.harness import change_pairs, pairs
 from suites.harness.immutables import CASES, SPACE
 
@@ -194,4 +197,7 @@ def test_every_sound_sibling_is_applied(repository):
     assert [p.finding.what for p in out.proofs] == []
     assert transition.predictions == transition.disagreements == []
     assert transition.gone == []
+    with past.at(repository, "HEAD~1") as then:
+        foretold = restarts(tools.read(then.root, found=then), out.tree)
+    assert sorted(transition.restarted) == sorted(one.manifest.id for one in foretold if one.manifest.kind != "Job")
     assert transition.revert.clean, transition.revert
