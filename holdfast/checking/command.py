@@ -28,6 +28,7 @@ from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding, Severity, allow, allowances
 from holdfast.tree.repository import Repository
 from holdfast.tree.restarts import restarts
+from holdfast.tree.steps import Target, steps
 from holdfast.tree.tree import Tree
 
 
@@ -91,6 +92,14 @@ def check(  # noqa: PLR0917  a command line
             help="The Flux whose kinds count, such as 2.10; without it the tree's own, where it says so.",
         ),
     ] = "",
+    chart: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--chart",
+            metavar="NAME=VERSION",
+            help="A chart (or a release) and the version that an upgrade takes it to: its steps are listed (again for more).",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--claim", help="Only the rules of this claim id or family (again for more).")
     ] = None,
@@ -131,6 +140,7 @@ def check(  # noqa: PLR0917  a command line
         say("\n".join(explain.lines(rule)))
         return
     _usable(only or [], charts, html)
+    target = Target(kubernetes, flux, _versions(chart or []))
     if all_entries and (entry or if_down or html):
         raise UsageError(
             "--all-entries reads every cluster, and --entry, --if-down and --picture are about one",
@@ -172,11 +182,20 @@ def check(  # noqa: PLR0917  a command line
         results = [_of_the_change(results[0], against, tree, reading, only or ())]
     _draw(html, loaded, None)
     level = Severity.of(fail_on.value)
+    results = [replace(r, steps=tuple(steps(r.tree, target, r.findings))) for r in results] if target else results
     say(_written(results, form, level, verbose=verbose, listed=all_entries))
     if any((worst := r.worst()) is not None and worst >= level for r in results):
         raise typer.Exit(1)
     if any(r.too_little() for r in results):
         raise typer.Exit(EXIT_UNREAD)
+
+
+def _versions(said: list[str]) -> dict[str, str]:
+    """Charts and their versions. Raises UsageError for what isn't one."""
+    for one in said:
+        if not re.fullmatch(r"[\w./-]+=v?\d[\w.+-]*", one):
+            raise UsageError(f"--chart {one} names no version", "write it as longhorn=1.11.0")
+    return dict(one.split("=", 1) for one in said)
 
 
 def _of_the_change(

@@ -55,6 +55,7 @@ SCHEMA: dict[str, Any] = {
         "findings": {"type": "array", "items": {"$ref": "#/$defs/finding"}},
         "allowed": {"type": "array", "items": {"allOf": [{"$ref": "#/$defs/finding"}], "required": ["because"]}},
         "boot": {"type": "object", "required": ["waves", "never"]},
+        "steps": {"type": "array", "items": {"type": "object", "required": ["what", "at"]}},
     },
     "$defs": {
         "finding": {
@@ -148,6 +149,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "claims": {c: {"verdict": v.verdict, "reason": v.reason} for c, v in sorted(result.claims.items())},
         "findings": [finding(f) for f in result.findings],
         "allowed": [{**finding(f), "because": reason} for f, reason in result.allowed],
+        "steps": [{"what": s.what, "at": _place(s.at) if s.at else None} for s in result.steps],
         "boot": {
             "waves": [list(wave) for wave in boot.waves],
             "never": [_blocked(b) for b in boot.blocked],

@@ -50,6 +50,11 @@ def lines(result: Result, *, colour: bool, verbose: bool = False) -> Iterator[st
     if verbose:
         yield from _boot(result)
     yield from _unread(result, verbose=verbose)
+    if result.steps:
+        yield ""
+        yield "the order of this upgrade:"
+        for number, step in enumerate(result.steps, 1):
+            yield f"  {number}. {step.what}" + (f"  ({step.at})" if step.at else "")
 
 
 # -- the first ten lines -----------------------------------------------------------------------------------------------

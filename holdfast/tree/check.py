@@ -36,6 +36,7 @@ from holdfast.tree.manifest import Manifest
 from holdfast.tree.reach import habits, ordered
 from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Sources
+from holdfast.tree.steps import Step
 from holdfast.tree.tree import Kustomization, Tree
 from holdfast.tree.walk import read
 
@@ -63,6 +64,7 @@ class Result:
         claims: the verdict of each claim that has rules.
         not_read: what wasn't read or judged, and why.
         assumed: what must come from outside the tree, and who needs it.
+        steps: the order of the upgrade that was asked for.
     """
 
     tree: Tree
@@ -71,6 +73,7 @@ class Result:
     claims: dict[str, StaticVerdict]
     not_read: list[str]
     external: dict[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
     def worst(self) -> Severity | None:
         """The worst severity of what is applied."""

@@ -127,6 +127,11 @@ def version_of(tree: Tree) -> Version | None:
     return Version(minor, location)
 
 
+def own_minor(tree: Tree) -> str:
+    """The Flux minor that the tree itself says, whatever was asked for; empty where it says none."""
+    return next((minor for minor, _ in _said(tree)), "")
+
+
 def _said(tree: Tree) -> Iterator[tuple[str, Location]]:
     every = [*tree.objects, *tree.bootstrap]
     for manifest in every:

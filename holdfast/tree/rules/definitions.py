@@ -20,7 +20,7 @@ from holdfast.tree.tree import Tree
 )
 def old_definitions(tree: Tree) -> Iterator[Outcome]:
     """Releases whose CRDs no upgrade changes."""
-    found = [r for r in tree.releases if (fact := table("definitions").get(r.chart)) and _stay(tree, r, mapping(fact))]
+    found = [r for r in tree.releases if definitions_stay(tree, r)]
     if found:
         yield Violation(
             found[0].manifest.id,
@@ -28,6 +28,12 @@ def old_definitions(tree: Tree) -> Iterator[Outcome]:
             f"{', '.join(r.manifest.id for r in found)}: the chart's CRDs stay as they were at the first installation",
             hits=tuple(r.manifest.id for r in found),
         )
+
+
+def definitions_stay(tree: Tree, release: Release) -> bool:
+    """Whether an upgrade of a release leaves its chart's definitions as they were at the first installation."""
+    fact = table("definitions").get(release.chart)
+    return bool(fact) and _stay(tree, release, mapping(fact))
 
 
 def _stay(tree: Tree, release: Release, fact: Body) -> bool:
