@@ -48,6 +48,7 @@ class Inject:
         self._undo.before(action, **fields)
 
     def _found(self, kind: str, name: str, namespace: str | None) -> Object:
+        self._writable()  # before anything is asked: what may not be changed isn't looked at for that
         found = self._client.get(kind, name, namespace)
         assert found, f"a steady cluster has {kind} {namespace or ''}/{name}"
         return found

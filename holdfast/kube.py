@@ -17,7 +17,7 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
-from holdfast.errors import UsageError
+from holdfast.errors import NotExercised, UsageError
 from holdfast.waiting import CannotLook
 
 Object = dict[str, Any]
@@ -81,9 +81,12 @@ class KubeReader:
             settings = self._settings()
             settings.retries = False  # a wait of ours tries again itself, and says what it saw
             self._client = DynamicClient(
-                kubernetes.client.ApiClient(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery"))
+                self._api_client(settings), cache_file=str(self._kubeconfig.with_suffix(".discovery"))
             )
         return self._client
+
+    def _api_client(self, settings: Any) -> Any:
+        return kubernetes.client.ApiClient(settings)
 
     @property
     def server(self) -> str:
@@ -210,6 +213,27 @@ class KubeReader:
         with self._looking():
             core = kubernetes.client.CoreV1Api(self._dynamic().client)
             return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
+
+
+class _GetOnly(kubernetes.client.ApiClient):  # type: ignore[misc]
+    """A client that sends nothing but GET."""
+
+    def call_api(self, method: str, *rest: Any, **words: Any) -> Any:
+        if method.upper() != "GET":
+            raise NotExercised(f"the cluster is only read, and this would be a {method.upper()}")
+        return super().call_api(method, *rest, **words)
+
+
+class GetOnlyReader(KubeReader):
+    """Reads by GET alone, and no Secret, whatever is asked of it: also a review, which keeps nothing, is none. Raises NotExercised for all else."""
+
+    def _api_client(self, settings: Any) -> Any:
+        return _GetOnly(settings)
+
+    def _api(self, kind: str, version: str = "") -> Any:
+        if kind == "Secret":
+            raise NotExercised("no Secret of a cluster that isn't holdfast's is read")
+        return super()._api(kind, version)
 
 
 class KubeClient(KubeReader):

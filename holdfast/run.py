@@ -14,13 +14,13 @@ from typing import Any
 import holdfast
 from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
-from holdfast.errors import HostCannot, UsageError
+from holdfast.errors import HostCannot, NotExercised, UsageError
 from holdfast.events import Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
 from holdfast.lane.lock import LaneLock
 from holdfast.paths import reports_dir
-from holdfast.probes.flux import at_revision
+from holdfast.probes.flux import at_revision, tree_applied
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
 from holdfast.progress import console, step
@@ -30,6 +30,7 @@ from holdfast.tree.check import Result, check
 from holdfast.waiting import Broke, Unproven, eventually, patiently
 
 _STEADY_WITHIN = "6m"
+_LIVE_WITHIN = "1m"  # one that runs is steady, or it is a bad time to look
 
 
 def new_name() -> str:
@@ -92,6 +93,8 @@ class Run:
         """Before the first cluster: what of this lane is not as in production."""
         lane = self.lane
         notes: list[dict[str, Any]] = [{"text": n.text, "touches": list(n.touches)} for n in lane.fidelity.notes()]
+        if lane.is_foreign:
+            notes.append({"text": self._compared(), "touches": ["*"]})
         self.journal.write(
             LaneBegin(
                 kubernetes=lane.driver.kubernetes,
@@ -127,8 +130,7 @@ class Run:
 
         Raises Unproven where it can't be made, or where it would take the place of a kept cluster.
         """
-        if self.reuse:
-            raise Unproven("it would take the place of the cluster that is kept: run it without --reuse")
+        self._may_be_remade()
         try:
             cluster = self.lane.up(self.name, self.undo, without)
         except UsageError as error:
@@ -144,12 +146,41 @@ class Run:
 
         Raises Unproven where it never becomes steady, or where it would take the place of a kept cluster.
         """
-        if self.reuse:
-            raise Unproven("it would take the place of the cluster that is kept: run it without --reuse")
+        self._may_be_remade()
         self.quarantine("it was destroyed, to be made anew from Git alone")
         return self.cluster()
 
+    def _may_be_remade(self) -> None:
+        """Raises where another cluster would take the place of one that isn't to be lost."""
+        if self.lane.is_foreign:
+            raise NotExercised("the cluster is the user's own: it is neither destroyed nor made anew")
+        if self.reuse:
+            raise Unproven("it would take the place of the cluster that is kept: run it without --reuse")
+
+    def _compared(self) -> str:
+        """Whether what Flux runs there is what lies in the checkout, in words."""
+        runs, checkout = self.lane.revision_of_flux(), self.lane.checkout
+        if checkout.own and runs.rpartition(":")[2] == checkout.commit:
+            return f"Flux runs the checkout's own commit, {checkout.commit[:12]}"
+        here = f"at {checkout.commit[:12]}" if checkout.own else "none of its commits, but what lies in the folder"
+        said = f"Flux runs {runs or 'nothing that is to be seen'}, and the checkout is {here}"
+        console.print(f"  note: {said}", style="yellow", markup=False)
+        return f"{said}: what the tree says may not be what runs"
+
+    def _attached(self) -> Cluster:
+        """The user's own cluster, where it is steady now. Raises Unproven where it isn't."""
+        began, cluster = time.monotonic(), self.lane.attach(self.undo)
+        for probe in (nodes_ready(), tree_applied()):
+            wait = eventually(cluster, probe, _LIVE_WITHIN)
+            if wait.held is not True:
+                raise Unproven(wait.sentence("eventually", _LIVE_WITHIN))
+        self.steady_after_s = round(time.monotonic() - began, 1)
+        self.journal.write(LaneReady(took_s=self.steady_after_s, reused=True, nodes=[n.name for n in cluster.nodes()]))
+        return cluster
+
     def _made(self) -> Cluster:
+        if self.lane.is_foreign:
+            return self._attached()
         began = time.monotonic()
         reuse = self.reuse and not self.quarantined
         cluster = self.lane.reuse(self.name, self.undo) if reuse else self.lane.up(self.name, self.undo)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 
-from holdfast.drivers import kind, kwok
+from holdfast.drivers import attached, kind, kwok
 from holdfast.drivers.driver import OpenDriver
 from holdfast.errors import UsageError
 from holdfast.progress import console
 
-DRIVERS: dict[str, OpenDriver] = {"kwok": kwok, "kind": kind}  # the quickest first
+DRIVERS: dict[str, OpenDriver] = {"kwok": kwok, "kind": kind, "attached": attached}  # the quickest first
 KEPT = "kind/fast"  # where a cluster is to stay and no lane is named
 _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 
@@ -17,6 +17,9 @@ _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 def parse(lane: str) -> tuple[str, str]:
     """``kind/fast`` as driver and profile, ``kind`` as its usual one; UsageError for an unknown one, with the nearest name."""
     driver, _, profile = lane.partition("/")
+    if is_named_by_user(lane):
+        attached.known(profile)
+        return driver, profile
     if not profile and driver in DRIVERS:
         profile = DRIVERS[driver].profiles()[-1]
     if profile in _OLD_PROFILES:
@@ -32,6 +35,11 @@ def parse(lane: str) -> tuple[str, str]:
     return driver, profile
 
 
+def is_named_by_user(lane: str) -> bool:
+    """Whether a lane is one of the user's own clusters, which no other name stands for."""
+    return bool(getattr(DRIVERS.get(lane.partition("/")[0]), "NAMED_BY_USER", False))
+
+
 def lanes() -> list[str]:
     """Every lane, as DRIVER/PROFILE."""
     return [f"{name}/{profile}" for name, driver in DRIVERS.items() for profile in driver.profiles()]
@@ -39,4 +47,4 @@ def lanes() -> list[str]:
 
 def usual() -> list[str]:
     """The lane of each driver that is meant where only the driver is named, the quickest first."""
-    return [f"{name}/{driver.profiles()[-1]}" for name, driver in DRIVERS.items()]
+    return [f"{name}/{driver.profiles()[-1]}" for name, driver in DRIVERS.items() if driver.profiles()]

@@ -34,6 +34,9 @@ class ControlPlane:
     def __init__(self, profile: Profile, folder: Path, processes: Processes, kubeconfig: Path) -> None:
         self.profile, self.folder, self.processes, self.kubeconfig = profile, folder, processes, kubeconfig
         self.feature_gates: dict[str, bool] = {}
+        self.audit: Path | None = (
+            None  # where the API server writes down each request, for whoever has to see what was asked
+        )
 
     def start(
         self, programs: Mapping[str, str], admission: Mapping[str, Any] | None, until_ready: Callable[[], None]
@@ -87,7 +90,16 @@ class ControlPlane:
         words += [f"--feature-gates={n}={str(on).lower()}" for n, on in sorted(gates.items())]
         words += [f"--runtime-config={what}" for what in self.profile.more.get("runtime_config", [])]
         words += [f"--admission-control-config-file={self._admission}"] if self._admission else []
+        words += self._audit_words()
         self.processes.start("kube-apiserver", [self._names["kube-apiserver"], *words])
+
+    def _audit_words(self) -> list[str]:
+        if self.audit is None:
+            return []
+        policy = self.folder / "pki" / "audit.json"
+        every = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
+        policy.write_text(json.dumps(every))
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit}"]
 
     def _known_gates(self, wanted: Mapping[str, bool]) -> dict[str, bool]:
         """Those of some feature gates that this API server knows: it doesn't start with another one."""

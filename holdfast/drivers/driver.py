@@ -60,9 +60,11 @@ class Driver(Protocol):
     """
 
     name: str
-    kubernetes: str
     timers: Timers
     evidence_level: str
+
+    @property
+    def kubernetes(self) -> str: ...
 
     def ensure_host(self) -> None:
         """Makes sure that this machine can run the lane, installing only what the user said may be; raises UsageError."""
@@ -274,6 +276,14 @@ class AssumedReleases(Protocol):
 
     def restore_releases(self) -> None:
         """None of them fails any more; nothing is done where none did."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A cluster that holdfast didn't make, with all that only such a one has: its own network, storage and nodes."""
+
+    def identity(self) -> dict[str, str]:
+        """What tells it from any other cluster."""
 
 
 Capability = TypeVar("Capability")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from holdfast.drivers.driver import Driver, ImageLoader
+from holdfast.drivers.driver import Driver, ImageLoader, Live
 from holdfast.drivers.profile import Note
 from holdfast.lane.subject import Subject
 from holdfast.provision.recipes import Recipes
@@ -57,7 +57,7 @@ class Fidelity:
             *self.driver.notes(),
             *(Note(text, (subject,)) for subject, text in self.stand_ins.items()),
             *images,
-            *(Note(text, ("adaptations",)) for text in settings.notes()),
+            *(Note(text, ("adaptations",)) for text in settings.notes() if not isinstance(self.driver, Live)),
         ]
 
     def made_with(self) -> list[str]:

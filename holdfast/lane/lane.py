@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from holdfast.bootstrap import Bootstrap
 from holdfast.cluster import Cluster
 from holdfast.drivers import catalogue
-from holdfast.drivers.driver import CHARTS_PORT, Agents, AssumedReleases, GitHosting, ImageLoader, NodeShell, capable
+from holdfast.drivers.driver import (
+    CHARTS_PORT,
+    Agents,
+    AssumedReleases,
+    GitHosting,
+    ImageLoader,
+    Live,
+    NodeShell,
+    capable,
+)
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Key
-from holdfast.kube import KubeClient
+from holdfast.kube import GetOnlyReader, KubeClient
 from holdfast.lane.fidelity import Fidelity
 from holdfast.lane.state import LaneState, owner_id
 from holdfast.lane.subject import Subject
@@ -43,7 +54,13 @@ class Lane:
         driver, profile = catalogue.parse(name)
         self.name = f"{driver}/{profile}"
         self.subject = subject
-        self.folder = cache_dir() / "lanes" / self.name.replace("/", "-")
+        # A context may be called anything, and two of them must not meet in one folder.
+        named = (
+            profile
+            if profile in catalogue.DRIVERS[driver].profiles()
+            else hashlib.sha256(profile.encode()).hexdigest()[:12]
+        )
+        self.folder = cache_dir() / "lanes" / f"{driver}-{named}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_file = self.folder / "state.json"
         self.upgrade_to, self.drain = (
@@ -52,6 +69,11 @@ class Lane:
         )  # a version that its nodes are taken to in place, and whether each is drained before
         self.driver = catalogue.DRIVERS[driver].open(profile, self.folder, owner_id())
         self.fidelity = Fidelity(self.driver, self.subject)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the cluster is none that holdfast makes: it is neither made, changed, healed nor removed."""
+        return isinstance(self.driver, Live)
 
     @property
     def checkout(self) -> Checkout:
@@ -126,6 +148,24 @@ class Lane:
         state.stage = "ready"
         state.write(self.state_file)
         return self.cluster(undo)
+
+    def attach(self, undo: Path) -> Cluster:
+        """A cluster that is there, as a test holds it: to be read."""
+        return Cluster(
+            self.driver,
+            cast(KubeClient, GetOnlyReader(self.driver.kubeconfig)),
+            self.tree.sync,
+            self.settings,
+            self.folder,
+            "",
+            UndoFile(undo),
+        )
+
+    def revision_of_flux(self) -> str:
+        """What Flux has fetched there, such as ``main@sha1:…``; empty where that isn't to be seen."""
+        source = self.tree.sync.source
+        found = GetOnlyReader(self.driver.kubeconfig).get(source.kind, source.name, source.namespace) or {}
+        return str(((found.get("status") or {}).get("artifact") or {}).get("revision") or "")
 
     def _start_git(self, state: LaneState) -> GitServer:
         server = self._git()
@@ -235,7 +275,7 @@ class Lane:
         Returns how many steps were undone. Raises UsageError where what was left can't be known.
         """
         state = self.state()
-        if not state:
+        if not state or self.is_foreign:
             return 0
         self._known(state)
         if not self.driver.exists():
@@ -306,6 +346,8 @@ class Lane:
 
     def down(self, *, quiet: bool = False) -> bool:
         """Removes the cluster, the Git server and the network of this lane, and nothing else; False where there was nothing."""
+        if self.is_foreign:
+            return False
         state = self.state()
         there = self.driver.exists()
         if not (state or there):
@@ -323,6 +365,8 @@ class Lane:
     def clean_dead(self) -> None:
         """At a run's start, with the lock held: removes the cluster of a run that died; one that was to be kept is healed instead."""
         state = self.state()
+        if self.is_foreign:
+            return
         if state is None:
             if self.driver.exists():
                 self.down()

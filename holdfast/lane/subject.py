@@ -55,8 +55,11 @@ class Subject:
             return None
         return self.settings.file(self.folder, self.settings.claims, "the claims file")
 
-    def preflight(self) -> None:
-        """Everything that can be known before anything is built: raises UsageError with all that is lacking."""
+    def preflight(self, *, made_by_a_lane: bool = True) -> None:
+        """Everything that can be known before anything is built: raises UsageError with all that is lacking.
+
+        *made_by_a_lane*: a lane makes the cluster, and must be given what the tree itself doesn't hold.
+        """
         assert self.checkout.commit
         settings, tree = self.settings, self.tree
         for said in (*self.checkout.said, *settings.notices):
@@ -71,10 +74,12 @@ class Subject:
             raise UsageError(
                 "Flux can't build this tree:\n    " + "\n    ".join(errors), f"see: holdfast check {self.folder}"
             )
+        self.claims_file()
+        if not made_by_a_lane:
+            return
         for secret in settings.secrets:
             if secret.file:
                 settings.file(self.folder, secret.file, f"the file of the Secret {secret.namespace}/{secret.name}")
-        self.claims_file()
         if missing := lacking(tree):
             raise UsageError(
                 "the tree needs what nobody gave:\n    " + "\n    ".join(map(str, missing)),

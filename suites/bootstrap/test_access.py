@@ -3,7 +3,7 @@
 import pytest
 
 from holdfast.bootstrap import SYSTEM, certificate, namespace
-from holdfast.drivers.driver import NodeShell
+from holdfast.drivers.driver import NodeShell, Writable
 from holdfast.marks import claim, needs
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.ingress import serves_certificate
@@ -24,6 +24,7 @@ def test_both_node_ports_answer_on_every_node(cluster, sampler):
     seen.outage_at_most("0s", "ingress-tls", failed_share=0, what="HTTPS on the node port")
 
 
+@needs(Writable)  # the certificate is one that the lane made up
 @claim("ingress-tls")
 def test_the_ingress_serves_its_own_certificate(cluster):
     """Through every node, the certificate that is served is the one of the Ingress's Secret."""
