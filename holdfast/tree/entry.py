@@ -149,7 +149,26 @@ class _Search:
         return found
 
     def _found(self) -> list[Candidate]:
-        return self._declared() or self._tops() or self._elsewhere()
+        declared = self._declared()
+        return [*declared, *self._by_hand_beside(declared)] if declared else self._tops() or self._elsewhere()
+
+    def _by_hand_beside(self, declared: list[Candidate]) -> Iterator[Candidate]:
+        """Clusters that are applied by hand beside those that say themselves what is synced: as large, with a source of this repository."""
+        known = {f for c in declared for f in self.reach.from_root(c.folder)}
+        most = max(len(self.reach.from_root(c.folder)) for c in declared)
+        for top in self.reach.tops:
+            leads_to = self.reach.from_root(top)
+            apart = not leads_to & known and not any(_one_within(top, c.folder) for c in declared)
+            if apart and len(leads_to) >= max(most, 2) and self._has_source(top) and not is_set_aside(f"{top}/x"):
+                yield self._top(top, f"{_leads_to(len(leads_to))}, with a source of its own")
+
+    def _has_source(self, folder: str) -> bool:
+        """Whether a folder's build holds the source of this repository."""
+        files = self.reach.closure(folder).files
+        return any(
+            f in files and b.get("kind") == "GitRepository" and self.origin.is_remote(str(get(b, "spec", "url")))
+            for f, b in self.flux
+        )
 
     def _made(self, one: Candidate, found: list[Candidate]) -> Entry:
         prefix = self.origin.prefix(*name_of(one.kustomization.manifest.body))

@@ -172,6 +172,9 @@ def _render(tree: Tree, release: Release, helm: str, chart: str, out: _Rendering
             return
         if done.returncode:
             words = done.stderr.strip().replace(f"{source}", chart if inside else "the chart")
+            if release.unread:  # what it lacks may be in them
+                out.lacks(release, f"its chart can't be rendered without {', '.join(release.unread)}: {words[-200:]}")
+                return
             out.errors.append((own, words.removeprefix("Error: ")[-400:]))
             return
         out.objects += list(_objects(tree, release, done.stdout, chart if inside else "", out))

@@ -40,6 +40,7 @@ _PLACEHOLDER = re.compile(
     | ^(?:test|my|new|old|default)?[-_]?pass(?:word|wd)?[-_]?\d{0,4}!?$ | deadbeef | 0{8,} | qwert
     """
 )
+_FILLED_IN = re.compile(r"_[A-Z][A-Z0-9_]*_")
 _HASH = re.compile(
     r"""(?xi)
     ^(?:[\w.@+-]+:)?(?:\$(?:2[abxy]?|1|5|6|7|y|apr1|gy|sm3|pbkdf2[\w-]*|argon2(?:id?|d)|scrypt|bcrypt(?:-sha256)?|s0
@@ -51,7 +52,7 @@ _HASH = re.compile(
 
 def is_placeholder(value: str) -> bool:
     """Whether a text only holds the place of a secret: a word for one, one letter again and again, the alphabet."""
-    return bool(_PLACEHOLDER.search(value)) or entropy(value) < 1.9 or _counts_up(value)
+    return bool(_PLACEHOLDER.search(value) or _FILLED_IN.fullmatch(value)) or entropy(value) < 1.9 or _counts_up(value)
 
 
 def is_reference(value: str) -> bool:

@@ -304,8 +304,8 @@ class Tree:
 
 
 def clean(path: str) -> str:
-    """A path of a Kustomization relative to the tree."""
-    return posixpath.normpath(path.strip().lstrip("/") or ".")
+    """A path of a Kustomization relative to the tree: what leads above the root ends there, as kustomize-controller joins it."""
+    return posixpath.normpath(f"/{path.strip()}").lstrip("/") or "."
 
 
 def object_in(kustomizations: Mapping[str, Kustomization], key: Key) -> Manifest | None:

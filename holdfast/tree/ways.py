@@ -98,8 +98,10 @@ class Ways:
     def is_led_to(self, file: str, folder: str) -> bool:
         """Whether a Kustomization in *file* that applies *folder*, itself among it, is led to from somewhere outside of that."""
         inside = {folder, *self.closure(folder).folders}
+        own = self.from_root(folder)
         return any(
             file in self.from_root(top)
+            and not self.from_root(top) <= own  # one that leads to no more than it does itself is none above it
             for top in self.tops
             if top not in inside and not (folder == "." or top.startswith(f"{folder}/"))
         )

@@ -618,3 +618,45 @@ def test_the_root_of_an_artifact_that_is_no_kustomization_is_the_instances_own_f
     )
     assert tree.entry.startswith("kubernetes/home, said by the FluxInstance")
     assert not tree.root.error
+
+
+def test_a_stray_list_above_a_cluster_that_syncs_itself_is_no_entry(read):
+    """It leads to no more than the cluster's own folder does."""
+    tree = read(
+        {
+            "cluster/kustomization.yaml": listing("flux", "apps"),
+            "cluster/flux/kustomization.yaml": listing("config/cluster.yaml", "config/apps.yaml"),
+            "cluster/flux/config/cluster.yaml": layer("cluster", "./cluster/flux"),
+            "cluster/flux/config/apps.yaml": layer("apps", "./cluster/apps"),
+            "cluster/apps/o.yaml": object_(),
+            "flux.yaml": source("flux-system", REMOTE),
+        },
+        remote=REMOTE,
+    )
+    assert tree.entry.startswith("cluster/flux, synced by cluster/flux/config/cluster.yaml")
+
+
+def test_a_cluster_that_is_applied_by_hand_is_named_beside_one_that_syncs_itself(read):
+    files = {
+        "clusters/small/c.yaml": layer("small", "./clusters/small"),
+        "clusters/big/kustomization.yaml": listing("repo.yaml", "one.yaml", "two.yaml"),
+        "clusters/big/repo.yaml": source("flux-system", REMOTE),
+        "clusters/big/one.yaml": layer("one", "./apps/one"),
+        "clusters/big/two.yaml": layer("two", "./apps/two"),
+        "apps/one/o.yaml": object_("one"),
+        "apps/two/o.yaml": object_("two"),
+    }
+    with pytest.raises(UsageError, match="holds 2 clusters") as error:
+        read(files, remote=REMOTE)
+    assert "clusters/big (leads to 2 files" in error.value.what
+
+
+@pytest.mark.parametrize("path", ["../parts/x", "./../../parts/x", "/parts/x", "parts/../parts/x"])
+def test_a_path_that_leads_above_the_root_ends_there(read, path):
+    """As kustomize-controller joins it."""
+    tree = read(
+        {"c/flux.yaml": source("flux-system", REMOTE) + "---\n" + layer("flux-system", "./c"), "c/x.yaml": layer("x", path), "parts/x/o.yaml": object_()},
+        remote=REMOTE,
+    )  # fmt: skip
+    assert not tree.kustomizations["flux-system/x"].error
+    assert "one" in applied(tree)

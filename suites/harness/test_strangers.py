@@ -342,3 +342,89 @@ def test_a_load_balancer_in_front_may_end_tls(tmp_path, front):
     result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
     assert ("network.tls" in rules_of(result)) is not front
     assert result.claims["ingress-tls"].verdict == ("unproven" if front else "broke")
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_what_is_applied_by_a_suspended_kustomization_alone_sleeps_with_it(tmp_path, through):
+    outer, inner = kustomization("outer"), kustomization("inner", ["outer"])
+    outer["spec"]["suspend"] = True
+    files = {"parts/inner/o.yaml": yaml.safe_dump(config("one"))}
+    if through:
+        files |= {"cluster/all.yaml": yaml.safe_dump(outer), "parts/outer/inner.yaml": yaml.safe_dump(inner)}
+    else:
+        files |= {
+            "cluster/all.yaml": yaml.safe_dump_all([outer, inner]),
+            "parts/outer/o.yaml": yaml.safe_dump(config("two")),
+        }
+    assert ("apply.suspended-dependency" in rules_of(judged(tmp_path, files))) is not through
+
+
+def test_a_place_to_be_filled_in_is_no_password():
+    assert not list(in_text("a.yaml", 'uri: "postgres://app:_DBPASS_@db-rw/app"'))
+    assert list(in_text("a.yaml", 'uri: "postgres://app:hG7kQ2wLp9@db-rw/app"'))
+
+
+ROUTE = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "site", "namespace": "site"},
+    "spec": {"rules": [{"backendRefs": [{"name": "site", "port": 80}]}]},
+}
+ROUTE_KIND = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "httproutes.gateway.networking.k8s.io"},
+    "spec": {
+        "group": "gateway.networking.k8s.io",
+        "scope": "Namespaced",
+        "names": {"kind": "HTTPRoute", "plural": "httproutes"},
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(("chart", "found"), [("an-operator-of-ours", False), ("reloader", True)])
+def test_an_operator_that_is_not_known_may_fill_a_namespace_at_run_time(tmp_path, chart, found):
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("kinds"), kustomization("site", ["kinds"])]),
+        "parts/kinds/o.yaml": yaml.safe_dump(ROUTE_KIND) + "---" + STACK.replace("kube-prometheus-stack", chart),
+        "parts/site/o.yaml": yaml.safe_dump_all(
+            [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "site"}}, ROUTE]
+        ),
+    }
+    assert ("apply.missing-route-end" in rules_of(judged(tmp_path, files))) is found
+
+
+@pytest.mark.parametrize(
+    ("cidr", "verdict"), [("10.42.0.0/16", "held"), ("10.0.0.0/8", "not exercised"), ("0.0.0.0/0", "not exercised")]
+)
+def test_a_range_that_holds_all_others_says_nothing_of_the_pods(tmp_path, cidr, verdict):
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one", data={"allowed": cidr})),
+    }
+    assert judged(tmp_path, files).claims["network-ranges"].verdict == verdict
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_chart_that_lacks_a_value_which_is_not_read_is_no_defect(tmp_path, unread):
+    program = tmp_path / "helm"
+    program.write_text("#!/bin/sh\necho 'Error: token missing' >&2\nexit 1\n")
+    program.chmod(0o755)
+    release = STACK.replace("kube-prometheus-stack, version: 75.x", "./charts/own").replace(
+        "HelmRepository, name: charts", "GitRepository, name: flux-system"
+    )
+    if unread:
+        release += "  valuesFrom: [{kind: Secret, name: elsewhere, valuesKey: token, targetPath: token}]\n"
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": release,
+        "charts/own/Chart.yaml": "apiVersion: v2\nname: own\nversion: 0.1.0\n",
+        "charts/own/templates/o.yaml": "",
+    }
+    tree = checking.load(written(tmp_path / "tree", files), KUSTOMIZE, lambda: str(program))
+    result = checking.check(tree, strict=True)
+    assert ("apply.chart" in rules_of(result)) is not unread
+    assert any("rendered without" in line for line in result.not_read) is unread

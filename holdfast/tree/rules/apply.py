@@ -200,7 +200,8 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
         if any(UNKNOWN in part for part in key):
             continue  # two names that nobody knows aren't one name
         first = seen.setdefault(key, manifest)
-        if first.owner != manifest.owner and not _on_purpose(first, manifest):
+        made_up = any(_is_made_up(tree, m) for m in (first, manifest))
+        if first.owner != manifest.owner and not made_up and not _on_purpose(first, manifest):
             locations = (tree.locate(manifest, "metadata", "name"), tree.locate(first, "metadata", "name"))
             yield Violation(
                 manifest.id, locations, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}"
@@ -216,6 +217,12 @@ def duplicates(tree: Tree) -> Iterator[Outcome]:
         if other is not own and other.key != own.key:
             stand = sorted((tree.locate(own, "metadata", "name"), tree.locate(other, "metadata", "name")), reverse=True)
             yield Violation(own.id, tuple(stand), f"{own.id} and {other.id} are both the Helm release {space}/{name}")
+
+
+def _is_made_up(tree: Tree, manifest: Manifest) -> bool:
+    """Whether its owner is the entry's own Kustomization, which the tree doesn't have: what is applied by hand at the start is no second owner."""
+    owner = tree.kustomizations.get(manifest.owner)
+    return owner is not None and not owner.manifest.file
 
 
 def _on_purpose(one: Manifest, other: Manifest) -> bool:

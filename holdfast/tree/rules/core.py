@@ -298,7 +298,7 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
             continue
         if _beside_storage(tree, kustomization):
             continue
-        free = [m.id for m in kustomization.objects if m.pod_path and stateless(m)]
+        free = [m.id for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
         if free or (_must_stay(tree, kustomization) and not _has_volumes(tree, kustomization)):
             frozen[name] = (tuple(steps), (name, *free))
     yield from _frozen(frozen, sick)

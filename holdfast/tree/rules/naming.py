@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.names import Reference
 from holdfast.tree.repository import Location
@@ -25,12 +25,22 @@ def _judge(
     for manifest in tree.of(*kinds) if kinds else tree.objects:
         for ref in of(manifest):
             lack = tree.names.lacks(ref.kind, ref.namespace, ref.name, by_hand=ref.by_hand)
-            if lack is not None:
+            if lack is not None and ref.kind == "Service" and not lack.hint and _made_at_run_time(tree, ref.namespace):
+                yield Inconclusive(
+                    f"{manifest.id} {verb} Service/{ref.namespace}/{ref.name}, which an operator that isn't known may make"
+                )
+            elif lack is not None:
                 what = "/".join(p for p in (ref.kind, ref.namespace, ref.name) if p)
                 said = f"{manifest.id} {verb} {what}, which nothing in the tree makes{lack.hint}"
                 also = tree.names.other_place(ref.kind, ref.namespace, ref.name)
                 severity = Severity.BREAKS_CLAIM if manifest.kind in mild else None
                 yield hit(tree, manifest, said, *ref.path, also=also, severity=severity)
+
+
+def _made_at_run_time(tree: Tree, namespace: str) -> bool:
+    """Whether nothing of the tree runs in a namespace, and a chart of which nothing is known may bring who fills it."""
+    own = tree.workloads_in(namespace) or any(m.namespace == namespace for m in tree.of("Service"))
+    return bool(tree.unknown_releases) and not own and not any(r.target_namespace == namespace for r in tree.releases)
 
 
 def _named(

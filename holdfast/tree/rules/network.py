@@ -154,7 +154,7 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
                 near = next((w for w in wanted if net.version == w.version and net.overlaps(w)), None)
                 if near is not None and net != near and net.prefixlen > 8 and net.prefixlen < 29:
                     yield hit(tree, manifest, f"{manifest.id} names {found}, and the range is {near}", *path)
-                elif near is not None:
+                elif near is not None and net == near:
                     seen.add(f"{manifest.id} {found}")
     yield (
         Evidence(f"agree: {', '.join(sorted(seen))}")

@@ -69,6 +69,8 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
             continue
         needs = [graph.needs(s, lacking) for s in needers]
         held = [h for h in _lost(tree, lacking) if h not in {s.id for s in needers}]
+        if how == "suspend":  # what is applied by the suspended one alone was put to sleep with it
+            held = [h for h in held if not _only_by(tree, h, needers)]
         also = f"; it holds back {', '.join(held)}" if held else ""
         yield Violation(
             needers[0].id,
@@ -79,6 +81,11 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
             else "it never becomes ready",
             hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])),
         )
+
+
+def _only_by(tree: Tree, held: str, suspended: list[State]) -> bool:
+    known = tree.kustomizations.get(held.partition("/")[2])
+    return known is not None and any(f"Kustomization/{way}" == s.id for way in known.way for s in suspended)
 
 
 def _meant(tree: Tree, lacking: State) -> Iterator[Location]:

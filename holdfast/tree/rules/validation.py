@@ -22,11 +22,14 @@ def value(tree: Tree) -> Iterator[Outcome]:
     """Names, ranges, and what must go together, in what a build gives and what a chart that can be read gives."""
     usual_range = not any(_RANGE in tree.repository.text(f) for f in tree.repository.files if _may_say_so(f))
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
-        found = list(refusals(manifest))
-        if manifest.kind == "Service" and not manifest.group and usual_range:
-            found += node_port_outside(manifest)
-        for path, words in found:
+        for path, words in refusals(manifest):
             yield hit(tree, manifest, f"{manifest.id}: {words}", *path)
+        if manifest.kind == "Service" and not manifest.group and usual_range:
+            for path, words in node_port_outside(
+                manifest
+            ):  # an API server may be told otherwise, where no file of the tree says so
+                what = f"{manifest.id}: {words}, which an API server takes only where it is told so"
+                yield hit(tree, manifest, what, *path, severity=Severity.UPGRADE_HAZARD)
 
 
 def _may_say_so(file: str) -> bool:
