@@ -29,7 +29,14 @@ from holdfast.waiting import Broke, Unproven
 
 RUN = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
-ROOMS = ("static", "bootstrap", "upgrade", "faults", "recovery")  # what needs no cluster comes before anything slow
+ROOMS = (
+    "static",
+    "live",
+    "bootstrap",
+    "upgrade",
+    "faults",
+    "recovery",
+)  # what needs no cluster comes before anything slow
 _MOST_TRIES = 3  # of a test that only a machine which stood still left unproven
 OpenRun = Callable[[bool], AbstractContextManager[Run]]
 

@@ -15,6 +15,8 @@ KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 _FILE = ".holdfast-look"
 _WRITE = "f='{path}/{file}'; timeout 5 sh -c \"echo look > '$f' && sync '$f' && rm '$f'\" 2>&1 || echo failed"
 
+_LONGHORN = "longhorn.io/v1beta2"
+
 
 def workloads(cluster: Cluster, namespace: str = "") -> list[Object]:
     """The workloads of the storage system's namespace (or of another one)."""
@@ -209,3 +211,28 @@ def blocks_on(cluster: Cluster, claim: str, namespace: str) -> str:
         else None
     )
     return str((volume["metadata"].get("annotations") or {}).get("stand-in.holdfast/blocks-on", "")) if volume else ""
+
+
+@probe
+def replicas_apart(cluster: Cluster, at_least: int, at_most: int) -> Sighting:
+    """Every volume of Longhorn's that is in use has so many healthy replicas, each on a node of its own."""
+    homes: dict[str, list[str]] = {}
+    for replica in cluster.objects.list("Replica", version=_LONGHORN):
+        state = (replica.get("status") or {}).get("currentState")
+        if state == "running" and not replica["spec"].get("failedAt"):
+            homes.setdefault(str(replica["spec"].get("volumeName")), []).append(str(replica["spec"].get("nodeID")))
+    volumes = [
+        v
+        for v in cluster.objects.list("Volume", version=_LONGHORN)
+        if (v.get("status") or {}).get("state") == "attached"
+    ]
+    if not volumes:
+        return "no volume of Longhorn's is attached"
+    for volume in volumes:
+        name = volume["metadata"]["name"]
+        on = homes.get(name, [])
+        if not at_least <= len(on) <= at_most:
+            return f"the volume {name} has {len(on)} running replicas, and {at_least} to {at_most} are promised"
+        if len(set(on)) < len(on):
+            return f"the volume {name} has two replicas on one node: {', '.join(sorted(on))}"
+    return HOLDS

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
 from holdfast.kube import condition
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
+
+_Network = IPv4Network | IPv6Network
 
 
 def _status(cluster: Cluster, node: str) -> str:
@@ -129,3 +132,38 @@ def exposes_only(cluster: Cluster, declared: frozenset[int]) -> Sighting:
         if ports and not pod["spec"].get("hostNetwork"):
             return f"the pod {pod['metadata']['namespace']}/{pod['metadata']['name']} takes the host ports {ports}"
     return HOLDS
+
+
+@probe
+def addresses_lie_in(cluster: Cluster, pods: str, services: str) -> Sighting:
+    """The nodes' pod ranges and the pods' own addresses lie in one range, the Services' in another."""
+    own, theirs = ip_network(pods), ip_network(services)
+    for node in cluster.objects.list("Node"):
+        cidr = str(node["spec"].get("podCIDR") or "")
+        if cidr and not _within(ip_network(cidr), own):
+            return f"{node['metadata']['name']} gives its pods {cidr}, which isn't in {pods}"
+    for pod in cluster.objects.list("Pod"):
+        at = str((pod.get("status") or {}).get("podIP") or "")
+        if at and not pod["spec"].get("hostNetwork") and not _within(ip_network(at), own):
+            return f"the pod {pod['metadata']['namespace']}/{pod['metadata']['name']} has {at}, which isn't in {pods}"
+    for service in cluster.objects.list("Service"):
+        at = str(service["spec"].get("clusterIP") or "None")
+        if at != "None" and not _within(ip_network(at), theirs):
+            name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+            return f"the Service {name} has {at}, which isn't in {services}"
+    return HOLDS
+
+
+def _within(one: _Network, other: _Network) -> bool:
+    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
+
+
+@probe
+def nodes_annotated(cluster: Cluster, annotation: str) -> Sighting:
+    """Every node carries an annotation, such as the one by which a network says that it is there."""
+    lacking = [
+        n["metadata"]["name"]
+        for n in cluster.objects.list("Node")
+        if annotation not in (n["metadata"].get("annotations") or {})
+    ]
+    return f"{', '.join(lacking)} lacks {annotation}" if lacking else HOLDS

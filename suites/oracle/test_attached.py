@@ -16,6 +16,7 @@ from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.rehearsal.stage import staged
 from holdfast.rehearsal.watcher import Watcher
+from holdfast.verdicts import Verdict, verdicts
 from suites.harness import apart
 
 TREE = ROOT / "fixtures" / "gitops"
@@ -117,6 +118,9 @@ def test_all_suites_together_only_read(foreign):
         for c in t["claims"]
     ]
     assert {c["level"] for c in collected} == {"static", "live"}
+    ranges = next(v for v in verdicts(read_file(journal)) if (v.claim, v.level) == ("network-ranges", "live"))
+    assert ranges.verdict is Verdict.BROKE  # the addresses are right, and nothing says that the network is Flannel
+    assert "lacks flannel.alpha.coreos.com/backend-type" in ranges.reason
 
 
 def test_a_cluster_of_another_name_is_refused_where_it_takes_a_known_one(foreign):

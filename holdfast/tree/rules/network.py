@@ -13,7 +13,7 @@ from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.rules.node_ports import chart_ports
 from holdfast.tree.tree import Tree
 
-_PODS, _SERVICES, _HOME = "10.42.0.0/16", "10.43.0.0/16", "192.168.86.0/24"
+PODS, SERVICES, _HOME = "10.42.0.0/16", "10.43.0.0/16", "192.168.86.0/24"
 _CIDR = re.compile(r"\b(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})\b")
 
 
@@ -142,7 +142,7 @@ def nodeports(tree: Tree) -> Iterator[Outcome]:
 )
 def ranges(tree: Tree) -> Iterator[Outcome]:
     """Pod and service ranges wherever the tree names them."""
-    wanted = [ipaddress.ip_network(c) for c in (tree.settings.declared.ranges or [_PODS, _SERVICES])]
+    wanted = [ipaddress.ip_network(c) for c in (tree.settings.declared.ranges or [PODS, SERVICES])]
     seen: set[str] = set()
     for manifest in tree.objects:
         for path, text in texts(manifest.body):
@@ -173,7 +173,7 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
 )
 def tailscale(tree: Tree) -> Iterator[Outcome]:
     """The subnet router advertises all three ranges."""
-    wanted = {str(c) for c in (tree.settings.declared.routes or [_PODS, _SERVICES, _HOME])}
+    wanted = {str(c) for c in (tree.settings.declared.routes or [PODS, SERVICES, _HOME])}
     for manifest in tree.objects:
         if manifest.kind == "Connector":
             listed, path = (
