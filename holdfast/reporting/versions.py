@@ -206,8 +206,11 @@ def _word(one: ClaimVerdict | None) -> str:
 def _told(measured: Sequence[Figure]) -> Iterator[str]:
     """The figures that lie beyond their spread, or why none can."""
     few = [f for f in measured if min(len(f.current), len(f.candidate)) < ENOUGH_RUNS]
-    if few:
+    runs = max((len(side) for f in measured for side in (f.current, f.candidate)), default=0)
+    if few and runs < ENOUGH_RUNS:
         yield f"{len(few)} figures aren't judged: their spread shows in {ENOUGH_RUNS} runs (--runs {ENOUGH_RUNS})"
+    elif few:
+        yield f"{len(few)} figures aren't judged: not every run measured them"
     for one in measured:
         if one.is_worse or one.is_better:
             how = "worse" if one.is_worse else "better"

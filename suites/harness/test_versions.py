@@ -103,6 +103,14 @@ def test_a_control_plane_does_not_go_back(capsys):
     assert "one minor at a time" in capsys.readouterr().out
 
 
+def test_why_a_figure_is_not_judged_is_said():
+    once = Figure("c", "it", (1.0,), (1.0,))
+    three = Figure("c", "other", (1.0, 1.1, 1.2), (1.0, 1.1, 1.2))
+    assert "in 3 runs (--runs 3)" in next(versions._told([once]))
+    assert "not every run measured" in next(versions._told([once, three]))
+    assert not list(versions._told([three]))
+
+
 # -- in place --------------------------------------------------------------------------------------------------------------
 
 
