@@ -150,19 +150,21 @@ class Kind(Containers):
         server: dict[str, Any] = {"kind": "ClusterConfiguration"}
         if not timers.defaults:
             server["controllerManager"] = {
-                "extraArgs": _arguments(
+                "extraArgs": arguments(
+                    self.kubernetes,
                     {
                         "node-monitor-grace-period": f"{timers.node_monitor_grace_s}s",
                         "node-monitor-period": f"{timers.node_monitor_period_s}s",
-                    }
+                    },
                 )
             }
             server["apiServer"] = {
-                "extraArgs": _arguments(
+                "extraArgs": arguments(
+                    self.kubernetes,
                     {
                         "default-not-ready-toleration-seconds": timers.toleration_s,
                         "default-unreachable-toleration-seconds": timers.toleration_s,
-                    }
+                    },
                 )
             }
             kubelet |= {
@@ -236,7 +238,13 @@ def _last_error(log: Path) -> str:
     )
 
 
-def _arguments(values: dict[str, Any]) -> list[dict[str, str]]:
+_LISTED_SINCE = 36  # the minor from which kind writes kubeadm's v1beta4, which lists what v1beta3 maps
+
+
+def arguments(kubernetes: str, values: dict[str, Any]) -> list[dict[str, str]] | dict[str, str]:
+    """The arguments of a component, in the form of the kubeadm configuration that kind writes for a version."""
+    if int(kubernetes.split(".")[1]) < _LISTED_SINCE:
+        return {name: str(value) for name, value in values.items()}
     return [{"name": name, "value": str(value)} for name, value in values.items()]
 
 

@@ -11,7 +11,7 @@ from holdfast.drivers.catalogue import DRIVERS, lanes, parse
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.driver import capable
 from holdfast.drivers.flavour import KUBEADM, NodeFlavour
-from holdfast.drivers.kind import Kind
+from holdfast.drivers.kind import Kind, arguments
 from holdfast.errors import NotExercised, UsageError
 from holdfast.faults.fault import Faults
 from suites.driver.contract import PROMISES, Subject
@@ -141,3 +141,11 @@ def test_kind_has_every_capability():
         for name in (n for n in dir(capability) if not n.startswith("_")):
             assert hasattr(Kind, name), f"{capability.__name__}.{name}"
     assert issubclass(Kind, Containers)
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "form"),
+    [("1.35.4", {"a": "1"}), ("1.36.3", [{"name": "a", "value": "1"}]), ("1.37.2", [{"name": "a", "value": "1"}])],
+)
+def test_arguments_have_the_form_that_kind_writes_for_a_version(kubernetes, form):
+    assert arguments(kubernetes, {"a": 1}) == form
