@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,14 +9,11 @@ from dataclasses import replace
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Course, Late, Obstacle
+from holdfast.rehearsal.doubts import Doubts, of_flux, of_kubernetes_or_flux
 from holdfast.rehearsal.foretold import Foretold
 from holdfast.rehearsal.outcome import Outcome, Proof
 from holdfast.rehearsal.removal import kind_of
-from holdfast.rehearsal.sick import BY_EXPRESSION
-from holdfast.tree.bringers import more_may_come
-from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import RULES, Finding, Severity, allow, allowances
-from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.near import near
 from holdfast.tree.repository import Location
@@ -65,9 +61,8 @@ class Judge:
     def __init__(self, tree: Tree, foretold: Foretold | None = None) -> None:
         self.tree, self.theirs = tree, flux_of(tree)
         self.foretold = foretold or Foretold(tree)
-        self.by_id: dict[str, Manifest] = {}
-        for manifest in [*tree.objects, *tree.bootstrap]:
-            self.by_id.setdefault(manifest.id, manifest)
+        self.doubts = Doubts(tree, self.foretold, self.theirs)
+        self.by_id = self.doubts.by_id
 
     def outcome(
         self, course: Course, kubernetes: str, flux: str, notes: Iterable[str], lame: Iterable[Lame] = ()
@@ -86,7 +81,7 @@ class Judge:
             if "CustomResourceDefinition/" in one.said and _served_more(course):
                 out.doubts.append(f"{one.manifest.id}: the lane itself had changed that definition: {one.said[:300]}")
                 continue
-            if not one.unsure and (doubt := self._of_the_lane(one.manifest.id, one.said)):
+            if not one.unsure and (doubt := self.doubts.of_the_lane(one.manifest.id, one.said)):
                 out.doubts.append(doubt)
             elif one.manifest.id not in blamed:
                 out.proofs.append(self._lame(one, course.took_s))
@@ -100,25 +95,13 @@ class Judge:
 
     def _take(self, out: Outcome, number: int, obstacle: Obstacle) -> None:
         blocker = obstacle.blocker
-        if UNKNOWN in blocker.said:
-            out.doubts.append(
-                f"{blocker.holder}: a placeholder is in the way, which the lane put there: {blocker.said[:300]}"
-            )
-        elif _OWN_POLICY in blocker.said:
-            out.doubts.append(
-                f"{blocker.object or blocker.holder}: a policy of the lane is in the way, nothing of the tree: {blocker.said[:300]}"
-            )
-        elif blocker.lack is Lack.BUILD and _FETCHES.search(blocker.said):
-            out.doubts.append(
-                f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
-            )
-        elif doubt := self._unseen(blocker) or self._doubt(blocker, out.flux):
+        if doubt := self.doubts.about(blocker, out.flux):
             out.doubts.append(doubt)
         elif (at_s := self._made_later(blocker, out.course)) is not None:
             out.proofs.append(self._late(Late(blocker, at_s)))
-        elif blocker.lack is Lack.KIND and (given := self._installed_before(blocker)):
+        elif blocker.lack is Lack.KIND and (given := self.doubts.installed_before(blocker)):
             out.by_hand.setdefault(f"the kind {blocker.what}, before {given} brings it", blocker.holder)
-        elif blocker.lack is Lack.KIND and self._may_be_given(blocker):
+        elif blocker.lack is Lack.KIND and self.doubts.may_be_given(blocker):
             out.doubts.append(
                 f"{blocker.object} is of the kind {blocker.what}: a chart that isn't read here may install it"
             )
@@ -132,64 +115,6 @@ class Judge:
             removal = obstacle.removal
             found = self._finding(blocker)
             out.proofs.append(Proof(found, blocker.said, obstacle.at_s, obstacle.after, removal, frozenset({number})))
-
-    def _doubt(self, blocker: Blocker, flux: str) -> str:
-        """Why it may be the lane's own doing, or that of a chart that isn't read; empty where it can't be."""
-        subject = self.object_of(blocker)
-        if (
-            blocker.lack is Lack.HEALTH
-            and blocker.said.startswith("there is no ")
-            and blocker.what not in self.by_id
-            and self.tree.unread_releases
-            and not self.foretold.of(blocker.holder, about=blocker.what)
-        ):
-            return f"{blocker.holder} waits for {blocker.what}: a chart that isn't read may make it"
-        if blocker.said == BY_EXPRESSION:
-            return f"{blocker.holder} waits for {blocker.what}: {BY_EXPRESSION}"
-        theirs = self.theirs
-        if blocker.lack is Lack.REFUSED and subject and _of_flux(subject) and theirs and theirs != flux:
-            return f"Flux {flux} refuses {blocker.object}, and the tree's own is {theirs}: {blocker.said[:300]}"
-        if subject and (UNKNOWN in (body := json.dumps(subject.body, default=str)) or "ENC[" in body):
-            return f"{blocker.object} holds placeholders, which the lane put there: {blocker.said[:300]}"
-        if blocker.lack is Lack.HEALTH:
-            return self._of_the_lane(blocker.what, blocker.said)
-        return ""
-
-    def _unseen(self, blocker: Blocker) -> str:
-        """Why Flux's words say nothing of the tree: the lane's own server, a part that is fetched, a wait that wasn't over."""
-        holder = self.tree.kustomizations.get(blocker.holder.partition("/")[2])
-        if blocker.holder.startswith("GitRepository/") and "@127.0.0.1:" in blocker.said:
-            return f"{blocker.holder}: the lane's own Git server wasn't read, which is no fault of the tree: {blocker.said[:300]}"
-        if blocker.lack is Lack.OTHER and _IN_PROGRESS.match(blocker.said):
-            return (
-                f"{blocker.holder} waits for the health of its objects, and none of them says why: {blocker.said[:300]}"
-            )
-        if blocker.lack is Lack.BUILD and holder is not None and holder.left_out:
-            return f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {holder.left_out}"
-        return ""
-
-    def _installed_before(self, blocker: Blocker) -> str:
-        """The release that brings a kind, where the repository installs its chart before Flux runs, too (a helmfile, say); else empty."""
-        group = kind_of(blocker)[0]
-        givers = [r for r in self.tree.releases if group in r.groups and r.chart]
-        return next((r.manifest.id for r in givers if self.tree.before_flux.brings(group, [r])), "")
-
-    def _of_the_lane(self, what: str, said: str) -> str:
-        """Why something may run elsewhere and not here; empty where it can't."""
-        of_a_volume = "persistentvolumeclaim" in said.lower()
-        if "nodes are available" in said and not of_a_volume and not self.foretold.of(what, "apply.unschedulable"):
-            return f"{what} fits none of the lane's two nodes, which are made up: {said[:300]}"
-        if self.tree.unknown_releases and (of_a_volume or what.startswith("PersistentVolumeClaim/")):
-            return f"{what} waits for a volume, whose class a chart that isn't read may bring: {said[:300]}"
-        return ""
-
-    def _may_be_given(self, blocker: Blocker) -> bool:
-        """Whether a chart that is neither read nor known, or a release that the lane takes for there, may bring a kind that nothing else brings."""
-        givers = [r for r in self.tree.releases if kind_of(blocker)[0] in r.groups]
-        if givers:  # it is known who brings it, and that is too late
-            owners = [self.tree.kustomizations.get(r.manifest.owner) for r in givers]
-            return any(k is not None and bool(k.gap) for k in owners)
-        return not _of_kubernetes_or_flux(blocker) and more_may_come(self.tree)
 
     def _made_later(self, blocker: Blocker, course: Course) -> float | None:
         """When a namespace came that the tree makes itself, which was only too late; None where it never came, or nothing makes it."""
@@ -212,17 +137,6 @@ class Judge:
                 wanted += [*known.depends_on, *known.way]
         return other in seen - {one}
 
-    def object_of(self, blocker: Blocker) -> Manifest | None:
-        """The tree's object that a blocker is about. Flux names a namespace also where the kind has none."""
-        if (found := self.by_id.get(blocker.object)) is not None:
-            return found
-        kind, _, rest = blocker.object.partition("/")
-        name = rest.rpartition("/")[2]
-        alike = [m for m in self.by_id.values() if m.kind == kind and m.name == name]
-        holder = blocker.holder.partition("/")[2]
-        own = [m for m in alike if m.owner == holder]
-        return own[0] if len(own) == 1 else alike[0] if len(alike) == 1 else None
-
     def _near(self, blocker: Blocker) -> str:
         """The id of the tree's object of which a name is a slip; empty where there is none."""
         kind, space, name = [*blocker.what.split("/", 2), "", ""][:3]
@@ -232,18 +146,18 @@ class Judge:
     def _finding(self, blocker: Blocker) -> Finding:
         subject = blocker.object or blocker.holder
         what, do = self._words(blocker)
-        rule = Lack.VERSION if blocker.lack is Lack.KIND and _of_kubernetes_or_flux(blocker) else blocker.lack
+        rule = Lack.VERSION if blocker.lack is Lack.KIND and of_kubernetes_or_flux(blocker) else blocker.lack
         known = self.foretold.of(blocker.holder, about=blocker.what) if blocker.lack in _OF_NAMES else None
         held = [] if blocker.holder == subject else [blocker.holder]
         refused = self.by_id.get(blocker.object) if blocker.lack is Lack.REFUSED else None
-        of_flux = (blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")) or (
-            refused is not None and _of_flux(refused) and not self.theirs
+        older = (blocker.lack is Lack.KIND and kind_of(blocker)[0].endswith(".toolkit.fluxcd.io")) or (
+            refused is not None and of_flux(refused) and not self.theirs
         )
         return Finding(
             known.rule if known else rule.value,
             CLAIM,
             # The tree's own Flux may be of a version that still serves it.
-            Severity.UPGRADE_HAZARD if of_flux else Severity.BREAKS_APPLY,
+            Severity.UPGRADE_HAZARD if older else Severity.BREAKS_APPLY,
             subject,
             self.locations(blocker),
             what,
@@ -275,7 +189,7 @@ class Judge:
         kustomization = self.tree.kustomizations.get(holder)
         if blocker.lack is Lack.BUILD and kustomization and kustomization.built and kustomization.built.location:
             found.append(kustomization.built.location)
-        if (manifest := self.object_of(blocker)) is not None:
+        if (manifest := self.doubts.object_of(blocker)) is not None:
             found.append(self._at(manifest, blocker))
         if kustomization and kustomization.manifest.file:
             found.append(self.tree.locate(kustomization.manifest))
@@ -337,19 +251,6 @@ class Judge:
         return Proof(finding, blocker.said, late.after_s)
 
 
-def _of_kubernetes_or_flux(blocker: Blocker) -> bool:
-    """Whether a kind that isn't served is of a group that is: then it is its version that is gone."""
-    group = kind_of(blocker)[0]
-    return group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io")
-
-
-def _of_flux(manifest: Manifest) -> bool:
-    return manifest.group.endswith(".toolkit.fluxcd.io")
-
-
-_FETCHES = re.compile(r"remote (?:resource|base|file|load)|is a remote|no-remote-bases|remote resources", re.IGNORECASE)
-_IN_PROGRESS = re.compile(r"Running health checks|Reconciliation in progress|Detecting drift")
-_OWN_POLICY = "policy 'holdfast-"  # as the API server names what denied a request
 _VERSION = re.compile(r"v?(\d+\.\d+)")
 
 
