@@ -136,7 +136,8 @@ class Kind(Containers):
                 "serviceSubnet": self.published.service_cidr,
                 "apiServerAddress": self.published.loopback[self.profile.nodes[0].name],
             },
-            "featureGates": {"KubeletInUserNamespace": True},
+            "featureGates": {"KubeletInUserNamespace": True, **self.profile.more.get("feature_gates", {})},
+            "runtimeConfig": dict(one.split("=", 1) for one in self.profile.more.get("runtime_config", [])),
             "containerdConfigPatches": [
                 '[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/etc/containerd/certs.d"'
             ],
