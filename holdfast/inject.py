@@ -190,8 +190,10 @@ class Inject:
         driver = capable(self._driver, CommandLine)
         self._writable()
         number = self._undo.before("irreversible", what="commands were typed by hand")
-        yield Terminal(driver.command, self._driver.kubeconfig, folder)
-        self._undo.settled(number)
+        terminal = Terminal(driver.command, self._driver.kubeconfig, folder)
+        yield terminal
+        if not terminal.in_doubt:
+            self._undo.settled(number)
 
     # -- undoing -------------------------------------------------------------------------------------------------------
 

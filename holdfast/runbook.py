@@ -66,6 +66,11 @@ class Runbook:
             held, said = None, f"{len(run)} steps worked, {len(left)} weren't run: {'; '.join(left)}"
         elif not steps:
             held, said = None, f"{self._name}:{section.line} gives no command"
+        elif not afterwards and not any(s.changes for s in steps):
+            held, said = (
+                None,
+                f"{len(run)} steps worked, and none of them changes anything: what came back did so by itself",
+            )
         assert self._cluster.experiment, "a runbook is followed in a test"
         self._cluster.experiment.assertion(
             f"the runbook on {scenario}{', once it is back' if afterwards else ''}",
@@ -82,8 +87,7 @@ class Runbook:
         """A step that names a file by a link out of the tree isn't run."""
         root = self._folder.resolve()
         for word in step.words:
-            named = root / word.rpartition("=")[2]
-            if not step.not_run and named.exists() and not named.resolve().is_relative_to(root):
+            if not step.not_run and _leads_out(root, word.rpartition("=")[2]):
                 return replace(step, not_run=f"it names a file outside of the tree: {word}")
         return step
 
@@ -98,5 +102,18 @@ class Runbook:
             for step in steps:
                 done.append(terminal.type(step.words, step.stdin, ends - time.monotonic()))
                 if done[-1].code != 0:
+                    terminal.in_doubt = step.changes
                     break
         return done
+
+
+def _leads_out(root: Path, name: str) -> bool:
+    """Whether a word names a file, or a folder with one, that lies outside of the tree by a link."""
+    try:
+        named = root / name
+        if not name or not named.exists():
+            return False
+        inside = [named, *named.iterdir()] if named.is_dir() else [named]
+        return any(not one.resolve().is_relative_to(root) for one in inside)
+    except (OSError, ValueError, RuntimeError):  # too long for a name, or a circle of links: no file
+        return False

@@ -33,16 +33,22 @@ class Terminal:
     def __init__(self, program: Callable[[str], Path], kubeconfig: Path, folder: Path) -> None:
         self._program, self._kubeconfig, self._folder = program, kubeconfig, folder
 
+    in_doubt = False  # set by whoever typed a change that failed: then nobody knows what the cluster is like
+
     def type(self, words: Sequence[str], stdin: str = "", timeout_s: float = 300.0) -> Typed:
         """Runs one command, and ends it with all that it started when its time is up."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as home:
             # No PATH: neither plugins nor git nor anything else that a user has may come in.
+            # A copy: what is written to it stays here, and the lane's own goes on saying which cluster holdfast talks to.
+            own = Path(home) / "kubeconfig"
+            own.write_bytes(self._kubeconfig.read_bytes() if self._kubeconfig.exists() else b"")
+            own.chmod(0o400)
             environment = {
                 "HOME": home,
                 "TMPDIR": home,
                 "PATH": "",
-                "KUBECONFIG": str(self._kubeconfig),
+                "KUBECONFIG": str(own),
                 "KUBERC": "off",
             }
             with subprocess.Popen(

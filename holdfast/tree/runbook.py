@@ -7,7 +7,9 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+
+from holdfast.tree import typable
+from holdfast.tree.typable import PROGRAMS
 
 # What may go down, by the words that a heading names it with.
 SCENARIOS: dict[str, tuple[str, ...]] = {
@@ -17,47 +19,15 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
     "a node lost": ("node", "worker"),
     "the control plane lost": ("control plane", "control-plane", "etcd", "k3s server"),
 }
-PROGRAMS = ("kubectl", "flux")
 _SHELLS = frozenset({"bash", "sh", "shell", "zsh", "console", "shell-session", "shellsession", "terminal"})
 _WITH_OUTPUT = frozenset({"console", "shell-session", "shellsession", "terminal"})
 _AFTERWARDS = re.compile(r"\b(?:back|again|afterwards|returned|returns|recovered)\b", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1\s*$")
 _QUOTED = re.compile(r"'[^']*'")
 _VARIABLE = re.compile(r"\$[\w({]|`")
-_PLACEHOLDER = re.compile(r"^[A-Z][A-Z0-9_]{2,}$|\{\{|…|\.\.\.")
 _ASKS = "it has a variable, whose value only its reader knows"
-_WITH_VALUE = ("-n", "--namespace", "--timeout", "--request-timeout")  # of the options that may stand before a verb
 _UNREADABLE = "a shell can't read it"
 _REDIRECTIONS = frozenset({">", ">>", "<", "<<", "&>", ">&"})
-_LOOKS = {
-    "kubectl": {
-        *("get", "describe", "logs", "top", "events", "explain", "api-resources", "api-versions", "version", "cluster-info"),
-        *("wait", "diff", "auth"),
-    },
-    "flux": {"get", "logs", "events", "stats", "tree", "trace", "check", "version", "export", "diff", "debug"},
-}  # fmt: skip
-_CHANGES = {
-    "kubectl": {
-        *("scale", "delete", "patch", "annotate", "label", "apply", "create", "replace", "cordon", "uncordon", "drain"),
-        *("taint", "rollout", "set", "autoscale", "expose", "run"),
-    },
-    "flux": {"reconcile", "suspend", "resume", "delete", "create"},
-}
-_OTHERS = {
-    "kubectl": {
-        *("exec", "cp", "edit", "port-forward", "proxy", "attach", "debug", "config", "certificate", "plugin", "kustomize"),
-        *("completion", "options", "kuberc", "help"),
-    },
-    "flux": {
-        *("bootstrap", "install", "uninstall", "build", "pull", "push", "tag", "list", "envsubst", "migrate", "plugin"),
-        *("completion", "help"),
-    },
-}  # fmt: skip
-_WRITES = re.compile(r"^--(?:profile|profile-output|output-directory|output-dir|cache-dir|log-file|log-dir)(?:=|$)")
-_ELSEWHERE = re.compile(
-    r"^--(?:kubeconfig|context|cluster|user|server|token|as|as-group|as-uid|client-certificate|client-key"
-    r"|certificate-authority|tls-server-name|insecure-skip-tls-verify|plugin-dir|kuberc)(?:=|$)|^-s(?:=|$)"
-)
 
 
 @dataclass(frozen=True)
@@ -80,9 +50,8 @@ class Command:
 
     @property
     def verb(self) -> str:
-        """The first word after the program that is neither an option nor an option's value, such as ``reconcile``."""
-        words = zip(self.words, self.words[1:], strict=False)
-        return next((w for before, w in words if not w.startswith("-") and before not in _WITH_VALUE), "")
+        """What it does, such as ``reconcile``."""
+        return typable.verb_of(self.words)
 
     @property
     def unreadable(self) -> bool:
@@ -92,8 +61,7 @@ class Command:
     @property
     def changes(self) -> bool:
         """Whether it may change the cluster."""
-        looks = self.verb == "rollout" and {"status", "history"} & {*self.words}
-        return not looks and self.verb in _CHANGES.get(self.words[0] if self.words else "", ())
+        return typable.changes(self.words)
 
 
 @dataclass(frozen=True)
@@ -109,11 +77,6 @@ class Section:
     line: int
     commands: tuple[Command, ...]
     afterwards: tuple[Command, ...]
-
-
-def verbs(program: str) -> frozenset[str]:
-    """Every verb that a program has of its own."""
-    return frozenset(_LOOKS[program] | _CHANGES[program] | _OTHERS[program])
 
 
 def commands(text: str) -> list[Command]:
@@ -253,42 +216,12 @@ def _parsed(written: Command) -> Iterator[Command]:
 
 
 def _command(written: Command, words: list[str]) -> Command:
-    plain = _without_filters(words)
-    made = replace(written, words=tuple(plain))
-    return replace(made, not_run=_why_not(made, whole=len(plain) == len(words)))
-
-
-def _without_filters(words: list[str]) -> list[str]:
-    """The words before the first pipe or redirection."""
+    """A command, and why it isn't run. Of a look what is behind it is left out where that only shows less of it."""
     cut = next((i for i, w in enumerate(words) if w in _REDIRECTIONS or set(w) <= set("|&()")), len(words))
-    if cut < len(words) and cut and words[cut] in _REDIRECTIONS and words[cut - 1].isdigit():
+    if 0 < cut < len(words) and words[cut].startswith(">") and words[cut - 1] == "2":
         cut -= 1  # the 2 of 2>/dev/null
-    return words[:cut]
-
-
-def _why_not(command: Command, *, whole: bool) -> str:
-    """Why a command can't be run as it is written; empty where it can."""
-    words = command.words
-    program = words[0] if words else ""
-    if program not in PROGRAMS:
-        return f"it isn't kubectl or flux: {program or command.text}"
-    pairs = zip(words, words[1:], strict=False)
-    if why := next((why for before, word in pairs if (why := _against(word, before))), ""):
-        return why
-    if command.verb not in _LOOKS[program] | _CHANGES[program]:
-        return f"{program} {command.verb} is nothing that is run here"
-    if command.changes and any("://" in w for w in words):
-        return "what it applies would have to be fetched"
-    return "what it is piped or redirected to is left to a shell" if command.changes and not whole else ""
-
-
-def _against(word: str, before: str) -> str:
-    """What speaks against a command that has this word, after the one *before*."""
-    if _PLACEHOLDER.search(word):
-        return f"it has a value that only its reader knows: {word}"
-    if _ELSEWHERE.match(word):
-        return f"it chooses a cluster of its own: {word}"
-    option, _, value = word.partition("=") if word.startswith("-") else (before, "", word)
-    if option != "--raw" and (value.startswith(("/", "~")) or ".." in PurePosixPath(value).parts):
-        return f"it names a file outside of the tree: {value}"
-    return f"it writes a file: {word}" if _WRITES.match(word) else ""
+    plain, rest = words[:cut], words[cut:]
+    why = typable.why_not(plain)
+    if not why and rest and (typable.changes(plain) or not typable.filters_only(rest)):
+        why = "what it is piped or redirected to is left to a shell"
+    return replace(written, words=tuple(plain), not_run=why)

