@@ -54,8 +54,12 @@ class Doubts:
             return (
                 f"{blocker.holder} waits for the health of its objects, and none of them says why: {blocker.said[:300]}"
             )
-        if blocker.lack is Lack.BUILD and holder is not None and holder.left_out:
-            return f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {holder.left_out}"
+        if blocker.lack is Lack.BUILD and holder is not None and holder.built is not None:
+            parts = [r.target for r in holder.built.left_out]
+            if any(part in blocker.said for part in parts):
+                return (
+                    f"{blocker.holder}: a part of it would have to be fetched, so it wasn't built: {blocker.said[:300]}"
+                )
         return ""
 
     def _doubt(self, blocker: Blocker, flux: str) -> str:

@@ -78,7 +78,7 @@ class Judge:
         for one in lame:
             if one.unsure and not self.foretold.of(one.manifest.id):
                 continue
-            if "CustomResourceDefinition/" in one.said and _served_more(course):
+            if _served_more(course, one.said):
                 out.doubts.append(f"{one.manifest.id}: the lane itself had changed that definition: {one.said[:300]}")
                 continue
             if not one.unsure and (doubt := self.doubts.of_the_lane(one.manifest.id, one.said)):
@@ -122,6 +122,8 @@ class Judge:
             return None
         name = blocker.what.partition("/")[2]
         holder = blocker.holder.partition("/")[2]
+        if holder in {i for b in self.tree.boot.blocked if b.loop for i in b.kustomizations}:
+            return None  # its maker waits for it: that the lane made the namespace is what let the maker come
         makers = [m.owner for m in self.tree.of("Namespace") if m.name == name and not self._needs(m.owner, holder)]
         bars = [course.bars.get(f"Kustomization/{n}") for n in makers]
         return min((bar.ready_at for bar in bars if bar and bar.ready_at is not None), default=None)
@@ -267,9 +269,12 @@ def flux_of(tree: Tree) -> str:
     return ""
 
 
-def _served_more(course: Course) -> bool:
-    """Whether the lane has served a version of a kind that its definition doesn't have."""
-    return any(o.removal.startswith("the lane serves") for o in course.obstacles)
+def _served_more(course: Course, said: str) -> bool:
+    """Whether words are about a definition of whose kind the lane serves a version that it doesn't have."""
+    served = [kind_of(o.blocker) for o in course.obstacles if o.removal.startswith("the lane serves")]
+    return any(
+        re.search(rf"CustomResourceDefinition/[\w-]*\.{re.escape(group)}\b", said) for group, _, _ in served if group
+    )
 
 
 def _merged(proofs: list[Proof]) -> list[Proof]:

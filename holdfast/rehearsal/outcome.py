@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.rehearsal.course import Course
 from holdfast.rehearsal.outage import Outage
+from holdfast.tree.check import resource_sets
 from holdfast.tree.findings import Finding, Severity, allow, allowances
 from holdfast.tree.tree import Tree
 
@@ -76,13 +77,14 @@ class Outcome:
 
     @property
     def assumed(self) -> int:
-        """How many Kustomizations were taken for ready, since what they build isn't read here."""
-        return sum(bool(k.error or k.not_read) for k in self.tree.kustomizations.values())
+        """How many Kustomizations were taken for ready, since what they build isn't read here; and objects that make others, which aren't."""
+        unread = sum(bool(k.error or k.not_read) for k in self.tree.kustomizations.values())
+        return unread + len(resource_sets(self.tree))
 
     @property
     def too_little(self) -> bool:
         """Whether so many were taken for ready that a start without trouble says little: as `holdfast check` has it."""
-        return self.assumed * 10 > len(self.tree.kustomizations)
+        return self.assumed * 10 > len(self.tree.kustomizations) + len(resource_sets(self.tree))
 
     def worst(self) -> Severity | None:
         """The worst severity of what counts."""

@@ -307,6 +307,27 @@ def test_a_namespace_that_the_tree_makes_is_late_unless_whoever_makes_it_waits(t
     assert proof.finding.rule == rule
 
 
+def test_two_that_wait_for_each_others_namespace_are_no_matter_of_time(tmp_path):
+    """That the lane made one of the two is what let its maker come."""
+    other = {**SPACE, "metadata": {"name": "other"}}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "other"}}
+    mine = {**settings, "metadata": {"name": "one", "namespace": "apps"}}
+    files = {
+        "cluster/all.yaml": yaml.dump_all([kustomization("apps"), kustomization("spaces")]),
+        "parts/apps/o.yaml": yaml.dump_all([other, mine]),
+        "parts/spaces/o.yaml": yaml.dump_all([SPACE, settings]),
+    }
+    course = Course(took_s=9.0, converged=True, obstacles=[Obstacle(NO_SPACE, 1.0, (), "the lane made it")])
+    course.bars = {
+        f"Kustomization/flux-system/{n}": Bar(State("Kustomization", "flux-system", n), [(4.0, Doing.READY, "")])
+        for n in ("apps", "spaces")
+    }
+    read = checking.load(written(tmp_path, files), KUSTOMIZE)
+    assert {p.finding.severity for p in Judge(read).outcome(course, "1.36.3", "2.9", [], ()).proofs} == {
+        Severity.BREAKS_APPLY
+    }
+
+
 def test_an_object_without_a_namespace_is_found_by_its_name(tmp_path):
     """kustomize's namespace sets one on what has none, and Flux says it so."""
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"}}
@@ -327,6 +348,18 @@ def test_a_definition_that_the_lane_changed_is_no_finding(tmp_path):
     out = Judge(read).outcome(course, "1", "2.9", [], [lame])
     assert [p.finding.rule for p in out.proofs] == ["apply.missing-kind"]
     assert "the lane itself" in out.doubts[0]
+    other = Lame("apply.not-again", owner, (), "Flux says: CustomResourceDefinition/gears.example.com is invalid")
+    assert "apply.not-again" in [p.finding.rule for p in Judge(read).outcome(course, "1", "2.9", [], [other]).proofs]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("field nams not found in type", 1), ("https://example.net/base can't be fetched", 0)]
+)
+def test_a_build_is_the_lanes_doing_only_where_it_fails_at_what_was_left_out(tmp_path, said, found):
+    root = "resources: [o.yaml, 'https://example.net/base']\n"
+    read = tree(tmp_path, widget("one"), **{"parts__apps__kustomization.yaml": root})
+    out = came_to(read, Blocker(Lack.BUILD, HOLDER, HOLDER, HOLDER, f"kustomize build failed: {said}"))
+    assert (len(out.proofs), len(out.doubts)) == (found, 1 - found)
 
 
 def test_a_start_of_what_was_hardly_read_shows_nothing(tmp_path):
