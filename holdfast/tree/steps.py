@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from holdfast.errors import UsageError
 from holdfast.tree import fluxapi
 from holdfast.tree.findings import Finding
-from holdfast.tree.manifest import Manifest, get, mapping
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.near import closest
 from holdfast.tree.releases import Release
 from holdfast.tree.repository import Location
@@ -63,6 +63,8 @@ def _flux(tree: Tree, wanted: str) -> Iterator[Step]:
     own = fluxapi.own_minor(tree)
     if not minor or own == minor:
         return
+    if own and fluxapi.minors().index(minor) < fluxapi.minors().index(own):
+        raise UsageError(f"the tree has Flux {own}, and {minor} is older", "name the version to go to")
     at = known.location if known and own else None
     yield Step(
         f"Flux from {own or 'its version'} to {minor}: its components and their kinds in one commit, and wait until all is ready",
@@ -71,16 +73,17 @@ def _flux(tree: Tree, wanted: str) -> Iterator[Step]:
 
 
 def _charts(tree: Tree, wanted: Mapping[str, str]) -> Iterator[Step]:
-    by_name = {**{r.chart: r for r in tree.releases if r.chart}, **{r.manifest.name: r for r in tree.releases}}
+    names = {r.chart for r in tree.releases if r.chart} | {r.manifest.name for r in tree.releases}
     for name, version in wanted.items():
-        release = by_name.get(name)
-        if release is None:
-            near = closest(name, by_name)
+        meant = [r for r in tree.releases if r.manifest.name == name] or [r for r in tree.releases if r.chart == name]
+        if not meant:
+            near = closest(name, names)
             raise UsageError(
                 f"no release of the tree has the chart {name}" + (f"; did you mean {near}?" if near else ""),
                 f"charts are: {', '.join(sorted({r.chart for r in tree.releases if r.chart})) or 'none'}",
             )
-        yield from _of_chart(tree, release, version)
+        for release in meant:
+            yield from _of_chart(tree, release, version)
 
 
 def _of_chart(tree: Tree, release: Release, version: str) -> Iterator[Step]:
@@ -93,7 +96,7 @@ def _of_chart(tree: Tree, release: Release, version: str) -> Iterator[Step]:
         yield Step(
             f"{name}: upgrade.crds to CreateReplace before, or Helm leaves its definitions as they were at first", where
         )
-    if release.chart in _ONE_BY_ONE and old and new and old[0] == new[0]:
+    if release.chart in _ONE_BY_ONE and old and new and old[0] == new[0] and old < new:
         for minor in range(old[1] + 1, new[1] + 1):
             last = version if minor == new[1] else f"{old[0]}.{minor}.x"
             yield Step(
@@ -110,6 +113,11 @@ def _kubernetes(tree: Tree, wanted: str) -> Iterator[Step]:
     plans = _plans(tree)
     said = [v for p in plans if (v := _minor(str(p.spec.get("version") or "")))]
     old = min(said, default=None)
+    if old and new < old:
+        raise UsageError(
+            f"the tree's plans have Kubernetes {old[0]}.{old[1]}, and {wanted} is older",
+            "it doesn't go back: name a newer one",
+        )
     yield Step("save etcd, off the node: Kubernetes doesn't go back")
     for minor in range(old[1] + 1 if old else new[1], new[1] + 1):
         for who in ("the servers", "the agents"):
@@ -126,7 +134,7 @@ def _plans(tree: Tree) -> list[Manifest]:
 
 def _words(plan: Manifest) -> str:
     """What tells a plan of servers from one of agents: its name, and which nodes it takes (an agent's excludes the servers)."""
-    wants = [mapping(e) for e in get(plan.spec, "nodeSelector", "matchExpressions") or []]
+    wants = [mapping(e) for e in sequence(get(plan.spec, "nodeSelector", "matchExpressions"))]
     taken = [str(e.get("key")) for e in wants if e.get("operator") != "DoesNotExist"]
     return " ".join([plan.name, *taken]) if not any(e.get("operator") == "DoesNotExist" for e in wants) else "agents"
 

@@ -13,6 +13,7 @@ from holdfast.tree import check as checking
 from holdfast.tree.steps import Target, steps
 from suites.harness.test_check_command import check as holdfast
 from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
+from suites.harness.test_rehearsal_outcome import release
 
 REFERENCE = ROOT / "fixtures" / "gitops"
 
@@ -66,6 +67,35 @@ def test_longhorn_leaves_no_minor_out_and_its_place_is_named(reference):
     versions = [s.what.split(",")[0].rpartition(" to ")[2] for s in found if "one minor at a time" in s.what]
     assert versions == ["1.10.x", "1.11.2"]
     assert {s.at.file for s in found} == {"infrastructure/storage/longhorn.yaml"}
+
+
+def test_a_patch_of_longhorn_is_a_step_of_its_own(reference):
+    found = [s.what for s in steps(reference, Target(charts={"longhorn": "1.9.9"}), [])]
+    assert len(found) == 1
+    assert found[0].endswith("to 1.9.9")
+
+
+def test_every_release_of_a_chart_is_meant(tmp_path):
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump_all([release(n, "redis") for n in ("one", "two")]),
+    }
+    found = steps(checking.load(written(tmp_path, files), KUSTOMIZE), Target(charts={"redis": "2.0.0"}), [])
+    assert [s.what.split()[0] for s in found if " to 2.0.0" in s.what] == [
+        "HelmRelease/apps/one",
+        "HelmRelease/apps/two",
+    ]
+
+
+def test_neither_flux_nor_kubernetes_goes_back(tmp_path, reference):
+    with pytest.raises(UsageError, match=r"2\.7 is older"):
+        steps(reference, Target(flux="2.7"), [])
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump_all([plan("first", "Exists", "v1.36.1+k3s1")]),
+    }
+    with pytest.raises(UsageError, match=r"1\.35 is older"):
+        steps(checking.load(written(tmp_path, files), KUSTOMIZE), Target("1.35"), [])
 
 
 def test_definitions_come_first_where_helm_would_leave_them(reference, tmp_path):
