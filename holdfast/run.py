@@ -14,6 +14,7 @@ from typing import Any
 import holdfast
 from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import Live
 from holdfast.errors import HostCannot, NotExercised, UsageError
 from holdfast.events import Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
@@ -214,7 +215,8 @@ class Run:
     def end(self, *, keep: bool, clusters: bool = True) -> None:
         """Seals the journal and leaves the machine as it was; what can't be removed now is found on disk by the next start."""
         try:
-            self.journal.seal()
+            if self._is_still_the_same():
+                self.journal.seal()
         except OSError as error:
             console.print(
                 f"  the journal couldn't be sealed ({error}): nothing of this run will be called held",
@@ -224,6 +226,25 @@ class Run:
         if clusters or self._cluster is not None:
             self._end_cluster(keep=keep)
         tempdir.clean(reports_dir())
+
+    def _is_still_the_same(self) -> bool:
+        """Whether the user's own cluster is the one that the run began with; what was seen of two of them is nobody's verdict."""
+        driver = self.lane.driver
+        if not isinstance(driver, Live):
+            return True
+        try:
+            if self._cluster is not None:
+                driver.same()
+        except UsageError as error:
+            console.print(
+                f"  the journal isn't sealed, so nothing of this run will be called held: {error}",
+                style="red",
+                markup=False,
+            )
+            return False
+        finally:
+            driver.forget()
+        return True
 
     def _end_cluster(self, *, keep: bool) -> None:
         name = self.lane.name

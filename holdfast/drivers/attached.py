@@ -69,8 +69,17 @@ class Attached:
         made = kubeconfigs.of_context(self.context)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.chmod(0o600)  # it may lie there from before
         self.kubeconfig.write_text(json.dumps(made))
         self.kubeconfig.with_suffix(".discovery").unlink(missing_ok=True)
+        try:
+            self.same()
+        except UsageError:
+            self.forget()
+            raise
+
+    def same(self) -> None:
+        """Raises UsageError where this is another cluster than the one that the name was first used for, which is written down."""
         now, file = self.identity(), self.folder / "identity.json"
         if not file.exists():
             file.write_text(json.dumps(now))
@@ -82,6 +91,11 @@ class Attached:
                 f"the context {self.context} leads to another cluster than before: {what} differs",
                 f"look at your kubeconfig; where the new one is meant, remove {file}",
             )
+
+    def forget(self) -> None:
+        """Removes the copy of what the user's kubeconfig says."""
+        self.kubeconfig.unlink(missing_ok=True)
+        self.kubeconfig.with_suffix(".discovery").unlink(missing_ok=True)
 
     def identity(self) -> dict[str, str]:
         """What tells this cluster from any other: the UID of kube-system, its certificate authority, its address. Raises UsageError."""

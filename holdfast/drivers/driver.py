@@ -285,6 +285,12 @@ class Live(Protocol):
     def identity(self) -> dict[str, str]:
         """What tells it from any other cluster."""
 
+    def same(self) -> None:
+        """Raises UsageError where it is another one than before."""
+
+    def forget(self) -> None:
+        """Keeps nothing of how it is reached."""
+
 
 Capability = TypeVar("Capability")
 

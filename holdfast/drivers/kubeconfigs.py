@@ -39,6 +39,11 @@ def of_context(name: str) -> dict[str, Any]:
             raise UsageError(
                 f"the context {name} names the {kind} {inner.get(kind)}, which isn't there", "fix your kubeconfig"
             )
+    if "auth-provider" in ((parts["user"] or {}).get("user") or {}):
+        raise UsageError(
+            f"the user of the context {name} has an auth-provider, which Kubernetes has removed since 1.26",
+            "use an exec plugin, a token or a certificate: docs/own-cluster.md",
+        )
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -9,6 +9,7 @@ import kubernetes
 import pytest
 import yaml
 
+from holdfast import journal
 from holdfast.drivers import attached, catalogue, kubeconfigs
 from holdfast.drivers import driver as seam
 from holdfast.drivers.driver import Live, Writable
@@ -155,6 +156,7 @@ def test_another_cluster_under_the_same_name_is_refused(driver):
     driver.reader.uid = "another"
     with pytest.raises(UsageError, match="another cluster than before: uid differs"):
         driver.made.preflight()
+    assert not driver.made.kubeconfig.exists()
     Path(os.environ["KUBECONFIG"]).write_text(yaml.safe_dump(config("home", "https://elsewhere")))
     driver.reader.uid = "one"
     with pytest.raises(UsageError, match="server differs"):
@@ -193,6 +195,26 @@ def test_a_lane_of_the_users_own_is_neither_healed_removed_nor_made_anew(user, t
     for act in (run.rebuild, lambda: run.cold("longhorn")):
         with pytest.raises(NotExercised, match="user's own"):
             act()
+
+
+@pytest.mark.parametrize("uid", ["one", "another"])
+def test_a_run_of_two_clusters_is_never_sealed_and_no_copy_of_a_key_stays(user, tmp_path, driver, uid):
+    lane = Lane("attached/home", Subject(TREE))
+    lane.driver = driver.made
+    run = Run(lane, tmp_path / "run")
+    run._cluster = lane.attach(tmp_path / "undo.jsonl")
+    driver.reader.uid = uid
+    run.end(keep=False)
+    assert journal.read_file(run.folder / "journal.jsonl").sealed is (uid == "one")
+    assert not driver.made.kubeconfig.exists()
+
+
+def test_what_kubernetes_no_longer_takes_is_refused(user):
+    old = config("home")
+    old["users"][0]["user"] = {"auth-provider": {"name": "gcp"}}
+    user(one=old)
+    with pytest.raises(UsageError, match="auth-provider"):
+        kubeconfigs.of_context("home")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "post"])
