@@ -34,7 +34,9 @@ _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^kind: *[\"']?(?:CustomResourceDefinition|Namespace)\b", re.MULTILINE)
 _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
 _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
-_TERRAFORM = re.compile(r'^resource +"kubernetes_namespace(?:_v1)?"[\s\S]*?\bname *= *"([a-z0-9-]+)"', re.MULTILINE)
+_TERRAFORM = re.compile(
+    r'^resource +"kubernetes_namespace(?:_v1)?"(?:(?!^\}|^resource)[\s\S])*?\bname *= *"([a-z0-9-]+)"', re.MULTILINE
+)
 _NAMED = re.compile(r"^kind: *[\"']?Namespace\b[\s\S]*?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
 # A script fetches definitions from a project's repository: mostly that is called as its chart is, without what says that it holds definitions.

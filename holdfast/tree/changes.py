@@ -53,9 +53,16 @@ class Change:
         found = [
             *(f for key in sorted(old.keys() & new.keys()) for f in self._changed(old[key], new[key])),
             *(f for key in sorted(old.keys() - new.keys()) for f in self._gone(old[key])),
-            *(self._away(one) for one in restarts(self.before, self.after) if one.away and one.served),
+            *(
+                self._away(one)
+                for one in restarts(self.before, self.after)
+                if one.away and one.served and self._applies(one.manifest)
+            ),
         ]
         return sorted(found, key=lambda f: -f.severity)
+
+    def _applies(self, manifest: Manifest) -> bool:
+        return not (left_alone(manifest) or self._is_suspended(manifest.owner))
 
     def _away(self, one: Restart) -> Finding:
         """Its pods are made anew, and nobody answers for it meanwhile."""

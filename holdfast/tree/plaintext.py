@@ -119,6 +119,7 @@ _PROSE = (".md", ".mdx", ".rst", ".adoc", ".txt")
 _LOCKED = re.compile(
     r"(?i)(?:^|/)(?:package-lock\.json|yarn\.lock|pnpm-lock\.yaml|go\.sum|\.terraform\.lock\.hcl|[^/]*\.(?:map|svg|min\.js|lock))$"
 )
+_LABEL = re.compile(r"(?i)[a-z ]*(?:passw[o0]rd|passphrase|secret|token|key|pin|code)\d?:")
 _EXAMPLE = re.compile(r"(?im)^\s*(?:#|//|;|\*).*\b(?:e\.g\b|for example|example|looks like|such as).*$")
 _WORD = re.compile(r"[^\s\"'=`<>]{16,}")
 
@@ -210,10 +211,14 @@ def _is_no_value(key: str, value: str) -> bool:
     """Whether it is the name of a field again, a label before an input, or the fingerprint of the key that signs."""
     same = value.lower().replace("-", "_")
     named = "_" in same and key.lower().replace("-", "_").endswith(same)
-    signing = bool(
-        re.search(r"(?i)sign(?:ing)?[_-]?key|gpg|pgp", key) and re.fullmatch(r"(?:0x)?[0-9A-Fa-f]{40}", value)
-    )
-    return named or signing or value.endswith(":")
+    return named or _is_fingerprint(key, value) or _LABEL.fullmatch(value) is not None
+
+
+def _is_fingerprint(key: str, value: str) -> bool:
+    """Of the public key that somebody signs with. A key of 20 bytes is written the same, mostly in lower case: only OpenPGP's own names tell."""
+    if re.search(r"(?i)gpg|pgp", key):
+        return re.fullmatch(r"(?:0x)?[0-9A-Fa-f]{40}", value) is not None
+    return bool(re.search(r"(?i)sign(?:ing)?[_-]?key$", key) and re.fullmatch(r"(?:0x)?[0-9A-F]{40}", value))
 
 
 def in_secret(key: str, value: str) -> str:  # noqa: PLR0911  one return a form

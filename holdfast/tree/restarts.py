@@ -76,7 +76,7 @@ _STAYS: Away = ("", ("spec",))
 
 
 def _deployment(manifest: Manifest, _: list[Manifest]) -> Away:
-    spec, replicas = manifest.spec, _number(manifest.spec.get("replicas", 1))
+    spec, replicas = manifest.spec, _number(_one_if_unsaid(manifest.spec.get("replicas")))
     if get(spec, "strategy", "type") == "Recreate":
         return "its strategy is Recreate: all its pods end before new ones start", ("spec", "strategy", "type")
     update = mapping(get(spec, "strategy", "rollingUpdate"))
@@ -90,7 +90,10 @@ def _deployment(manifest: Manifest, _: list[Manifest]) -> Away:
 
 
 def _stateful_set(manifest: Manifest, _: list[Manifest]) -> Away:
-    if get(manifest.spec, "updateStrategy", "type") == "OnDelete" or _number(manifest.spec.get("replicas", 1)) != 1:
+    if (
+        get(manifest.spec, "updateStrategy", "type") == "OnDelete"
+        or _number(_one_if_unsaid(manifest.spec.get("replicas"))) != 1
+    ):
         return _STAYS
     return "it has one pod, which ends before the new one starts", ("spec", "replicas")
 
@@ -110,6 +113,10 @@ def _daemon_set(manifest: Manifest, services: list[Manifest]) -> Away:
     if local:
         return f"{local[0]} leads to each node's own pod, which ends before the new one starts (no maxSurge)", path
     return _STAYS
+
+
+def _one_if_unsaid(replicas: object) -> object:
+    return 1 if replicas is None else replicas
 
 
 def _number(value: object) -> int | None:

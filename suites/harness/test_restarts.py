@@ -44,6 +44,8 @@ def outages(tmp_path, before, service=SERVICE):
         (_with(_with(DEPLOYMENT, "spec.replicas", 3), "spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}), SERVICE, ""),
         (_with(_with(DEPLOYMENT, "spec.replicas", 2), "spec.strategy", {"rollingUpdate": {"maxUnavailable": "100%"}}), SERVICE, "all of its 2 pods"),
         (STATEFUL_SET, SERVICE, "one pod"),
+        (_with(STATEFUL_SET, "spec.replicas", None), SERVICE, "one pod"),
+        (_with(_with(DEPLOYMENT, "spec.strategy", {"type": "Recreate"}), "metadata.annotations", {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}), SERVICE, ""),
         (_with(STATEFUL_SET, "spec.replicas", 2), SERVICE, ""),
         (_with(STATEFUL_SET, "spec.updateStrategy", {"type": "OnDelete"}), SERVICE, ""),
         (DAEMON_SET, SERVICE, ""),

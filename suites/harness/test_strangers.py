@@ -193,6 +193,17 @@ def test_terraform_makes_namespaces_before_flux(tmp_path, kind):
     assert ("apply.missing-namespace" in found) is (kind == "kubernetes_secret")
 
 
+def test_a_resource_of_terraform_without_a_name_takes_none_from_the_next(tmp_path):
+    unnamed = 'resource "kubernetes_namespace" "a" {\n  metadata {\n    generate_name = "a-"\n  }\n}\n'
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one", "staging")),
+        "terraform/main.tf": unnamed
+        + 'resource "kubernetes_secret" "b" {\n  metadata {\n    name = "staging"\n  }\n}\n',
+    }
+    assert "apply.missing-namespace" in rules_of(judged(tmp_path, files))
+
+
 @pytest.mark.parametrize("entry", ["a.json=https://files.example.org/a.json", "a.json=a.json"])
 def test_a_file_of_a_generator_that_would_be_fetched_leaves_the_rest_to_be_read(tmp_path, entry):
     listed = {"resources": ["o.yaml"], "configMapGenerator": [{"name": "board", "files": [entry, "b.json"]}]}
@@ -263,6 +274,7 @@ def test_a_resource_set_makes_objects_that_are_not_read(tmp_path):
         'MYSQL_ROOT_PASSWORD: "EJ[1:Zm9vYmFyYmF6cXV1eA==:c29tZXRoaW5n:ZW5jcnlwdGVkIGhlcmU=]"',
         "UBUNTU_SIGNING_KEY = 790BC7277767219C42C86F933B4FE6ACC0B21F32",
         "console-password=Passw0rd:",
+        'GPG_KEY: "790bc7277767219c42c86f933b4fe6acc0b21f32"',
         'readonly X_FIELD_GPG_PASSPHRASE="gpg_passphrase"',
     ],
 )
@@ -270,8 +282,16 @@ def test_what_only_looks_like_a_secret(line):
     assert not list(in_text("settings.yaml", line))
 
 
-def test_a_password_beside_them_is_one():
-    assert list(in_text("settings.yaml", 'MYSQL_ROOT_PASSWORD: "hG7kQ2wLp9Xz"'))
+@pytest.mark.parametrize(
+    "line",
+    [
+        'MYSQL_ROOT_PASSWORD: "hG7kQ2wLp9Xz"',
+        'MYSQL_ROOT_PASSWORD: "hG7kQ2wLp9Xz:"',
+        'JWT_SIGNING_KEY: "790bc7277767219c42c86f933b4fe6acc0b21f32"',
+    ],
+)
+def test_a_password_beside_them_is_one(line):
+    assert list(in_text("settings.yaml", line))
 
 
 def source_of(name):
@@ -331,14 +351,17 @@ FRONT = {
 }
 
 
-@pytest.mark.parametrize("front", [True, False])
-def test_a_load_balancer_in_front_may_end_tls(tmp_path, front):
+OTHER = {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}
+
+
+@pytest.mark.parametrize(("spec", "front"), [(FRONT["spec"], True), (None, False), (OTHER, False)])
+def test_a_load_balancer_in_front_may_end_tls(tmp_path, spec, front):
     tree = shutil.copytree(ROOT / "fixtures" / "gitops", tmp_path / "tree")
     web = tree / "apps/stateless/web.yaml"
     web.write_text(web.read_text().replace("  tls:\n    - hosts: [web.home.example]\n      secretName: web-tls\n", ""))
-    if front:
+    if spec:
         core = tree / "infrastructure/core/ingress-nginx.yaml"
-        core.write_text(f"{core.read_text()}---\n{yaml.safe_dump(FRONT)}")
+        core.write_text(f"{core.read_text()}---\n{yaml.safe_dump({**FRONT, 'spec': spec})}")
     result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
     assert ("network.tls" in rules_of(result)) is not front
     assert result.claims["ingress-tls"].verdict == ("unproven" if front else "broke")

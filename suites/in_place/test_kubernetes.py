@@ -58,6 +58,7 @@ def _upgraded(cluster, sampler, git, experiment, node, version, *, drain):
             if drain:
                 _drained(cluster, experiment, node)
             took_s = cluster.inject.upgrade_node(node, version)
+        cluster.eventually(node_runs(node, version), within="2m")
         experiment.assertion(
             f"the {role} is upgraded",
             "node_runs",
@@ -65,7 +66,6 @@ def _upgraded(cluster, sampler, git, experiment, node, version, *, drain):
             f"{node} took {took_s:.0f}s",
             figure=f"{took_s:.0f}s",
         )
-        cluster.eventually(node_runs(node, version), within="2m")
         cluster.eventually(workload_ready(cluster.app.workload, cluster.app.namespace), within="5m")
         cluster.steady(workloads_ready(), within="5m")
         git.push(mark(cluster.sync, f"{role}-upgraded"), f"a commit with the {role} upgraded")

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from holdfast.tree.certificates import Controller, class_of, controllers, covers, serving
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
-from holdfast.tree.manifest import Manifest, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
 # The cloud's or the network's own: they bring certificates by ways that no manifest shows.
 _ELSEWHERE = re.compile(r"^(?:tailscale|cloudflare|alb|aws|gce|gke|azure|webapprouting|caddy|kong|ngrok|pomerium)")
+_OF_CONTROLLER = re.compile(r"nginx|traefik|haproxy|ingress|contour|envoy")
 _BY_ANNOTATION = re.compile(
     r"router\.(?:tls|entrypoints)$|^alb\.ingress\.kubernetes\.io/certificate-arn|managed-certificates$|pre-shared-cert$|ssl-cert(?:ificate)?s?$|appgw-ssl-certificate$"
 )
@@ -80,9 +81,19 @@ def _in_front(tree: Tree, ingress: Manifest, by: list[Controller]) -> str:
     for other in tree.of("Ingress"):
         by_annotation = any(_BY_ANNOTATION.search(str(k)) for k in mapping(other.meta.get("annotations")))
         ends = by_annotation or sequence(other.spec.get("tls"))
-        if other.namespace in spaces and class_of(other) != class_of(ingress) and ends:
+        leads = any(_leads_to(other, c) for c in by if c.namespace in spaces & {other.namespace})
+        if leads and class_of(other) != class_of(ingress) and ends:
             return other.id
     return ""
+
+
+def _leads_to(ingress: Manifest, controller: Controller) -> bool:
+    """Whether a backend of an Ingress may be a controller's Service: it is called as what brings it, or as controllers are."""
+    spec, brings = ingress.spec, controller.id.rpartition("/")[2]
+    paths = [mapping(p) for r in sequence(spec.get("rules")) for p in sequence(get(mapping(r), "http", "paths"))]
+    backends = [mapping(spec.get("defaultBackend")), *(mapping(p.get("backend")) for p in paths)]
+    names = [str(get(b, "service", "name") or b.get("serviceName") or "") for b in backends]
+    return any(n.startswith(brings) or _OF_CONTROLLER.search(n) for n in names if n)
 
 
 def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
