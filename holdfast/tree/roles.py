@@ -107,7 +107,7 @@ def storage_states(tree: Tree) -> set[State]:
         if m.spec.get("storageClassName") not in GIVEN_CLASSES
     }
     for kustomization in kustomizations(tree, STORAGE):
-        found.add(State(f"Kustomization/{kustomization.id}", Phase.READY))
+        found |= {State(f"Kustomization/{kustomization.id}", s) for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)}
     return found
 
 

@@ -307,25 +307,34 @@ def test_a_namespace_that_the_tree_makes_is_late_unless_whoever_makes_it_waits(t
     assert proof.finding.rule == rule
 
 
-def test_two_that_wait_for_each_others_namespace_are_no_matter_of_time(tmp_path):
-    """That the lane made one of the two is what let its maker come."""
-    other = {**SPACE, "metadata": {"name": "other"}}
-    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "other"}}
-    mine = {**settings, "metadata": {"name": "one", "namespace": "apps"}}
+def test_a_namespace_whose_maker_waits_for_the_holder_is_no_matter_of_time(tmp_path):
+    """That the lane made it is what let its maker come."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "apps"}}
+    claim = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two", "namespace": "default"}}
+    container = {"name": "c", "image": "i", "envFrom": [{"configMapRef": {"name": "two"}}]}
+    waits = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "waits", "namespace": "default"},
+        "spec": {"containers": [container]},
+    }
+    mid = kustomization("mid")
+    mid["spec"]["wait"] = True
     files = {
-        "cluster/all.yaml": yaml.dump_all([kustomization("apps"), kustomization("spaces")]),
-        "parts/apps/o.yaml": yaml.dump_all([other, mine]),
-        "parts/spaces/o.yaml": yaml.dump_all([SPACE, settings]),
+        "cluster/all.yaml": yaml.dump_all([kustomization("apps"), kustomization("spaces", ["mid"]), mid]),
+        "parts/apps/o.yaml": yaml.dump_all([claim, config]),
+        "parts/mid/o.yaml": yaml.dump(waits),
+        "parts/spaces/o.yaml": yaml.dump(SPACE),
     }
     course = Course(took_s=9.0, converged=True, obstacles=[Obstacle(NO_SPACE, 1.0, (), "the lane made it")])
     course.bars = {
         f"Kustomization/flux-system/{n}": Bar(State("Kustomization", "flux-system", n), [(4.0, Doing.READY, "")])
-        for n in ("apps", "spaces")
+        for n in ("apps", "spaces", "mid")
     }
     read = checking.load(written(tmp_path, files), KUSTOMIZE)
-    assert {p.finding.severity for p in Judge(read).outcome(course, "1.36.3", "2.9", [], ()).proofs} == {
-        Severity.BREAKS_APPLY
-    }
+    assert [b.loop for b in read.boot.blocked] == [True]
+    proofs = Judge(read).outcome(course, "1.36.3", "2.9", [], ()).proofs
+    assert {p.finding.severity for p in proofs} == {Severity.BREAKS_APPLY}
 
 
 def test_an_object_without_a_namespace_is_found_by_its_name(tmp_path):
