@@ -23,8 +23,19 @@ from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
 from holdfast.tree.unread import telling, unread
 
+# What kstatus calls ready as soon as it is there; a CronJob whatever becomes of its pods.
 _HEALTHY_AT_ONCE = frozenset(
-    {"Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
+    {
+        "Namespace",
+        "ConfigMap",
+        "Secret",
+        "ServiceAccount",
+        "Role",
+        "ClusterRole",
+        "RoleBinding",
+        "ClusterRoleBinding",
+        "CronJob",
+    }
 )
 _DEFINITIONS = frozenset({"Namespace", "CustomResourceDefinition", "ClusterRole"})
 _CALLED = frozenset({"crd", "crds"})  # how what holds definitions is called
@@ -450,6 +461,7 @@ class Graph:
             and target != manifest.namespace
             and get(manifest.spec, "install", "createNamespace") is not True
             and kustomization
+            and self._waits_for_target(release)
         ):
             self._namespace(
                 kustomization,
@@ -466,6 +478,18 @@ class Graph:
                 f"{manifest.id} asks for a volume ({volume.what})",
                 partial(self.tree.locate, manifest, *volume.path),
             )
+
+    def _waits_for_target(self, release: Release) -> bool:
+        """Whether a release needs its namespace to be there: not where its own chart makes it, or puts nothing into it.
+
+        Helm keeps the release itself in the namespace of the HelmRelease, and installs a chart's Namespaces before all else.
+        """
+        manifest, target = release.manifest, release.target_namespace
+        rendered = [m for m in self.tree.objects if m.by == "HelmChart" and m.owner == manifest.id]
+        if not rendered or manifest.spec.get("storageNamespace") == target:
+            return True
+        own = any((m.kind, m.name) == ("Namespace", target) for m in rendered)
+        return not own and any(m.namespace == target for m in rendered)
 
     def _values(self, release: Release, ready: State) -> None:
         """The ConfigMaps and Secrets of values that aren't in the tree."""

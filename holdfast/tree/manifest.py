@@ -108,6 +108,11 @@ class Manifest:
         return str(self.meta.get("namespace") or "default") if namespaced else ""
 
     @property
+    def is_placed(self) -> bool:
+        """Whether it says itself where it lies, or need not: Flux applies no other; a chart's own lie where their release does."""
+        return not self.namespace or bool(self.meta.get("namespace")) or self.by == "HelmChart"
+
+    @property
     def meta(self) -> Body:
         return mapping(self.body.get("metadata"))
 

@@ -170,6 +170,8 @@ class Names:
         if len(spaces) != 1 or UNKNOWN in spaces[0]:
             return ""
         held = self.tree.by_key.get((kind, spaces[0], name))
+        if held is not None and not held.is_placed:
+            return ""  # it names no namespace, so it is in none
         notes = [str(k) for part in ("annotations", "labels") for k in mapping(held.meta.get(part))] if held else []
         if kind in ("Secret", "ConfigMap") and any(w in note for note in notes for w in _MIRRORED):
             return ""

@@ -40,7 +40,8 @@ _PLACEHOLDER = re.compile(
     | ^(?:test|my|new|old|default)?[-_]?pass(?:word|wd)?[-_]?\d{0,4}!?$ | deadbeef | 0{8,} | qwert
     """
 )
-_FILLED_IN = re.compile(r"_[A-Z][A-Z0-9_]*_")
+# A place to be filled in, or the name of a setting where its value would stand.
+_FILLED_IN = re.compile(r"_[A-Z][A-Z0-9_]*_|(?:[A-Z][A-Z0-9]*_)+(?:PASS|PASSWORD|PASSWD|PWD|SECRET|TOKEN|KEY)")
 _HASH = re.compile(
     r"""(?xi)
     ^(?:[\w.@+-]+:)?(?:\$(?:2[abxy]?|1|5|6|7|y|apr1|gy|sm3|pbkdf2[\w-]*|argon2(?:id?|d)|scrypt|bcrypt(?:-sha256)?|s0

@@ -120,6 +120,7 @@ _LOCKED = re.compile(
     r"(?i)(?:^|/)(?:package-lock\.json|yarn\.lock|pnpm-lock\.yaml|go\.sum|\.terraform\.lock\.hcl|[^/]*\.(?:map|svg|min\.js|lock))$"
 )
 _LABEL = re.compile(r"(?i)[a-z ]*(?:passw[o0]rd|passphrase|secret|token|key|pin|code)\d?:")
+_TWO_NAMES = re.compile(r"\s*-\s+[\w-]+:[a-z]+(?:_[a-z0-9]+){2,}\s*")  # an entry of a list, no key with a value
 _EXAMPLE = re.compile(r"(?im)^\s*(?:#|//|;|\*).*\b(?:e\.g\b|for example|example|looks like|such as).*$")
 _WORD = re.compile(r"[^\s\"'=`<>]{16,}")
 
@@ -168,7 +169,7 @@ def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False)
         return ""
     if (login := _BASIC.search(line)) and _is_login(decoded(login["raw"])):
         return "a name and a password in base64"
-    if prose or line.lstrip().startswith(("#", "//", ";", "<!--", "/*", "* ")):
+    if prose or line.lstrip().startswith(("#", "//", ";", "<!--", "/*", "* ")) or _TWO_NAMES.fullmatch(line):
         return ""
     for form in (_PAIR, _ELEMENT, _DEFAULT, _ARGUMENT, _ASSIGNED):
         for found in form.finditer(line):

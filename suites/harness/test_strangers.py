@@ -451,3 +451,96 @@ def test_a_chart_that_lacks_a_value_which_is_not_read_is_no_defect(tmp_path, unr
     result = checking.check(tree, strict=True)
     assert ("apply.chart" in rules_of(result)) is not unread
     assert any("rendered without" in line for line in result.not_read) is unread
+
+
+@pytest.mark.parametrize(("kind", "found"), [("CronJob", False), ("Job", True)])
+def test_nobody_waits_for_the_pods_of_a_cron_job(tmp_path, kind, found):
+    """kstatus calls it ready whatever becomes of them."""
+    first, second = kustomization("first"), kustomization("second", ["first"])
+    first["spec"]["wait"] = True
+    container = {"name": "c", "image": "i", "envFrom": [{"configMapRef": {"name": "later"}}]}
+    job = {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
+    spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": job}} if kind == "CronJob" else job
+    meta = {"name": "dump", "namespace": "default"}
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([first, second]),
+        "parts/first/o.yaml": yaml.safe_dump({"apiVersion": "batch/v1", "kind": kind, "metadata": meta, "spec": spec}),
+        "parts/second/o.yaml": yaml.safe_dump(config("later")),
+    }
+    assert ("boot.loop" in rules_of(judged(tmp_path, files))) is found
+
+
+def test_the_second_patch_of_what_the_first_renamed_meets_it(tmp_path):
+    target = {"kind": "ConfigMap", "name": "one"}
+    patches = [
+        {"target": target, "patch": "- {op: replace, path: /metadata/name, value: two}"},
+        {"target": target, "patch": "- {op: replace, path: /data, value: {a: b}}"},
+        {"target": {"kind": "ConfigMap", "name": "never"}, "patch": "- {op: replace, path: /data, value: {a: b}}"},
+    ]
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump(config("one")),
+        "parts/apps/kustomization.yaml": yaml.safe_dump({"resources": ["o.yaml"], "patches": patches}),
+    }
+    found = [f for f in judged(tmp_path, files).findings if f.rule == "apply.patch-on-nothing"]
+    assert ["name never" in f.what for f in found] == [True]
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_what_names_no_namespace_lies_in_none(tmp_path, placed):
+    """It is never applied: that is the finding, and neither what it lacks in an invented place nor that others could find it there."""
+    container = {"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "keys"}}]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "one"} | ({"namespace": "default"} if placed else {}),
+        "spec": {"containers": [container]},
+    }
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys", "namespace": "apps"}}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": yaml.safe_dump_all([space, secret, pod]),
+    }
+    found = rules_of(judged(tmp_path, files))
+    assert ("apply.missing-config" in found, "apply.no-namespace" in found) == (placed, not placed)
+
+
+@pytest.mark.parametrize(
+    ("templates", "needs"),
+    [
+        ([config("one", "site")], True),
+        ([config("one", "site"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "site"}}], False),
+        ([config("one", "default")], False),
+    ],
+    ids=["puts something there", "makes it", "puts nothing there"],
+)
+def test_a_charts_target_must_be_there_only_for_what_it_puts_into_it(tmp_path, templates, needs):
+    program = tmp_path / "helm"
+    program.write_text(f"#!/bin/sh\necho '{yaml.safe_dump_all(templates)}'\n")
+    program.chmod(0o755)
+    release = STACK.replace("kube-prometheus-stack, version: 75.x", "./charts/own").replace(
+        "HelmRepository, name: charts", "GitRepository, name: flux-system"
+    )
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": release + "  targetNamespace: site\n",
+        "charts/own/Chart.yaml": "apiVersion: v2\nname: own\nversion: 0.1.0\n",
+        "charts/own/templates/o.yaml": "",
+    }
+    result = checking.check(
+        checking.load(written(tmp_path / "tree", files), KUSTOMIZE, lambda: str(program)), strict=True
+    )
+    assert ("apply.missing-namespace" in rules_of(result)) is needs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "url: postgresql://POSTGRES_USER:POSTGRES_PASSWORD@db.example.org/app",
+        "    - password:robot_account_k8s_secret",
+    ],
+)
+def test_names_are_no_secrets(line):
+    assert not list(in_text("a.yaml", line))
+    assert list(in_text("a.yaml", "url: postgresql://app:hG7kQ2wLp9@db.example.org/app"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.references import read
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.ownership import renamed
@@ -250,8 +251,9 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
     for kustomization in tree.all_kustomizations():
         if kustomization.gap or kustomization.built is None:
             continue  # what it targets may lie in what isn't read
-        for file in kustomization.built.closure.kustomizations:
-            body = read(tree.sources, file)
+        bodies = {f: read(tree.sources, f) for f in kustomization.built.closure.kustomizations}
+        renamed = [t for file, body in bodies.items() for t in _renamed(tree, file, body)]
+        for file, body in bodies.items():
             for index, patch in enumerate([*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
                 target = mapping(mapping(patch).get("target"))
                 if (
@@ -260,6 +262,7 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     and not _of_bootstrap(tree, kustomization, target)
                     and not _for_any(patch)
                     and not get(patch, "options", "allowNameChange")  # the name that it was found by is gone
+                    and target not in renamed
                     and not any(_targeted(target, m) for m in kustomization.objects)
                 ):
                     yield Violation(
@@ -281,6 +284,15 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     f"a patch of {kustomization.manifest.id} targets {_target_text(target)}, and there is none",
                     unreferenced=kustomization.unreferenced,
                 )
+
+
+def _renamed(tree: Tree, file: str, body: Body) -> Iterator[dict[str, object]]:
+    """The targets of patches that give another name: a later patch still finds them by the old one."""
+    for patch in map(mapping, [*sequence(body.get("patches")), *sequence(body.get("patchesJson6902"))]):
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), str(patch.get("path") or "")))
+        text = str(patch.get("patch") or "") or (tree.repository.text(path) if path in tree.repository.known else "")
+        if "/metadata/name" in text:
+            yield mapping(patch.get("target"))
 
 
 def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, object]) -> bool:

@@ -249,7 +249,7 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         # All of it is applied before any of it is waited for: what holds it back is what it depends on, not a neighbour's volume.
         starts = [State(f"Kustomization/{kustomization.id}", Phase.APPLIED)]
         reach = reaches(tree.graph, starts, targets)
-        if reach and free:
+        if reach and free and not _beside_storage(tree, kustomization):
             names = tuple(m.id for m in free)
             words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it has no volume"
             yield reaching(kustomization, reach, words, names)

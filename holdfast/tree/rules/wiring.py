@@ -22,12 +22,14 @@ _OF_ONE_POD = frozenset(
     "apply.missing-config",
     FAMILY,
     Severity.BREAKS_APPLY,
-    why="the pods wait in ContainerCreating until it exists",
+    why="the pods don't start until it exists",
     do="add it, or fix the name",
 )
 def missing_config(tree: Tree) -> Iterator[Outcome]:
     """ConfigMaps that pods can't start without and nothing makes, and Secrets whose name is almost there: others may be made by hand."""
     for manifest in tree.workloads():
+        if not manifest.is_placed:
+            continue  # it is never applied, as apply.no-namespace says
         for kind, name, path in config_of(manifest):
             lack = tree.names.lacks(kind, manifest.namespace, name, by_hand=kind == "Secret")
             if lack is not None:
