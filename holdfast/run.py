@@ -225,7 +225,6 @@ class Run:
             )
         if clusters or self._cluster is not None:
             self._end_cluster(keep=keep)
-        tempdir.clean(reports_dir())
 
     def _is_still_the_same(self) -> bool:
         """Whether the user's own cluster is the one that the run began with; what was seen of two of them is nobody's verdict."""
@@ -306,3 +305,4 @@ def opened(
             yield run
         finally:
             run.end(keep=keep or reuse, clusters=clusters)
+            tempdir.clean(reports_dir())  # here, where the lock is surely held: another run's are in use
