@@ -131,6 +131,10 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> t
     bad.add_edges_from(
         (a, b) for a in never for b, need in graph.edges.requires[a].items() if b in never and not need.run
     )
+    for state in never:  # where a giver is known, what is only called like one explains nothing
+        guessed = [(state, b) for b in bad.successors(state) if graph.needs(state, b).guess]
+        if len(guessed) < bad.out_degree(state):
+            bad.remove_edges_from(guessed)
     loops = _loops(bad)
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:

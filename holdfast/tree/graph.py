@@ -7,7 +7,7 @@ things is enough, a state of the sort ``ANY`` stands between.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from holdfast.tree.admission import guards
@@ -279,9 +279,10 @@ class Graph:
         if any(isinstance(g, Manifest) and g.owner == kustomization.id for g in givers):
             return  # definitions are applied first
         options = [(self._given(g), _by(g)) for g in givers]
+        guesses: list[tuple[State, str]] = []
         if not any(isinstance(g, Manifest) for g in givers):
-            options += self._others_that_may_bring(group, [g for g in givers if isinstance(g, Release)])
-        self._one_of(state, options, f"the kind {kind} ({group})", why, location, "kind", boot=True)
+            guesses = self._others_that_may_bring(group, [g for g in givers if isinstance(g, Release)])
+        self._one_of(state, options, f"the kind {kind} ({group})", why, location, "kind", boot=True, guesses=guesses)
 
     def _others_that_may_bring(self, group: str, givers: list[Release]) -> list[tuple[State, str]]:
         """Beside those that are known to bring a kind: charts that aren't known and parts that aren't read, where their names speak of it."""
@@ -332,14 +333,17 @@ class Graph:
         how: str,
         *,
         boot: bool = False,
+        guesses: Sequence[tuple[State, str]] = (),
     ) -> None:
-        if len(others) == 1:
+        if len(others) == 1 and not guesses:
             self.need(state, others[0][0], f"{why}, which {others[0][1]} gives", location, how, boot=boot)
             return
         middle = State(name, Phase.ANY)
         self.need(state, middle, why, location, how, boot=boot)
         for other, by in others:
             self.need(middle, other, f"{by} gives it", location, how, boot=boot)
+        for other, by in guesses:
+            self.edges.add_edge(middle, other, Need(f"{by} may give it", location, how, boot, guess=True))
 
     def _namespace(
         self,

@@ -43,6 +43,7 @@ class Need:
         where: the line that says so, or what finds it: most are never asked for.
         boot: it counts only while a cluster starts from nothing (what was made stays when its maker goes).
         run: it counts only once all is there (a webhook doesn't stand in the way before it exists).
+        guess: only a name speaks for it: it may excuse, and explains nothing where something better is known.
     """
 
     why: str
@@ -50,6 +51,7 @@ class Need:
     how: str
     boot: bool = False
     run: bool = False
+    guess: bool = False
 
     @property
     def location(self) -> Location:

@@ -7,6 +7,7 @@ import yaml
 
 from holdfast.paths import ROOT
 from holdfast.tree import check as checking
+from holdfast.tree.findings import Severity
 from holdfast.tree.plaintext import in_text
 from holdfast.tree.roles import role
 from suites.harness import pairs
@@ -544,3 +545,44 @@ def test_a_charts_target_must_be_there_only_for_what_it_puts_into_it(tmp_path, t
 def test_names_are_no_secrets(line):
     assert not list(in_text("a.yaml", line))
     assert list(in_text("a.yaml", "url: postgresql://app:hG7kQ2wLp9@db.example.org/app"))
+
+
+def test_what_is_only_called_like_a_giver_is_no_link_where_one_is_known(tmp_path):
+    """Cert-manager comes after what needs its kinds: a circle. That a chart of other definitions does is none."""
+    issuer = {"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "ours"}, "spec": {}}
+    parts = [
+        kustomization("manager", ["issuers"]),
+        kustomization("issuers"),
+        kustomization("gateway", ["issuers"]),
+    ]
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all(parts),
+        "parts/manager/o.yaml": STACK.replace("kube-prometheus-stack, version: 75.x", "cert-manager, version: 1.20.0")
+        + "  values: {crds: {enabled: true}}\n",
+        "parts/issuers/o.yaml": yaml.safe_dump(issuer),
+        "parts/gateway/o.yaml": STACK.replace("kube-prometheus-stack", "of-others-crds")
+        .replace("stack", "gateway")
+        .replace("name: charts", "name: others"),
+    }
+    found = [f for f in judged(tmp_path, files).findings if f.rule == "boot.loop"]
+    assert len(found) == 1
+    assert "HelmRelease/flux-system/gateway" not in found[0].what
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "severity"),
+    [
+        ("group_vars/all.yaml", 'k3s_release_version: "v1.19"', Severity.UPGRADE_HAZARD),
+        ("group_vars/all.yaml", "k3s_version: v1.22.3+k3s1", Severity.BREAKS_APPLY),
+        (".github/workflows/ci.yaml", "kubernetes-version: 1.19", Severity.BREAKS_APPLY),
+        ("notes.md", "k3s_version: v1.19", Severity.BREAKS_APPLY),
+    ],
+)
+def test_what_an_older_cluster_serves_is_a_hazard(tmp_path, file, text, severity):
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1beta1", "kind": "ClusterRole", "metadata": {"name": "reader"}}
+    files = {"cluster/all.yaml": yaml.safe_dump(kustomization("apps")), "parts/apps/o.yaml": yaml.safe_dump(role)}
+    (found,) = [f for f in judged(tmp_path, {**files, file: text}).findings if f.rule == "schema.version"]
+    assert found.severity is severity
+    root = written(tmp_path / "asked", {**files, file: text})
+    asked = checking.check(checking.load(root, KUSTOMIZE, kubernetes="1.36"), strict=True)
+    assert [f.severity for f in asked.findings if f.rule == "schema.version"] == [Severity.BREAKS_APPLY]

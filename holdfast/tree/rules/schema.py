@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from holdfast.tree import fluxapi, schema
+from holdfast.tree import fluxapi, running, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, walk
@@ -153,6 +153,7 @@ def version(tree: Tree) -> Iterator[Outcome]:
     """API versions that this Kubernetes doesn't serve (any more)."""
     known, own = schema.load(tree.kubernetes), schema.of_crds(tree.of("CustomResourceDefinition"))
     kinds = {(k.split("/")[0], k.split("/")[2]) for k in own}
+    gone: list[tuple[Manifest, str]] = []
     everywhere: dict[str, list[str]] = {}
     for name in known.kinds:
         group, number, kind = name.split("/")
@@ -166,12 +167,8 @@ def version(tree: Tree) -> Iterator[Outcome]:
         if builtin and number and name not in known.kinds:  # without a version: schema.no-object
             served = everywhere.get(manifest.kind, [])
             more = f"; it serves {', '.join(served)}" if served else ""
-            yield hit(
-                tree,
-                manifest,
-                f"Kubernetes {known.version} serves no {manifest.kind} in {manifest.api}{more}",
-                "apiVersion",
-            )
+            what = f"Kubernetes {known.version} serves no {manifest.kind} in {manifest.api}{more}"
+            gone.append((manifest, what))
         elif (manifest.group, manifest.kind) in kinds and name not in own:
             served = sorted(
                 k.split("/")[1] for k in own if k.startswith(f"{manifest.group}/") and k.endswith(f"/{manifest.kind}")
@@ -182,6 +179,18 @@ def version(tree: Tree) -> Iterator[Outcome]:
                 f"the tree's CRD of {manifest.kind} serves {', '.join(served)}, and not {number}",
                 "apiVersion",
             )
+    yield from _gone(tree, gone)
+
+
+def _gone(tree: Tree, found: list[tuple[Manifest, str]]) -> Iterator[Outcome]:
+    """What this Kubernetes doesn't serve; where the repository says that its cluster is older, and nobody asked for this one, an upgrade takes it."""
+    runs = running.said_minor(tree) if found and not tree.kubernetes else None
+    for manifest, what in found:
+        if runs and not running.is_gone(manifest, runs[0]):
+            why = f"the cluster has Kubernetes 1.{runs[0]} ({runs[1]}), which serves it: an upgrade takes it away"
+            yield hit(tree, manifest, what, "apiVersion", severity=Severity.UPGRADE_HAZARD, why=why)
+        else:
+            yield hit(tree, manifest, what, "apiVersion")
 
 
 @rule(
