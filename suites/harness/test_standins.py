@@ -340,7 +340,11 @@ def test_grafana_asks_for_credentials_and_passes_queries_on(monkeypatch):
 @pytest.mark.parametrize(
     ("folder", "script"),
     [
-        ("flux", "import standin, time; standin.end_when_asked(); print('up', flush=True); time.sleep(60)"),
+        # A signal between the interpreter's last look and a long sleep would be handled only after that sleep.
+        (
+            "flux",
+            "import standin, time; standin.end_when_asked(); print('up', flush=True)\nwhile True: time.sleep(0.1)",
+        ),
         (
             "kube-prometheus-stack",
             "import web; web.Server.service_actions = lambda _: print('up', flush=True); web.run(0, web.Handler)",
