@@ -120,6 +120,9 @@ _LOCKED = re.compile(
     r"(?i)(?:^|/)(?:package-lock\.json|yarn\.lock|pnpm-lock\.yaml|go\.sum|\.terraform\.lock\.hcl|[^/]*\.(?:map|svg|min\.js|lock))$"
 )
 _LABEL = re.compile(r"(?i)[a-z ]*(?:passw[o0]rd|passphrase|secret|token|key|pin|code)\d?:")
+_FIRST_GUESSES = re.compile(
+    r"(?i)p[a@]ssw[o0]rd\d{0,4}!?|admin\d{0,4}|root|secret|change[-_]?(?:me|it)|letmein|guest|default|postgres|mysql|redis|minio(?:admin|123)|grafana|prom-operator|12345\d*"
+)
 _TWO_NAMES = re.compile(r"\s*-\s+[\w-]+:[a-z]+(?:_[a-z0-9]+){2,}\s*")  # an entry of a list, no key with a value
 _EXAMPLE = re.compile(r"(?im)^\s*(?:#|//|;|\*).*\b(?:e\.g\b|for example|example|looks like|such as).*$")
 _WORD = re.compile(r"[^\s\"'=`<>]{16,}")
@@ -285,6 +288,11 @@ def hint(key: str) -> str:
     if last in ("key", "value", "raw", "b64", "base64", "plain", "string", "text"):
         return "secret" if before in _OF_KEY or (last != "key" and before in _SECRET | {"key"}) else ""
     return ""
+
+
+def is_first_guess(key: str, value: str) -> bool:
+    """Whether what stands under a password's key is a word that anybody tries first: it may hold a place, or be the password."""
+    return hint(key) == "password" and _FIRST_GUESSES.fullmatch(value.strip()) is not None
 
 
 def _may_be(value: str) -> bool:

@@ -586,3 +586,32 @@ def test_what_an_older_cluster_serves_is_a_hazard(tmp_path, file, text, severity
     root = written(tmp_path / "asked", {**files, file: text})
     asked = checking.check(checking.load(root, KUSTOMIZE, kubernetes="1.36"), strict=True)
     assert [f.severity for f in asked.findings if f.rule == "schema.version"] == [Severity.BREAKS_APPLY]
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ("{redis: {password: password}}", "unproven"),
+        ("{redis: {passwordKey: password}}", "held"),
+        ("{redis: {password: '{{ .Values.other }}'}}", "held"),
+    ],
+)
+def test_a_word_that_anybody_tries_first_may_be_the_password(tmp_path, values, verdict):
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/o.yaml": STACK + f"  values: {values}\n",
+    }
+    assert judged(tmp_path, files).claims["secrets-not-in-git"].verdict == verdict
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("changeme", "unproven"), ("", "held")])
+def test_so_may_one_in_the_environment_of_a_container(tmp_path, value, verdict):
+    container = {"name": "c", "image": "i", "env": [{"name": "POSTGRES_PASSWORD", "value": value}]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "db", "namespace": "default"},
+        "spec": {"containers": [container]},
+    }
+    files = {"cluster/all.yaml": yaml.safe_dump(kustomization("apps")), "parts/apps/o.yaml": yaml.safe_dump(pod)}
+    assert judged(tmp_path, files).claims["secrets-not-in-git"].verdict == verdict

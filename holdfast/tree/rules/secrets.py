@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.tree import plaintext
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
-from holdfast.tree.manifest import mapping, sequence
+from holdfast.tree.manifest import mapping, sequence, texts
 from holdfast.tree.repository import MAX_BYTES, Location, is_test_data
 from holdfast.tree.sources import child, compose, scalar
 from holdfast.tree.tree import Tree, in_chart
@@ -50,7 +50,25 @@ def secret(tree: Tree) -> Iterator[Outcome]:
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )
+    yield from _first_guesses(tree)
     yield Evidence(f"{read} files read for secrets, keys and tokens" + (f"; {other} are no text" if other else ""))
+
+
+def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
+    """What is applied with a word like 'password' as its password: a place that something fills later, or the password that it has."""
+    for manifest in tree.objects:
+        if manifest.kind == "HelmRelease":
+            pairs = [(p, v) for p, v in texts(manifest.spec.get("values")) if p and isinstance(p[-1], str)]
+            named = [(".".join(map(str, p)), str(p[-1]), v) for p, v in pairs]
+        else:
+            every = [mapping(e) for _, c in manifest.containers(every=True) for e in sequence(c.get("env"))]
+            named = [
+                (str(e.get("name")), str(e.get("name")), e["value"]) for e in every if isinstance(e.get("value"), str)
+            ]
+        if found := [where for where, key, value in named if plaintext.is_first_guess(key, value)]:
+            yield Inconclusive(
+                f"{manifest.id}: whether {', '.join(found)} only holds a place, or is what it has, isn't known"
+            )
 
 
 def _apart(name: str, said: Violation) -> Violation:
