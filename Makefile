@@ -7,7 +7,7 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify rehearse test lint docs harness beside kwok-smoke smoke smoke-registry oracle oracle-nightly schemas bench flux-crds clean
+.PHONY: help verify rehearse test lint docs harness beside kwok-smoke smoke smoke-registry oracle oracle-nightly schemas lifecycle bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -53,6 +53,12 @@ oracle-nightly: $(VENV)/.ready   ## every pair of fixtures/ on a real control pl
 schemas:         ## the Kubernetes schemas of `holdfast check`, from the OpenAPI document that the k8s.io/kubernetes module holds
 	@cd clusters/images/kubernetes && v=$$(go list -mod=mod -m -f '{{.Version}}' k8s.io/kubernetes) && d=$$(go mod download -json k8s.io/kubernetes@$$v | \
 	  sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && cd ../../.. && $(VENV)/bin/python -m holdfast.tree.schema $$d/api/openapi-spec/swagger.json $${v#v} holdfast/tree/schemas
+
+# 0.33 still has what later modules have dropped.
+lifecycle:       ## since when Kubernetes no longer serves a version of an API, from the Go types of its modules
+	@d=$$(mktemp -d) && cd $$d && go mod init m 2>/dev/null && for m in api@v0.33.3 api@v0.37.2 apiextensions-apiserver@v0.37.2 kube-aggregator@v0.37.2; do \
+	  go mod download -json k8s.io/$$m | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'; done > modules && cd - >/dev/null && \
+	  $(VENV)/bin/python -m holdfast.tree.lifecycle holdfast/tree/schemas $$(cat $$d/modules); rm -rf $$d
 
 bench: $(VENV)/.ready   ## ratios and widths, measured side by side
 	@$(VENV)/bin/python -m suites.bench

@@ -1,10 +1,9 @@
-"""Which Kubernetes a tree's cluster runs, where the repository says so, and since when a version of an API is gone."""
+"""Which Kubernetes a tree's cluster runs, where the repository says so."""
 
 from __future__ import annotations
 
 import re
 
-from holdfast.tree.manifest import Manifest
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
 
@@ -15,24 +14,6 @@ _SAID = re.compile(
     re.MULTILINE,
 )
 _NOT_THE_CLUSTER = (".github/", ".gitlab", ".forgejo/", ".gitea/")
-# (group, version) -> the minor that no longer serves it, by Kubernetes' own list of what was removed.
-_GONE = {
-    ("extensions", "v1beta1"): 22,
-    ("apps", "v1beta1"): 16,
-    ("apps", "v1beta2"): 16,
-    ("networking.k8s.io", "v1beta1"): 22,
-    ("rbac.authorization.k8s.io", "v1beta1"): 22,
-    ("apiextensions.k8s.io", "v1beta1"): 22,
-    ("admissionregistration.k8s.io", "v1beta1"): 22,
-    ("scheduling.k8s.io", "v1beta1"): 22,
-    ("storage.k8s.io", "v1beta1"): 22,
-    ("batch", "v1beta1"): 25,
-    ("policy", "v1beta1"): 25,
-    ("discovery.k8s.io", "v1beta1"): 25,
-    ("node.k8s.io", "v1beta1"): 25,
-    ("autoscaling", "v2beta1"): 25,
-    ("autoscaling", "v2beta2"): 26,
-}
 
 
 def said_minor(tree: Tree) -> tuple[int, Location] | None:
@@ -47,13 +28,6 @@ def said_minor(tree: Tree) -> tuple[int, Location] | None:
             text = tree.repository.text(name)
             found += [(int(m[1]), Location(name, text.count("\n", 0, m.start(1)) + 1)) for m in _SAID.finditer(text)]
     return max(found, default=None, key=lambda one: one[0])
-
-
-def is_gone(manifest: Manifest, minor: int) -> bool:
-    """Whether a minor no longer serves an object's version; true also where nothing is known of it."""
-    if manifest.group == "extensions" and manifest.kind != "Ingress":
-        return minor >= _GONE["apps", "v1beta1"]
-    return minor >= _GONE.get((manifest.group, manifest.api.rpartition("/")[2]), 0)
 
 
 def _minor(version: str) -> str:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from holdfast.tree import fluxapi, running, schema
+from holdfast.tree import fluxapi, lifecycle, running, schema
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, walk
@@ -166,7 +166,9 @@ def version(tree: Tree) -> Iterator[Outcome]:
         ) or manifest.group == "extensions"
         if builtin and number and name not in known.kinds:  # without a version: schema.no-object
             served = everywhere.get(manifest.kind, [])
-            more = f"; it serves {', '.join(served)}" if served else ""
+            removed = lifecycle.removed_in(manifest)
+            more = f" since 1.{removed}" if removed and removed <= int(known.version.split(".")[1]) else ""
+            more += f"; it serves {', '.join(served)}" if served else ""
             what = f"Kubernetes {known.version} serves no {manifest.kind} in {manifest.api}{more}"
             gone.append((manifest, what))
         elif (manifest.group, manifest.kind) in kinds and name not in own:
@@ -186,7 +188,8 @@ def _gone(tree: Tree, found: list[tuple[Manifest, str]]) -> Iterator[Outcome]:
     """What this Kubernetes doesn't serve; where the repository says that its cluster is older, and nobody asked for this one, an upgrade takes it."""
     runs = running.said_minor(tree) if found and not tree.kubernetes else None
     for manifest, what in found:
-        if runs and not running.is_gone(manifest, runs[0]):
+        removed = lifecycle.removed_in(manifest)
+        if runs and removed and runs[0] < removed:
             why = f"the cluster has Kubernetes 1.{runs[0]} ({runs[1]}), which serves it: an upgrade takes it away"
             yield hit(tree, manifest, what, "apiVersion", severity=Severity.UPGRADE_HAZARD, why=why)
         else:
