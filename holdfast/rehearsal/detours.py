@@ -7,8 +7,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from holdfast.bootstrap import in_namespace, policy, suspension
 from holdfast.kube import Object
+from holdfast.policies import in_namespace, policy, suspension
 
 NEVER_THERE = {"apiVersion": "v1", "kind": "ConfigMap", "name": "holdfast-never-there", "namespace": "default"}
 _GIVES_UP_AFTER = "8s"

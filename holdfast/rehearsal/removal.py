@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
 
-from holdfast.bootstrap import SERVED, namespace, secret
+from holdfast.bootstrap import namespace, secret
 from holdfast.kube import Object
+from holdfast.policies import SERVED
 from holdfast.rehearsal.blockers import IMMUTABLE, Blocker, Lack
 from holdfast.rehearsal.looks import State
 from holdfast.rehearsal.stage import Stage

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from kubernetes.client.exceptions import ApiException
 
-from holdfast.bootstrap import Bootstrap, is_kind_of_flux
+from holdfast.bootstrap import Bootstrap
 from holdfast.drivers import kwok
 from holdfast.errors import UsageError
 from holdfast.gitserver import GitServer, Push
 from holdfast.kube import VERSIONS, KubeClient, message_of
 from holdfast.lane.subject import Subject
+from holdfast.policies import is_kind_of_flux
 from holdfast.progress import step
 from holdfast.rehearsal import encrypted, folders
 from holdfast.rehearsal.detours import CHANGED, Detour, policies

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast.tree.kept import KeptBuilds
 from holdfast.tree.kustomize import BuildError, Folder, Kustomize, NoAnswerError, Tool
 from holdfast.tree.manifest import Body, get, mapping, sequence
 from holdfast.tree.near import closest
@@ -22,7 +23,6 @@ from holdfast.tree.repository import Location, Repository
 from holdfast.tree.sources import Sources
 
 _MANY_FILES = 1500
-_KEPT = 2000  # builds in the cache
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _REMOTE_LISTS = ("resources", "bases")
@@ -79,7 +79,8 @@ class Builder:
     def __init__(
         self, repository: Repository, sources: Sources, tool: Tool, packed: frozenset[str], cache: Path | None = None
     ) -> None:
-        self.repository, self.sources, self.tool, self.packed, self.cache = repository, sources, tool, packed, cache
+        self.repository, self.sources, self.tool, self.packed = repository, sources, tool, packed
+        self.kept = KeptBuilds(cache)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._hashes: dict[str, str] = {}
         self.workers = max(2, os.cpu_count() or 2)
@@ -95,9 +96,7 @@ class Builder:
         assert self._kustomize
         self._kustomize.close()
         self._folder.cleanup()
-        if self.cache and self.cache.is_dir():
-            for old in sorted(self.cache.glob("*.json"), key=_age)[:-_KEPT]:
-                old.unlink(missing_ok=True)
+        self.kept.trim()
 
     def build(self, requests: list[Request]) -> list[Built]:
         """All of *requests*, in their order."""
@@ -123,13 +122,13 @@ class Builder:
         except UnbuildableError as error:
             built.error, built.location = str(error), error.location
             return built
-        kept = self._kept(request, closure, content)
-        if kept is not None and (known := _from_before(kept)) is not None:
+        digest = self._digest(request, closure, content) if self.kept.folder else ""
+        if (known := self.kept.of(digest)) is not None:
             built.objects = known
             return built
         self._run(built, content)
-        if kept is not None and built.objects:
-            _keep(kept, json.dumps(built.objects, separators=(",", ":")))
+        if built.objects:
+            self.kept.keep(digest, built.objects)
         return built
 
     def _refused(self, built: Built) -> bool:
@@ -303,49 +302,20 @@ class Builder:
                 return
         built.location = Location(kustomization_of(self.sources, built.request.folder) or built.request.folder, 1)
 
-    def _kept(self, request: Request, closure: Closure, content: str) -> Path | None:
-        """Where the rendered objects lie from before: named by all that goes into them."""
-        if self.cache is None:
-            return None
+    def _digest(self, request: Request, closure: Closure, content: str) -> str:
+        """Of all that goes into what is rendered."""
         digest = hashlib.sha256(f"{_CACHE_FORMAT}\0{self.tool.identity}\0{request.folder}\0{content}".encode())
         read_by_it = {*closure.kustomizations, *closure.files}
         for folder in closure.folders:
             read_by_it |= {f for f in self.repository.below(folder) if not kustomization_of(self.sources, folder)}
         for name in sorted(read_by_it):
             digest.update(f"\0{name}\0{name in self.packed}\0{self._hash(name)}".encode())
-        return self.cache / f"{digest.hexdigest()[:40]}.json"
+        return digest.hexdigest()
 
     def _hash(self, name: str) -> str:
         if name not in self._hashes:
             self._hashes[name] = hashlib.sha256(self.repository.raw(name)).hexdigest()
         return self._hashes[name]
-
-
-def _from_before(path: Path) -> list[tuple[Body, str, str]] | None:
-    """What was rendered before; None where nothing was, or it can't be read any more."""
-    try:
-        found: list[tuple[Body, str, str]] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found
-
-
-def _age(path: Path) -> float:
-    """When a file of the cache was written; another check may have taken it away by now."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _keep(path: Path, text: str) -> None:
-    """Writes what was rendered; it can hold what a tree has in plain text, so nobody else may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    part.replace(path)
 
 
 def _can_do_without(closure: Closure, reference: Reference) -> bool:

@@ -10,8 +10,8 @@ import yaml
 
 from holdfast.checking import documents, explain, text, words
 from holdfast.errors import UsageError
-from holdfast.tree import build
 from holdfast.tree import check as checking
+from holdfast.tree import kept
 from holdfast.tree.findings import RULES, Severity
 from suites.harness import examples, pairs
 from suites.harness.test_check_command import check
@@ -203,7 +203,7 @@ def test_a_cache_that_another_check_cleans_is_no_trouble(tmp_path, monkeypatch):
     (tmp_path / "kept").mkdir()
     for number in range(3):
         (tmp_path / "kept" / f"{number}.json").symlink_to(tmp_path / "gone")
-    monkeypatch.setattr(build, "_KEPT", 1)
+    monkeypatch.setattr(kept, "_MOST", 1)
     tree = written(tmp_path / "tree", {"cluster/c.yaml": yaml.dump(CONFIG)})
     checking.load(tree, KUSTOMIZE, cache=tmp_path / "kept")
     assert len(list((tmp_path / "kept").glob("*.json"))) <= 1

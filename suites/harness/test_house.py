@@ -26,6 +26,7 @@ ROOMS = [
     "inject",
     "cluster",
     "gitserver",
+    "policies",
     "bootstrap",
     "probes",
     "commits sampling",

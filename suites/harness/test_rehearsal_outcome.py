@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from holdfast.bootstrap import chart_policies, elsewhere_policies, is_changed
+from holdfast.bootstrap import is_changed
+from holdfast.policies import chart_policies, elsewhere_policies
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.blockers import Blocker, Lack
 from holdfast.rehearsal.course import Bar, Course, Late, Obstacle

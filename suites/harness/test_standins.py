@@ -14,8 +14,8 @@ import urllib.request
 
 import pytest
 
-from holdfast.bootstrap import admission_policy
 from holdfast.paths import ROOT
+from holdfast.policies import admission_policy
 from holdfast.tree.settings_file import Adaptation
 
 FLUX = ROOT / "clusters" / "standins" / "flux"
