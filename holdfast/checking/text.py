@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from holdfast.checking.words import LONGEST, count, shown, steps
+from holdfast.checking.words import LONGEST, count, listed, shown, steps
 from holdfast.tree.boot import Down
 from holdfast.tree.check import FAMILIES, Result, promised, resource_sets
 from holdfast.tree.findings import Finding, Severity
@@ -167,10 +167,7 @@ def _one(one: Finding, *, verbose: bool) -> Iterator[str]:
     hits = [h for h in one.hits if h != one.object and not any(h in what for _, what in places)]
     for title, items in (("also", others), ("hits", hits)):
         if items:
-            most = len(items) if verbose else _MOST
-            yield f"      {title}: {shown(', '.join(items[:most]), longest)}" + (
-                f" and {len(items) - most} more" if len(items) > most else ""
-            )
+            yield f"      {title}: {listed(items, len(items) if verbose else _MOST, longest)}"
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from holdfast.tree.envsubst import spelled
 
@@ -32,6 +33,15 @@ def shown(sentence: str, longest: int = LONGEST) -> str:
 def _fewer(match: re.Match[str]) -> str:
     items = match[0].split(", ")
     return f"{', '.join(items[:_KEPT])} and {len(items) - _KEPT} more"
+
+
+def listed(items: Sequence[str], most: int, longest: int = LONGEST) -> str:
+    """The first of the items, no more than *most* and than fit into *longest* characters, and how many more there are."""
+    kept = 1
+    while kept < min(most, len(items)) and len(", ".join(items[: kept + 1])) <= longest:
+        kept += 1
+    more = len(items) - kept
+    return ", ".join(items[:kept]) + (f" and {more} more" if more > 0 else "")
 
 
 def count(number: int, what: str) -> str:

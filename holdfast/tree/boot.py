@@ -139,7 +139,10 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> t
     found: dict[Any, tuple[list[str], list[State], bool]] = {}
     for one in ids:
         path, loop = _chain(bad, loops, State(f"Kustomization/{one}", sort))
-        cause = frozenset(path[path.index(path[-1]) :]) if loop else path[-1]
+        cause: frozenset[tuple[State, State]] | State = path[-1]
+        if loop:
+            round_of = _round_of(graph, path)
+            cause = next((c for c in found if isinstance(c, frozenset) and c & round_of), round_of)
         if cause in found:
             found[cause][0].append(one)
             if len(path) < len(found[cause][1]):
@@ -149,6 +152,17 @@ def _by_cause(graph: Graph, never: set[State], ids: list[str], sort: Phase) -> t
     return tuple(
         Blocked(tuple(kustomizations), _steps(graph, path), loop) for kustomizations, path, loop in found.values()
     )
+
+
+def _round_of(graph: Graph, path: list[State]) -> frozenset[tuple[State, State]]:
+    """The links of the circle that a path ends in which somebody could cut: that an object is applied by its owner isn't one.
+
+    Circles with such a link in common end with it, so they are one defect.
+    """
+    circle = path[path.index(path[-1]) :]
+    links = [*zip(circle, circle[1:], strict=False)]
+    told = [(a, b) for a, b in links if (need := graph.needs(a, b)).how != "owns" and need.why not in _UNTOLD]
+    return frozenset(told or links)
 
 
 def _loops(bad: Any) -> set[State]:

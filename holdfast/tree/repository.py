@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import posixpath
 import re
@@ -108,9 +109,11 @@ class Repository:
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
 
     def text(self, name: str) -> str:
-        """A file's text; what is no UTF-8 in it is replaced."""
+        """A file's text: UTF-8, or UTF-16 where it begins with that mark, as Go's YAML parser reads it; what is neither is replaced."""
         if name not in self._texts:
-            self._texts[name] = self.raw(name).decode("utf-8", errors="replace").removeprefix("\ufeff")
+            raw = self.raw(name)
+            coding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+            self._texts[name] = raw.decode(coding, errors="replace").removeprefix("\ufeff")
         return self._texts[name]
 
     def below(self, folder: str) -> list[str]:

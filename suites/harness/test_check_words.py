@@ -116,6 +116,16 @@ def test_no_sentence_is_longer_than_two_hundred_characters():
     assert words.shown("account holdfast-unknown-EMAIL has all rights") == "account ${EMAIL} has all rights"
 
 
+def test_a_list_says_once_how_many_more_there_are():
+    items = [f"Kustomization/flux-system/layer-{n:04}" for n in range(94)]
+    told = words.listed(items, 6)
+    assert told.count(" more") == 1
+    assert told.endswith(f"and {94 - told.count('layer')} more")
+    assert len(told) <= words.LONGEST + len(" and 94 more")
+    assert words.listed(items, len(items), 100_000) == ", ".join(items)
+    assert words.listed(["x" * 500, "y"], 6) == f"{'x' * 500} and 1 more"
+
+
 @pytest.mark.parametrize(("unread", "code"), [(1, 0), (3, 11)])
 def test_nothing_found_in_what_was_hardly_read_is_no_success(tmp_path, unread, code):
     layers = [kustomization(f"k{n}") for n in range(19)]

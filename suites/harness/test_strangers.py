@@ -44,6 +44,8 @@ def test_helm_takes_over_what_says_that_it_is_the_releases(tmp_path, notes, seve
     ]
 
 
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME\n  namespace: default\n"
+
 STATES = {
     "kube-state-metrics": {
         "customResourceState": {
@@ -615,3 +617,45 @@ def test_so_may_one_in_the_environment_of_a_container(tmp_path, value, verdict):
     }
     files = {"cluster/all.yaml": yaml.safe_dump(kustomization("apps")), "parts/apps/o.yaml": yaml.safe_dump(pod)}
     assert judged(tmp_path, files).claims["secrets-not-in-git"].verdict == verdict
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig", "utf-16-le"])
+def test_a_file_in_the_coding_of_another_system_is_read_as_gos_parser_does(tmp_path, coding):
+    """UTF-16 is known by its first two bytes; without them it is no text, and kustomize refuses it."""
+    tree = written(
+        tmp_path, {"cluster/c.yaml": "kind: ConfigMap\napiVersion: v1\nmetadata: {name: é, namespace: default}\n"}
+    )
+    (tree / "cluster/c.yaml").write_bytes((tree / "cluster/c.yaml").read_text().encode(coding))
+    result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
+    refused = coding == "utf-16-le"
+    assert severities(result.findings, "apply.build") == ["BREAKS_APPLY"] * refused
+    assert any(m.name == "é" for m in result.tree.objects) is not refused
+
+
+def test_circles_with_a_dependence_in_common_are_one_defect(tmp_path):
+    """A parent that waits for a grandchild: the child before the grandchild waits, too, and it is the same link that must go."""
+    parent = kustomization("parent", ["last"])
+    files = {
+        "cluster/parent.yaml": yaml.safe_dump(parent),
+        "parts/parent/all.yaml": yaml.safe_dump_all([kustomization("first"), kustomization("last", ["first"])]),
+        "parts/first/c.yaml": CONFIG.replace("NAME", "first"),
+        "parts/last/c.yaml": CONFIG.replace("NAME", "last"),
+    }
+    result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True)
+    (found,) = [f for f in result.findings if f.rule == "boot.loop"]
+    assert set(found.hits) == {f"Kustomization/flux-system/{name}" for name in ("parent", "first", "last")}
+
+
+def test_an_object_of_three_owners_is_one_finding_and_objects_of_the_same_owners_are_told_together(tmp_path):
+    owners = ("one", "two", "three")
+    files = {"cluster/all.yaml": yaml.safe_dump_all(kustomization(name) for name in owners)}
+    files |= {f"parts/{name}/c.yaml": "---\n".join(CONFIG.replace("NAME", c) for c in "ab") for name in owners}
+    result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True)
+    (found,) = [f for f in result.findings if f.rule == "apply.duplicate-object"]
+    assert len(found.each) == 2
+    assert {h for h in found.hits if h.startswith("Kustomization")} == {
+        f"Kustomization/flux-system/{n}" for n in owners
+    }
+    assert next(what for _, what in found.each) == (
+        "ConfigMap/default/a is applied by Kustomization/flux-system/one and by 2 others"
+    )

@@ -193,20 +193,41 @@ def _twice(file: str, node: object) -> Iterator[tuple[Location, str, int]]:
     do="keep it in one Kustomization",
 )
 def duplicates(tree: Tree) -> Iterator[Outcome]:
-    """The same object in two Kustomizations (twice in one, kustomize itself refuses)."""
-    seen: dict[tuple[str, ...], Manifest] = {}
+    """The same object in several Kustomizations (twice in one, kustomize itself refuses)."""
+    for owned in _by_object(tree).values():
+        first, *others = owned
+        if others:
+            owners = [_owner(m) for m in owned]
+            told = " and by ".join(owners) if len(owners) <= _TOLD else f"{owners[0]} and by {len(owners) - 1} others"
+            yield Violation(
+                first.id,
+                tuple(tree.locate(m, "metadata", "name") for m in (others[0], first, *others[1:])),
+                f"{first.id} is applied by {told}",
+                hits=(first.id, *owners),
+                cause=" ".join(sorted(owners)),
+            )
+    yield from _release_names(tree)
+
+
+_TOLD = 2  # owners that are named in the sentence; where there are more, all are among the hits
+
+
+def _by_object(tree: Tree) -> dict[tuple[str, ...], list[Manifest]]:
+    """What each owner applies under one name, the first owner first: several where they don't know of each other."""
+    found: dict[tuple[str, ...], list[Manifest]] = {}
     other_names = {id(m) for k in tree.kustomizations.values() for m, _ in renamed(tree, k)}
     for manifest in (m for m in tree.objects if id(m) not in other_names):  # apply.renamed-namespace says them
         key = (manifest.group, *manifest.key)
-        if any(UNKNOWN in part for part in key):
+        if any(UNKNOWN in part for part in key) or _is_made_up(tree, manifest):
             continue  # two names that nobody knows aren't one name
-        first = seen.setdefault(key, manifest)
-        made_up = any(_is_made_up(tree, m) for m in (first, manifest))
-        if first.owner != manifest.owner and not made_up and not _on_purpose(first, manifest):
-            locations = (tree.locate(manifest, "metadata", "name"), tree.locate(first, "metadata", "name"))
-            yield Violation(
-                manifest.id, locations, f"{manifest.id} is applied by {_owner(first)} and by {_owner(manifest)}"
-            )
+        known = found.setdefault(key, [])
+        if all(manifest.owner != m.owner for m in known) and not any(_on_purpose(m, manifest) for m in known):
+            known.append(manifest)
+    return found
+
+
+def _release_names(tree: Tree) -> Iterator[Outcome]:
+    """Two releases under one name of Helm's."""
     names: dict[tuple[str, str], Manifest] = {}
     for release in tree.releases:
         own = release.manifest

@@ -251,7 +251,8 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         reach = reaches(tree.graph, starts, targets)
         if reach and free and not _beside_storage(tree, kustomization):
             names = tuple(m.id for m in free)
-            words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it has no volume"
+            volume = "has no volume" if len(names) == 1 else "have no volume"
+            words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it {volume}"
             yield reaching(kustomization, reach, words, names)
         elif users:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(m.id for m in users)}")

@@ -50,9 +50,13 @@ def _chained(tree: Tree, blocked: Blocked) -> Violation:
     chain = " → ".join(str(step) for step in blocked.chain)
     stand = tuple(dict.fromkeys(step.need.location for step in blocked.chain))
     verb = "can never be applied" if blocked in tree.boot.blocked else "can never become ready"
+    who = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} others"
     return Violation(
-        names[0], stand, f"{', '.join(names)} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
+        names[0], stand, f"{who} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
     )
+
+
+_NAMED = 3  # Kustomizations that one sentence names; where there are more, all are among the hits
 
 
 _WHY = dict.fromkeys(

@@ -35,11 +35,7 @@ def secret(tree: Tree) -> Iterator[Outcome]:
     read, other = 0, 0
     for name in tree.repository.files:
         raw = tree.repository.raw(name)
-        text = (
-            tree.repository.text(name)
-            if not raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-            else raw.decode("utf-16", errors="replace")
-        )
+        text = tree.repository.text(name)
         if "\0" in text[:4096]:
             other += 1  # a picture, an archive
             continue
