@@ -85,6 +85,7 @@ _FIELDS: dict[tuple[str, str], tuple[Path, ...]] = {
         ("spec", "volumeName"),
         ("spec", "selector"),
     ),
+    ("", "PersistentVolume"): (("spec", "volumeMode"),),
     ("storage.k8s.io", "StorageClass"): (
         ("provisioner",),
         ("parameters",),
@@ -207,6 +208,34 @@ def _claim(before: Body, after: Body) -> Iterator[Refusal]:
         yield Refusal(path, old, new)
 
 
+# What a volume's spec says beside where its data is.
+_NOT_THE_SOURCE = {
+    "capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions", "volumeMode",
+    "nodeAffinity", "volumeAttributesClassName",
+}  # fmt: skip
+
+
+def _volume(before: Body, after: Body) -> Iterator[Refusal]:
+    """Where a volume's data is, and on which nodes, once that was said."""
+    old, new = (_source(get(one, "spec")) for one in (before, after))
+    later = "controllerExpandSecretRef"  # the one part of a source that may come later
+    if mapping(new.get("csi")).get(later) and not mapping(old.get("csi")).get(later):
+        new["csi"] = {k: v for k, v in mapping(new["csi"]).items() if k != later}
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield Refusal(("spec", name), old.get(name), new.get(name))
+            return  # one source in place of another is one change
+    was, now = (get(one, "spec", "nodeAffinity") for one in (before, after))
+    if was and was != now:  # labels that Kubernetes itself has given another name may be written anew
+        yield Refusal(("spec", "nodeAffinity"), was, now, sure="beta.kubernetes.io" not in str(was))
+
+
+def _source(spec: Any) -> Body:
+    """A volume's source as the API server compares it: what is false or empty is as if it weren't there."""
+    found = {k: v for k, v in mapping(spec).items() if k not in _NOT_THE_SOURCE}
+    return {k: {n: v for n, v in mapping(_without_nothing(v)).items() if v is not False} for k, v in found.items()}
+
+
 def _service(before: Body, after: Body) -> Iterator[Refusal]:
     """The address of a Service: one that it was given stays, also where the next form has none."""
     old, new = get(before, "spec", "clusterIP"), get(after, "spec", "clusterIP")
@@ -228,10 +257,12 @@ _MORE: dict[tuple[str, str], Callable[[Body, Body], Iterator[Refusal]]] = {
     ("", "ConfigMap"): _frozen,
     ("", "Secret"): _frozen,
     ("", "PersistentVolumeClaim"): _claim,
+    ("", "PersistentVolume"): _volume,
     ("batch", "Job"): _job,
     ("", "Service"): _service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
 }
+GONE = "it is gone meanwhile"
 # What it costs to delete an object and make it anew, by kind.
 PRICE = {
     "Deployment": "all its pods stop before new ones start",
@@ -240,6 +271,7 @@ PRICE = {
     "StatefulSet": "all its pods stop; its claims stay, unless its retention policy deletes them",
     "Job": "it runs once more",
     "PersistentVolumeClaim": "its data is lost, unless its volume is kept (reclaim policy Retain) and bound by hand",
+    "PersistentVolume": "a bound one goes only once its claim is gone, and its data stays where its policy is Retain",
     "StorageClass": "none for what is bound already",
     "CSIDriver": "no volume is attached meanwhile",
     "PriorityClass": "none for pods that run; new ones are refused meanwhile",

@@ -33,6 +33,32 @@ CLAIM = _object(
     "PersistentVolumeClaim",
     spec={"accessModes": ["ReadWriteOnce"], "storageClassName": "a", "resources": {"requests": {"storage": "2Gi"}}},
 )
+_ON_A = {
+    "required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["a"]}]}]}
+}
+_ON_B = {
+    "required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["b"]}]}]}
+}
+VOLUME = _object(
+    "v1",
+    "PersistentVolume",
+    spaced=False,
+    spec={
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Gi"},
+        "storageClassName": "a",
+        "nfs": {"server": "10.0.0.1", "path": "/a"},
+    },
+)
+DRIVEN = _object(
+    "v1",
+    "PersistentVolume",
+    spaced=False,
+    spec={
+        **{k: v for k, v in VOLUME["spec"].items() if k != "nfs"},
+        "csi": {"driver": "example.org", "volumeHandle": "a"},
+    },
+)
 CLASS = _object("storage.k8s.io/v1", "StorageClass", spaced=False, provisioner="p", parameters={"a": "b"})
 PRIORITY = _object("scheduling.k8s.io/v1", "PriorityClass", spaced=False, value=10)
 BINDING = _object(
@@ -66,7 +92,7 @@ DEFINITION = {
 }
 
 
-def _with(item: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+def with_value(item: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """An object with another value at a dotted path; None takes the field away."""
     made = copy.deepcopy(item)
     *above, last = path.split(".")
@@ -84,46 +110,55 @@ _OTHER = {"matchLabels": {"app": "a", "more": "b"}}
 _OTHER_POD: dict[str, Any] = {"metadata": {"labels": {"app": "a", "more": "b"}}, "spec": POD["spec"]}
 # (what it is, before, after, the field that is refused; empty where the change is taken)
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("replicas", DEPLOYMENT, _with(DEPLOYMENT, "spec.replicas", 3), ""),
-    ("selector of a Deployment", DEPLOYMENT, _with(_with(DEPLOYMENT, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
-    ("labels of a Deployment's pods", DEPLOYMENT, _with(DEPLOYMENT, "spec.template", _OTHER_POD), ""),
-    ("selector of a DaemonSet", DAEMON_SET, _with(_with(DAEMON_SET, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
-    ("size of a StatefulSet's claims", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("2Gi")]), "spec.volumeClaimTemplates"),
-    ("the same size, written otherwise", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("1024Mi")]), ""),
-    ("service of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.serviceName", "other"), "spec.serviceName"),
-    ("pod management of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.podManagementPolicy", "Parallel"), "spec.podManagementPolicy"),
-    ("the default, said", STATEFUL_SET, _with(STATEFUL_SET, "spec.podManagementPolicy", "OrderedReady"), ""),
-    ("patience of a StatefulSet", STATEFUL_SET, _with(STATEFUL_SET, "spec.minReadySeconds", 5), ""),
-    ("image of a Job", JOB, _with(JOB, "spec.template.spec.containers", [{"name": "c", "image": "j"}]), "spec.template"),
-    ("time to live of a Job", JOB, _with(JOB, "spec.ttlSecondsAfterFinished", 60), ""),
-    ("a Service that gets no address any more", SERVICE, _with(SERVICE, "spec.clusterIP", "None"), "spec.clusterIP"),
-    ("ports of a Service", SERVICE, _with(SERVICE, "spec.ports", [{"port": 81}]), ""),
-    ("a headless Service that says nothing", _with(SERVICE, "spec.clusterIP", "None"), SERVICE, ""),
-    ("access modes of a claim", CLAIM, _with(CLAIM, "spec.accessModes", ["ReadWriteMany"]), "spec.accessModes"),
-    ("class of a claim, taken away", CLAIM, _with(CLAIM, "spec.storageClassName", None), "spec.storageClassName"),
-    ("what is empty, said", STATEFUL_SET, _with(STATEFUL_SET, "spec.volumeClaimTemplates", [{"metadata": {"name": "data", "labels": {}}, "spec": {**_claim_template("1Gi")["spec"], "selector": None}}]), ""),
-    ("class of a claim", CLAIM, _with(CLAIM, "spec.storageClassName", "b"), "spec.storageClassName"),
-    ("a smaller claim", CLAIM, _with(CLAIM, "spec.resources.requests.storage", "1Gi"), "spec.resources.requests.storage"),
-    ("parameters of a class", CLASS, _with(CLASS, "parameters", {"a": "c"}), "parameters"),
-    ("provisioner of a class", CLASS, _with(CLASS, "provisioner", "q"), "provisioner"),
-    ("reclaim policy of a class", CLASS, _with(CLASS, "reclaimPolicy", "Retain"), "reclaimPolicy"),
-    ("the default of a class, said", CLASS, _with(CLASS, "reclaimPolicy", "Delete"), ""),
-    ("binding mode of a class", CLASS, _with(CLASS, "volumeBindingMode", "WaitForFirstConsumer"), "volumeBindingMode"),
-    ("expansion of a class", CLASS, _with(CLASS, "allowVolumeExpansion", True), ""),
-    ("value of a priority", PRIORITY, _with(PRIORITY, "value", 20), "value"),
-    ("preemption of a priority", PRIORITY, _with(PRIORITY, "preemptionPolicy", "Never"), "preemptionPolicy"),
-    ("role of a binding", BINDING, _with(BINDING, "roleRef.name", "edit"), "roleRef"),
-    ("accounts of a binding", BINDING, _with(BINDING, "subjects", []), ""),
-    ("controller of an ingress class", INGRESS_CLASS, _with(INGRESS_CLASS, "spec.controller", "example.org/b"), "spec.controller"),
-    ("handler of a runtime class", RUNTIME_CLASS, _with(RUNTIME_CLASS, "handler", "other"), "handler"),
-    ("data of what never changes", CONFIG, _with(CONFIG, "data", {"a": "c"}), "data"),
-    ("data of what may change", _with(CONFIG, "immutable", None), _with(_with(CONFIG, "data", {"a": "c"}), "immutable", None), ""),
-    ("what never changes, and then may", CONFIG, _with(CONFIG, "immutable", None), "immutable"),
-    ("type of a Secret", SECRET, _with(SECRET, "type", "example.org/other"), "type"),
-    ("attachment of a driver", DRIVER, _with(DRIVER, "spec.attachRequired", False), "spec.attachRequired"),
-    ("scope of a kind", DEFINITION, _with(DEFINITION, "spec.scope", "Cluster"), "spec.scope"),
-    ("the version that is stored", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v2", storage=True)]), "spec.versions"),
-    ("one more version", DEFINITION, _with(DEFINITION, "spec.versions", [_version("v1", storage=False), _version("v2", storage=True)]), ""),
+    ("replicas", DEPLOYMENT, with_value(DEPLOYMENT, "spec.replicas", 3), ""),
+    ("selector of a Deployment", DEPLOYMENT, with_value(with_value(DEPLOYMENT, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
+    ("labels of a Deployment's pods", DEPLOYMENT, with_value(DEPLOYMENT, "spec.template", _OTHER_POD), ""),
+    ("selector of a DaemonSet", DAEMON_SET, with_value(with_value(DAEMON_SET, "spec.selector", _OTHER), "spec.template", _OTHER_POD), "spec.selector"),
+    ("size of a StatefulSet's claims", STATEFUL_SET, with_value(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("2Gi")]), "spec.volumeClaimTemplates"),
+    ("the same size, written otherwise", STATEFUL_SET, with_value(STATEFUL_SET, "spec.volumeClaimTemplates", [_claim_template("1024Mi")]), ""),
+    ("service of a StatefulSet", STATEFUL_SET, with_value(STATEFUL_SET, "spec.serviceName", "other"), "spec.serviceName"),
+    ("pod management of a StatefulSet", STATEFUL_SET, with_value(STATEFUL_SET, "spec.podManagementPolicy", "Parallel"), "spec.podManagementPolicy"),
+    ("the default, said", STATEFUL_SET, with_value(STATEFUL_SET, "spec.podManagementPolicy", "OrderedReady"), ""),
+    ("patience of a StatefulSet", STATEFUL_SET, with_value(STATEFUL_SET, "spec.minReadySeconds", 5), ""),
+    ("image of a Job", JOB, with_value(JOB, "spec.template.spec.containers", [{"name": "c", "image": "j"}]), "spec.template"),
+    ("time to live of a Job", JOB, with_value(JOB, "spec.ttlSecondsAfterFinished", 60), ""),
+    ("a Service that gets no address any more", SERVICE, with_value(SERVICE, "spec.clusterIP", "None"), "spec.clusterIP"),
+    ("ports of a Service", SERVICE, with_value(SERVICE, "spec.ports", [{"port": 81}]), ""),
+    ("a headless Service that says nothing", with_value(SERVICE, "spec.clusterIP", "None"), SERVICE, ""),
+    ("access modes of a claim", CLAIM, with_value(CLAIM, "spec.accessModes", ["ReadWriteMany"]), "spec.accessModes"),
+    ("class of a claim, taken away", CLAIM, with_value(CLAIM, "spec.storageClassName", None), "spec.storageClassName"),
+    ("what is empty, said", STATEFUL_SET, with_value(STATEFUL_SET, "spec.volumeClaimTemplates", [{"metadata": {"name": "data", "labels": {}}, "spec": {**_claim_template("1Gi")["spec"], "selector": None}}]), ""),
+    ("class of a claim", CLAIM, with_value(CLAIM, "spec.storageClassName", "b"), "spec.storageClassName"),
+    ("a smaller claim", CLAIM, with_value(CLAIM, "spec.resources.requests.storage", "1Gi"), "spec.resources.requests.storage"),
+    ("server of a volume", VOLUME, with_value(VOLUME, "spec.nfs.server", "10.0.0.2"), "spec.nfs"),
+    ("another source of a volume", VOLUME, with_value(with_value(VOLUME, "spec.nfs", None), "spec.hostPath", {"path": "/a"}), "spec.hostPath"),
+    ("size and policy of a volume", VOLUME, with_value(with_value(VOLUME, "spec.capacity.storage", "2Gi"), "spec.persistentVolumeReclaimPolicy", "Retain"), ""),
+    ("what is false of a source, said", VOLUME, with_value(VOLUME, "spec.nfs.readOnly", False), ""),
+    ("mode of a volume", VOLUME, with_value(VOLUME, "spec.volumeMode", "Block"), "spec.volumeMode"),
+    ("nodes of a volume, said", VOLUME, with_value(VOLUME, "spec.nodeAffinity", _ON_A), ""),
+    ("nodes of a volume", with_value(VOLUME, "spec.nodeAffinity", _ON_A), with_value(VOLUME, "spec.nodeAffinity", _ON_B), "spec.nodeAffinity"),
+    ("handle of a volume", DRIVEN, with_value(DRIVEN, "spec.csi.volumeHandle", "b"), "spec.csi"),
+    ("the Secret to grow a volume with", DRIVEN, with_value(DRIVEN, "spec.csi.controllerExpandSecretRef", {"name": "a", "namespace": SPACE}), ""),
+    ("parameters of a class", CLASS, with_value(CLASS, "parameters", {"a": "c"}), "parameters"),
+    ("provisioner of a class", CLASS, with_value(CLASS, "provisioner", "q"), "provisioner"),
+    ("reclaim policy of a class", CLASS, with_value(CLASS, "reclaimPolicy", "Retain"), "reclaimPolicy"),
+    ("the default of a class, said", CLASS, with_value(CLASS, "reclaimPolicy", "Delete"), ""),
+    ("binding mode of a class", CLASS, with_value(CLASS, "volumeBindingMode", "WaitForFirstConsumer"), "volumeBindingMode"),
+    ("expansion of a class", CLASS, with_value(CLASS, "allowVolumeExpansion", True), ""),
+    ("value of a priority", PRIORITY, with_value(PRIORITY, "value", 20), "value"),
+    ("preemption of a priority", PRIORITY, with_value(PRIORITY, "preemptionPolicy", "Never"), "preemptionPolicy"),
+    ("role of a binding", BINDING, with_value(BINDING, "roleRef.name", "edit"), "roleRef"),
+    ("accounts of a binding", BINDING, with_value(BINDING, "subjects", []), ""),
+    ("controller of an ingress class", INGRESS_CLASS, with_value(INGRESS_CLASS, "spec.controller", "example.org/b"), "spec.controller"),
+    ("handler of a runtime class", RUNTIME_CLASS, with_value(RUNTIME_CLASS, "handler", "other"), "handler"),
+    ("data of what never changes", CONFIG, with_value(CONFIG, "data", {"a": "c"}), "data"),
+    ("data of what may change", with_value(CONFIG, "immutable", None), with_value(with_value(CONFIG, "data", {"a": "c"}), "immutable", None), ""),
+    ("what never changes, and then may", CONFIG, with_value(CONFIG, "immutable", None), "immutable"),
+    ("type of a Secret", SECRET, with_value(SECRET, "type", "example.org/other"), "type"),
+    ("attachment of a driver", DRIVER, with_value(DRIVER, "spec.attachRequired", False), "spec.attachRequired"),
+    ("scope of a kind", DEFINITION, with_value(DEFINITION, "spec.scope", "Cluster"), "spec.scope"),
+    ("the version that is stored", DEFINITION, with_value(DEFINITION, "spec.versions", [_version("v2", storage=True)]), "spec.versions"),
+    ("one more version", DEFINITION, with_value(DEFINITION, "spec.versions", [_version("v1", storage=False), _version("v2", storage=True)]), ""),
 ]  # fmt: skip
 
 
@@ -209,6 +244,20 @@ FIELDS: list[tuple[dict[str, Any], dict[str, list[Any]]]] = [
         },
     ),
     (
+        VOLUME,
+        {
+            "spec.nfs.server": ["10.0.0.1", "10.0.0.2"],
+            "spec.nfs.readOnly": [None, False, True],
+            "spec.capacity.storage": ["1Gi", "2Gi"],
+            "spec.accessModes": [["ReadWriteOnce"], ["ReadWriteMany"]],
+            "spec.persistentVolumeReclaimPolicy": [None, "Retain", "Recycle"],
+            "spec.storageClassName": ["a", "b", None],
+            "spec.mountOptions": [None, ["noatime"]],
+            "spec.volumeMode": [None, "Filesystem", "Block"],
+            "spec.nodeAffinity": [None, _ON_A, _ON_B],
+        },
+    ),
+    (
         CLASS,
         {
             "provisioner": ["p", "q"],
@@ -269,9 +318,11 @@ def made(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     item = base
     for path, value in chosen.items():
         if path.endswith("+labels"):
-            item = _with(_with(item, "spec.selector.matchLabels", value), "spec.template.metadata.labels", value)
+            item = with_value(
+                with_value(item, "spec.selector.matchLabels", value), "spec.template.metadata.labels", value
+            )
         else:
-            item = _with(item, path, value)
+            item = with_value(item, path, value)
     return item
 
 

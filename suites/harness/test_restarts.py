@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from holdfast.tree import check as checking
 from holdfast.tree.changes import Change
 from holdfast.tree.restarts import _share, restarts
-from suites.harness.immutables import DAEMON_SET, DEPLOYMENT, SERVICE, SPACE, STATEFUL_SET, _with
+from suites.harness.immutables import DAEMON_SET, DEPLOYMENT, SERVICE, SPACE, STATEFUL_SET, with_value
 from suites.harness.test_check_properties import KUSTOMIZE, kustomization, written
 
 IMAGE = "spec.template.spec.containers.0.image"
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}}
-LOCAL = _with(_with(SERVICE, "spec.type", "NodePort"), "spec.externalTrafficPolicy", "Local")
-SURGE = _with(DAEMON_SET, "spec.updateStrategy", {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+LOCAL = with_value(with_value(SERVICE, "spec.type", "NodePort"), "spec.externalTrafficPolicy", "Local")
+SURGE = with_value(DAEMON_SET, "spec.updateStrategy", {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
 
 
 def tree(folder, *objects, layers=("apps",)):
@@ -29,7 +29,7 @@ def tree(folder, *objects, layers=("apps",)):
 
 
 def outages(tmp_path, before, service=SERVICE):
-    after = _with(before, IMAGE, "j")
+    after = with_value(before, IMAGE, "j")
     change = Change(tree(tmp_path / "a", before, service), tree(tmp_path / "b", after, service))
     return [f for f in change.findings() if f.rule == "change.outage"]
 
@@ -38,21 +38,21 @@ def outages(tmp_path, before, service=SERVICE):
     ("workload", "service", "why"),
     [
         (DEPLOYMENT, SERVICE, ""),
-        (_with(DEPLOYMENT, "spec.strategy", {"type": "Recreate"}), SERVICE, "Recreate"),
-        (_with(DEPLOYMENT, "spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}), SERVICE, "all of its 1 pods"),
-        (_with(DEPLOYMENT, "spec.strategy", {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}), SERVICE, "all of its 1 pods"),
-        (_with(_with(DEPLOYMENT, "spec.replicas", 3), "spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}), SERVICE, ""),
-        (_with(_with(DEPLOYMENT, "spec.replicas", 2), "spec.strategy", {"rollingUpdate": {"maxUnavailable": "100%"}}), SERVICE, "all of its 2 pods"),
+        (with_value(DEPLOYMENT, "spec.strategy", {"type": "Recreate"}), SERVICE, "Recreate"),
+        (with_value(DEPLOYMENT, "spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}), SERVICE, "all of its 1 pods"),
+        (with_value(DEPLOYMENT, "spec.strategy", {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}), SERVICE, "all of its 1 pods"),
+        (with_value(with_value(DEPLOYMENT, "spec.replicas", 3), "spec.strategy", {"rollingUpdate": {"maxUnavailable": 1}}), SERVICE, ""),
+        (with_value(with_value(DEPLOYMENT, "spec.replicas", 2), "spec.strategy", {"rollingUpdate": {"maxUnavailable": "100%"}}), SERVICE, "all of its 2 pods"),
         (STATEFUL_SET, SERVICE, "one pod"),
-        (_with(STATEFUL_SET, "spec.replicas", None), SERVICE, "one pod"),
-        (_with(_with(DEPLOYMENT, "spec.strategy", {"type": "Recreate"}), "metadata.annotations", {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}), SERVICE, ""),
-        (_with(STATEFUL_SET, "spec.replicas", 2), SERVICE, ""),
-        (_with(STATEFUL_SET, "spec.updateStrategy", {"type": "OnDelete"}), SERVICE, ""),
+        (with_value(STATEFUL_SET, "spec.replicas", None), SERVICE, "one pod"),
+        (with_value(with_value(DEPLOYMENT, "spec.strategy", {"type": "Recreate"}), "metadata.annotations", {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}), SERVICE, ""),
+        (with_value(STATEFUL_SET, "spec.replicas", 2), SERVICE, ""),
+        (with_value(STATEFUL_SET, "spec.updateStrategy", {"type": "OnDelete"}), SERVICE, ""),
         (DAEMON_SET, SERVICE, ""),
         (DAEMON_SET, LOCAL, "each node's own pod"),
         (SURGE, LOCAL, ""),
-        (_with(DAEMON_SET, "spec.template.spec.hostNetwork", True), SERVICE, "own ports"),
-        (_with(DAEMON_SET, "spec.template.spec.containers.0.ports", [{"containerPort": 80, "hostPort": 80}]), SERVICE, "own ports"),
+        (with_value(DAEMON_SET, "spec.template.spec.hostNetwork", True), SERVICE, "own ports"),
+        (with_value(DAEMON_SET, "spec.template.spec.containers.0.ports", [{"containerPort": 80, "hostPort": 80}]), SERVICE, "own ports"),
     ],
 )  # fmt: skip
 def test_who_is_away_while_it_is_replaced(tmp_path, workload, service, why):
@@ -64,15 +64,15 @@ def test_who_is_away_while_it_is_replaced(tmp_path, workload, service, why):
 
 
 def test_what_no_service_leads_to_is_missed_by_nobody(tmp_path):
-    other = _with(SERVICE, "spec.selector", {"app": "other"})
+    other = with_value(SERVICE, "spec.selector", {"app": "other"})
     assert outages(tmp_path, STATEFUL_SET, other) == []
 
 
 def test_only_what_pods_are_made_of_has_them_made_anew(tmp_path):
     before = tree(tmp_path / "a", DEPLOYMENT)
-    more = tree(tmp_path / "b", _with(DEPLOYMENT, "spec.replicas", 3))
-    empty = tree(tmp_path / "c", _with(DEPLOYMENT, "spec.template.spec.volumes", []))
-    image = tree(tmp_path / "d", _with(DEPLOYMENT, IMAGE, "j"))
+    more = tree(tmp_path / "b", with_value(DEPLOYMENT, "spec.replicas", 3))
+    empty = tree(tmp_path / "c", with_value(DEPLOYMENT, "spec.template.spec.volumes", []))
+    image = tree(tmp_path / "d", with_value(DEPLOYMENT, IMAGE, "j"))
     assert restarts(before, more) == restarts(before, empty) == restarts(before, before) == []
     assert [r.manifest.id for r in restarts(before, image)] == [f"Deployment/{SPACE}/it"]
 
@@ -83,7 +83,7 @@ def test_the_order_is_that_of_a_start(tmp_path):
             "cluster/all.yaml": yaml.safe_dump_all([kustomization("a-last", ["z-first"]), kustomization("z-first")])
         }
         for layer in ("a-last", "z-first"):
-            one = _with(_with(DEPLOYMENT, IMAGE, image), "metadata.name", layer)
+            one = with_value(with_value(DEPLOYMENT, IMAGE, image), "metadata.name", layer)
             files[f"parts/{layer}/o.yaml"] = yaml.safe_dump_all([one])
         files["cluster/space.yaml"] = yaml.safe_dump(NAMESPACE)
         return checking.load(written(folder, files), KUSTOMIZE)
