@@ -26,6 +26,7 @@ from holdfast.tree.boot import Down, down, seeds_of
 from holdfast.tree.changes import Change
 from holdfast.tree.check import Result
 from holdfast.tree.findings import Finding, Severity, allow, allowances
+from holdfast.tree.release_changes import ReleaseChanges
 from holdfast.tree.repository import Repository
 from holdfast.tree.restarts import restarts
 from holdfast.tree.steps import Target, steps
@@ -210,7 +211,8 @@ def _of_the_change(
         change = Change(before, result.tree)
         known = {part for f in checking.check(before, only=only).findings for part in _without_numbers(f)}
         settings, declared = result.tree.settings, allowances(result.tree.repository)
-        brought, allowed = allow(change.findings(), declared, settings.allowed)
+        of_both = [*change.findings(), *ReleaseChanges(before, result.tree).findings()]
+        brought, allowed = allow(of_both, declared, settings.allowed)
         made, changed, gone = change.counts()
         unread = [f"at {revision}, {k.id}: {k.gap}" for k in before.kustomizations.values() if k.gap]
         anew = [one.manifest.id for one in restarts(before, result.tree)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Finding, Severity
 from holdfast.tree.given import GIVEN_CLASSES
-from holdfast.tree.immutable import PRICE, Refusal, refusals
+from holdfast.tree.immutable import GONE, PRICE, Refusal, refusals
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
@@ -27,10 +27,12 @@ _PUBLIC = {
     "scope", "names", "versions", "volumeClaimTemplates", "completionMode", "type",
 }  # fmt: skip
 _FORCE, _PRUNE = "kustomize.toolkit.fluxcd.io/force", "kustomize.toolkit.fluxcd.io/prune"
-RULE_IDS = ("change.immutable", "change.pruned", "change.moved", "change.left-behind", "change.outage")
+RULE_IDS = (
+    "change.immutable", "change.pruned", "change.moved", "change.left-behind", "change.outage", "change.reinstall", "change.not-deployed",
+)  # fmt: skip
 Key = tuple[str, str, str, str]
 # What goes with an object that is pruned, by (API group, kind).
-_TAKES_WITH_IT = {
+TAKES_WITH_IT = {
     ("", "PersistentVolumeClaim"): "its volume's data, unless the volume is kept (reclaim policy Retain)",
     ("", "PersistentVolume"): "the cluster's way to its data",
     ("", "Namespace"): "everything in it, volumes included",
@@ -72,7 +74,7 @@ class Change:
             "updates-anytime",
             Severity.UPGRADE_HAZARD,
             manifest.id,
-            (self.after.locate(manifest, *_there(manifest, one.path)),),
+            (self.after.locate(manifest, *there(manifest, one.path)),),
             f"{manifest.id} is replaced by this change: {one.away}",
             "whoever asks it meanwhile gets no answer",
             "let a new pod come first (a surge, one more replica), or deploy this when nobody needs it",
@@ -110,14 +112,9 @@ class Change:
         return Refusal(path, *said, sure=known is not None)
 
     def _refused(self, after: Manifest, one: Refusal) -> Finding:
-        field, old, new = one.first()
-        was, now = json.dumps(old, default=str), json.dumps(new, default=str)
-        public = bool(_PUBLIC & {*one.path}) or field.endswith(".image")
-        values = f" (from {was[:80]} to {now[:80]})" if public else ""
-        unsure = not one.sure or UNKNOWN in json.dumps([one.before, one.after], default=str)
+        said, unsure = sentence(after, one)
         forced = self._forced(after)
-        price = PRICE.get(after.kind, "it is gone meanwhile")
-        said = f"{after.id}: {field} can't be changed{values}"
+        price = PRICE.get(after.kind, GONE)
         if forced:
             said += f"; {forced} has it deleted and made anew: {price}"
         elif unsure:
@@ -135,7 +132,7 @@ class Change:
         )
 
     def _place(self, after: Manifest, one: Refusal) -> Location:
-        return self.after.locate(after, *_there(after, one.path))
+        return self.after.locate(after, *there(after, one.path))
 
     def _forced(self, after: Manifest) -> str:
         """What lets Flux delete it and make it anew; empty where nothing does."""
@@ -148,7 +145,7 @@ class Change:
         """From one Kustomization to another: the first may delete it before the second has it."""
         if not self._is_deleted(before):
             return
-        takes = _TAKES_WITH_IT.get((before.group, before.kind))
+        takes = TAKES_WITH_IT.get((before.group, before.kind))
         gone = "" if before.owner in self.after.kustomizations else ", and the first is gone itself"
         yield Finding(
             "change.moved",
@@ -164,7 +161,7 @@ class Change:
         )
 
     def _gone(self, before: Manifest) -> Iterator[Finding]:
-        takes = _TAKES_WITH_IT.get((before.group, before.kind))
+        takes = TAKES_WITH_IT.get((before.group, before.kind))
         if not takes or not self._is_deleted(before):
             return
         if before.kind == "HelmRelease" and before.owner not in self.after.kustomizations:
@@ -221,7 +218,17 @@ class Change:
         )
 
 
-def _there(manifest: Manifest, path: tuple[str, ...]) -> tuple[str, ...]:
+def sentence(after: Manifest, one: Refusal) -> tuple[str, bool]:
+    """What is refused, in words, with the values that may be printed; and whether something that isn't in Git may make it no refusal."""
+    field, old, new = one.first()
+    was, now = json.dumps(old, default=str), json.dumps(new, default=str)
+    public = bool(_PUBLIC & {*one.path}) or field.endswith(".image")
+    values = f" (from {was[:80]} to {now[:80]})" if public else ""
+    unsure = not one.sure or UNKNOWN in json.dumps([one.before, one.after], default=str)
+    return f"{after.id}: {field} can't be changed{values}", unsure
+
+
+def there(manifest: Manifest, path: tuple[str, ...]) -> tuple[str, ...]:
     """The part of a path that an object has."""
     while path and get(manifest.body, *path) is None:
         path = path[:-1]
@@ -233,5 +240,10 @@ def _applied(tree: Tree) -> dict[Key, Manifest]:
     found: dict[Key, Manifest] = {}
     for manifest in (m for kustomization in tree.kustomizations.values() for m in kustomization.objects):
         if manifest.name and UNKNOWN not in f"{manifest.namespace}/{manifest.name}":
-            found.setdefault((manifest.group, manifest.kind, manifest.namespace, manifest.name), manifest)
+            found.setdefault(key_of(manifest), manifest)
     return found
+
+
+def key_of(manifest: Manifest) -> Key:
+    """What an object is on the cluster."""
+    return manifest.group, manifest.kind, manifest.namespace, manifest.name
