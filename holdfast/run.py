@@ -45,6 +45,7 @@ class Run:
 
     Attributes:
         reuse: take the kept cluster over instead of making one.
+        resume: take over the cluster of an upgrade in place that was cut short.
         kept: whether the cluster stays for later runs.
         rerun: the command that runs a test again, by its node id, for failure messages.
         steady_after_s: how long the last cluster took from nothing until it was steady.
@@ -54,6 +55,7 @@ class Run:
     folder: Path
     reuse: bool = False
     kept: bool = False
+    resume: bool = False
     rerun: Callable[[str], str] = lambda test: f"holdfast verify -k {test.rpartition('::')[2]}"
     _cluster: Cluster | None = None
     _failed: str = ""
@@ -102,7 +104,7 @@ class Run:
                 offline=lane.fidelity.offline,
                 notes=notes,
                 stand_ins=sorted(lane.fidelity.stand_ins),
-                reused=self.reuse,
+                reused=self.reuse or self.resume,
             )
         )
 
@@ -183,8 +185,9 @@ class Run:
         if self.lane.is_foreign:
             return self._attached()
         began = time.monotonic()
-        reuse = self.reuse and not self.quarantined
-        cluster = self.lane.reuse(self.name, self.undo) if reuse else self.lane.up(self.name, self.undo)
+        reuse, resume = (asked and not self.quarantined for asked in (self.reuse, self.resume))
+        take = self.lane.resume if resume else self.lane.reuse if reuse else self.lane.up
+        cluster = take(self.name, self.undo)
         self.journal.keep_out(self.lane.git().key.private)
         with step("waiting until the tree is applied and every workload is ready"):
             for probe in (nodes_ready(), at_revision(self.lane.git().head()), workloads_ready()):
@@ -198,7 +201,7 @@ class Run:
         self.journal.write(
             LaneReady(
                 took_s=self.steady_after_s,
-                reused=reuse,
+                reused=reuse or resume,
                 nodes=[n.name for n in cluster.nodes()],
             )
         )
@@ -277,6 +280,7 @@ def opened(
     *,
     keep: bool = False,
     reuse: bool = False,
+    resume: bool = False,
     clusters: bool = True,
 ) -> Iterator[Run]:
     """A run, from the lock on the machine's lanes to its seal, and the machine as it was.
@@ -286,6 +290,7 @@ def opened(
         rerun: the command that runs a test again, by its node id.
         keep: leave the cluster to later runs.
         reuse: take the kept cluster over; it is kept again.
+        resume: take over the cluster of an upgrade in place that was cut short.
         clusters: whether any test of it needs a cluster; without, neither engine nor lane is asked for anything.
     """
     with LaneLock(folder.name):
@@ -295,9 +300,12 @@ def opened(
                 lane.driver.ensure_host()
             except UsageError as why:
                 raise HostCannot(why.what, why.next_step) from None
-            lane.clean_dead()
-            lane.check(reuse=reuse)
-        run = Run(lane, folder, reuse, keep or reuse, rerun)
+            if resume:
+                lane.interrupted()
+            else:
+                lane.clean_dead()
+                lane.check(reuse=reuse)
+        run = Run(lane, folder, reuse, keep or reuse, resume, rerun)
         console.print(f"run {run.name} on {lane.name}: tree {lane.subject.folder.name} at {lane.checkout.commit[:12]}")
         run.journal.listener = lambda entry: live.show(console, entry)
         try:

@@ -164,10 +164,11 @@ class UndoFile:
             line for line in reversed(lines) if "action" in line and line["id"] not in done and line["id"] >= self.floor
         ]
 
-    def give_up(self) -> None:
-        """Marks every open step as done: the cluster that it was for is gone."""
+    def give_up(self, action: str = "") -> None:
+        """Marks every open step (of one *action*, where it is named) as done: the cluster that it was for is gone, or it is done once more."""
         for step in self.open_steps():
-            self._append({"done": step["id"]})
+            if action in ("", step["action"]):
+                self._append({"done": step["id"]})
 
     def replay(
         self,

@@ -15,6 +15,7 @@ from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree
 from holdfast.lane.subject import Subject
+from holdfast.lane.upgrading import Upgrading
 from holdfast.options import ChartsPath, EntryName, TreePath
 from holdfast.progress import console
 from holdfast.provision.recipes import Recipes
@@ -72,23 +73,32 @@ def upgrade(  # noqa: PLR0917  a command line
         typer.Option("--in-place", help="Take the nodes of one cluster there, one after the other, while it is used."),
     ] = False,
     drain: Annotated[bool, typer.Option("--drain", help="With --in-place: drain each node before.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--continue", help="With --in-place: go on with one that was cut short, from the node that it had got to."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Also print all of it as JSON.")] = False,
 ) -> None:
     """Runs the same claims on the current and on the candidate versions, in turn, and says what the upgrade changes.
 
     With --in-place a cluster of containers of the current version is taken to the candidate, the server first, with samplers and writers
-    running: what the upgrade itself costs, and whether records are lost.
+    running: what the upgrade itself costs, and whether records are lost. Cut short between two nodes, or within one, it goes on with --continue.
 
     Exit: 0 nothing worse · 10 a claim broke on the candidate only · 11 something isn't shown there · 13 a figure is worse than --worse-by ·
     64 the command or the tree can't be used.
     """
+    folder = (tree or default_tree()).resolve()
     if in_place:
-        _in_place(current, candidate, Subject((tree or default_tree()).resolve(), entry, charts), drain=drain)
+        _in_place(current, Upgrading(_whole_version(candidate), drain, resume), Subject(folder, entry, charts))
+    if resume or drain:
+        raise UsageError("--continue and --drain are about an upgrade of one cluster", "add --in-place")
     names = _lane(current), _lane(candidate)
     if names[0] == names[1]:
         raise UsageError(f"--from and --to are both {names[0]}", "name two versions")
     _refuse_downgrade(*names)
-    subject = Subject((tree or default_tree()).resolve(), entry, charts)
+    subject = Subject(folder, entry, charts)
     subject.preflight()
     if own := subject.claims_file():
         claims.use(own)
@@ -114,16 +124,16 @@ def _say_not_shown(lines: Sequence[str]) -> None:
         console.print(f"  not shown here: {line}", markup=False)
 
 
-def _in_place(current: str, candidate: str, subject: Subject, *, drain: bool) -> NoReturn:
+def _in_place(current: str, upgrading: Upgrading, subject: Subject) -> NoReturn:
     """One cluster, taken from a version to another; ends with the exit code of a run."""
-    name, version = _lane_to_upgrade(current), _whole_version(candidate)
+    name, version = _lane_to_upgrade(current), upgrading.to
     _refuse_downgrade(f"{_DRIVER}/{_minor(profile_of(name).kubernetes)}", f"{_DRIVER}/{_minor(version)}")
     if profile_of(name).kubernetes == version:
         raise UsageError(f"{name} runs Kubernetes {version} already", "name another version with --to")
     subject.preflight()
     lane = Lane(name, subject)
-    lane.upgrade_to, lane.drain = version, drain
-    part = run_on(lane, Wanted(rooms=(_IN_PLACE,)), before=[])
+    lane.upgrading = upgrading
+    part = run_on(lane, Wanted(rooms=(_IN_PLACE,), resume=upgrading.resumed), before=[])
     _say_not_shown((*NOT_SHOWN, _NO_WAY_BACK))
     code = exit_code(part.found)
     console.print(terminal.exit_line(code))

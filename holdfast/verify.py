@@ -59,6 +59,7 @@ class Wanted:
         suites: folders of the user's own suites.
         expect: the file of what it must come to.
         rooms: the suites that are run; those of every run where none is named.
+        resume: take over the cluster of an upgrade in place that was cut short.
     """
 
     select: str = ""
@@ -69,6 +70,7 @@ class Wanted:
     suites: tuple[Path, ...] = ()
     expect: Path | None = None
     rooms: tuple[str, ...] = ()
+    resume: bool = False
 
     @property
     def narrowed(self) -> bool:
@@ -219,6 +221,7 @@ def run_on(on: Lane, wanted: Wanted, before: list[Part]) -> Part:
             lambda test: f"{command} -k {shlex.quote(test.rpartition('::')[2])}",
             keep=wanted.keep,
             reuse=wanted.reuse,
+            resume=wanted.resume,
             clusters=clusters,
         ),
         wanted.claims,

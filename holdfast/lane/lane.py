@@ -29,6 +29,7 @@ from holdfast.kube import GetOnlyReader, KubeClient
 from holdfast.lane.fidelity import Fidelity
 from holdfast.lane.state import LaneState, owner_id
 from holdfast.lane.subject import Subject
+from holdfast.lane.upgrading import Upgrading
 from holdfast.paths import cache_dir
 from holdfast.progress import console, step
 from holdfast.sampling import agents, writers
@@ -63,10 +64,7 @@ class Lane:
         self.folder = cache_dir() / "lanes" / f"{driver}-{named}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state_file = self.folder / "state.json"
-        self.upgrade_to, self.drain = (
-            "",
-            False,
-        )  # a version that its nodes are taken to in place, and whether each is drained before
+        self.upgrading: Upgrading | None = None
         self.driver = catalogue.DRIVERS[driver].open(profile, self.folder, owner_id())
         self.fidelity = Fidelity(self.driver, self.subject)
 
@@ -250,7 +248,9 @@ class Lane:
 
     def reuse(self, run: str, undo: Path) -> Cluster:
         """Takes over the kept cluster, healed, with the tree's commit of now."""
-        state = self._kept()
+        return self._taken_over(self._kept(), run, undo)
+
+    def _taken_over(self, state: LaneState, run: str, undo: Path) -> Cluster:
         self.heal()
         state.run, state.commit, state.undo = run, self.checkout.commit, [str(undo)]
         state.write(self.state_file)
@@ -268,6 +268,53 @@ class Lane:
                 "the cluster behind the lane's kubeconfig is another one than the lane made",
                 f"run: holdfast down --lane {self.name}",
             )
+
+    # -- an upgrade in place ---------------------------------------------------------------------------------------------
+
+    def upgrade_begins(self) -> None:
+        """Notes which version the nodes are taken to, so that one that is cut short can go on."""
+        assert self.upgrading, "there is a version to go to"
+        state = self.state()
+        if state and state.upgrading_to != self.upgrading.to:
+            state.upgrading_to, state.upgraded = self.upgrading.to, []
+            state.write(self.state_file)
+
+    def node_upgraded(self, node: str) -> None:
+        """Notes that a node is there."""
+        state = self.state()
+        if state and node not in state.upgraded:
+            state.upgraded.append(node)
+            state.write(self.state_file)
+
+    def nodes_upgraded(self) -> list[str]:
+        """The nodes that are there already, of an upgrade that goes on."""
+        state = self.state()
+        return list(state.upgraded) if state else []
+
+    def interrupted(self) -> LaneState:
+        """What an upgrade in place that was cut short has left. Raises UsageError where there is nothing that could go on."""
+        state, wanted = self.state(), self.upgrading
+        assert wanted, "there is a version to go to"
+        anew = "begin anew, without --continue"
+        if not state or not state.readable or not state.upgrading_to or not self.driver.exists():
+            raise UsageError(f"no upgrade in place was cut short on {self.name}", anew)
+        if state.upgrading_to != wanted.to:
+            raise UsageError(
+                f"the upgrade that was cut short on {self.name} goes to {state.upgrading_to}, not to {wanted.to}",
+                f"name it with --to {state.upgrading_to}, or {anew}",
+            )
+        if Path(state.tree) != self.subject.folder or state.fidelity != self.fidelity.made_with():
+            raise UsageError(
+                f"the cluster of {self.name} runs another tree, or was made of other images, than those of now", anew
+            )
+        return state
+
+    def resume(self, run: str, undo: Path) -> Cluster:
+        """Takes over a cluster whose upgrade in place was cut short: what the dead run had broken besides is healed, and its node is done again."""
+        state = self.interrupted()
+        for path in map(Path, state.undo):
+            UndoFile(path).give_up("irreversible")  # kubeadm's steps may all be done once more
+        return self._taken_over(state, run, undo)
 
     def heal(self) -> int:
         """Replays what dead runs left in this lane's undo files, gives Git back the tree's own commit, and lets the samplers rest.

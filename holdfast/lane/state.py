@@ -34,6 +34,7 @@ class LaneState:
         uid: the kube-system UID: the identity of the cluster.
         branch, source: what Flux follows: the branch, and the GitRepository as [namespace, name].
         undo: the undo files that may hold what a dead run left.
+        upgrading_to, upgraded: the version that its nodes are taken to in place, and those that are there.
     """
 
     stage: str = "making"
@@ -49,6 +50,8 @@ class LaneState:
     branch: str = ""
     source: list[str] = field(default_factory=list)
     git: dict[str, Any] = field(default_factory=dict)
+    upgrading_to: str = ""
+    upgraded: list[str] = field(default_factory=list)
 
     @staticmethod
     def read(path: Path) -> LaneState | None:
