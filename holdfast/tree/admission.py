@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from holdfast.tree.manifest import Body, Manifest, get, mapping, matches, sequence
 from holdfast.tree.needs import LazyLocation, Phase, State
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import KUSTOMIZE, Tree
 
 
 class Guard(NamedTuple):
@@ -115,3 +116,25 @@ def _plural(kind: str) -> str:
     if name.endswith("y") and name[-2:-1] not in "aeiou":
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
+
+
+_MUTATES_KUSTOMIZATIONS = re.compile(r"kustomiz\w*-mutat\w*|mutat\w*-kustomiz\w*")
+
+
+def changed_on_the_way(tree: Tree) -> str:
+    """What may change Flux's Kustomizations as they are applied, so that they hold more than Git says; empty where nothing does."""
+    for release in tree.releases:
+        if _MUTATES_KUSTOMIZATIONS.search(release.chart):
+            return release.manifest.id
+    for config in tree.of("MutatingWebhookConfiguration"):
+        for hook in map(mapping, sequence(config.body.get("webhooks"))):
+            for one in map(mapping, sequence(hook.get("rules"))):
+                if "kustomizations" in sequence(one.get("resources")) and KUSTOMIZE in sequence(one.get("apiGroups")):
+                    return config.id
+    for policy in tree.of("ClusterPolicy", "Policy", "MutatingPolicy"):
+        for one in map(mapping, sequence(policy.spec.get("rules"))):
+            if one.get("mutate") and "Kustomization" in str(one.get("match")):
+                return policy.id
+        if policy.kind == "MutatingPolicy" and "kustomizations" in str(policy.spec.get("matchConstraints")):
+            return policy.id
+    return ""

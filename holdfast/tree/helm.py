@@ -63,6 +63,9 @@ def render(tree: Tree, find_helm: Callable[[], str], charts: Path | None, fetche
         if not found:
             continue
         name = release.manifest.id
+        if release.manifest.spec.get("suspend") is True:
+            out.unrendered[name] = "it is suspended: it installs nothing new, and what it has installed isn't known"
+            continue
         out.folders[name] = found
         if inside and (lacking := _to_fetch(tree, inside)):
             out.lacks(release, f"its chart {found} needs {', '.join(lacking)}, which would have to be fetched")

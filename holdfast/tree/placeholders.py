@@ -16,7 +16,8 @@ _REFERENCE = re.compile(
     | ^ref\+ | ^secretref\+ | ^os\.environ\b | ^(?:process\.|import\.meta\.)?env[./\[] | ^env_ | ^environ\b
     | ^(?:var|local|module|data|each|self|secrets|inputs|vars|steps|needs|github|runner|random_\w+|tls_\w+|hcloud_\w+
     |vault_\w+|onepassword_\w+|settings|config|values|lookup|args|opts|options)\.[a-z_\[]
-    | ^projects/[^/]+/secrets/ | ^@microsoft\.keyvault | ^<path: | ^<.*>$ | ^\[.*\]$ | ^\{.*\}$
+    | ^projects/[^/]+/secrets/ | ^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}:[\w.-]+:/
+    | ^@microsoft\.keyvault | ^<path: | ^<.*>$ | ^\[.*\]$ | ^\{.*\}$
     | ^ej\[\d: | ^(?:enc\[|\$ansible_vault|age-encryption\.org|vault:v\d) | ^-----begin\ (?:age\ encrypted|pgp\ message
     |certificate|trusted|public|rsa\ public|ssh2\ public|x509)
     | ^ag[a-z0-9+/]{200,}

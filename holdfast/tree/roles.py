@@ -60,7 +60,12 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
     if found:
         return min(found)  # whatever several say, each run says the same
     helpers = {r.manifest.id for r in here if r.minor}  # such as metrics-server: neither core nor apps
-    rest = (m for m in kustomization.objects if m.pod_path or (m.kind == "HelmRelease" and m.id not in helpers))
+    # What runs in kube-system is the cluster's own, whoever brings it.
+    rest = (
+        m
+        for m in kustomization.objects
+        if (m.pod_path and m.namespace != "kube-system") or (m.kind == "HelmRelease" and m.id not in helpers)
+    )
     return APPS if any(rest) else OTHER
 
 
@@ -106,9 +111,17 @@ def storage_states(tree: Tree) -> set[State]:
         for m in tree.of("PersistentVolumeClaim")
         if m.spec.get("storageClassName") not in GIVEN_CLASSES
     }
-    for kustomization in kustomizations(tree, STORAGE):
+    for kustomization in (k for k in kustomizations(tree, STORAGE) if _is_storage_alone(tree, k)):
         found |= {State(f"Kustomization/{kustomization.id}", s) for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)}
     return found
+
+
+def _is_storage_alone(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether needing anything of a Kustomization means to need storage: beside other releases only storage's own states do."""
+    declared = tree.settings.roles.get(STORAGE, ())
+    if kustomization.manifest.name in declared or kustomization.id in declared:
+        return True
+    return not any(r.manifest.owner == kustomization.id and r.role != STORAGE and not r.minor for r in tree.releases)
 
 
 def states_of(kustomization: Kustomization) -> list[State]:

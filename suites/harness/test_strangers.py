@@ -659,3 +659,95 @@ def test_an_object_of_three_owners_is_one_finding_and_objects_of_the_same_owners
     assert next(what for _, what in found.each) == (
         "ConfigMap/default/a is applied by Kustomization/flux-system/one and by 2 others"
     )
+
+
+HOOK = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: variables}
+webhooks:
+  - name: variables.example.org
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Ignore
+    clientConfig: {url: https://hooks.example.org/}
+    rules: [{apiGroups: [kustomize.toolkit.fluxcd.io], apiVersions: ["*"], operations: [CREATE], resources: [KIND]}]
+"""
+
+
+@pytest.mark.parametrize(("kind", "found"), [("kustomizations", []), ("others", ["BREAKS_CLAIM"])])
+def test_a_variable_may_come_by_what_changes_kustomizations_on_the_way(tmp_path, kind, found):
+    tree = shutil.copytree(pairs.invalid("missing-variable"), tmp_path / "tree")
+    (tree / "cluster/hook.yaml").write_text(HOOK.replace("KIND", kind))
+    result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
+    assert severities(result.findings, "apply.missing-variable") == found
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("longhorn", ["BREAKS_CLAIM"]),
+        ("openebs-hostpath", []),
+        ("local-path", []),
+        ("nfs-client", []),
+        ("ceph-block", ["BREAKS_CLAIM"]),
+    ],
+)
+def test_a_folder_has_the_room_of_its_disk(tmp_path, name, found):
+    spec = f"{{storageClassName: {name}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 50Gi}}}}}}"
+    claim = f"{{volumeClaimTemplate: {{spec: {spec}}}}}"
+    said = changed("more-kept-than-room", tmp_path, "monitoring/stack.yaml", "{emptyDir: {sizeLimit: 50Gi}}", claim)
+    assert severities(said, "monitoring.retention") == found
+
+
+SECRET_LINE = 'admin_password: "hG7kQ2wLp9Xz"'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "severity"),
+    [
+        ("a/settings.yaml", SECRET_LINE, "BREAKS_CLAIM"),
+        ("local-clusters/one/settings.yaml", SECRET_LINE, "HYGIENE"),
+        ("local_cluster/settings.yaml", SECRET_LINE, "HYGIENE"),
+        ("k3d/settings.yaml", SECRET_LINE, "HYGIENE"),
+        ("a-kind-of/settings.yaml", SECRET_LINE, "BREAKS_CLAIM"),
+        ("a/settings.yaml", f"# Sent in clear text\n# on the wire: not a real secret.\n{SECRET_LINE}", "HYGIENE"),
+        ("a/settings.yaml", f"{SECRET_LINE}  # is overridden by the vault", "HYGIENE"),
+        ("a/settings.yaml", f"# a dummy\nother: 1\n{SECRET_LINE}", "BREAKS_CLAIM"),
+        ("a/settings.yaml", f"# this is secret\n{SECRET_LINE}", "BREAKS_CLAIM"),
+        ("a/settings.yaml", "admin_password: 4f1c2a30-9d1e-4c55-8f0e-9f3a51c0e7d1:prod:/apps/one/ADMIN", None),
+    ],
+)
+def test_what_its_owner_or_its_place_says_of_a_secret(tmp_path, file, text, severity):
+    result = checking.check(checking.load(written(tmp_path, {file: f"{text}\n"}), KUSTOMIZE), strict=True)
+    assert severities(result.findings, "security.secret") == ([severity] if severity else [])
+
+
+def test_a_variable_of_a_generated_file_is_shown_in_that_file(tmp_path):
+    tree = shutil.copytree(pairs.invalid("lost-dollar-dashboard"), tmp_path / "tree")
+    file = tree / "apps/kustomization.yaml"
+    file.write_text(
+        file.read_text().replace("      - web.json\n", "      - web.json\n  - name: another\n    files: [a.json]\n")
+    )
+    (tree / "apps/a.json").write_text((tree / "apps/web.json").read_text().replace("__inputs", "inputs"))
+    found = [
+        f for f in checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings if f.rule == "apply.lost-dollar"
+    ]
+    assert str(found[-1].locations[0]) == "apps/web.json:4"
+
+
+def test_what_runs_in_kube_system_is_no_app(tmp_path):
+    pod = {"containers": [{"name": "c", "image": "x:1"}]}
+    labels = {"app": "a"}
+    body = {"apiVersion": "apps/v1", "kind": "DaemonSet", "spec": {"selector": {"matchLabels": labels}}}
+    body["spec"]["template"] = {"metadata": {"labels": labels}, "spec": pod}
+    roles = []
+    for space in ("kube-system", "default"):
+        meta = {"metadata": {"name": "a", "namespace": space}}
+        files = {
+            "cluster/all.yaml": yaml.safe_dump(kustomization("one")),
+            "parts/one/d.yaml": yaml.safe_dump(body | meta),
+        }
+        tree = checking.load(written(tmp_path / space, files), KUSTOMIZE)
+        roles.append(role(tree, tree.kustomizations["flux-system/one"]))
+    assert roles == ["other", "apps"]

@@ -189,7 +189,7 @@ def _twice(file: str, node: object) -> Iterator[tuple[Location, str, int]]:
     "apply.duplicate-object",
     "git-single-source",
     Severity.BREAKS_CLAIM,
-    why="two owners overwrite each other at every interval, and pruning one deletes it",
+    why="two owners overwrite each other at every interval, and pruning one may delete it",
     do="keep it in one Kustomization",
 )
 def duplicates(tree: Tree) -> Iterator[Outcome]:

@@ -14,8 +14,8 @@ from holdfast.tree.rules.monitoring import STACK, scraped
 from holdfast.tree.tree import Tree
 
 GONE = {
-    "gotk_reconcile_condition": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
-    "gotk_suspend_status": "Flux 2.1 and later don't export it; kube-state-metrics gives gotk_resource_info in its place",
+    "gotk_reconcile_condition": "Flux 2.5 and later don't export it; kube-state-metrics can give gotk_resource_info in its place",
+    "gotk_suspend_status": "Flux 2.5 and later don't export it; kube-state-metrics can give gotk_resource_info in its place",
     "flux_daemon_sync_duration_seconds_count": "it is of Flux 1, which has ended",
     "flux_daemon_sync_duration_seconds_bucket": "it is of Flux 1, which has ended",
     "flux_daemon_sync_manifests": "it is of Flux 1, which has ended",

@@ -18,7 +18,12 @@ from holdfast.tree.tree import Tree, in_chart
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
-    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule)(?:[/._-]|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+)
+_COMMENT = re.compile(r"\s*(?:#|//|--|;|\*)")
+_SAID_TO_BE_NONE = re.compile(
+    r"(?i)\b(?:not|isn't|no)\s+(?:an?\s+|really\s+)?(?:actual\s+|real\s+)?(?:secret|sensitive|confidential)\b|\bdummy\b|\bplace\s?holder\b"
+    r"|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
 )
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 
@@ -69,12 +74,14 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
 
 def _apart(name: str, said: Violation) -> Violation:
     """What lies in test data or in an example opens nothing as a rule: it is said, and breaks no claim."""
-    if not (is_test_data(name) or _SHOWN.search(name)):
-        return said
+    return _lesser(said, "test data or an example") if is_test_data(name) or _SHOWN.search(name) else said
+
+
+def _lesser(said: Violation, because: str) -> Violation:
     return Violation(
         said.object,
         said.locations,
-        f"{said.what} (test data or an example)",
+        f"{said.what} ({because})",
         why="if it is a real one, whoever reads the repository has it",
         do="make sure that it opens nothing, or take it out",
         severity=Severity.HYGIENE,
@@ -92,8 +99,18 @@ def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation]:
         text = "\n".join(lines)  # what is judged as a Secret isn't judged again as a text
     elif "secretGenerator" in text and posixpath.basename(name).startswith(("kustomization.y", "Kustomization")):
         yield from _generated(tree, name)
+    lines = text.split("\n")
     for line, what in tree.memory.of(name, text, lambda: [(t.line, t.what) for t in plaintext.in_text(name, text)]):
-        yield Violation(name, (Location(name, line),), f"{what} in plain text")
+        said = Violation(name, (Location(name, line),), f"{what} in plain text")
+        yield _lesser(said, "its owner says that it is none") if _is_said_to_be_none(lines, line) else said
+
+
+def _is_said_to_be_none(lines: list[str], line: int) -> bool:
+    """Whether a comment beside a line, or right above it, says that what stands there is no secret."""
+    above = line - 1
+    while above > 0 and _COMMENT.match(lines[above - 1]):
+        above -= 1
+    return bool(_SAID_TO_BE_NONE.search(" ".join([*lines[above : line - 1], lines[line - 1].partition(" #")[2]])))
 
 
 def _documents(tree: Tree, name: str, text: str) -> list[yaml.Node]:

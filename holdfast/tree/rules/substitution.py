@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from holdfast.tree.findings import Outcome, Severity, Violation, rule
+from holdfast.tree.admission import changed_on_the_way
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.near import closest, near
 from holdfast.tree.repository import Location
@@ -37,6 +39,9 @@ class _Use(NamedTuple):
 )
 def missing_variable(tree: Tree) -> Iterator[Outcome]:
     """Variables that no source of their Kustomization has: all of them are in the tree, or one has almost that name."""
+    if adder := changed_on_the_way(tree):
+        yield Inconclusive(f"{adder} may put variables into the Kustomizations as they are applied")
+        return
     for kustomization in tree.kustomizations.values():
         given = values_of(tree.kustomizations, kustomization) or {}
         whole = _all_in_tree(tree, kustomization)
@@ -65,11 +70,12 @@ def missing_variable(tree: Tree) -> Iterator[Outcome]:
 )
 def lost_dollar(tree: Tree) -> Iterator[Outcome]:
     """Scripts, dashboards and patterns with variables of their own, in a Kustomization that puts variables in."""
+    changed = changed_on_the_way(tree)
     for kustomization in tree.kustomizations.values():
         whole = _all_in_tree(tree, kustomization)
         by_object: dict[str, list[_Use]] = {}
         for use in _uses(kustomization):
-            if _own(use) and (whole or _surely_own(use)):
+            if _own(use) and ((whole and not changed) or _surely_own(use)):
                 by_object.setdefault(use.manifest.id, []).append(use)
         for name, uses in by_object.items():
             lost = list(dict.fromkeys(f"${{{u.name}}}" for u in uses))
@@ -127,7 +133,7 @@ def _place(tree: Tree, use: _Use) -> Location:
     closure = kustomization.built.closure if kustomization and kustomization.built else None
     files = [start.file]
     if use.manifest.by and closure is not None:
-        files = [*sorted(closure.opaque), start.file]
+        files = [*_generated_from(tree, use), *sorted(closure.opaque), start.file]
     sign = re.compile(r"(?<!\$)\$\{#?" + re.escape(use.name) + r"\b")
     for file in files:
         lines = tree.repository.text(file).splitlines() if file in tree.repository.known else []
@@ -136,3 +142,14 @@ def _place(tree: Tree, use: _Use) -> Location:
             if sign.search(line) and not line.lstrip().startswith("#"):
                 return Location(file, number)
     return start
+
+
+def _generated_from(tree: Tree, use: _Use) -> Iterator[str]:
+    """The file that a generator reads under the key of a use: it is tried before those of other keys."""
+    for name in (use.manifest.file, *use.manifest.patches):
+        body = next((b for _, b in tree.sources.bodies(name)), {})
+        for one in map(mapping, sequence(body.get("configMapGenerator")) + sequence(body.get("secretGenerator"))):
+            for entry in map(str, sequence(one.get("files"))):
+                key, _, path = entry.rpartition("=")
+                if (key or posixpath.basename(path)) == use.path[-1] and str(one.get("name")) in use.manifest.name:
+                    yield posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
