@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.releases import Release, known_charts
@@ -42,6 +43,7 @@ _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
 # A script fetches definitions from a project's repository: mostly that is called as its chart is, without what says that it holds definitions.
 _PROJECT = re.compile(r"-crds?$")
 _PROJECTS = {"gateway.networking.k8s.io": ("gateway-api",), "snapshot.storage.k8s.io": ("external-snapshotter",)}
+_SIGNS = re.compile(r"[^a-z0-9\n]")
 _APPLIES = re.compile(r"\bkubectl\b.*\b(?:apply|create|replace)\b")
 
 
@@ -63,23 +65,26 @@ def more_may_come(tree: Tree) -> bool:
 
 def installs_by_itself(tree: Tree) -> bool:
     """Whether an object of the tree installs charts that aren't read."""
-    return any((m.group, m.kind) in _INSTALL_CHARTS for m in tree.objects)
+    return any(that_install(tree))
+
+
+def that_install(tree: Tree) -> list[Manifest]:
+    """The objects of the tree that install charts which aren't read."""
+    return [m for m in tree.objects if (m.group, m.kind) in _INSTALL_CHARTS]
 
 
 class BeforeFlux:
     """What bootstraps the cluster and isn't applied by Flux: a helmfile, a folder or a script for it.
 
     Only what makes something counts: releases of a helmfile, commands, definitions. That a file uses a kind or a namespace says nothing.
-
-    Attributes:
-        by_tools: whether the repository holds tasks, scripts or machine configuration that may begin a cluster in ways that aren't read.
     """
 
     def __init__(self, tree: Tree) -> None:
         closures = [k.built.closure for k in tree.kustomizations.values() if k.built]
         applied = {f for c in closures for f in (*c.files, *c.kustomizations)} | {m.file for m in tree.bootstrap}
         files = [f for f in tree.repository.files if _BY_HAND.search(f) and f not in applied]
-        self.by_tools = any(_TOOLS.search(f) and f not in applied for f in tree.repository.files)
+        self._tools = [f for f in tree.repository.files if _TOOLS.search(f) and f not in applied]
+        self._read = tree.repository.text
         texts = [_COMMENT.sub("", tree.repository.text(f)) for f in files]
         self._namespaces = {name for text in texts for name in _spaces(text)}
         self._installs = "\n".join(part for text in texts for part in _installing(text))
@@ -90,6 +95,10 @@ class BeforeFlux:
         """Whether it makes a namespace: by a command, as an object, or as that of a release of a helmfile."""
         return name in self._namespaces
 
+    def installs(self, charts: Iterable[str]) -> bool:
+        """Whether it installs one of these charts, by its name."""
+        return bool(self._installs) and any(map(self._named, charts))
+
     def applies(self, manifest: Manifest) -> bool:
         """Whether it applies the file that an object comes from: a command of kubectl names it, and the folder that it lies in."""
         tail = "/".join(manifest.file.rsplit("/", 2)[-2:])
@@ -97,6 +106,16 @@ class BeforeFlux:
             return False
         form = re.compile(rf"(?:^|[/\s\"'=]){re.escape(tail)}(?![\w.-])")
         return any(form.search(line) for line in self._applies)
+
+    def may_install(self, words: Iterable[str]) -> bool:
+        """Whether tasks, scripts or machine configuration that may begin a cluster speak of one of these words: what they do isn't read."""
+        return any(word in self._of_tools for word in words)
+
+    @cached_property
+    def _of_tools(self) -> str:
+        """What tools of other kinds say, in letters and digits only."""
+        texts = [f"{name}\n{_COMMENT.sub('', self._read(name))}" for name in self._tools]
+        return _SIGNS.sub("", "\n".join(texts).lower())
 
     def brings(self, group: str, givers: Iterable[Giver] = ()) -> bool:
         """Whether it installs the definitions of a group: by the group, a chart that is known to have them, or that of one of *givers*."""

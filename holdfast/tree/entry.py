@@ -134,12 +134,21 @@ class _Search:
         if wanted:
             return self._wanted(self._found(), wanted)
         found = self.all()
+        filled = [c for c in found if not self._holds_flux_alone(c)]
+        if len(filled) == 1:  # a bootstrap that was begun and left is no second cluster
+            return self._made(filled[0], found)
         if len(found) > 1:
             raise UsageError(
                 f"the repository holds {len(found)} clusters: {_listed(found)}",
                 "name one: --entry FOLDER, or [flux] entry in .holdfast.toml; 'holdfast check --all-entries' reads each",
             )
         return self._made(found[0], found)
+
+    def _holds_flux_alone(self, one: Candidate) -> bool:
+        """Whether nothing but what ``flux bootstrap`` writes lies in it."""
+        own = f"{posixpath.dirname(one.file)}/"
+        files = self.reach.closure(one.folder).files
+        return one.rank is Rank.GOTK and all(f.startswith(own) for f in files)
 
     def all(self) -> list[Candidate]:
         """Every entry of the best sort that there is. Raises UsageError where there is none."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from holdfast.tree.admission import guards
-from holdfast.tree.bringers import givers_of, installs_by_itself, more_may_come
+from holdfast.tree.bringers import givers_of, more_may_come, that_install
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.given import GIVEN_CLASSES, GIVEN_GROUPS, GIVEN_NAMESPACES, MAYBE_GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
@@ -39,6 +39,10 @@ _HEALTHY_AT_ONCE = frozenset(
 )
 _DEFINITIONS = frozenset({"Namespace", "CustomResourceDefinition", "ClusterRole"})
 _CALLED = frozenset({"crd", "crds"})  # how what holds definitions is called
+
+
+# Without a network no pod of Flux starts: whoever has one by a release has installed it before, and Flux took it over.
+_NETWORKS = frozenset({"cilium", "tigera-operator", "calico", "flannel", "kube-ovn", "canal", "antrea"})
 
 
 class Graph:
@@ -172,6 +176,8 @@ class Graph:
             str(ref.get("name")),
         )
         source = self.tree.by_key.get(key)
+        if ref == mapping(self.tree.root.spec.get("sourceRef")) and key[1] == self.tree.root.id.partition("/")[0]:
+            return  # whoever makes the root makes its source, whatever applies it again later
         if source is not None and source.owner != kustomization.id and kustomization is not self.tree.root:
             self.need(
                 state,
@@ -286,11 +292,13 @@ class Graph:
 
     def _others_that_may_bring(self, group: str, givers: list[Release]) -> list[tuple[State, str]]:
         """Beside those that are known to bring a kind: charts that aren't known and parts that aren't read, where their names speak of it."""
-        hidden = (State("what isn't known here", Phase.EXISTS), "a part of the tree that isn't known here")
-        if self.tree.before_flux.by_tools and (self._unknown or self._open):
-            self.edges.add(hidden[0])
-            return [hidden]  # whoever begins a cluster by scripts may have installed any of it before
+        hidden = (State("what isn't known here", Phase.EXISTS), "what begins the cluster")
         own_words = telling(group, *(g.chart for g in givers))
+        named = own_words | telling(*(g.manifest.name for g in givers))
+        by_tools = bool(self._unknown or self._open) and self.tree.before_flux.may_install(named)
+        if by_tools or any(g.chart in _NETWORKS for g in givers):
+            self.edges.add(hidden[0])
+            return [hidden]  # whoever begins a cluster by scripts may have installed it before
         words = own_words | _CALLED
         found = [
             (State(r.manifest.id, Phase.APPLIED), r.manifest.id)
@@ -299,10 +307,13 @@ class Graph:
         ]
         # One that is called by what it has the definitions of has those, and no others.
         asked = [(unread(self.tree, k), own_words if telling(k.manifest.name) - _CALLED else words) for k in self._open]
-        if installs_by_itself(self.tree) or any(u.may_bring(w) for u, w in asked):
-            found.append(hidden)
-            self.edges.add(hidden[0])
-        return found
+        # Each of these comes by what applies it, so none can be there before that.
+        found += [
+            (State(f"Kustomization/{k.id}", Phase.DEFINED), f"Kustomization/{k.id}, which isn't read,")
+            for k, (u, w) in zip(self._open, asked, strict=True)
+            if u.may_bring(w)
+        ]
+        return found + [(self.exists(m), m.id) for m in that_install(self.tree)]
 
     def _lacks(
         self, state: State, name: str, why: str, location: LazyLocation, how: str, *, input_: bool = False
@@ -372,8 +383,18 @@ class Graph:
             self._one_of(state, options, f"the namespace {name}", why, location, "namespace", boot=True)
         elif any(s.namespace == name for s in self.tree.settings.secrets) and not makers:
             self.external.setdefault(f"Namespace/{name}", manifest.id)
+        elif maker := self._chart_of_that_name(name):
+            self.external.setdefault(f"Namespace/{name}", f"{manifest.id}; {maker} may make it, by its name")
         else:
             self._lacks(state, f"Namespace/{name}", f"{why}, which nothing in the tree makes", location, "namespace")
+
+    def _chart_of_that_name(self, name: str) -> str:
+        """What installs a chart that a namespace is called after, such as ``cilium-secrets``: many make some beside their own."""
+        above = {name[:i] for i, sign in enumerate(name) if sign == "-"}
+        for release in self.tree.unread_releases:
+            if {release.chart, release.name} & above:
+                return release.manifest.id
+        return "what bootstraps the cluster" if self.tree.before_flux.installs(above) else ""
 
     # -- objects -------------------------------------------------------------------------------------------------------
 

@@ -107,20 +107,24 @@ def test_a_chart_that_is_not_known_excuses_what_it_could_bring(tmp_path, chart, 
 
 
 @pytest.mark.parametrize(
-    ("file", "loops"),
+    ("file", "text", "loops"),
     [
-        ("Taskfile.yaml", False),
-        (".taskfiles/up/tasks.yaml", False),
-        ("talos/machine.yaml", False),
-        ("docs/up.md", True),
+        ("Taskfile.yaml", "tasks: {up: {cmds: [helm upgrade -i cert-manager charts/cert-manager]}}", False),
+        (".taskfiles/up/tasks.yaml", "tasks: {certs: {cmds: ['{{.CERT_MANAGER}}']}}", False),
+        ("talos/machine.yaml", "extraManifests: [https://git.example.org/cert-manager/crds.yaml]", False),
+        ("Taskfile.yaml", "version: 3", True),
+        ("Taskfile.yaml", "version: 3\n# cert-manager comes later", True),
+        ("docs/up.md", "helm install cert-manager", True),
     ],
 )
-def test_whoever_begins_a_cluster_by_other_tools_may_have_installed_a_kind(tmp_path, file, loops):
+def test_whoever_begins_a_cluster_by_other_tools_may_have_installed_a_kind_that_these_speak_of(
+    tmp_path, file, text, loops
+):
     tree = shutil.copytree(pairs.invalid("loop-kind"), tmp_path / "tree")
     certs = tree / "certs/cm.yaml"
     certs.write_text(certs.read_text() + OWN + UNKNOWN.format("tickets"))
     (tree / file).parent.mkdir(parents=True, exist_ok=True)
-    (tree / file).write_text("version: 3\n")
+    (tree / file).write_text(f"{text}\n")
     found = checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings
     assert bool(severities(found, "boot.loop")) is loops
 
@@ -424,7 +428,8 @@ def test_an_operator_that_is_not_known_may_fill_a_namespace_at_run_time(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("cidr", "verdict"), [("10.42.0.0/16", "held"), ("10.0.0.0/8", "not exercised"), ("0.0.0.0/0", "not exercised")]
+    ("cidr", "verdict"),
+    [("10.42.0.0/16 10.43.0.0/16", "held"), ("10.0.0.0/8", "not exercised"), ("0.0.0.0/0", "not exercised")],
 )
 def test_a_range_that_holds_all_others_says_nothing_of_the_pods(tmp_path, cidr, verdict):
     files = {
@@ -751,3 +756,117 @@ def test_what_runs_in_kube_system_is_no_app(tmp_path):
         tree = checking.load(written(tmp_path / space, files), KUSTOMIZE)
         roles.append(role(tree, tree.kustomizations["flux-system/one"]))
     assert roles == ["other", "apps"]
+
+
+def test_what_is_not_read_can_not_be_there_before_what_applies_it(tmp_path):
+    """A root that lacks a kind applies nothing, so neither the repository beside it that might bring that kind."""
+    tree = shutil.copytree(pairs.invalid("loop-kind"), tmp_path / "tree")
+    certs = tree / "certs/cm.yaml"
+    certs.write_text(f"{certs.read_text()}---\n{yaml.safe_dump_all([source_of('elsewhere'), of_another('more')])}")
+    found = checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings
+    assert severities(found, "boot.loop") == ["BREAKS_APPLY"]
+    beside = tree / "cluster/more.yaml"
+    beside.write_text(yaml.safe_dump_all([source_of("elsewhere"), of_another("more")]))
+    certs.write_text((pairs.invalid("loop-kind") / "certs/cm.yaml").read_text())
+    found = checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings
+    assert severities(found, "boot.loop") == []
+
+
+def of_another(name):
+    made = kustomization(name)
+    made["spec"] |= {"path": "./cert-manager", "sourceRef": {"kind": "GitRepository", "name": "elsewhere"}}
+    return made
+
+
+def test_a_cluster_has_its_network_before_flux(tmp_path):
+    release = STACK.replace("kube-prometheus-stack, version: 75.x", "cilium, version: 1.18.0").replace(
+        "stack", "cilium"
+    )
+    policy = "apiVersion: cilium.io/v2\nkind: CiliumLoadBalancerIPPool\nmetadata: {name: pool}\nspec: {blocks: []}\n"
+    files = {"cluster/all.yaml": yaml.safe_dump(kustomization("one")), "parts/one/a.yaml": f"{release}---\n{policy}"}
+    found = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(found, "boot.loop") == []
+
+
+ROUTER = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: router, namespace: default}
+spec:
+  selector: {matchLabels: {app: a}}
+  template:
+    metadata: {labels: {app: a}}
+    spec: {containers: [{name: c, image: "x:1", env: [{name: TS_ROUTES, value: "RANGES"}]}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ranges", "file", "text", "verdict"),
+    [
+        ("10.42.0.0/16,10.43.0.0/16", "a.yaml", "", "held"),
+        ("10.42.0.0/16", "a.yaml", "", "unproven"),  # half of the sentence
+        ("10.42.0.0/16,10.43.0.0/16", "talos/machine.yaml.j2", "podSubnets: [10.244.0.0/16]", "unproven"),
+        ("10.42.0.0/16,10.43.0.0/16", "k3s/config.yaml", "cluster-cidr: 10.244.0.0/16", "unproven"),
+        ("10.42.0.0/16,10.43.0.0/16", "k3s/config.yaml", "cluster-cidr: 10.42.0.0/16", "held"),
+        ("10.42.0.0/16,10.43.0.0/16", "talos/machine.yaml", "    podSubnets:\n      - 10.244.0.0/16", "unproven"),
+        ("10.42.0.0/16,10.43.0.0/16", "README.md", "cluster-cidr: 10.244.0.0/16", "held"),
+    ],
+)
+def test_the_ranges_hold_where_all_of_them_are_named_and_nothing_says_others(tmp_path, ranges, file, text, verdict):
+    files = {
+        "cluster/router.yaml": ROUTER.replace("RANGES", ranges),
+        file: f"{text}\n",
+        ".holdfast.toml": '[check]\nclaims = "all"\n',
+    }
+    result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE))
+    assert result.claims["network-ranges"].verdict == verdict, result.claims["network-ranges"].reason
+
+
+def test_another_network_is_not_the_one_that_is_claimed(tmp_path):
+    release = STACK.replace("kube-prometheus-stack, version: 75.x", "cilium, version: 1.18.0").replace(
+        "stack", "cilium"
+    )
+    files = {
+        "cluster/router.yaml": ROUTER.replace("RANGES", "10.42.0.0/16,10.43.0.0/16"),
+        "cluster/cilium.yaml": release,
+        ".holdfast.toml": '[check]\nclaims = "all"\n',
+    }
+    result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE))
+    assert result.claims["network-ranges"].verdict == "unproven"
+
+
+def test_a_bootstrap_that_was_begun_and_left_is_no_second_cluster(tmp_path):
+    flux = (pairs.valid("image") / "cluster/flux.yaml").read_text()
+    files = {
+        f"{name}/flux-system/gotk-sync.yaml": flux.replace("./cluster", f"./{name}")
+        for name in ("left/one", "used/one")
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "used/one/c.yaml").write_text(CONFIG)
+    assert checking.load(tmp_path, KUSTOMIZE).root.folder == "used/one"
+
+
+def test_what_a_dead_end_holds_back_is_told_in_a_few_words(tmp_path):
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all(
+            [kustomization("first"), *(kustomization(f"k{n}", ["first"]) for n in range(9))]
+        )
+    }
+    files["parts/first/c.yaml"] = CONFIG.replace("default", "nowhere")
+    files |= {f"parts/k{n}/c.yaml": CONFIG.replace("NAME", f"c{n}") for n in range(9)}
+    every = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    (found,) = [f for f in every if f.rule == "apply.missing-namespace"]
+    assert "it holds back Kustomization/flux-system/k0 and 8 others" in found.what
+    assert len(found.hits) == 10
+
+
+@pytest.mark.parametrize(("space", "found"), [("cilium-secrets", []), ("ciliums", ["BREAKS_APPLY"])])
+def test_a_chart_may_make_a_namespace_that_is_called_after_it(tmp_path, space, found):
+    release = STACK.replace("kube-prometheus-stack, version: 75.x", "cilium, version: 1.18.0").replace(
+        "stack", "cilium"
+    )
+    files = {"cluster/cilium.yaml": release, "cluster/c.yaml": CONFIG.replace("default", space)}
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "apply.missing-namespace") == found

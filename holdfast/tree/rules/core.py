@@ -244,7 +244,7 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         return
     yield from unknown_charts(tree, APPS)
     for kustomization in apps:
-        users = [m for m in kustomization.objects if m.pod_path and not stateless(m)]
+        users = list(_with_volumes(tree, kustomization))
         free = [m for m in kustomization.objects if m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob")]
         # All of it is applied before any of it is waited for: what holds it back is what it depends on, not a neighbour's volume.
         starts = [State(f"Kustomization/{kustomization.id}", Phase.APPLIED)]
@@ -255,9 +255,19 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it {volume}"
             yield reaching(kustomization, reach, words, names)
         elif users:
-            yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(m.id for m in users)}")
+            yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
+
+
+def _with_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[str]:
+    """What of a Kustomization keeps its data on a volume: its own pods, those that its charts render, and releases whose values ask for one."""
+    yield from (m.id for m in kustomization.objects if m.pod_path and not stateless(m))
+    releases = [r for r in tree.releases if r.manifest.owner == kustomization.id]
+    own = {r.manifest.id for r in releases}
+    rendered = [m for m in tree.charts.objects if m.owner in own]
+    yield from (m.id for m in rendered if m.pod_path and not stateless(m))
+    yield from (r.manifest.id for r in releases if r.manifest.id not in tree.charts.rendered and any(r.volumes()))
 
 
 def _frozen(found: dict[str, tuple[tuple[Link, ...], tuple[str, ...]]], sick: str) -> Iterator[Violation]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from holdfast.durations import go_seconds
+from holdfast.tree.entry import flux_documents
 from holdfast.tree.findings import (
     Evidence,
     Inconclusive,
@@ -263,6 +264,10 @@ def ssh(tree: Tree) -> Iterator[Outcome]:
     if not sources:
         yield NotApplicable("the GitRepository that the entry reads isn't in the tree")
         return
+    for file, body in flux_documents(tree.sources):
+        address = str(get(body, "spec", "sync", "url") or "") if body.get("kind") == "FluxInstance" else ""
+        if address and urlsplit(address).scheme != "ssh":
+            yield Inconclusive(f"the FluxInstance in {file} syncs from {urlsplit(address).scheme or 'another address'}")
     for source in sources:
         url = str(source.spec.get("url") or "")
         if urlsplit(url).scheme != "ssh":

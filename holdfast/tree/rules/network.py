@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Evidence, NotApplicable, Outcome, Severity, Violation, hit, rule
+from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.repository import Location
 from holdfast.tree.rules.core import unknown_charts
@@ -144,6 +144,7 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
     """Pod and service ranges wherever the tree names them."""
     wanted = [ipaddress.ip_network(c) for c in (tree.settings.declared.ranges or [PODS, SERVICES])]
     seen: set[str] = set()
+    named = set()
     for manifest in tree.objects:
         for path, text in texts(manifest.body):
             for found in _CIDR.findall(text):
@@ -156,11 +157,38 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
                     yield hit(tree, manifest, f"{manifest.id} names {found}, and the range is {near}", *path)
                 elif near is not None and net == near:
                     seen.add(f"{manifest.id} {found}")
-    yield (
-        Evidence(f"agree: {', '.join(sorted(seen))}")
-        if seen
-        else NotApplicable("no object of the tree names the pods' or the services' range")
-    )
+                    named.add(near)
+    if not seen:
+        yield NotApplicable("no object of the tree names the pods' or the services' range")
+        return
+    yield Evidence(f"agree: {', '.join(sorted(seen))}")
+    yield from (Inconclusive(f"nothing of the tree names the range {w}") for w in wanted if w not in named)
+    yield from _other_networks(tree, wanted)
+
+
+_NETWORKS = frozenset({"cilium", "calico", "tigera-operator", "kube-ovn", "antrea", "canal"})
+# What a cluster is told its ranges are by: k3s, kubeadm, Talos, and the networks' own settings, in files that Flux needn't apply.
+_TOLD = re.compile(
+    r"(?i)(?:cluster|pod|service|svc)[-_]?(?:network[-_]?)?(?:cidr|subnet)s?\w*[\"']?\s*[:=,]?\s*[\[\"'-]*\s*(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})"
+)
+
+
+def _other_networks(tree: Tree, wanted: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Iterator[Inconclusive]:
+    """What in the repository says that the cluster has another network than the one that is claimed, or other ranges."""
+    for release in tree.releases:
+        if release.chart in _NETWORKS:
+            yield Inconclusive(f"{release.manifest.id} is the pods' network, and not Flannel")
+    for name in tree.repository.files:
+        text = tree.repository.text(name) if not name.endswith((".md", ".json", ".svg")) else ""
+        for found in _TOLD.finditer(text):
+            try:
+                net = ipaddress.ip_network(found[1], strict=False)
+            except ValueError:
+                continue
+            if not any(net.version == w.version and net.overlaps(w) for w in wanted):
+                line = text.count("\n", 0, found.start()) + 1
+                yield Inconclusive(f"{name}:{line} says that a range of the cluster is {net}")
+                break
 
 
 @rule(

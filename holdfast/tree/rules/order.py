@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from holdfast.durations import go_seconds
 from holdfast.tree.boot import Blocked
@@ -50,10 +50,14 @@ def _chained(tree: Tree, blocked: Blocked) -> Violation:
     chain = " → ".join(str(step) for step in blocked.chain)
     stand = tuple(dict.fromkeys(step.need.location for step in blocked.chain))
     verb = "can never be applied" if blocked in tree.boot.blocked else "can never become ready"
-    who = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} others"
+    who = _some(names)
     return Violation(
         names[0], stand, f"{who} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} others"
 
 
 _NAMED = 3  # Kustomizations that one sentence names; where there are more, all are among the hits
@@ -75,7 +79,11 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
         held = [h for h in _lost(tree, lacking) if h not in {s.id for s in needers}]
         if how == "suspend":  # what is applied by the suspended one alone was put to sleep with it
             held = [h for h in held if not _only_by(tree, h, needers)]
-        also = f"; it holds back {', '.join(held)}" if held else ""
+        never = {f"Kustomization/{i}" for b in tree.boot.blocked for i in b.kustomizations}
+        parts = [("it holds back", [h for h in held if h in never]), ("it keeps", [h for h in held if h not in never])]
+        told = [f"{verb} {_some(names)}" for verb, names in parts if names]
+        also = f"; {' and '.join(told)}" if told else ""
+        also += " from becoming ready" if parts[1][1] else ""
         yield Violation(
             needers[0].id,
             tuple(dict.fromkeys([*(n.location for n in needs), *_meant(tree, lacking)])),
