@@ -33,5 +33,15 @@ GIVEN_GROUPS = frozenset(
 )  # the last two are k3s'
 # With k3s' own Traefik; by many a storage chart.
 MAYBE_GIVEN_GROUPS = frozenset(
-    {"traefik.io", "traefik.containo.us", "gateway.networking.k8s.io", "snapshot.storage.k8s.io"}
+    {
+        "traefik.io",
+        "traefik.containo.us",
+        "gateway.networking.k8s.io",
+        "snapshot.storage.k8s.io",
+        # Of the pods' network, which is there before any pod of Flux.
+        "cilium.io",
+        "projectcalico.org",
+        "crd.projectcalico.org",
+        "operator.tigera.io",
+    }
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -248,6 +249,8 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
             kustomization.left_out = "; ".join(filter(None, [kustomization.left_out, what]))
             continue
         _name_encrypted(mapping(body.get("metadata")))
+        if body.get("kind") != "Secret" and isinstance(body.get("sops"), dict):
+            body = {k: _unknown(v) if k != "sops" else v for k, v in body.items()}  # noqa: PLW2901  what is in it isn't known
         for key, extra in (("labels", labels), ("annotations", notes)):
             if extra:
                 body.setdefault("metadata", {}).setdefault(key, {}).update(extra)
@@ -256,6 +259,15 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
 
 def _is_encrypted(value: object) -> bool:
     return isinstance(value, str) and value.startswith("ENC[")
+
+
+def _unknown(value: Any) -> Any:
+    """A value as far as it is known: what SOPS has encrypted in it isn't."""
+    if isinstance(value, dict):
+        return {k: _unknown(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unknown(v) for v in value]
+    return f"{UNKNOWN}encrypted" if _is_encrypted(value) else value
 
 
 def _name_encrypted(meta: Body) -> None:

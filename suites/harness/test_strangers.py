@@ -870,3 +870,45 @@ def test_a_chart_may_make_a_namespace_that_is_called_after_it(tmp_path, space, f
     files = {"cluster/cilium.yaml": release, "cluster/c.yaml": CONFIG.replace("default", space)}
     said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
     assert severities(said, "apply.missing-namespace") == found
+
+
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: a, namespace: default}
+spec:
+  tls: [{hosts: ["ENC[AES256_GCM,data:abc=,iv:x,tag:y,type:str]"], secretName: a}]
+  rules: [{host: "ENC[AES256_GCM,data:abc=,iv:x,tag:y,type:str]"}]
+SOPS
+"""
+
+
+@pytest.mark.parametrize(("sops", "found"), [("sops: {mac: x, version: 3.9.0}", []), ("", ["BREAKS_APPLY"])])
+def test_what_sops_has_encrypted_of_any_object_is_not_known(tmp_path, sops, found):
+    layer = kustomization("one")
+    layer["spec"]["decryption"] = {"provider": "sops", "secretRef": {"name": "keys"}}
+    files = {"cluster/all.yaml": yaml.safe_dump(layer), "parts/one/i.yaml": INGRESS.replace("SOPS", sops)}
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "schema.value") == found
+
+
+@pytest.mark.parametrize(("group", "found"), [("cilium.io", []), ("example.org", ["BREAKS_APPLY"])])
+def test_the_kinds_of_the_pods_network_are_there_before_flux(tmp_path, group, found):
+    policy = (
+        f"apiVersion: {group}/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: a, namespace: default}}\nspec: {{}}\n"
+    )
+    files = {"cluster/all.yaml": yaml.safe_dump(kustomization("one")), "parts/one/p.yaml": policy}
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "apply.missing-kind") == found
+
+
+def test_one_that_waits_in_a_circle_is_not_told_twice(tmp_path):
+    """A release whose source comes by what waits for the release: its own Kustomization never becomes ready, by the same circle."""
+    release = STACK.partition("---\n")[2].replace("stack", "wide").replace("75.x", "1.x")
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("wide", wait=True), kustomization("charts", ["wide"])]),
+        "parts/wide/r.yaml": release,
+        "parts/charts/s.yaml": STACK.partition("---\n")[0],
+    }
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "boot.loop") == ["BREAKS_APPLY"]

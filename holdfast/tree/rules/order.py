@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from holdfast.durations import go_seconds
-from holdfast.tree.boot import Blocked
+from holdfast.tree.boot import Blocked, Link
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
 from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.needs import Phase, State
@@ -40,20 +40,33 @@ _LACKING = {
 )
 def loops(tree: Tree) -> Iterator[Outcome]:
     """Kustomizations that wait for each other in a circle, by whatever means."""
+    found: list[tuple[set[str], list[Blocked]]] = []
     for blocked in [*tree.boot.blocked, *tree.boot.never_ready]:
-        if blocked.loop:
-            yield _chained(tree, blocked)
+        if not blocked.loop:
+            continue
+        links = {str(step) for step in _circle(blocked.chain) if step.need.how != "owns"}
+        known = next((one for one in found if one[0] & links), None)
+        if known:  # what is applied by it, and never ready for the same reason
+            known[1].append(blocked)
+        else:
+            found.append((links, [blocked]))
+    yield from (_chained(tree, *blocked) for _, blocked in found)
 
 
-def _chained(tree: Tree, blocked: Blocked) -> Violation:
+def _circle(chain: Sequence[Link]) -> Sequence[Link]:
+    """The links of a chain that go round, without those that lead there."""
+    return chain[next((i for i, step in enumerate(chain) if step.state.id == chain[-1].other.id), 0) :]
+
+
+def _chained(tree: Tree, blocked: Blocked, *more: Blocked) -> Violation:
     names = tuple(f"Kustomization/{i}" for i in blocked.kustomizations)
+    others = tuple(f"Kustomization/{i}" for one in more for i in one.kustomizations)
     chain = " → ".join(str(step) for step in blocked.chain)
     stand = tuple(dict.fromkeys(step.need.location for step in blocked.chain))
     verb = "can never be applied" if blocked in tree.boot.blocked else "can never become ready"
     who = _some(names)
-    return Violation(
-        names[0], stand, f"{who} {verb} on an empty cluster: {chain}, and so round in a circle", hits=names
-    )
+    said = f"{who} {verb} on an empty cluster: {chain}, and so round in a circle"
+    return Violation(names[0], stand, said, hits=tuple(dict.fromkeys([*names, *others])))
 
 
 def _some(names: Sequence[str]) -> str:
