@@ -20,6 +20,7 @@ from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree, is_default
 from holdfast.lane.subject import Subject
+from holdfast.nightly import Night
 from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
 from holdfast.paths import ROOT, reports_dir
 from holdfast.plugin import FIXTURES
@@ -117,6 +118,16 @@ def verify(  # noqa: PLR0917  a command line
         Path | None,
         typer.Option("--expect", help="Compare with this file; exit 13 where a verdict differs, either way."),
     ] = None,
+    nightly: Annotated[
+        bool,
+        typer.Option(
+            "--nightly",
+            help="Exit by what got worse since the runs before (see: holdfast ledger), and remove old runs.",
+        ),
+    ] = False,
+    keep_last: Annotated[
+        int, typer.Option("--keep-last", metavar="N", min=1, help="With --nightly: how many runs are kept.")
+    ] = 30,
 ) -> None:
     """Runs the suites and says what held, what broke, and what is unproven.
 
@@ -125,7 +136,8 @@ def verify(  # noqa: PLR0917  a command line
     comes last.
 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
-    64 the command or the tree can't be used.
+    64 the command or the tree can't be used. With --nightly: 0 nothing got worse · 10 a claim broke that hadn't · 11 one is in doubt that
+    wasn't · 13 a figure lies beyond its spread.
     """
     wanted = Wanted(select, frozenset(claim or []), smoke, keep, reuse, tuple(suites or []), expect)
     _usable(wanted)
@@ -140,6 +152,11 @@ def verify(  # noqa: PLR0917  a command line
     if own := subject.claims_file():
         claims.use(own)
     claims.check_known([*wanted.claims, *(require or [])], "the command line")
+    if nightly and (expect or require):
+        raise UsageError(
+            "--nightly compares with the runs before, not with --expect or --require", "leave one of them out"
+        )
+    night = Night.begins(subject.folder.name) if nightly else None
     parts: list[Part] = []
     start = Start() if lane or wanted.narrowed else _rehearsal(subject)
     for on in [Lane(name, subject) for name in names]:
@@ -160,7 +177,11 @@ def verify(  # noqa: PLR0917  a command line
         console.print(f"  summary: {summary.write(parts, pages)}", markup=False)
     for title, name in pages:
         console.print(f"  {title}: {parts[-1].folder / name}", markup=False)
-    raise typer.Exit(_end(parts, wanted, require or [], list(start.said)))
+    code = _end(parts, wanted, require or [], list(start.said))
+    if night is not None:
+        code = night.ends(parts, keep_last)
+        console.print(f"exit {code}: {'something got' if code else 'nothing got'} worse since the runs before")
+    raise typer.Exit(code)
 
 
 def _of_context(lane: str, context: str) -> str:

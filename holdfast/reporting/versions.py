@@ -122,18 +122,22 @@ def figures(current: Sequence[Sequence[ClaimVerdict]], candidate: Sequence[Seque
 
 
 def _seconds(runs: Sequence[Sequence[ClaimVerdict]]) -> dict[tuple[str, str], list[float]]:
-    """The worst of each figure of each run: what a run measured several times is one figure of it."""
     found: dict[tuple[str, str], list[float]] = {}
     for run in runs:
-        worst: dict[tuple[str, str], float] = {}
-        for verdict in run:
-            for one in verdict.figures:
-                if said := _SECONDS.match(str(one.get("figure") or "")):
-                    key = verdict.claim, str(one.get("what"))
-                    worst[key] = max(worst.get(key, 0.0), float(said[1]))
-        for key, value in worst.items():
+        for key, value in seconds_of(run).items():
             found.setdefault(key, []).append(value)
     return found
+
+
+def seconds_of(run: Sequence[ClaimVerdict]) -> dict[tuple[str, str], float]:
+    """The figures in seconds of a run, by (claim, what): what it measured several times is one figure of it, the worst."""
+    worst: dict[tuple[str, str], float] = {}
+    for verdict in run:
+        for one in verdict.figures:
+            if said := _SECONDS.match(str(one.get("figure") or "")):
+                key = verdict.claim, str(one.get("what"))
+                worst[key] = max(worst.get(key, 0.0), float(said[1]))
+    return worst
 
 
 def exit_code(rows: Sequence[Compared], measured: Sequence[Figure], worse_by: float | None) -> int:

@@ -35,11 +35,12 @@ ROOMS = [
     "lane",
     "rehearsal",
     "reporting",
+    "nightly",
     "run",
     "session",
     "fixtures",
     "plugin",
-    "verify up down heal build report init rehearse",
+    "verify up down heal build report init rehearse ledger",
     "upgrade",
     "__main__",
 ]
