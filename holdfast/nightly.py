@@ -72,7 +72,8 @@ class Night:
             console.print(f"  worse than before: {_told(figure)}", style="yellow", markup=False)
         gone = prune(reports_dir(), keep, names)
         if gone:
-            console.print(f"  {len(gone)} older runs were removed; what they showed stays in the ledger", markup=False)
+            were = "1 older run was" if len(gone) == 1 else f"{len(gone)} older runs were"
+            console.print(f"  {were} removed; what is shown there stays in the ledger", markup=False)
         return exit_code(worse, figures)
 
 

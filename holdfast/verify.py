@@ -178,9 +178,13 @@ def verify(  # noqa: PLR0917  a command line
     for title, name in pages:
         console.print(f"  {title}: {parts[-1].folder / name}", markup=False)
     code = _end(parts, wanted, require or [], list(start.said))
+    line = terminal.exit_line(code)
     if night is not None:
+        console.print(f"  tonight alone: {terminal.MEANING[code]}", markup=False)
         code = night.ends(parts, keep_last)
-        console.print(f"exit {code}: {'something got' if code else 'nothing got'} worse since the runs before")
+        line = f"exit {code}: {'something' if code else 'nothing'} got worse since the runs before"
+    if not wanted.expect:
+        console.print(line)
     raise typer.Exit(code)
 
 
@@ -286,9 +290,7 @@ def _end(parts: list[Part], wanted: Wanted, require: list[str], start: list[str]
         return _compared(said, found, require, wanted.expect.name)
     for line in unclaimed:
         console.print(f"  {line}", style="red", markup=False)
-    result = exit_code(found, require) or (EXIT_UNPROVEN if unclaimed else 0)
-    console.print(terminal.exit_line(result))
-    return result
+    return exit_code(found, require) or (EXIT_UNPROVEN if unclaimed else 0)
 
 
 def _page(folder: Path, start: Outcome | None) -> list[tuple[str, str]]:
