@@ -25,6 +25,7 @@ VERBS = {  # where each is; its function has the verb's name
     "build": "holdfast.build",
     "report": "holdfast.report",
     "ledger": "holdfast.ledger",
+    "signoff": "holdfast.signoff",
 }
 _HELP = (
     "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,9 +193,19 @@ class Ledger:
         )
         return [_verdict(run.lane, one) for one in rows]
 
-    def standings(self, tree: str) -> list[Standing]:
-        """The newest word on each claim, level and lane: what showed something comes before a newer run that didn't exercise it."""
-        runs, found = self.runs(tree), dict[tuple[str, str, str], Standing]()
+    def journal(self, run: RunRow) -> Path:
+        """Where a run's journal was read; it may be gone."""
+        (file,) = self._db.execute("SELECT file FROM run WHERE name = ?", (run.name,)).fetchone()
+        return Path(file)
+
+    def standings(self, tree: str, only: Collection[str] = ()) -> list[Standing]:
+        """The newest word on each claim, level and lane: what showed something comes before a newer run that didn't exercise it.
+
+        Args:
+            only: the names of the runs that count; all of the tree's where empty.
+        """
+        runs = [r for r in self.runs(tree) if not only or r.name in only]
+        found: dict[tuple[str, str, str], Standing] = {}
         for run in runs:
             for verdict in self.verdicts(run):
                 # The tree alone shows the same whatever the lane.

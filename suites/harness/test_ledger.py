@@ -30,7 +30,11 @@ def run(folder, name, *, figure="1s", held=True, lane="kwok/1.36", tree="home", 
     path.mkdir(parents=True)
     journal = Journal(path / "journal.jsonl")
     journal.append("run-begin", run=name, lane=lane, tree=tree, commit=commit, holdfast=more.get("holdfast", "0.1.0"))
-    journal.append("lane-begin", kubernetes=more.get("kubernetes", "1.36.3"), notes=[])
+    journal.append(
+        "lane-begin",
+        kubernetes=more.get("kubernetes", "1.36.3"),
+        notes=[{"text": n, "touches": ["*"]} for n in more.get("notes", [])],
+    )
     claims = [{"id": more.get("claim", CLAIM), "level": more.get("level", "lab")}]
     test = "suites/x.py::test_x"
     journal.append(

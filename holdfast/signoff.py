@@ -1,0 +1,138 @@
+"""`holdfast signoff`: a dated, signed page of what is proved of a cluster and what isn't; and whether an earlier one still holds."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import holdfast
+from holdfast import claims, signature
+from holdfast.lane.reference import default_tree
+from holdfast.lane.subject import Subject
+from holdfast.nightly import FILE
+from holdfast.options import TreePath
+from holdfast.paths import cache_dir, reports_dir
+from holdfast.progress import console
+from holdfast.reporting import certificate_check, certificate_page
+from holdfast.reporting.certificate import Certificate, Ready, certify
+from holdfast.reporting.ledger import Ledger
+from holdfast.reporting.terminal import STYLES
+from holdfast.verdicts import EXIT_BROKE, EXIT_HELD, EXIT_UNPROVEN
+
+_CODES = {Ready.READY: EXIT_HELD, Ready.CONDITIONS: EXIT_UNPROVEN, Ready.NOT: EXIT_BROKE}
+_COLOURS = {Ready.READY: "green", Ready.CONDITIONS: "yellow", Ready.NOT: "bold red"}
+
+
+def signoff(  # noqa: PLR0917  a command line
+    tree: TreePath = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", help="Only these claims are asked for (again for more); all without it."),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="RUN", help="Only these runs count, by their names' beginnings (again for more)."
+        ),
+    ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="A folder with journals (again for more); this machine's runs without it."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Sign it with this SSH key of yours (ssh-keygen -Y sign)."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the certificate is written.")] = Path(),
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Whether this certificate still holds, and why not.")
+    ] = None,
+) -> None:
+    """Writes what is proved of a tree's cluster, and first what isn't, with the digest of each proof and how long it is good for.
+
+    It runs nothing: it is made of the journals of runs (`holdfast verify`, also `--lane attached`). The rules of ready, ready with
+    conditions and not ready stand in the guide.
+
+    Exit: 0 ready · 10 not ready · 11 ready with conditions · 64 the command can't be used. With --check: 0 it holds · 11 it doesn't any
+    more · 64 it isn't what was signed, or no certificate.
+    """
+    subject = Subject((tree or default_tree()).resolve())
+    with Ledger(cache_dir() / FILE) as known:
+        known.take(folders or [reports_dir()])
+        if check:
+            _check(check, known, subject)
+        if own := subject.claims_file():
+            claims.use(own)
+        claims.check_known(claim or [], "the command line")
+        register = claims.load()
+        asked = [register[name] for name in claim or register]
+        runs = {known.run(name).name for name in with_ or []}
+        made = certify(
+            known, tree=subject.folder.name, asked=asked, only=runs, now=datetime.now(UTC), version=holdfast.__version__
+        )
+    files = _written(made, out, key)
+    _show(made)
+    for file in files:
+        console.print(f"  {file}", markup=False)
+    if key is None:
+        console.print("  it isn't signed: --key ~/.ssh/id_ed25519", style="yellow", markup=False)
+    raise typer.Exit(_CODES[made.ready])
+
+
+def _written(made: Certificate, out: Path, key: Path | None) -> list[Path]:
+    """The files of a certificate: JSON, the page, and a signature of each where there is a key."""
+    out.mkdir(parents=True, exist_ok=True)
+    stem = out / f"signoff-{made.tree}-{made.made:%Y%m%d-%H%M%S}"
+    data = (json.dumps(made.as_json(), indent=2, ensure_ascii=False) + "\n").encode()
+    document, page = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
+    document.write_bytes(data)
+    certificate_page.write(page, made, data)
+    files = [document, page]
+    return files + [signature.sign(file, key.expanduser()) for file in files] if key else files
+
+
+def _show(made: Certificate) -> None:
+    console.print(
+        f"  {made.tree} at {made.commit[:12]}: [{_COLOURS[made.ready]}]{made.ready}[/], until {made.valid_until:%Y-%m-%d}"
+    )
+    console.print(f"  not proved: {len(made.unproved)} of {len(made.proofs)}", markup=False)
+    for proof in made.unproved:
+        reason = proof.standing.verdict.reason if proof.standing else proof.doubts[0]
+        console.print(
+            f"    [{STYLES[proof.verdict]}]{proof.verdict}[/] {proof.claim.id}: " + reason[:160].replace("[", r"\[")
+        )
+    conditions = [p for p in made.proved if p.doubts]
+    console.print(f"  proved: {len(made.proved)}, of which {len(conditions)} with conditions", markup=False)
+
+
+def _check(path: Path, known: Ledger, subject: Subject) -> NoReturn:
+    """Ends with the exit code of a check."""
+    found = certificate_check.load(path)
+    by = signature.signer(path) if path.with_name(f"{path.name}.sig").exists() else ""
+    commit = subject.checkout.commit if subject.folder.name == found["tree"] else ""
+    reasons = list(certificate_check.void_because(found, known, commit, datetime.now(UTC)))
+    console.print(
+        f"  {found['result']}, of {found['tree']} at {found['commit'][:12]}, made {found.get('made')}", markup=False
+    )
+    console.print(
+        f"  signed with the key {by}: whose that is, ssh-keygen -Y verify says" if by else "  it isn't signed",
+        style="" if by else "yellow",
+        markup=False,
+    )
+    if not commit:
+        console.print(
+            f"  the tree here isn't {found['tree']}, so its commit wasn't compared (--tree)",
+            style="yellow",
+            markup=False,
+        )
+    for reason in reasons:
+        console.print(f"  it doesn't hold any more: {reason}", style="red", markup=False)
+    if not reasons:
+        console.print(f"  it holds, until {found['valid_until']}", style="green", markup=False)
+    raise typer.Exit(EXIT_UNPROVEN if reasons else EXIT_HELD)

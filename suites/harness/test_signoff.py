@@ -1,0 +1,260 @@
+"""The sign-off: what a certificate comes to by its rules, that a changed byte is found, and when one doesn't hold any more."""
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from holdfast import claims, signature
+from holdfast.__main__ import _alone
+from holdfast.errors import UsageError
+from holdfast.reporting import certificate_check
+from holdfast.reporting.certificate import LIVES, Certificate, Proof, Ready, certify
+from holdfast.reporting.ledger import Ledger, RunRow, Standing
+from holdfast.verdicts import ClaimVerdict, Verdict
+from suites.harness.test_ledger import CLAIM, OTHER, run
+
+REGISTER = claims.load()
+
+
+@pytest.fixture
+def known(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        yield ledger
+
+
+def made(known, runs, *names, only=(), now=None):
+    known.take([runs])
+    asked = [REGISTER[name] for name in names or (CLAIM,)]
+    return certify(known, tree="home", asked=asked, only=only, now=now or datetime.now(UTC), version="0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("more", "result", "condition"),
+    [
+        ({}, Ready.READY, ""),
+        ({"level": "live"}, Ready.READY, ""),
+        ({"level": "model"}, Ready.CONDITIONS, "was a stand-in"),
+        ({"level": "static"}, Ready.CONDITIONS, "only the tree was read"),
+        ({"held": False}, Ready.NOT, ""),
+        ({"notes": ["not Flannel"]}, Ready.CONDITIONS, "1 things there are unlike production"),
+    ],
+)
+def test_what_one_claim_comes_to(tmp_path, known, more, result, condition):
+    run(tmp_path / "runs", "1", **more)
+    found = made(known, tmp_path / "runs")
+    assert found.ready is result
+    assert condition in " ".join(found.proofs[0].doubts)
+    assert bool(found.proofs[0].doubts) is bool(condition)
+
+
+def test_what_nobody_looked_at_is_not_proved_and_a_condition(tmp_path, known):
+    run(tmp_path / "runs", "1")
+    found = made(known, tmp_path / "runs", CLAIM, OTHER)
+    assert found.ready is Ready.CONDITIONS
+    assert [p.claim.id for p in found.unproved] == [OTHER]
+
+
+def test_nothing_proved_is_not_ready(tmp_path, known):
+    run(tmp_path / "runs", "1")
+    assert made(known, tmp_path / "runs", OTHER).ready is Ready.NOT
+
+
+def test_the_strongest_level_counts_and_what_broke_at_any(tmp_path, known):
+    runs = tmp_path / "runs"
+    run(runs, "1", level="static")
+    run(runs, "2", level="lab")
+    (proof,) = made(known, runs).proofs
+    assert (proof.standing.verdict.level, proof.doubts) == ("lab", ())
+    run(runs, "3", level="static", held=False)
+    assert made(known, runs).ready is Ready.NOT
+
+
+def test_evidence_of_another_commit_and_old_evidence_are_conditions(tmp_path, known):
+    runs = tmp_path / "runs"
+    run(runs, "1")
+    run(runs, "2", claim=OTHER, commit="b" * 40)
+    (proof,) = made(known, runs).proofs
+    assert "was shown on commit aaaaaaaaaaaa" in proof.doubts[0]
+    (proof,) = made(known, runs, OTHER, now=datetime.now(UTC) + LIVES["lab"] + timedelta(days=1)).proofs
+    assert proof.doubts == ("its evidence is older than 30 days",)
+
+
+def test_only_the_named_runs_count_and_only_whole_ones(tmp_path, known):
+    runs = tmp_path / "runs"
+    run(runs, "1")
+    run(runs, "2", held=False)
+    run(runs, "3", seal=False)
+    assert made(known, runs).ready is Ready.NOT
+    assert made(known, runs, only={"1"}).ready is Ready.READY
+    with pytest.raises(UsageError, match="no run of home is whole"):
+        made(known, runs, only={"3"})
+
+
+def test_a_run_whose_journal_is_gone_proves_nothing(tmp_path, known):
+    path = run(tmp_path / "runs", "1")
+    known.take([tmp_path / "runs"])
+    (path / "journal.jsonl").unlink()
+    with pytest.raises(UsageError, match="has its journal"):
+        made(known, tmp_path / "runs")
+
+
+_STANDINGS = st.tuples(
+    st.sampled_from([Verdict.HELD, Verdict.BROKE, Verdict.UNPROVEN, None]),
+    st.sampled_from(list(LIVES)),
+    st.booleans(),
+)
+
+
+def proof_of(verdict, level, doubt):
+    row = RunRow(datetime(2026, 1, 1, tzinfo=UTC), "1", "kind/fast", "home", "c", "k", "h", "")
+    one = Standing(ClaimVerdict(CLAIM, level, "kind/fast", verdict, "why", ("t",)), row) if verdict else None
+    return Proof(REGISTER[CLAIM], one, "", ("a doubt",) if doubt or one is None else ())
+
+
+@given(st.lists(_STANDINGS, min_size=1, max_size=6), _STANDINGS)
+def test_one_more_thing_to_be_shown_never_makes_it_readier(shown, more):
+    order = [Ready.READY, Ready.CONDITIONS, Ready.NOT]
+
+    def of(some):
+        return Certificate("home", "c", datetime(2026, 1, 2, tzinfo=UTC), "0", tuple(proof_of(*s) for s in some), {})
+
+    before, after = of(shown), of([*shown, more])
+    if (
+        before.proved or more[0] is not Verdict.HELD
+    ):  # the first thing that is proved is what makes it more than nothing
+        assert order.index(after.ready) >= order.index(before.ready)
+    if before.proved:
+        assert after.valid_until <= before.valid_until
+
+
+# -- signed, and checked later ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keys") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def test_ssh_keygen_alone_verifies_it_and_a_changed_byte_is_found(tmp_path, key):
+    file = tmp_path / "certificate.json"
+    file.write_text('{"result": "not ready"}\n')
+    signature.sign(file, key)
+    signature.sign(file, key)  # once more: it asks nobody whether it may write
+    public = key.with_suffix(".pub").read_text()
+    (tmp_path / "signers").write_text(f"home {public}")
+    words = ["ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "signers"), "-I", "home", "-n", signature.NAMESPACE]
+    with file.open("rb") as content:
+        subprocess.run([*words, "-s", f"{file}.sig"], stdin=content, check=True, capture_output=True)
+    assert signature.signer(file).startswith("SHA256:")
+    file.write_text('{"result": "ready"}\n')
+    with pytest.raises(UsageError, match="is not of these bytes"):
+        signature.signer(file)
+
+
+def test_a_key_that_is_none_is_said_with_the_way_out(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    (tmp_path / "key").write_text("no key\n")
+    with pytest.raises(UsageError, match="can't be signed") as caught:
+        signature.sign(file, tmp_path / "key")
+    assert "--key" in caught.value.next_step
+    assert not (tmp_path / "a.json.sig").exists()
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOLDFAST_REPORTS", str(tmp_path / "runs"))
+    monkeypatch.setattr("holdfast.progress.console.width", 400)
+    tree = tmp_path / "home"
+    tree.mkdir()
+    (tree / "a.yaml").write_text("a: b\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a commit"]):
+        subprocess.run([*git, *words], cwd=tree, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=tree, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    def said(*words):
+        return CliRunner().invoke(_alone("signoff"), ["--tree", str(tree), *words], catch_exceptions=True)
+
+    said.commit, said.runs, said.tree = commit, tmp_path / "runs", tree
+    return said
+
+
+def test_the_command_writes_it_signs_it_and_says_whether_it_holds(tmp_path, command, key):
+    run(command.runs, "1", commit=command.commit)
+    done = command("--claim", CLAIM, "--key", str(key), "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.exception or done.stdout
+    document = next((tmp_path / "out").glob("*.json"))
+    told = json.loads(document.read_text())
+    assert (told["result"], told["commit"], told["not_proved"]) == ("ready", command.commit, [])
+    assert re.fullmatch(r"[0-9a-f]{64}", told["proved"][0]["evidence_sha256"])
+    assert len(list((tmp_path / "out").glob("*.sig"))) == 2
+    page = next((tmp_path / "out").glob("*.html")).read_text()
+    assert page.index("Not proved") < page.index("<h2>Proved")
+    assert "://" not in page
+    assert command("--check", str(document)).exit_code == 0
+    document.write_text(document.read_text().replace('"ready"', '"not ready"'))
+    assert "not of these bytes" in str(command("--check", str(document)).exception)
+
+
+def test_one_with_conditions_and_one_that_is_not_ready_have_codes_of_their_own(tmp_path, command):
+    run(command.runs, "1", commit=command.commit)
+    assert command("--out", str(tmp_path / "out")).exit_code == 11  # all claims are asked for
+    run(command.runs, "2", commit=command.commit, held=False)
+    assert command("--claim", CLAIM, "--out", str(tmp_path / "out")).exit_code == 10
+
+
+def _certificate(tmp_path, command):
+    run(command.runs, "1", commit=command.commit)
+    command("--claim", CLAIM, "--out", str(tmp_path / "out"))
+    return next((tmp_path / "out").glob("*.json"))
+
+
+@pytest.mark.parametrize("what", ["commit", "newer", "kubernetes", "journal", "age"])
+def test_why_it_does_not_hold_any_more_is_said(tmp_path, command, what):
+    document = _certificate(tmp_path, command)
+    assert command("--check", str(document)).exit_code == 0
+    if what == "commit":
+        (command.tree / "a.yaml").write_text("a: c\n")
+        git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-qam", "another"]
+        subprocess.run(git, cwd=command.tree, check=True)
+        reason = "the tree is at"
+    elif what == "newer":
+        run(command.runs, "2", commit=command.commit, held=False)
+        reason = "is broke in 2, a newer run"
+    elif what == "kubernetes":
+        run(command.runs, "2", commit=command.commit, claim=OTHER, kubernetes="1.37.2")
+        reason = "runs Kubernetes 1.37.2 now"
+    elif what == "journal":
+        file = command.runs / "1" / "journal.jsonl"
+        file.write_text(file.read_text().replace("seen", "sein"))
+        reason = "isn't what it was"
+    else:
+        told = json.loads(document.read_text())
+        told["valid_until"] = "2026-01-01T00:00:00+00:00"
+        document.write_text(json.dumps(told))
+        reason = "its evidence has run out"
+    done = command("--check", str(document))
+    assert done.exit_code == 11, done.exception
+    assert reason in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"certificate": 99}', '{"certificate": 1, "tree": "home"}'])
+def test_what_is_no_certificate_is_said(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        certificate_check.load(tmp_path / "c.json")
+    assert "holdfast signoff" in caught.value.next_step
+    with pytest.raises(UsageError):
+        certificate_check.load(tmp_path / "absent.json")
