@@ -262,13 +262,36 @@ class Graph:
 
     def _kind(self, kustomization: Kustomization, manifest: Manifest, state: State) -> None:
         group, kind = manifest.group, manifest.kind
-        if group in MAYBE_GIVEN_GROUPS and (group, kind) not in self._crds and (group, "") not in self._crds:
-            self.external.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
-            return
         if group in GIVEN_GROUPS or group.endswith(".toolkit.fluxcd.io") or group == "fluxcd.controlplane.io":
             return
+        givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
+        if any(isinstance(g, Manifest) and g.owner == kustomization.id for g in givers):
+            return  # definitions are applied first
         location = partial(self.tree.locate, manifest, "apiVersion")
-        why = f"{manifest.id} is of the kind {kind} ({group})"
+        self._needs_kind(state, manifest, (group, kind), f"{manifest.id} is of the kind {kind} ({group})", location)
+
+    def _kinds_of_a_chart(self, release: Release, applied: State) -> None:
+        """Custom resources that a known chart makes as its values stand: helm's install fails without their kinds."""
+        for fact in () if release.unread else release.parts("custom_resource"):
+            group, kind = str(fact["group"]), str(fact["kind"])
+            if group in release.groups or release.value(fact.get("unless", "")):
+                continue
+            if not self._crds.get((group, kind)) and not self._crds.get((group, "")):
+                self.external.setdefault(f"the kind {kind} ({group})", release.manifest.id)
+                continue
+            if all(release.value(path) is True for path in fact["when"]):
+                manifest, path = release.manifest, ("spec", "values", *str(fact["when"][-1]).split("."))
+                why = f"{manifest.id} makes a {kind} ({group}) by {fact['when'][-1]}"
+                self._needs_kind(applied, manifest, (group, kind), why, partial(self.tree.locate, manifest, *path))
+
+    def _needs_kind(
+        self, state: State, manifest: Manifest, of: tuple[str, str], why: str, location: LazyLocation
+    ) -> None:
+        """*state* can't come true before the definition of a (group, kind) is there."""
+        group, kind = of
+        if group in MAYBE_GIVEN_GROUPS and of not in self._crds and (group, "") not in self._crds:
+            self.external.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
+            return
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
         if self.tree.before_flux.brings(group, givers):
             self.external.setdefault(
@@ -282,8 +305,6 @@ class Graph:
             else:
                 self._lacks(state, name, f"{why}, and nothing in the tree installs that kind", location, "kind")
             return
-        if any(isinstance(g, Manifest) and g.owner == kustomization.id for g in givers):
-            return  # definitions are applied first
         options = [(self._given(g), _by(g)) for g in givers]
         guesses: list[tuple[State, str]] = []
         if not any(isinstance(g, Manifest) for g in givers):
@@ -479,6 +500,7 @@ class Graph:
                     ready, other_id, f"{manifest.id} depends on {other_id}, which nothing applies", at, "dependsOn"
                 )
         self._values(release, ready)
+        self._kinds_of_a_chart(release, ready)
         target = release.target_namespace
         kustomization = self.tree.kustomization_of(manifest)
         if (

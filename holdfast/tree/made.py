@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.manifest import Key, Manifest, get, mapping, sequence
 
-_EVERYWHERE = "*"  # in whatever namespace
+EVERYWHERE = "*"  # in whatever namespace
 # Where a kind says the name of the Secret that it makes; its own name where it doesn't.
 _NAMED: dict[str, tuple[tuple[str, ...], ...]] = {
     "ExternalSecret": (("target", "name"),),
@@ -27,6 +27,9 @@ _NAMED: dict[str, tuple[tuple[str, ...], ...]] = {
     "BasicAuth": (),
     "SSHKeyPair": (),
 }
+MAKERS = frozenset(
+    {*_NAMED, "SopsSecret", "ClusterExternalSecret", "Bundle"}
+)  # kinds that exist to make Secrets and ConfigMaps
 _LISTED = {"SopsSecret": ("secretTemplates",), "InfisicalSecret": ("managedKubeSecretReferences",)}
 _SUFFIXES = {  # operators that put an ending to the name of the resource
     "RabbitmqCluster": ("default-user", "erlang-cookie"),
@@ -56,10 +59,10 @@ def made_by(manifest: Manifest) -> Iterator[Key]:
     yield from _of_databases(manifest)
     if kind == "ClusterExternalSecret":
         target = get(manifest.spec, "externalSecretSpec", "target", "name")
-        yield "Secret", _EVERYWHERE, str(target or manifest.spec.get("externalSecretName") or manifest.name)
+        yield "Secret", EVERYWHERE, str(target or manifest.spec.get("externalSecretName") or manifest.name)
     if kind == "Bundle":
-        yield "ConfigMap", _EVERYWHERE, manifest.name
-        yield "Secret", _EVERYWHERE, manifest.name
+        yield "ConfigMap", EVERYWHERE, manifest.name
+        yield "Secret", EVERYWHERE, manifest.name
     yield from _issued(manifest)
 
 

@@ -177,6 +177,8 @@ def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False)
     for form in (_PAIR, _ELEMENT, _DEFAULT, _ARGUMENT, _ASSIGNED):
         for found in form.finditer(line):
             value, quoted = _text_of(found)
+            if form is _ARGUMENT and found["sep"][0] in "\"'" and not quoted:
+                continue  # the words of a program that declares the argument, not its value
             if not (code and not quoted) and _judged(found["key"], value, quoted, within_secret):
                 return f"the value of {found['key'].lstrip('-')}"
     return ""

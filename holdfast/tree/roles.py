@@ -97,6 +97,25 @@ def mixed(tree: Tree, kustomization: Kustomization) -> bool:
     )
 
 
+_CORE_WORDS = re.compile(
+    r"ingress|traefik|nginx|haproxy|envoy|gateway|proxy|dns|cert-?manager|metallb|kube-vip|cilium|calico|flannel|multus|network|tailscale",
+    re.IGNORECASE,
+)
+
+
+def is_core(tree: Tree, kustomization: Kustomization, manifest: Manifest) -> bool:
+    """Whether an object of a core Kustomization is networking, ingress or certificates: a layer that is called infrastructure holds much else."""
+    declared = tree.settings.roles.get(CORE, ())
+    if kustomization.manifest.name in declared or kustomization.id in declared:
+        return True
+    if re.search(r"(?:^|[-/])core(?:$|[-/])", f"{kustomization.manifest.name}/{kustomization.folder}"):
+        return True
+    release = next((r for r in tree.releases if r.manifest is manifest), None)
+    if release is not None and release.role:
+        return release.role == CORE
+    return _CORE_WORDS.search(f"{manifest.namespace} {manifest.name}") is not None
+
+
 def kustomizations(tree: Tree, *wanted: str) -> list[Kustomization]:
     """The applied Kustomizations with these roles."""
     return [kustomization for kustomization in tree.kustomizations.values() if role(tree, kustomization) in wanted]

@@ -912,3 +912,102 @@ def test_one_that_waits_in_a_circle_is_not_told_twice(tmp_path):
     }
     said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
     assert severities(said, "boot.loop") == ["BREAKS_APPLY"]
+
+
+FILLER = """
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: words, namespace: flux-system}
+spec: {target: {name: NAME}, dataFrom: [{extract: {key: words}}]}
+"""
+VARIABLES = """
+apiVersion: v1
+kind: Secret
+metadata: {name: words, namespace: flux-system}
+stringData: {TOWN: Barnley}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ("", ["BREAKS_CLAIM"]),
+        (FILLER.replace("NAME", "words"), []),
+        (FILLER.replace("NAME", "others"), ["BREAKS_CLAIM"]),
+        ("annotation", []),
+    ],
+)
+def test_variables_that_something_else_fills_too_are_not_all_known(tmp_path, more, found):
+    source = VARIABLES
+    if more == "annotation":
+        source, more = (
+            source.replace(
+                "name: words,", "name: words, annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent},"
+            ),
+            "",
+        )
+    layer = kustomization("one")
+    layer["spec"]["postBuild"] = {"substituteFrom": [{"kind": "Secret", "name": "words"}]}
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(layer),
+        "cluster/words.yaml": source,
+        "parts/one/c.yaml": CONFIG + "data: {street: '${STREET}'}\n",
+    }
+    files |= {"cluster/more.yaml": more} if more else {}
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "apply.missing-variable") == found
+
+
+def test_a_program_that_declares_an_argument_holds_no_password():
+    declared = "      parser.add_argument('--password', required=True,"
+    assert not list(in_text("scripts.yaml", f"data:\n  x.py: |\n{declared}\n"))
+    assert list(in_text("scripts.yaml", "args: ['--password', 'hG7kQ2wLp9Xz']"))
+
+
+def test_the_api_server_has_a_service_that_nobody_writes(tmp_path):
+    monitor = {
+        **MONITOR,
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "api", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"component": "apiserver", "provider": "kubernetes"}},
+            "endpoints": [{"port": "https"}],
+        },
+    }
+    files = {"cluster/m.yaml": yaml.safe_dump(monitor)}
+    said = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    assert severities(said, "monitoring.target") == []
+    monitor["spec"]["selector"]["matchLabels"]["component"] = "another"
+    (tmp_path / "cluster/m.yaml").write_text(yaml.safe_dump(monitor))
+    said = checking.check(checking.load(tmp_path, KUSTOMIZE), strict=True).findings
+    assert severities(said, "monitoring.target") == ["BREAKS_CLAIM"]
+
+
+@pytest.mark.parametrize(("space", "verdict"), [("databases", "held"), ("ingress", "broke")])
+def test_of_a_layer_that_is_called_infrastructure_only_what_is_core_must_have_no_volume(tmp_path, space, verdict):
+    """An IngressClass makes the layer core; a database beside it isn't."""
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "store", "namespace": space},
+        "spec": {
+            "serviceName": "store",
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}},
+            "volumeClaimTemplates": [claim],
+        },
+    }
+    entrance = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: web}\nspec: {controller: example.org/web}\n"
+    layer = kustomization("infrastructure")
+    layer["spec"]["path"] = "./infrastructure"
+    files = {
+        "cluster/all.yaml": yaml.safe_dump(layer),
+        "infrastructure/all.yaml": f"{entrance}---\n{yaml.safe_dump(body)}",
+        ".holdfast.toml": '[check]\nclaims = "all"\n',
+    }
+    result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE))
+    assert result.claims["core-no-storage"].verdict == verdict, result.claims["core-no-storage"].reason

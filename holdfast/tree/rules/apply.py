@@ -327,9 +327,9 @@ def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, ob
 
 
 def _for_any(patch: object) -> bool:
-    """Whether a patch needs no target in the end: it takes it away, or is for whatever there is of a kind (no name)."""
+    """Whether a patch needs no target that is seen here: it takes it away, is for whatever there is of a kind, or names it by a variable."""
     named = mapping(mapping(patch).get("target")).get("name")
-    return not named or "$patch: delete" in str(mapping(patch).get("patch"))
+    return not named or "$" in str(named) or "$patch: delete" in str(mapping(patch).get("patch"))
 
 
 def _target_text(target: dict[str, object]) -> str:

@@ -15,6 +15,7 @@ from holdfast.tree.roles import (
     LONGTERM,
     MONITORING,
     STORAGE,
+    is_core,
     kustomizations,
     mixed,
     role,
@@ -203,7 +204,7 @@ def _has_volumes(tree: Tree, kustomization: Kustomization) -> bool:
 def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation]:
     several = mixed(tree, kustomization)
     for manifest in kustomization.objects:
-        if several and role_of(tree, manifest) != CORE:
+        if (several and role_of(tree, manifest) != CORE) or not is_core(tree, kustomization, manifest):
             continue
         if manifest.kind == "PersistentVolumeClaim" or manifest.spec.get("volumeClaimTemplates"):
             yield hit(tree, manifest, f"core has a volume: {manifest.id}", "spec")
@@ -219,7 +220,11 @@ def _own_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[Violation
                     index,
                 )
     for release in tree.releases:
-        if release.manifest.owner == kustomization.id and not (several and role_of(tree, release.manifest) != CORE):
+        if (
+            release.manifest.owner == kustomization.id
+            and not (several and role_of(tree, release.manifest) != CORE)
+            and is_core(tree, kustomization, release.manifest)
+        ):
             for volume in release.volumes():
                 yield hit(
                     tree,
@@ -254,10 +259,27 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             volume = "has no volume" if len(names) == 1 else "have no volume"
             words = f"Kustomization/{kustomization.id} reaches storage, and {', '.join(names)} in it {volume}"
             yield reaching(kustomization, reach, words, names)
+        elif free and (holders := _holding_storage(tree, kustomization)):
+            yield Inconclusive(
+                f"Kustomization/{kustomization.id} depends on {', '.join(holders)}, which storage is a part of"
+            )
         elif users:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
+
+
+def _holding_storage(tree: Tree, kustomization: Kustomization) -> list[str]:
+    """What a Kustomization depends on, directly or not, that applies storage beside other things."""
+    owners = {r.manifest.owner for r in tree.releases if r.role == STORAGE} | {m.owner for m in tree.of("CSIDriver")}
+    seen: set[str] = set()
+    waiting = list(kustomization.depends_on)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name in tree.kustomizations:
+            seen.add(name)
+            waiting += tree.kustomizations[name].depends_on
+    return [f"Kustomization/{name}" for name in sorted(seen & owners)]
 
 
 def _with_volumes(tree: Tree, kustomization: Kustomization) -> Iterator[str]:

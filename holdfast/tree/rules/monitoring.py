@@ -327,6 +327,9 @@ def _takes_labels(release: Release, field: str, labels: Body) -> bool:
     return labels.get("release") == release.name
 
 
+_API_SERVER = {"component": "apiserver", "provider": "kubernetes"}
+
+
 @rule(
     "monitoring.target",
     "monitoring",
@@ -338,6 +341,8 @@ def target(tree: Tree) -> Iterator[Outcome]:
     """Monitors that take nothing that exists, or a port that isn't there."""
     for monitor in monitors(tree):
         spaces = monitor_namespaces(monitor)
+        if matches(monitor.spec.get("selector"), _API_SERVER) and (spaces is None or "default" in spaces):
+            continue  # the Service that the API server makes of itself
         key, meant = _slip(tree, monitor, spaces)
         if key:
             yield hit(tree, monitor, f"{monitor.id} takes nothing{meant}", "spec", "selector", "matchLabels", key)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from holdfast.tree.admission import changed_on_the_way
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, rule
+from holdfast.tree.made import EVERYWHERE, MAKERS, made_by
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.near import closest, near
 from holdfast.tree.repository import Location
@@ -97,7 +98,17 @@ def _all_in_tree(tree: Tree, kustomization: Kustomization) -> bool:
         return False
     space = kustomization.id.partition("/")[0]
     refs = [mapping(r) for r in sequence(mapping(kustomization.spec.get("postBuild")).get("substituteFrom"))]
-    return all((str(r.get("kind")), space, str(r.get("name"))) in tree.by_key for r in refs)
+    sources = [tree.by_key.get((str(r.get("kind")), space, str(r.get("name")))) for r in refs]
+    return all(s is not None and not _is_filled_by_others(tree, s) for s in sources)
+
+
+def _is_filled_by_others(tree: Tree, source: Manifest) -> bool:
+    """Whether something on the cluster writes an object, too, which then holds more than Git says."""
+    told = mapping(source.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa")
+    if told in ("IfNotPresent", "Ignore", "Merge"):
+        return True
+    keys = {(source.kind, space, source.name) for space in (source.namespace, EVERYWHERE)}
+    return any(keys.intersection(made_by(m)) for m in tree.objects if m.kind in MAKERS)
 
 
 def _own(use: _Use) -> bool:
