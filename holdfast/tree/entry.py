@@ -304,6 +304,9 @@ class _Search:
         most = max(sizes.values(), default=0)
         best = [f for f, n in sizes.items() if n == most]
         chosen = {f: n for f, n in sizes.items() if 4 * n >= most or any(_parallel(f, b) for b in best)}
+        # A part of a cluster's folder that a patch of its own applies is no cluster beside it.
+        inner = {f for f in chosen for g in chosen if f != g and _within(f"{f}/", g) and chosen[g] > chosen[f]}
+        chosen = {f: n for f, n in chosen.items() if f not in inner}
         return [
             self._top(f, _UNSYNCED if len(chosen) == 1 else _leads_to(n))
             for f, n in sorted(chosen.items(), key=lambda e: (-e[1], e[0]))
@@ -355,6 +358,11 @@ class _Search:
                     f"the tree has no Flux entry: its Flux objects are templates, such as {name}",
                     "render them first, then check what they became",
                 )
+        if foreign := sorted({"/".join(name_of(b)) for _, b in self.flux if is_kustomization(b)}):
+            return UsageError(
+                f"the tree has no Flux entry: its Flux Kustomizations build from other repositories ({', '.join(foreign[:_NAMED])})",
+                "name the folder that is applied: --entry FOLDER",
+            )
         return UsageError(
             "the tree has no Flux entry: no Flux Kustomization was found in it",
             "name the folder that is applied: --entry FOLDER",

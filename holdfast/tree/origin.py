@@ -125,7 +125,13 @@ class Origin:
         """No address and no name says it: the sources whose paths all exist here; the only source, where there is one alone."""
         there = {n for n, one in self._named.items() if self._there(one.paths)}
         used = {n for n, one in self._named.items() if one.paths}
-        return there or (used if len(used) == 1 else set())
+        if len(used) != 1 or there:
+            return there
+        (name,) = (
+            used  # an artifact of some registry's that is taken whole: nothing speaks for its being this repository
+        )
+        foreign = name[0] == "OCIRepository" and self._named[name].urls and self._there(self._named[name].paths) is None
+        return set() if foreign else used
 
     def is_remote(self, url: str) -> bool:
         """Whether an address is one of the checkout's remotes."""

@@ -660,3 +660,24 @@ def test_a_path_that_leads_above_the_root_ends_there(read, path):
     )  # fmt: skip
     assert not tree.kustomizations["flux-system/x"].error
     assert "one" in applied(tree)
+
+
+def test_an_artifact_that_is_taken_whole_from_a_registry_is_not_this_repository(read):
+    """The only Kustomization of a library of apps: its source is some project's own."""
+    dashboard = source("board", "oci://registry.example.org/others/board", kind="OCIRepository", ref="tag: v1")
+    with pytest.raises(UsageError, match="build from other repositories"):
+        read({"apps/board/release.yaml": f"{dashboard}---\n{layer('board', './', 'board', 'OCIRepository')}"})
+
+
+def test_what_is_deferred_is_no_cluster_and_neither_is_a_part_of_one(read):
+    """A cluster's folder leads to a part of itself by a path that a patch puts in, so nothing seems to apply that part."""
+    files = {
+        "deferred/sets/a.yaml": [layer("sets", "./sets"), layer("more", "./more")],
+        "clusters/home/one.yaml": layer("one", "./one"),
+        "clusters/home/two.yaml": layer("two", "./two"),
+        "clusters/home/control/kustomization.yaml": listing("ks.yaml"),
+        "clusters/home/control/ks.yaml": layer("three", "./three"),
+        "clusters/home/kustomization.yaml": listing("one.yaml", "two.yaml"),
+        **{f"{n}/c.yaml": object_() for n in ("one", "two", "three", "sets", "more")},
+    }
+    assert read(files).root.folder == "clusters/home"

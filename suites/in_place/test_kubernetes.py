@@ -8,7 +8,7 @@ from holdfast.drivers.driver import Agents, NodePower, NodeShell, NodeUpgrade, P
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.marks import claim, needs
-from holdfast.probes.flux import marked, tree_applied
+from holdfast.probes.flux import NAMESPACE, controller_replaced, marked, tree_applied, uids
 from holdfast.probes.nodes import node_not_ready, node_ready, node_runs
 from holdfast.probes.workloads import workload_ready, workloads_ready
 from holdfast.sampling.targets import api, dns, ingress, service, volumes
@@ -55,10 +55,20 @@ def test_kubernetes_is_upgraded_in_place_while_the_cluster_is_used(run, cluster,
         cluster.eventually(node_not_ready(worker), within=cluster.timers.node_lost_s + 20)
     cluster.eventually(node_ready(worker), within="5m")
     cluster.steady(workloads_ready(), within="5m")
+    _killed(cluster, "kustomize-controller")
     if worker not in done:
         _upgraded(run, cluster, sampler, git, experiment, worker)
     if done:
         raise Unproven(f"what the upgrade of {', '.join(done)} cost isn't known: the run that did it was cut short")
+
+
+def _killed(cluster, name):
+    """A controller of Flux's is killed in the middle of it, and comes back on whichever node is there."""
+    old = uids(cluster, name)
+    cluster.negative_control(controller_replaced(name, old))
+    for pod in cluster.objects.list("Pod", NAMESPACE, labels=f"app={name}"):
+        cluster.inject.delete_pod(pod["metadata"]["name"], NAMESPACE, grace_s=0)
+    cluster.eventually(controller_replaced(name, old), within="2m")
 
 
 def _upgraded(run, cluster, sampler, git, experiment, node):
