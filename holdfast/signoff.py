@@ -86,15 +86,26 @@ def signoff(  # noqa: PLR0917  a command line
 
 
 def _written(made: Certificate, out: Path, key: Path | None) -> list[Path]:
-    """The files of a certificate: JSON, the page, and a signature of each where there is a key."""
+    """The files of a certificate: JSON, the page, the PDF, and a signature of each where there is a key."""
     out.mkdir(parents=True, exist_ok=True)
     stem = out / f"signoff-{made.tree}-{made.made:%Y%m%d-%H%M%S}"
     data = (json.dumps(made.as_json(), indent=2, ensure_ascii=False) + "\n").encode()
     document, page = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
     document.write_bytes(data)
     certificate_page.write(page, made, data)
-    files = [document, page]
+    files = [document, page, *_sheets(made, stem.with_name(f"{stem.name}.pdf"), data)]
     return files + [signature.sign(file, key.expanduser()) for file in files] if key else files
+
+
+def _sheets(made: Certificate, path: Path, signed: bytes) -> list[Path]:
+    """The PDF, where what makes it is installed."""
+    try:
+        from holdfast.reporting import certificate_pdf  # noqa: PLC0415  only a sign-off needs its packages
+    except ModuleNotFoundError:
+        console.print("  without a PDF: pip install 'holdfast[signoff]'", style="yellow", markup=False)
+        return []
+    certificate_pdf.write(path, made, signed)
+    return [path]
 
 
 def _show(made: Certificate) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from holdfast import claims, signature
 from holdfast.__main__ import _alone
 from holdfast.errors import UsageError
-from holdfast.reporting import certificate_check
+from holdfast.reporting import certificate_check, certificate_pdf
 from holdfast.reporting.certificate import LIVES, Certificate, Proof, Ready, certify
 from holdfast.reporting.ledger import Ledger, RunRow, Standing
 from holdfast.verdicts import ClaimVerdict, Verdict
@@ -199,7 +200,8 @@ def test_the_command_writes_it_signs_it_and_says_whether_it_holds(tmp_path, comm
     told = json.loads(document.read_text())
     assert (told["result"], told["commit"], told["not_proved"]) == ("ready", command.commit, [])
     assert re.fullmatch(r"[0-9a-f]{64}", told["proved"][0]["evidence_sha256"])
-    assert len(list((tmp_path / "out").glob("*.sig"))) == 2
+    assert len(list((tmp_path / "out").glob("*.sig"))) == 3
+    assert next((tmp_path / "out").glob("*.pdf")).read_bytes().startswith(b"%PDF-")
     page = next((tmp_path / "out").glob("*.html")).read_text()
     assert page.index("Not proved") < page.index("<h2>Proved")
     assert "://" not in page
@@ -213,6 +215,24 @@ def test_one_with_conditions_and_one_that_is_not_ready_have_codes_of_their_own(t
     assert command("--out", str(tmp_path / "out")).exit_code == 11  # all claims are asked for
     run(command.runs, "2", commit=command.commit, held=False)
     assert command("--claim", CLAIM, "--out", str(tmp_path / "out")).exit_code == 10
+
+
+def test_the_pdf_shows_whatever_stands_in_a_claim(tmp_path, known):
+    """Letters that the fonts lack, words that are longer than a line, many claims: no word of it stops the sheets."""
+    run(tmp_path / "runs", "1", notes=["→ … ✅ " + "x" * 300])
+    found = made(known, tmp_path / "runs", *REGISTER)
+    certificate_pdf.write(tmp_path / "c.pdf", found, b"{}")
+    assert (tmp_path / "c.pdf").stat().st_size > 5_000
+
+
+def test_without_the_pdfs_packages_there_is_the_rest(tmp_path, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "holdfast.reporting.certificate_pdf", None)
+    monkeypatch.delattr("holdfast.reporting.certificate_pdf", raising=False)
+    run(command.runs, "1", commit=command.commit)
+    done = command("--claim", CLAIM, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0
+    assert "holdfast[signoff]" in done.stdout
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".html", ".json"]
 
 
 def _certificate(tmp_path, command):
