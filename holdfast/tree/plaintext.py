@@ -297,6 +297,28 @@ def is_first_guess(key: str, value: str) -> bool:
     return hint(key) == "password" and _FIRST_GUESSES.fullmatch(value.strip()) is not None
 
 
+_WEAK = re.compile(
+    r"(?i)[\"']?(?P<key>[A-Za-z][\w.-]*(?:password|passwd|passphrase)|password|passwd|secret)[\"']?\s*(?::=|=(?!=)|:(?![:/=]))\s*[\"']?(?P<raw>[^\s\"'#;,]{3,})[\"']?\s*[,;]?\s*$"
+)
+_NO_VALUE = re.compile(
+    r"(?i)(?:true|false|null|none|nil|yes|no|on|off|string|required|optional|\d+|.*[(){}<>$%\[\]|&].*|/.*|.*[./](?:ya?ml|txt|json)|~)"
+)
+
+
+_LONG_LINE = 500  # no setting of a person is that long, and a search of it is slow
+
+
+def weak(text: str) -> Iterator[str]:
+    """The keys of a text that are called as a password and have a plain word: maybe the password, and too weak to be told from a word."""
+    for line in text.splitlines():
+        said = len(line) < _LONG_LINE and not line.lstrip().startswith(("#", "//", ";", "*"))
+        found = _WEAK.search(line) if said else None
+        if found is None or _NO_VALUE.fullmatch(found["raw"]):
+            continue
+        if not (is_reference(found["raw"]) or is_placeholder(found["raw"]) or is_hash(found["raw"])):
+            yield found["key"]
+
+
 def _may_be(value: str) -> bool:
     """Whether a value isn't one of the things that are never secret."""
     if len(value) < 6 or "@sha256:" in value or is_reference(value) or is_placeholder(value) or is_hash(value):

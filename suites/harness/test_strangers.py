@@ -1011,3 +1011,89 @@ def test_of_a_layer_that_is_called_infrastructure_only_what_is_core_must_have_no
     }
     result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE))
     assert result.claims["core-no-storage"].verdict == verdict, result.claims["core-no-storage"].reason
+
+
+def verdict_of(folder, files, claim):
+    """What check says of a claim, of a tree that promises everything."""
+    files = {"cluster/all.yaml": CONFIG, ".holdfast.toml": '[check]\nclaims = "all"\n', **files}
+    return checking.check(checking.load(written(folder, files), KUSTOMIZE)).claims[claim].verdict
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("admin_password = lighthouse", "unproven"),
+        ('"password": "lighthouse",', "unproven"),
+        ("# admin_password = lighthouse", "held"),
+        ("password = ${PASSWORD}", "held"),
+        ("passwordFile: /run/word", "held"),
+        ("require_password: true", "held"),
+    ],
+)
+def test_a_plain_word_under_a_passwords_key_may_be_the_password(tmp_path, line, verdict):
+    settings = f"{CONFIG}data:\n  app.conf: |\n    name = lighthouse\n    {line}\n"
+    assert verdict_of(tmp_path, {"cluster/all.yaml": settings}, "secrets-not-in-git") == verdict
+
+
+TOLD = """
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Provider
+metadata: {name: forge, namespace: flux-system}
+spec: {type: github, address: https://github.com/one/two, secretRef: {name: token}}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Alert
+metadata: {name: forge, namespace: flux-system}
+spec:
+  providerRef: {name: forge}
+  eventSources: [{kind: Kustomization, name: '*'}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ("", "held"),
+        ("  eventSeverity: info\n", "held"),
+        ("  eventSeverity: error\n", "broke"),
+        ("  suspend: true\n", "broke"),
+    ],
+)
+def test_an_alert_that_tells_nothing_or_errors_only_reports_no_status(tmp_path, more, verdict):
+    layer = yaml.safe_dump(kustomization("one"))
+    files = {"cluster/all.yaml": f"{layer}---{TOLD}{more}", "parts/one/c.yaml": CONFIG}
+    assert verdict_of(tmp_path, files, "status-reported") == verdict
+
+
+RELEASE = """
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: HelmRepository
+metadata: {name: charts, namespace: flux-system}
+spec: {interval: 1h, url: https://charts.example.org}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: app, namespace: default}
+spec:
+  interval: 1h
+  driftDetection: {mode: enabled}
+  chart: {spec: {chart: app, version: 1.0.0, sourceRef: {kind: HelmRepository, name: charts, namespace: flux-system}}}
+  values: {persistence: {data: {existingClaim: data}}}
+"""
+CLAIM = """---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: default}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+"""
+
+
+@pytest.mark.parametrize(("more", "verdict"), [("", "unproven"), (CLAIM, "held")])
+def test_git_does_not_rule_alone_where_a_release_takes_a_volume_that_nothing_makes(tmp_path, more, verdict):
+    assert verdict_of(tmp_path, {"cluster/all.yaml": RELEASE + more}, "git-single-source") == verdict
+
+
+def test_git_does_not_rule_alone_where_nothing_in_the_tree_syncs_it(tmp_path):
+    layer = yaml.safe_dump(kustomization("one"))
+    files = {"cluster/flux.yaml": layer, "parts/one/c.yaml": CONFIG}
+    assert verdict_of(tmp_path, files, "git-single-source") == "unproven"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
 from holdfast.tree.manifest import get, mapping, sequence
 from holdfast.tree.releases import Release
+from holdfast.tree.rules.in_values import named_in_values
 from holdfast.tree.tree import HELM, Tree
 
 _GATE = re.compile(r"CorrectDrift=true")  # of helm-controller: for every release that doesn't say otherwise
@@ -24,6 +25,21 @@ _WITHOUT_LIMIT = "all"
 def drift(tree: Tree) -> Iterator[Outcome]:
     """Releases whose objects aren't put back: a defect where the tree promises that Git alone rules, else a doubt."""
     yield from _judged(tree, _is_promised(tree, "git-single-source"))
+    if not tree.root.manifest.file:
+        yield Inconclusive("what syncs the entry isn't in the tree")
+    for release in tree.unread_releases:
+        for name in _claims_of_others(tree, release):
+            yield Inconclusive(f"{release.manifest.id} takes the volume claim {name}, which nothing in the tree makes")
+
+
+def _claims_of_others(tree: Tree, release: Release) -> list[str]:
+    """The claims that a release's values name as there already, and that the tree doesn't make."""
+    named = (
+        r
+        for r in named_in_values(release)
+        if r.kind == "PersistentVolumeClaim" and "$" not in r.name and "{" not in r.name
+    )
+    return sorted({r.name for r in named if (r.kind, r.namespace, r.name) not in tree.by_key})
 
 
 @rule(

@@ -213,7 +213,9 @@ def status(tree: Tree) -> Iterator[Outcome]:
         alerts = [
             a
             for a in tree.of("Alert")
-            if get(a.spec, "providerRef", "name") == provider.name and a.namespace == provider.namespace
+            if get(a.spec, "providerRef", "name") == provider.name
+            and a.namespace == provider.namespace
+            and a.spec.get("suspend") is not True
         ]
         if not alerts:
             yield hit(
@@ -236,6 +238,15 @@ def status(tree: Tree) -> Iterator[Outcome]:
                 for s in sources
             )
         ]
+        if alerts and all(a.spec.get("eventSeverity") == "error" for a in alerts):
+            yield hit(
+                tree,
+                alerts[0],
+                f"{alerts[0].id} tells of errors only: what was applied has no status",
+                "spec",
+                "eventSeverity",
+                do="set eventSeverity: info",
+            )
         if alerts and uncovered:
             yield hit(
                 tree,

@@ -28,7 +28,7 @@ def missing_in_values(tree: Tree) -> Iterator[Outcome]:
     for release in tree.releases:
         if release.manifest.id in tree.charts.rendered:
             continue  # its objects are judged
-        for ref in _in_values(release, mapping(release.manifest.spec.get("values")), ("spec", "values")):
+        for ref in named_in_values(release):
             name = re.sub(r"\{\{-?\s*\.Release\.Name\s*-?\}\}", release.name, ref.name)
             if "{" in name or "$" in name:
                 continue
@@ -39,6 +39,11 @@ def missing_in_values(tree: Tree) -> Iterator[Outcome]:
                 also = tree.names.other_place(ref.kind, ref.namespace, name)
                 severity = Severity.BREAKS_CLAIM if ref.kind == "Gateway" else None
                 yield hit(tree, release.manifest, said, *ref.path, also=also, severity=severity)
+
+
+def named_in_values(release: Release) -> Iterator[Reference]:
+    """What a release's values name: Secrets, ConfigMaps, claims, classes, Gateways."""
+    return _in_values(release, mapping(release.manifest.spec.get("values")), ("spec", "values"))
 
 
 _KEYS = {

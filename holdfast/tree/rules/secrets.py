@@ -66,7 +66,15 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
             named = [
                 (str(e.get("name")), str(e.get("name")), e["value"]) for e in every if isinstance(e.get("value"), str)
             ]
-        if found := [where for where, key, value in named if plaintext.is_first_guess(key, value)]:
+        found = [where for where, key, value in named if plaintext.is_first_guess(key, value)]
+        if manifest.kind == "ConfigMap":
+            texts_of = [(k, v) for k, v in mapping(manifest.body.get("data")).items() if isinstance(v, str)]
+            found += [
+                f"{k} ({key})"
+                for k, v in texts_of
+                for key in dict.fromkeys(plaintext.weak(f"{k}: {v}" if "\n" not in v else v))
+            ]
+        if found:
             yield Inconclusive(
                 f"{manifest.id}: whether {', '.join(found)} only holds a place, or is what it has, isn't known"
             )
