@@ -190,6 +190,26 @@ def test_a_release_that_goes_takes_with_it_only_what_helm_installed(monkeypatch,
     assert patched == [{"metadata": {"finalizers": None}}]
 
 
+@pytest.mark.parametrize(
+    ("answer", "release"),
+    [
+        ((0, '[{"revision": 2, "status": "deployed"}]', ""), {"revision": 2, "status": "deployed"}),
+        ((1, "", "Error: release: not found"), None),
+        ((1, "", "Error: Kubernetes cluster unreachable: connection refused"), "StateError"),
+    ],
+)
+def test_a_release_that_cannot_be_asked_for_is_not_taken_for_absent(monkeypatch, answer, release):
+    """It was installed anew while the API server was away, and stayed pending."""
+    monkeypatch.setattr(helm, "helm", lambda *_: answer)
+    if release != "StateError":
+        assert helm.last_release("web", "apps") == release
+        return
+    with pytest.raises(helm.standin.Failed) as raised:
+        helm.last_release("web", "apps")
+    assert raised.value.reason == "StateError"
+    assert "connection refused" in str(raised.value)
+
+
 def test_what_came_while_a_watch_was_away_is_listed(reconciled):
     api, done, _ = reconciled(an_object("web"))
     assert done.get(timeout=5) == ("web", 1)

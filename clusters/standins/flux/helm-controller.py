@@ -1,6 +1,7 @@
 """Stand-in for Flux's helm-controller: real helm does the work, on charts of the lane that take the upstream charts' names."""
 
 import base64
+import gzip
 import hashlib
 import json
 import os
@@ -87,8 +88,36 @@ def dependencies_ready(controller, item):
 
 
 def last_release(name, namespace):
-    code, out, _ = helm("history", name, "-n", namespace, "-o", "json", "--max", "1")
-    return json.loads(out)[-1] if code == 0 and out.strip() else None
+    """Helm's newest revision of a release; nothing where there is none. That it can't be asked for doesn't say that there is none."""
+    code, out, err = helm("history", name, "-n", namespace, "-o", "json", "--max", "1")
+    if code == 0:
+        return json.loads(out)[-1] if out.strip() else None
+    if "release: not found" in err:
+        return None
+    raise standin.Failed("StateError", f"Could not determine release state: {err[-400:]}")
+
+
+def unlocked(controller, release, name, namespace):
+    """The release, failed where it was left pending: helm was cut off from the API server, and would refuse every later upgrade.
+
+    As helm-controller since Flux 2.2.
+    """
+    if not release or not release["status"].startswith("pending-"):
+        return release
+    api = controller.client.resources.get(api_version="v1", kind="Secret")
+    secret = f"sh.helm.release.v1.{name}.v{release['revision']}"
+    kept = api.get(name=secret, namespace=namespace).to_dict()["data"]["release"]
+    # Helm writes base64 of gzip of JSON, and the API server base64 around that.
+    body = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(kept))))
+    body["info"] |= {
+        "status": "failed",
+        "description": f"Release unlocked from stale '{release['status']}' state",
+    }
+    text = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(body).encode()))).decode()
+    patch = {"metadata": {"labels": {"status": "failed"}}, "data": {"release": text}}
+    api.patch(name=secret, namespace=namespace, body=patch, content_type="application/merge-patch+json")
+    standin.say("release unlocked", release=name, namespace=namespace, was=release["status"])
+    return {**release, "status": "failed"}
 
 
 def subset(want, have):
@@ -147,7 +176,7 @@ def dry_run(api, body, name, where):
 
 def install_or_upgrade(item, chart, values, release, name, namespace):
     spec = item["spec"]
-    verb = "upgrade" if release and release["status"] == "deployed" else "install"
+    verb = "upgrade" if release and (release["status"] == "deployed" or int(release["revision"]) > 1) else "install"
     phase = spec.get(verb) or {}
     timeout = phase.get("timeout") or spec.get("timeout", "5m")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -276,7 +305,7 @@ def reconcile(controller, item):
     if RELEASES and "chart" not in told(meta):
         return assume(controller, item, told(meta), namespace)
     chart = told(meta)["chart"] if RELEASES else chart_of(spec)
-    release = last_release(name, namespace)
+    release = unlocked(controller, last_release(name, namespace), name, namespace)
     status = item.get("status") or {}
     force = forced(meta, status)
     done = (
