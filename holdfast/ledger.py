@@ -62,7 +62,7 @@ def ledger(  # noqa: PLR0917  a command line
     """
     path = cache_dir() / FILE
     if rebuild:
-        path.unlink(missing_ok=True)
+        _rebuild(path, folders or [reports_dir()])
     with Ledger(path) as known:
         read = known.take(folders or [reports_dir()])
         runs = known.runs()
@@ -85,6 +85,15 @@ def ledger(  # noqa: PLR0917  a command line
         told.show(console)
         if html:
             console.print(f"  page: {html}", markup=False)
+
+
+def _rebuild(path: Path, folders: list[Path]) -> None:
+    """Puts a new ledger in the place of the old one; that stays where a folder can't be read."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with Ledger(part) as new:
+        new.take(folders)
+    part.replace(path)
 
 
 def _say(read: Reading) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.lane.state import LaneState
 from holdfast.paths import cache_dir, reports_dir
 from holdfast.progress import console
-from holdfast.reporting.ledger import JOURNAL, History, Ledger, Standing
+from holdfast.reporting.ledger import JOURNAL, History, Ledger, Reading, Standing, says_nothing
 from holdfast.reporting.ledger_text import lane_of
 from holdfast.reporting.summary import Part
 from holdfast.verdicts import EXIT_BROKE, EXIT_HELD, EXIT_UNEXPECTED, EXIT_UNPROVEN, ClaimVerdict, Verdict
@@ -52,29 +52,71 @@ class Night:
         """The claims that had been shown and now break or are in doubt, and those that were in doubt and now break."""
         before = {(s.verdict.claim, s.verdict.level, lane_of(s.verdict)): s for s in self.standings}
         found = []
-        for now in (v for part in parts for v in part.found if v.tests):
+        for now in (v for part in parts for v in part.found if v.tests and not says_nothing(v)):
             was = before.get((now.claim, now.level, lane_of(now)))
             if was is not None and _rank(now.verdict) > _rank(was.verdict.verdict):
                 found.append(Worse(was, now))
         return found
 
-    def ends(self, parts: Sequence[Part], keep: int) -> int:
-        """Takes the night's runs into the ledger, says what got worse, and removes all but the last *keep* runs; returns the exit code."""
-        worse = self.worse(parts)
+    def lost(self, parts: Sequence[Part], skipped: Collection[str]) -> list[Standing]:
+        """What the run before had shown to hold on the lanes of tonight, and nothing looked at: also of lanes that can't be run any more."""
+        shown = {
+            (v.claim, v.level, lane_of(v)) for part in parts for v in part.found if v.tests and not says_nothing(v)
+        }
+        tonight = {part.lane for part in parts} | set(skipped)
+        newest = {
+            s.run.lane: max(o.run.began for o in self.standings if o.run.lane == s.run.lane) for s in self.standings
+        }
+        return [
+            s
+            for s in self.standings
+            if s.run.lane in tonight
+            and s.run.began == newest[s.run.lane]
+            and s.verdict.verdict is Verdict.HELD
+            and (s.verdict.claim, s.verdict.level, lane_of(s.verdict)) not in shown
+        ]
+
+    def ends(
+        self, parts: Sequence[Part], keep: int, *, skipped: Collection[str] = (), doubts: Sequence[str] = ()
+    ) -> int:
+        """Takes the night's runs into the ledger, says what got worse, and removes old runs; returns the exit code.
+
+        Args:
+            keep: how many runs of a tree on a lane stay.
+            skipped: the lanes that couldn't be run tonight.
+            doubts: what failed and shows no claim, as sentences.
+        """
+        worse, lost = self.worse(parts), self.lost(parts, skipped)
         with Ledger(cache_dir() / FILE) as known:
-            known.take([reports_dir()])
-            names = {run.name for run in known.runs() if not run.problem}
+            read = known.take([reports_dir()])
             here = {part.lane for part in parts}
             figures = [h for h in known.histories(self.tree) if h.lane in here and h.is_worse]
-        for one in worse:
-            console.print(f"  worse than before: {one}", style="red", markup=False)
-        for figure in figures:
-            console.print(f"  worse than before: {_told(figure)}", style="yellow", markup=False)
-        gone = prune(reports_dir(), keep, names)
-        if gone:
-            were = "1 older run was" if len(gone) == 1 else f"{len(gone)} older runs were"
-            console.print(f"  {were} removed; what is shown there stays in the ledger", markup=False)
-        return exit_code(worse, figures)
+            code = exit_code(worse, figures) or (EXIT_UNPROVEN if lost or doubts else EXIT_HELD)
+            for one in worse:
+                console.print(f"  worse than before: {one}", style="red", markup=False)
+            for gone in lost:
+                where = lane_of(gone.verdict)
+                console.print(
+                    f"  not shown tonight: {gone.verdict.claim} ({gone.verdict.level}, {where}), which held in {gone.run.name}",
+                    style="red",
+                    markup=False,
+                )
+            for line in doubts:
+                console.print(f"  failed: {line}", style="red", markup=False)
+            for figure in figures:
+                console.print(f"  worse than before: {_told(figure)}", style="yellow", markup=False)
+            _prune(known, read, keep)
+        return code
+
+
+def _prune(known: Ledger, read: Reading, keep: int) -> None:
+    """Removes old runs, and says so; what can't be removed is said, and stops nothing."""
+    removed, problems = prune(known, reports_dir(), keep, set(read.altered))
+    if removed:
+        were = "1 older run was" if len(removed) == 1 else f"{len(removed)} older runs were"
+        console.print(f"  {were} removed; what is shown there stays in the ledger", markup=False)
+    for line in problems:
+        console.print(f"  {line}", style="yellow", markup=False)
 
 
 def _rank(verdict: Verdict) -> int:
@@ -99,19 +141,29 @@ def exit_code(worse: Sequence[Worse], figures: Sequence[History]) -> int:
     return EXIT_UNEXPECTED if figures else EXIT_HELD
 
 
-def prune(folder: Path, keep: int, known: set[str]) -> list[str]:
-    """Removes the oldest runs of a folder but for the last *keep*, and returns their names.
+def prune(known: Ledger, folder: Path, keep: int, altered: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Removes runs of a folder but for the last *keep* of each tree and lane; returns their names, and what couldn't be done, as sentences.
 
-    Only what is whole and *known* to the ledger goes, and nothing that a lane's state still names: that says how to undo a fault.
+    Only what is whole and what the ledger has of it goes; nothing that is the newest word on a claim, and nothing that a lane's state
+    still names: that says how to undo a fault. Where a state can't be read, nothing goes.
     """
-    needed = {Path(undo).parent.name for undo in _undo_files()}
-    runs = sorted(p for p in folder.iterdir() if (p / JOURNAL).is_file() and not p.is_symlink())
-    gone = [run for run in runs[: max(len(runs) - keep, 0)] if run.name in known and run.name not in needed]
-    for run in gone:
-        shutil.rmtree(run)
-    return [run.name for run in gone]
-
-
-def _undo_files() -> list[str]:
     states = [LaneState.read(path) for path in (cache_dir() / "lanes").glob("*/state.json")]
-    return [undo for state in states if state for undo in state.undo]
+    if any(state is not None and not state.readable for state in states):
+        return [], ["no older run was removed: a lane's state can't be read, and it may need one"]
+    stays = {Path(undo).parent.name for state in states if state for undo in state.undo} | set(altered)
+    runs = known.runs()
+    for tree in {r.tree for r in runs}:
+        stays |= {s.run.name for s in known.standings(tree)}
+        for lane in {r.lane for r in runs if r.tree == tree}:
+            stays |= {r.name for r in [r for r in runs if (r.tree, r.lane) == (tree, lane)][-keep:]}
+    removed, problems = [], []
+    for run in runs:
+        path = folder / run.name
+        if run.name in stays or path.is_symlink() or not (path / JOURNAL).is_file() or known.evidence(run) is None:
+            continue
+        try:
+            shutil.rmtree(path)
+            removed.append(run.name)
+        except OSError as error:
+            problems.append(f"{path} can't be removed: {error.strerror or error}")
+    return removed, problems

@@ -126,7 +126,10 @@ def verify(  # noqa: PLR0917  a command line
         ),
     ] = False,
     keep_last: Annotated[
-        int, typer.Option("--keep-last", metavar="N", min=1, help="With --nightly: how many runs are kept.")
+        int,
+        typer.Option(
+            "--keep-last", metavar="N", min=1, help="With --nightly: how many runs of each tree and lane are kept."
+        ),
     ] = 30,
 ) -> None:
     """Runs the suites and says what held, what broke, and what is unproven.
@@ -136,8 +139,8 @@ def verify(  # noqa: PLR0917  a command line
     comes last.
 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
-    64 the command or the tree can't be used. With --nightly: 0 nothing got worse · 10 a claim broke that hadn't · 11 one is in doubt that
-    wasn't · 13 a figure lies beyond its spread.
+    64 the command or the tree can't be used. With --nightly: 0 nothing got worse · 10 a claim broke that hadn't · 11 one is in doubt or not shown that
+    was, or what shows no claim failed · 13 a figure lies beyond its spread.
     """
     wanted = Wanted(select, frozenset(claim or []), smoke, keep, reuse, tuple(suites or []), expect)
     _usable(wanted)
@@ -152,12 +155,11 @@ def verify(  # noqa: PLR0917  a command line
     if own := subject.claims_file():
         claims.use(own)
     claims.check_known([*wanted.claims, *(require or [])], "the command line")
-    if nightly and (expect or require):
-        raise UsageError(
-            "--nightly compares with the runs before, not with --expect or --require", "leave one of them out"
-        )
+    if nightly:
+        _whole_night(wanted, require or [])
     night = Night.begins(subject.folder.name) if nightly else None
     parts: list[Part] = []
+    skipped: list[str] = []
     start = Start() if lane or wanted.narrowed else _rehearsal(subject)
     for on in [Lane(name, subject) for name in names]:
         try:
@@ -166,6 +168,7 @@ def verify(  # noqa: PLR0917  a command line
         except HostCannot as why:
             if lane:
                 raise
+            skipped.append(on.name)
             console.print(f"\n  {on.name} isn't run: {why}", style="yellow", markup=False)
     if not parts:
         raise UsageError(
@@ -181,11 +184,24 @@ def verify(  # noqa: PLR0917  a command line
     line = terminal.exit_line(code)
     if night is not None:
         console.print(f"  tonight alone: {terminal.MEANING[code]}", markup=False)
-        code = night.ends(parts, keep_last)
+        doubts = [line for part in parts for line in part.unclaimed] + list(start.said)
+        code = night.ends(parts, keep_last, skipped=skipped, doubts=doubts)
         line = f"exit {code}: {'something' if code else 'nothing'} got worse since the runs before"
     if not wanted.expect:
         console.print(line)
     raise typer.Exit(code)
+
+
+def _whole_night(wanted: Wanted, require: list[str]) -> None:
+    """Raises UsageError where a night would be held against something else than the nights before."""
+    if wanted.expect or require:
+        raise UsageError(
+            "--nightly compares with the runs before, not with --expect or --require", "leave one of them out"
+        )
+    if wanted.narrowed:
+        raise UsageError(
+            "--nightly compares whole nights, and only some tests are asked for", "leave out -k, --claim and --smoke"
+        )
 
 
 def _of_context(lane: str, context: str) -> str:

@@ -5,18 +5,16 @@ It is made of journals alone, and names each by its digest.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from holdfast import events
 from holdfast.claims import Claim
 from holdfast.errors import UsageError
-from holdfast.journal import read_file
+from holdfast.journal import JournalRecord
 from holdfast.reporting.ledger import STATIC, Ledger, RunRow, Standing
 from holdfast.verdicts import Verdict
 
@@ -61,13 +59,19 @@ class Proof:
 
     @property
     def valid_until(self) -> datetime | None:
-        """The end of its evidence's life; None where it has none."""
+        """The end of its evidence's life (UTC); None where it has none."""
         return self.standing.run.began + LIVES[self.standing.verdict.level] if self.standing else None
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """All that is signed."""
+    """All that is signed.
+
+    Attributes:
+        lanes: of each lane its Kubernetes and its nodes, by the newest run with a cluster.
+        asked: what of all the claims was asked for, as a sentence; empty where all were.
+        conditions: what holds of the whole, as sentences.
+    """
 
     tree: str
     commit: str
@@ -75,6 +79,8 @@ class Certificate:
     holdfast: str
     proofs: tuple[Proof, ...]
     lanes: Mapping[str, Mapping[str, Any]]
+    asked: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @property
     def unproved(self) -> list[Proof]:
@@ -93,7 +99,8 @@ class Certificate:
         """By the rules: nothing broke and something is proved; without conditions only where everything is, on the real thing, and on this commit."""
         if any(p.verdict is Verdict.BROKE for p in self.proofs) or not self.proved:
             return Ready.NOT
-        return Ready.CONDITIONS if self.unproved or any(p.doubts for p in self.proofs) else Ready.READY
+        doubt = self.conditions or self.unproved or any(p.doubts for p in self.proofs)
+        return Ready.CONDITIONS if doubt else Ready.READY
 
     @property
     def valid_until(self) -> datetime:
@@ -111,6 +118,8 @@ class Certificate:
             "holdfast": self.holdfast,
             "result": self.ready.value,
             "valid_until": self.valid_until.isoformat(timespec="seconds"),
+            "asked": list(self.asked),
+            "conditions": list(self.conditions),
             "void_when": list(VOID_WHEN),
             "limits": list(LIMITS),
             "not_proved": [_told(p) for p in self.unproved],
@@ -152,69 +161,160 @@ def _told(proof: Proof) -> dict[str, Any]:
     return said
 
 
-def certify(
-    known: Ledger,
-    *,
-    tree: str,
-    asked: Sequence[Claim],
-    only: Collection[str],
-    now: datetime,
-    version: str,
-) -> Certificate:
-    """Works a certificate out. *only*: the runs that count, by name; all of the tree's where empty. Raises UsageError where none is whole."""
-    runs = [r for r in known.runs(tree) if not only or r.name in only]
-    whole = [r for r in runs if not r.problem and known.journal(r).is_file()]
+@dataclass(frozen=True)
+class Wish:
+    """What a certificate is asked for.
+
+    Attributes:
+        claims: those that are asked for.
+        register: how many there are.
+        only: the runs that count, by name; all of the tree's where empty.
+        commit: where the tree is now; empty where nobody says.
+        version: of holdfast.
+    """
+
+    tree: str
+    claims: Sequence[Claim]
+    register: int
+    now: datetime
+    version: str
+    only: Collection[str] = ()
+    commit: str = ""
+
+
+def certify(known: Ledger, wish: Wish) -> Certificate:
+    """Works a certificate out: only a whole run proves something, and any run that is known can break it. Raises UsageError where none is whole."""
+    every = known.runs(wish.tree)
+    runs = [r for r in every if not wish.only or r.name in wish.only]
+    journals = {r.name: found for r in runs if (found := known.evidence(r))}
+    whole = [r for r in runs if r.name in journals]
     if not whole:
         raise UsageError(
-            f"no run of {tree} is whole and has its journal",
+            f"no run of {wish.tree} is whole and has its journal",
             "run: holdfast verify, or name a folder with journals: --from FOLDER",
         )
-    commit = whole[-1].commit
-    standings = known.standings(tree, {r.name for r in whole})
-    proofs = tuple(_proof(known, claim, standings, commit, now) for claim in asked)
-    lanes = {r.lane: {"kubernetes": r.kubernetes, "nodes": nodes(known.journal(r))} for r in whole}
-    return Certificate(tree, commit, now, version, proofs, lanes)
+    standings = known.standings(
+        wish.tree,
+        {r.name for r in runs},
+        lambda run, verdict: run.name in journals or verdict.verdict in (Verdict.BROKE, Verdict.UNPROVEN),
+    )
+    evidence = Evidence(
+        commit=wish.commit or whole[-1].commit,
+        now=wish.now,
+        version=wish.version,
+        digests={name: sha256 for name, (_, sha256) in journals.items()},
+        nodes={name: nodes(record) for name, (record, _) in journals.items()},
+        lanes=lanes_of(whole, {name: nodes(record) for name, (record, _) in journals.items()}),
+    )
+    proofs = tuple(_proof(claim, standings, evidence) for claim in wish.claims)
+    return Certificate(
+        wish.tree,
+        evidence.commit,
+        wish.now,
+        wish.version,
+        proofs,
+        evidence.lanes,
+        asked=tuple(_asked(wish)),
+        conditions=tuple(_left_out(known, every, wish)),
+    )
 
 
-def _proof(known: Ledger, claim: Claim, standings: Sequence[Standing], commit: str, now: datetime) -> Proof:
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdicts are held against: the digests and nodes of whole runs by their names, and what each lane is now."""
+
+    commit: str
+    now: datetime
+    version: str
+    digests: Mapping[str, str]
+    nodes: Mapping[str, list[str]]
+    lanes: Mapping[str, Mapping[str, Any]]
+
+
+def lanes_of(runs: Sequence[RunRow], of_run: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """What each lane's cluster is, by the newest of *runs* (the oldest first) that had one: its Kubernetes, and its nodes."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        before = found.get(run.lane, {"kubernetes": "", "nodes": []})
+        found[run.lane] = {
+            "kubernetes": run.kubernetes or before["kubernetes"],
+            "nodes": of_run.get(run.name) or before["nodes"],
+        }
+    return found
+
+
+def _asked(wish: Wish) -> Iterator[str]:
+    if len(wish.claims) < wish.register:
+        names = ", ".join(c.id for c in wish.claims)
+        yield f"only {len(wish.claims)} of {wish.register} claims were asked for: {names}"
+
+
+def _left_out(known: Ledger, every: Sequence[RunRow], wish: Wish) -> Iterator[str]:
+    """What of the tree's runs doesn't count, by the command line."""
+    if not wish.only:
+        return
+    yield f"only these runs were asked for: {', '.join(sorted(wish.only))}"
+    asked = {c.id for c in wish.claims}
+    for run in every:
+        if run.name in wish.only:
+            continue
+        for verdict in known.verdicts(run):
+            if verdict.claim in asked and verdict.verdict is Verdict.BROKE:
+                yield f"{verdict.claim} broke in {run.name}, which was left out"
+
+
+def _proof(claim: Claim, standings: Sequence[Standing], evidence: Evidence) -> Proof:
     of_claim = [s for s in standings if s.verdict.claim == claim.id and s.verdict.verdict is not Verdict.NOT_EXERCISED]
     if not of_claim:
         return Proof(claim, None, "", ("no run has looked at it",))
     broke = [s for s in of_claim if s.verdict.verdict is Verdict.BROKE]
     strongest = min(of_claim, key=lambda s: (_ORDER.index(s.verdict.level), _newest_first(s)))
     counts = max(broke, key=lambda s: s.run.began) if broke else strongest
-    run = counts.run
-    return Proof(claim, counts, digest(known.journal(run)), tuple(_doubts(counts, run, commit, now)))
+    doubts = list(_doubts(counts, evidence))
+    doubts += [
+        f"on {s.verdict.lane} it is unproven: {s.verdict.reason}"
+        for s in of_claim
+        if s is not counts and s.verdict.level == counts.verdict.level and s.verdict.verdict is Verdict.UNPROVEN
+    ]
+    return Proof(claim, counts, evidence.digests.get(counts.run.name, ""), tuple(doubts))
 
 
 def _newest_first(one: Standing) -> float:
     return -one.run.began.timestamp()
 
 
-def _doubts(counts: Standing, run: RunRow, commit: str, now: datetime) -> list[str]:
+def _doubts(counts: Standing, evidence: Evidence) -> Iterator[str]:
     """What is to be said beside a verdict."""
-    level, found = counts.verdict.level, []
+    level, run = counts.verdict.level, counts.run
     if counts.verdict.verdict is Verdict.UNPROVEN:
-        found.append("it was looked at, and something leaves doubt")
+        yield "it was looked at, and something leaves doubt"
     elif level not in _STRONG:
-        found.append(
-            "only the tree was read for it: nothing ran" if level == STATIC else "what it is about was a stand-in"
-        )
+        yield "only the tree was read for it: nothing ran" if level == STATIC else "what it is about was a stand-in"
     if counts.verdict.notes:
-        found.append(f"{len(counts.verdict.notes)} things there are unlike production")
-    if run.commit != commit:
-        found.append(f"it was shown on commit {run.commit[:12]}, and the newest run is of {commit[:12]}")
-    if now > run.began + LIVES[level]:
-        found.append(f"its evidence is older than {LIVES[level].days} days")
-    return found
+        yield f"{len(counts.verdict.notes)} things there are unlike production"
+    if run.name not in evidence.digests:
+        yield "the run's journal isn't here, or isn't whole"
+    if run.commit != evidence.commit:
+        yield f"it was shown on commit {run.commit[:12]}, and this is about {evidence.commit[:12]}"
+    if run.holdfast != evidence.version:
+        yield f"holdfast {run.holdfast} showed it, and this is {evidence.version}"
+    if level != STATIC:
+        yield from _elsewhere(run, evidence)
+    if evidence.now > run.began + LIVES[level]:
+        yield f"its evidence is older than {LIVES[level].days} days"
 
 
-def digest(journal: Path) -> str:
-    """The SHA-256 of a journal."""
-    return hashlib.sha256(journal.read_bytes()).hexdigest()
+def _elsewhere(run: RunRow, evidence: Evidence) -> Iterator[str]:
+    """What of the cluster was otherwise than it is on that lane now."""
+    lane = evidence.lanes.get(run.lane, {"kubernetes": "", "nodes": []})
+    if run.kubernetes != lane["kubernetes"] and lane["kubernetes"]:
+        yield f"it was shown on Kubernetes {run.kubernetes or 'of no version'}, and {run.lane} has {lane['kubernetes']} now"
+    there = evidence.nodes.get(run.name, [])
+    if there and there != lane["nodes"]:
+        yield f"it was shown with the nodes {', '.join(there)}, and {run.lane} has {', '.join(lane['nodes'])} now"
 
 
-def nodes(journal: Path) -> list[str]:
+def nodes(record: JournalRecord) -> list[str]:
     """The nodes of the last cluster that a run had."""
-    ready = list(read_file(journal).of(events.LaneReady))
+    ready = list(record.of(events.LaneReady))
     return sorted(ready[-1].get("nodes", [])) if ready else []

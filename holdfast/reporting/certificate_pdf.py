@@ -34,6 +34,8 @@ def write(path: Path, certificate: Certificate, signed: bytes) -> None:
         f"Commit {told['commit']}, made {told['made']} with holdfast {told['holdfast']}; valid until {told['valid_until']}. "
         f"{len(told['not_proved'])} of {every} claims aren't proved."
     )
+    for line in (*told["asked"], *told["conditions"]):
+        page.say(line, "B")
     page.heading("Not proved", 11)
     page.proofs(told["not_proved"])
     page.heading("What two nodes can't give", 11)
@@ -61,6 +63,7 @@ class _Page(FPDF):
 
     def __init__(self, told: dict[str, Any]) -> None:
         super().__init__(format="A4")
+        self.alias_nb_pages("\0")  # so that no text of a claim is taken for the number of sheets
         self.foot = _plain(f"{told['tree']} at {told['commit'][:12]}, {told['made']}")
         self.set_title(_plain(f"Sign-off of {told['tree']}"))
         self.set_margin(_MARGIN)
@@ -103,8 +106,9 @@ class _Page(FPDF):
             if "run" in proof:
                 where = "" if proof["level"] == "static" else f" on {proof['lane']}"
                 self.say(
-                    f"{proof['level']}{where}, {proof['began'][:10]}, commit {proof['commit'][:12]}, run {proof['run']}, "
-                    f"evidence {proof['evidence_sha256'][:16]}, until {proof['valid_until'][:10]}: {proof['reason']}"
+                    f"{proof['level']}{where}, {proof['began'][:10]}, commit {proof['commit'][:12]}, "
+                    f"Kubernetes {proof['kubernetes'] or 'not started'}, run {proof['run']}, "
+                    f"evidence {proof['evidence_sha256'][:16] or 'gone'}, until {proof['valid_until'][:10]}: {proof['reason']}"
                 )
             for note in proof.get("notes", []):
                 self.say(f"unlike production: {note}", "I")
@@ -117,5 +121,5 @@ class _Page(FPDF):
 
 def _plain(text: str) -> str:
     """A text in the letters of the built-in fonts; a word that is too long for a line may be broken anywhere."""
-    known = text.translate(_PLAIN).encode("latin-1", "replace").decode("latin-1")
+    known = re.sub(r"[\s\0]+", " ", text).translate(_PLAIN).encode("latin-1", "replace").decode("latin-1")
     return re.sub(r"(\S{60})(?=\S)", r"\1 ", known)

@@ -5,14 +5,14 @@ It lies in SQLite and is made anew from the journals at any time; a journal is o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from holdfast.errors import UsageError
 from holdfast.journal import JournalRecord, header, read_file
@@ -32,6 +32,8 @@ CREATE TABLE verdict (
 CREATE INDEX by_run ON verdict(run);
 """
 JOURNAL, STATIC = "journal.jsonl", "static"
+_ANEW = "make it anew from the journals that are there: holdfast ledger --rebuild"
+_CLOCKS_APART = timedelta(hours=1)  # a journal of another machine may seem to come from the near future
 
 
 @dataclass(frozen=True, order=True)
@@ -107,7 +109,10 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._db = sqlite3.connect(path)
+        try:
+            self._db = sqlite3.connect(path)
+        except sqlite3.Error as error:
+            raise UsageError(f"{path} can't be opened ({error})", _ANEW) from None
         try:
             self._db.execute("PRAGMA foreign_keys = ON")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -115,14 +120,14 @@ class Ledger:
                 with self._db:
                     self._db.executescript(_SCHEMA)
                     self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.DatabaseError as error:
+            if found in (0, _VERSION):
+                self._db.execute("SELECT 1 FROM run, verdict LIMIT 1").fetchone()
+        except sqlite3.Error as error:
             self._db.close()
-            raise UsageError(f"{path} is no ledger ({error})", "make it anew from the journals: --rebuild") from None
+            raise _said(path, error) from None
         if found not in (0, _VERSION):
             self._db.close()
-            raise UsageError(
-                f"{path} was written by another version of holdfast", "make it anew from the journals: --rebuild"
-            )
+            raise UsageError(f"{path} was written by another version of holdfast", _ANEW)
 
     def close(self) -> None:
         """Ends it."""
@@ -131,8 +136,10 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise _said(self.path, error) from error
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -140,29 +147,34 @@ class Ledger:
         """Reads the runs below *folders* that aren't known yet, and those that went on since."""
         found = Reading()
         for file in sorted({f.resolve() for folder in folders for f in _journals(folder)}):
-            record = read_file(file)
-            begin = header(record)
-            name = str(begin.get("run") or "")
-            if not name:
+            try:
+                record = read_file(file)
+                name, words = _begun(record)
+                said = verdicts(record)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
                 found.unreadable.append(str(file))
                 continue
-            known = self._db.execute("SELECT lines, hash FROM run WHERE name = ?", (name,)).fetchone()
-            if known and not _goes_on(record, *known):
+            known = self._db.execute("SELECT lines, hash, file FROM run WHERE name = ?", (name,)).fetchone()
+            if known and not _goes_on(record, *known[:2]):
                 found.altered.append(name)
             elif not known or known[0] < len(record.entries):
-                self._put(name, begin, record, file)
+                self._put(name, words, record, file, said)
                 found.new.append(name)
+            elif not Path(known[2]).is_file():  # it was moved
+                with self._db:
+                    self._db.execute("UPDATE run SET file = ? WHERE name = ?", (str(file), name))
         return found
 
-    def _put(self, name: str, begin: dict[str, Any], record: JournalRecord, file: Path) -> None:
-        words = (str(begin.get(k, "")) for k in ("t", "lane", "tree", "commit", "kubernetes", "holdfast"))
+    def _put(
+        self, name: str, words: Sequence[str], record: JournalRecord, file: Path, said: Iterable[ClaimVerdict]
+    ) -> None:
         whole = (name, *words, record.problem, len(record.entries), record.entries[-1]["hash"], str(file))
         with self._db:
             self._db.execute("DELETE FROM run WHERE name = ?", (name,))
             self._db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
             self._db.executemany(
                 "INSERT INTO verdict VALUES (?, ?, ?, ?, ?, ?)",
-                [(name, v.claim, v.level, v.verdict.value, v.reason, _more(v)) for v in verdicts(record)],
+                [(name, v.claim, v.level, v.verdict.value, v.reason, _more(v)) for v in said],
             )
 
     # -- out -----------------------------------------------------------------------------------------------------------
@@ -198,11 +210,29 @@ class Ledger:
         (file,) = self._db.execute("SELECT file FROM run WHERE name = ?", (run.name,)).fetchone()
         return Path(file)
 
-    def standings(self, tree: str, only: Collection[str] = ()) -> list[Standing]:
+    def evidence(self, run: RunRow) -> tuple[JournalRecord, str] | None:
+        """A run's journal and the SHA-256 of its bytes; None where it is gone, isn't whole, or isn't what the verdicts were read from."""
+        file = self.journal(run)
+        try:
+            before = file.read_bytes()
+            record = read_file(file)
+        except OSError:
+            return None
+        lines, last = self._db.execute("SELECT lines, hash FROM run WHERE name = ?", (run.name,)).fetchone()
+        same = len(record.entries) == lines and record.entries and record.entries[-1]["hash"] == last
+        return (record, hashlib.sha256(before).hexdigest()) if same and record.sealed and not record.problem else None
+
+    def standings(
+        self,
+        tree: str,
+        only: Collection[str] = (),
+        counts: Callable[[RunRow, ClaimVerdict], bool] = lambda *_: True,
+    ) -> list[Standing]:
         """The newest word on each claim, level and lane: what showed something comes before a newer run that didn't exercise it.
 
         Args:
             only: the names of the runs that count; all of the tree's where empty.
+            counts: whether a verdict of a run counts.
         """
         runs = [r for r in self.runs(tree) if not only or r.name in only]
         found: dict[tuple[str, str, str], Standing] = {}
@@ -210,7 +240,7 @@ class Ledger:
             for verdict in self.verdicts(run):
                 # The tree alone shows the same whatever the lane.
                 key = verdict.claim, verdict.level, "" if verdict.level == STATIC else verdict.lane
-                if key in found and _says_nothing(verdict):
+                if (key in found and says_nothing(verdict)) or not counts(run, verdict):
                     continue
                 found[key] = Standing(verdict, run)
         return [
@@ -244,11 +274,28 @@ def unshown(
     return found
 
 
-def _says_nothing(verdict: ClaimVerdict) -> bool:
+def says_nothing(verdict: ClaimVerdict) -> bool:
     """Whether a run didn't look at all of a claim: by what it was on, or by what of it was selected."""
     return verdict.verdict is Verdict.NOT_EXERCISED or (
         verdict.verdict is Verdict.UNPROVEN and verdict.reason == NOT_ALL
     )
+
+
+def _begun(record: JournalRecord) -> tuple[str, tuple[str, ...]]:
+    """A run's name, and its row's words. Raises ValueError where it has none, or began at no time or in the future."""
+    begin = header(record)
+    name = str(begin.get("run") or "")
+    began = datetime.fromisoformat(str(begin.get("t")))
+    if not name or began.tzinfo is None or began > datetime.now(UTC) + _CLOCKS_APART:
+        raise ValueError(name)
+    return name, tuple(str(begin.get(k, "")) for k in ("t", "lane", "tree", "commit", "kubernetes", "holdfast"))
+
+
+def _said(path: Path, error: sqlite3.Error) -> UsageError:
+    """What is wrong with the file, and what to do: one that is only in use must not be thrown away."""
+    if "locked" in str(error) or "busy" in str(error):
+        return UsageError(f"{path} is in use by another holdfast", "wait until that one has ended")
+    return UsageError(f"{path} is no ledger ({error})", _ANEW)
 
 
 def _journals(folder: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from holdfast.reporting.ledger import STATIC, History, Ledger, RunRow, Standing, unshown
@@ -60,12 +61,12 @@ class Told:
             verdict = one.verdict
             table.add_row(
                 f"[{STYLES[verdict.verdict]}]{verdict.verdict}[/]",
-                verdict.claim,
+                escape(verdict.claim),
                 verdict.level,
-                lane_of(verdict),
+                escape(lane_of(verdict)),
                 age(one.age(self.now)),
-                f"{one.run.commit[:12]}" + (f", Kubernetes {one.run.kubernetes}" if one.run.kubernetes else ""),
-                "; ".join(one.since),
+                escape(one.run.commit[:12] + (f", Kubernetes {one.run.kubernetes}" if one.run.kubernetes else "")),
+                escape("; ".join(one.since)),
             )
         console.print(table)
         for line in self.lines():

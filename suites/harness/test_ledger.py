@@ -35,6 +35,8 @@ def run(folder, name, *, figure="1s", held=True, lane="kwok/1.36", tree="home", 
         kubernetes=more.get("kubernetes", "1.36.3"),
         notes=[{"text": n, "touches": ["*"]} for n in more.get("notes", [])],
     )
+    if "nodes" in more:
+        journal.append("lane-ready", nodes=more["nodes"])
     claims = [{"id": more.get("claim", CLAIM), "level": more.get("level", "lab")}]
     test = "suites/x.py::test_x"
     journal.append(
@@ -129,6 +131,54 @@ def test_one_that_goes_on_is_read_again_and_one_that_is_another_is_named(tmp_pat
     run(runs, "1", figure="9s")  # the same name, and something else in it
     assert known.take([runs]).altered == ["1"]
     assert known.histories("home")[0].points[-1].value_s == 1.0
+
+
+@pytest.mark.parametrize("moment", ["", "no time", "2026-01-01T00:00:00", "2099-01-01T00:00:00+00:00"])
+def test_a_run_of_no_time_or_of_the_future_is_named_and_stops_nothing(tmp_path, known, moment):
+    runs = tmp_path / "runs"
+    path = run(runs, "1") / "journal.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.unlink()
+    journal = Journal(path)
+    for line in lines[:-1]:
+        fields = {k: v for k, v in line.items() if k not in ("event", "seq", "hash", "prev")}
+        journal.append(line["event"], **(fields | {"t": moment}))
+    journal.seal()
+    read = known.take([runs])
+    assert (read.new, read.unreadable) == ([], [str(path)])
+    assert known.runs() == []
+
+
+def test_a_journal_that_was_moved_is_found_where_it_is(tmp_path, known):
+    path = run(tmp_path / "runs", "1")
+    known.take([tmp_path / "runs"])
+    path.rename(tmp_path / "moved")
+    assert known.evidence(known.run("1")) is None
+    known.take([tmp_path / "moved"])
+    assert known.evidence(known.run("1")) is not None
+
+
+def test_one_that_another_uses_is_not_to_be_thrown_away(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.sqlite"
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda p: connect(p, timeout=0.1))
+    with connect(path) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UsageError, match="in use by another holdfast") as caught:
+            Ledger(path)
+    assert "--rebuild" not in caught.value.next_step
+
+
+@pytest.mark.parametrize("what", ["folder", "another"])
+def test_what_stands_in_its_place_is_said(tmp_path, what):
+    path = tmp_path / "ledger.sqlite"
+    if what == "folder":
+        path.mkdir()
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 1")
+    with pytest.raises(UsageError):
+        Ledger(path)
 
 
 @pytest.mark.parametrize("text", ["", "no journal\n", '{"seq": 0}\n'])
@@ -253,6 +303,21 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path, command, words, said):
     assert said in str(done.exception)
 
 
+def test_a_rebuild_that_cannot_read_its_folder_loses_nothing(tmp_path, command):
+    path = run(tmp_path / "runs", "1")
+    run(tmp_path / "runs", "2")
+    command()
+    (path / "journal.jsonl").unlink()  # run 1 is in the ledger alone
+    assert isinstance(command("--rebuild", "--from", "/nowhere").exception, UsageError)
+    assert [r["run"] for r in json.loads(command("--json").stdout)["runs"]] == ["1", "2"]
+    assert [r["run"] for r in json.loads(command("--json", "--rebuild").stdout)["runs"]] == ["2"]
+
+
+def test_a_lane_of_any_name_is_shown(tmp_path, command):
+    run(tmp_path / "runs", "1", lane="attached/[/ctx]")
+    assert "attached/[/ctx]" in command().stdout
+
+
 def test_without_a_run_it_says_what_to_do(command):
     assert "holdfast verify" in str(command().exception)
 
@@ -294,7 +359,7 @@ def night(tmp_path, monkeypatch):
         (True, Verdict.UNPROVEN, 11),
         (False, Verdict.BROKE, 0),  # it was so before: the run itself says it
         (False, Verdict.HELD, 0),
-        (True, Verdict.NOT_EXERCISED, 0),
+        (True, Verdict.NOT_EXERCISED, 11),  # nobody has shown tonight what held before
     ],
 )
 def test_a_night_ends_by_what_got_worse(night, before, now, code):
@@ -304,10 +369,73 @@ def test_a_night_ends_by_what_got_worse(night, before, now, code):
 
 def test_a_claim_that_nobody_had_looked_at_before_is_no_worse(night):
     run(night, "1")
-    assert (
-        Night.begins("home").ends([part(Verdict.BROKE, claim=OTHER), part(Verdict.BROKE, lane="kind/fast")], keep=30)
-        == 0
-    )
+    tonight = [part(Verdict.HELD), part(Verdict.BROKE, claim=OTHER), part(Verdict.BROKE, lane="kind/fast")]
+    assert Night.begins("home").ends(tonight, keep=30) == 0
+
+
+def test_what_was_shown_before_and_nobody_looked_at_tonight_is_said(night, capsys):
+    run(night, "1")
+    run(night, "2", lane="kind/fast")
+    begun = Night.begins("home")
+    assert begun.ends([part(Verdict.HELD)], keep=30) == 0  # kind wasn't asked for
+    assert begun.ends([part(Verdict.HELD)], keep=30, skipped=["kind/fast"]) == 11
+    assert begun.ends([part(Verdict.HELD, claim=OTHER)], keep=30) == 11
+    assert "not shown tonight: flux-reconciles (lab, kwok/1.36), which held in 1" in capsys.readouterr().out
+    run(night, "3", claim=OTHER)
+    assert Night.begins("home").ends([part(Verdict.HELD, claim=OTHER)], keep=30) == 0  # it was so the night before
+
+
+def test_what_fails_and_shows_no_claim_ends_a_night_too(night):
+    run(night, "1")
+    assert Night.begins("home").ends([part(Verdict.HELD)], keep=30, doubts=["a test without a claim failed"]) == 11
+
+
+def test_what_only_some_tests_say_is_no_worse(night):
+    run(night, "1")
+    narrow = [Part("kwok/1.36", None, [ClaimVerdict(CLAIM, "lab", "kwok/1.36", Verdict.UNPROVEN, NOT_ALL, ("t",))])]
+    assert Night.begins("home").worse(narrow) == []
+
+
+def test_the_last_runs_of_each_tree_and_lane_stay_and_the_newest_word_on_each_claim(night):
+    run(night, "0", claim=OTHER)
+    run(night, "1", tree="other")
+    run(night, "2", lane="attached/home", level="live")
+    for number in range(3, 6):
+        run(night, f"{number}")
+    run(night, "6", lane="kind/fast")
+    Night.begins("home").ends([part(Verdict.HELD)], keep=1)
+    assert sorted(p.name for p in night.iterdir()) == ["0", "1", "2", "5", "6"]
+
+
+def test_what_is_not_what_the_ledger_has_stays(night):
+    path = run(night, "1") / "journal.jsonl"
+    run(night, "2")
+    Night.begins("home")
+    path.write_text("something else\n")
+    Night.begins("home").ends([part(Verdict.HELD)], keep=1)
+    assert path.is_file()
+
+
+def test_a_run_that_cannot_be_removed_loses_no_result(night, monkeypatch, capsys):
+    run(night, "1")
+    run(night, "2")
+
+    def refused(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(nightly.shutil, "rmtree", refused)
+    assert Night.begins("home").ends([part(Verdict.BROKE)], keep=1) == 10
+    assert "can't be removed: Permission denied" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_nothing_is_removed_while_a_lanes_state_cannot_be_read(night, tmp_path):
+    run(night, "1")
+    run(night, "2")
+    lane = tmp_path / "cache" / "holdfast" / "lanes" / "kind-fast"
+    lane.mkdir(parents=True)
+    (lane / "state.json").write_text('{"unknown": 1}')
+    Night.begins("home").ends([part(Verdict.HELD)], keep=1)
+    assert (night / "1").is_dir()
 
 
 def test_a_figure_beyond_its_spread_ends_it_too(night):

@@ -15,7 +15,7 @@ from holdfast import claims, signature
 from holdfast.__main__ import _alone
 from holdfast.errors import UsageError
 from holdfast.reporting import certificate_check, certificate_pdf
-from holdfast.reporting.certificate import LIVES, Certificate, Proof, Ready, certify
+from holdfast.reporting.certificate import LIVES, Certificate, Proof, Ready, Wish, certify
 from holdfast.reporting.ledger import Ledger, RunRow, Standing
 from holdfast.verdicts import ClaimVerdict, Verdict
 from suites.harness.test_ledger import CLAIM, OTHER, run
@@ -32,7 +32,7 @@ def known(tmp_path):
 def made(known, runs, *names, only=(), now=None):
     known.take([runs])
     asked = [REGISTER[name] for name in names or (CLAIM,)]
-    return certify(known, tree="home", asked=asked, only=only, now=now or datetime.now(UTC), version="0.1.0")
+    return certify(known, Wish("home", asked, len(asked), now or datetime.now(UTC), "0.1.0", only))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,9 @@ def test_only_the_named_runs_count_and_only_whole_ones(tmp_path, known):
     run(runs, "2", held=False)
     run(runs, "3", seal=False)
     assert made(known, runs).ready is Ready.NOT
-    assert made(known, runs, only={"1"}).ready is Ready.READY
+    without = made(known, runs, only={"1"})
+    assert without.ready is Ready.CONDITIONS
+    assert f"{CLAIM} broke in 2, which was left out" in without.conditions
     with pytest.raises(UsageError, match="no run of home is whole"):
         made(known, runs, only={"3"})
 
@@ -235,15 +237,18 @@ def test_without_the_pdfs_packages_there_is_the_rest(tmp_path, command, monkeypa
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".html", ".json"]
 
 
-def _certificate(tmp_path, command):
+@pytest.fixture
+def document(tmp_path, command, key):
+    """A signed certificate that is ready, of run 1."""
     run(command.runs, "1", commit=command.commit)
-    command("--claim", CLAIM, "--out", str(tmp_path / "out"))
+    command("--claim", CLAIM, "--out", str(tmp_path / "out"), "--key", str(key))
     return next((tmp_path / "out").glob("*.json"))
 
 
-@pytest.mark.parametrize("what", ["commit", "newer", "kubernetes", "journal", "age"])
-def test_why_it_does_not_hold_any_more_is_said(tmp_path, command, what):
-    document = _certificate(tmp_path, command)
+@pytest.mark.parametrize(
+    "what", ["commit", "newer", "elsewhere", "kubernetes", "hidden", "journal", "gone", "age", "unsigned"]
+)
+def test_why_it_does_not_hold_any_more_is_said(command, document, key, what):
     assert command("--check", str(document)).exit_code == 0
     if what == "commit":
         (command.tree / "a.yaml").write_text("a: c\n")
@@ -256,18 +261,146 @@ def test_why_it_does_not_hold_any_more_is_said(tmp_path, command, what):
     elif what == "kubernetes":
         run(command.runs, "2", commit=command.commit, claim=OTHER, kubernetes="1.37.2")
         reason = "runs Kubernetes 1.37.2 now"
+    elif what == "hidden":  # by a run that only read the tree
+        run(command.runs, "2", commit=command.commit, claim=OTHER, kubernetes="1.37.2")
+        run(command.runs, "3", commit=command.commit, claim=OTHER, kubernetes="", level="static")
+        reason = "runs Kubernetes 1.37.2 now"
+    elif what == "elsewhere":
+        run(command.runs, "2", commit=command.commit, held=False, lane="k3d/fast", seal=False)
+        reason = "is broke in 2, a newer run"
+    elif what == "gone":
+        (command.runs / "1" / "journal.jsonl").unlink()
+        reason = "isn't here"
+    elif what == "unsigned":
+        document.with_name(f"{document.name}.sig").unlink()
+        reason = "it isn't signed"
     elif what == "journal":
         file = command.runs / "1" / "journal.jsonl"
         file.write_text(file.read_text().replace("seen", "sein"))
         reason = "isn't what it was"
     else:
         told = json.loads(document.read_text())
-        told["valid_until"] = "2026-01-01T00:00:00+00:00"
+        told["valid_until"] = told["proved"][0]["valid_until"] = "2026-01-01T00:00:00+00:00"
         document.write_text(json.dumps(told))
+        signature.sign(document, key)
         reason = "its evidence has run out"
     done = command("--check", str(document))
     assert done.exit_code == 11, done.exception
     assert reason in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["result"], "not ready"),
+        (["valid_until"], "2036-01-01T00:00:00+00:00"),
+        (["valid_until"], "x"),
+        (["made"], 5),
+        (["commit"], 5),
+        (["tree"], ["a"]),
+        (["lanes"], []),
+        (["lanes"], {"x": {}}),
+        (["proved"], [{}]),
+        (["proved"], 5),
+        (["proved", 0, "valid_until"], "2027-01-01T00:00:00"),
+        (["proved", 0, "verdict"], "splendid"),
+        (["proved", 0, "run"], None),
+    ],
+)
+def test_what_does_not_follow_from_its_proofs_is_no_certificate(document, path, value):
+    told = json.loads(document.read_text())
+    part = told
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    document.write_text(json.dumps(told))
+    with pytest.raises(UsageError):
+        certificate_check.load(document)
+
+
+def test_one_that_says_not_ready_lets_nothing_pass(tmp_path, command, key):
+    run(command.runs, "1", commit=command.commit, held=False)
+    command("--claim", CLAIM, "--out", str(tmp_path / "out"), "--key", str(key))
+    assert command("--check", str(next((tmp_path / "out").glob("*.json")))).exit_code == 10
+
+
+def test_the_key_that_is_asked_for_must_be_the_signers(command, document):
+    by = signature.signer(document)
+    assert command("--check", str(document), "--signer", by).exit_code == 0
+    assert isinstance(command("--check", str(document), "--signer", "SHA256:another").exception, UsageError)
+
+
+@pytest.mark.parametrize("what", ["unsealed", "gone", "altered"])
+def test_only_whole_runs_prove_and_every_run_can_break(tmp_path, known, what):
+    runs = tmp_path / "runs"
+    run(runs, "1")
+    path = run(runs, "2", held=False, seal=what != "unsealed")
+    known.take([runs])
+    if what == "gone":
+        (path / "journal.jsonl").unlink()
+    elif what == "altered":
+        (path / "journal.jsonl").write_bytes(b"\xff garbage")
+    found = made(known, runs)
+    assert found.ready is Ready.NOT
+    assert "the run's journal isn't here, or isn't whole" in found.proofs[0].doubts
+    assert not found.proofs[0].digest
+
+
+def test_a_journal_that_is_another_proves_nothing(tmp_path, known):
+    runs = tmp_path / "runs"
+    path = run(runs, "1")
+    known.take([runs])
+    (path / "journal.jsonl").unlink()
+    path.rmdir()
+    run(runs, "1", held=False)
+    with pytest.raises(UsageError, match="no run of home is whole"):
+        made(known, runs)
+
+
+@pytest.mark.parametrize(
+    ("more", "condition"),
+    [
+        ({"kubernetes": "1.37.2"}, "it was shown on Kubernetes 1.36.3, and kwok/1.36 has 1.37.2 now"),
+        ({"nodes": ["n1", "n2"]}, "it was shown with the nodes n1, and kwok/1.36 has n1, n2 now"),
+        ({"holdfast": "0.2.0"}, ""),
+        ({"level": "static", "kubernetes": ""}, ""),
+    ],
+)
+def test_a_proof_on_another_cluster_than_the_lanes_is_a_condition(tmp_path, known, more, condition):
+    runs = tmp_path / "runs"
+    run(runs, "1", nodes=["n1"])
+    run(runs, "2", claim=OTHER, **more)
+    (proof,) = made(known, runs).proofs
+    assert proof.doubts == ((condition,) if condition else ())
+
+
+def test_a_doubt_on_another_lane_of_the_same_level_is_said(tmp_path, known):
+    runs = tmp_path / "runs"
+    path = run(runs, "1", lane="kind/fast", seal=False)
+    file = path / "journal.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))  # it was cut off: unproven
+    run(runs, "2")
+    (proof,) = made(known, runs).proofs
+    assert "on kind/fast it is unproven" in proof.doubts[0]
+
+
+def test_the_trees_commit_is_what_it_is_about(tmp_path, command):
+    run(command.runs, "1")
+    done = command("--claim", CLAIM, "--out", str(tmp_path / "out"))
+    assert done.exit_code == 11
+    told = json.loads(next((tmp_path / "out").glob("*.json")).read_text())
+    assert told["commit"] == command.commit
+    assert told["asked"] == [f"only 1 of {len(REGISTER)} claims were asked for: {CLAIM}"]
+    assert "it was shown on commit aaaaaaaaaaaa" in told["proved"][0]["conditions"][0]
+
+
+def test_it_is_not_written_into_the_tree_nor_in_part(tmp_path, command):
+    run(command.runs, "1", commit=command.commit)
+    done = command("--claim", CLAIM, "--out", str(command.tree / "out"))
+    assert "would make its commit another" in str(done.exception)
+    done = command("--claim", CLAIM, "--out", str(tmp_path / "out"), "--key", "/absent")
+    assert isinstance(done.exception, UsageError)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"certificate": 99}', '{"certificate": 1, "tree": "home"}'])
