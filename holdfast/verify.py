@@ -139,8 +139,8 @@ def verify(  # noqa: PLR0917  a command line
     comes last.
 
     Exit: 0 every selected claim held · 10 one broke · 11 one is unproven · 12 a required one was not exercised · 13 not as expected ·
-    64 the command or the tree can't be used. With --nightly: 0 nothing got worse · 10 a claim broke that hadn't · 11 one is in doubt or not shown that
-    was, or what shows no claim failed · 13 a figure lies beyond its spread.
+    64 the command or the tree can't be used. With --nightly: 0 nothing got worse · 10 a claim broke that hadn't · 11 one is in doubt, or isn't
+    shown, that was; or what shows no claim failed · 13 a figure lies beyond its spread.
     """
     wanted = Wanted(select, frozenset(claim or []), smoke, keep, reuse, tuple(suites or []), expect)
     _usable(wanted)

@@ -307,6 +307,10 @@ class Lane:
             raise UsageError(
                 f"the cluster of {self.name} runs another tree, or was made of other images, than those of now", anew
             )
+        if lost := [undo for undo in state.undo if not Path(undo).parent.is_dir()]:
+            raise UsageError(
+                f"what the run that was cut short left broken isn't known any more: {lost[0]} is gone", anew
+            )
         return state
 
     def resume(self, run: str, undo: Path) -> Cluster:

@@ -41,6 +41,8 @@ _GROUPS = ("toolkit.fluxcd.io/", "extensions.fluxcd.io/", "fluxcd.controlplane.i
 _NAMED = 6  # candidates in a message
 _UNSYNCED = "its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
 
+_OF_BOOTSTRAP = ("gotk-components.yaml", "gotk-sync.yaml", "kustomization.yaml", "kustomization.yml")
+
 
 class Rank(IntEnum):
     """What says that a folder is an entry; less is better."""
@@ -146,9 +148,9 @@ class _Search:
 
     def _holds_flux_alone(self, one: Candidate) -> bool:
         """Whether nothing but what ``flux bootstrap`` writes lies in it."""
-        own = f"{posixpath.dirname(one.file)}/"
+        own = posixpath.dirname(one.file)
         files = self.reach.closure(one.folder).files
-        return one.rank is Rank.GOTK and all(f.startswith(own) for f in files)
+        return one.rank is Rank.GOTK and all(f in {f"{own}/{name}" for name in _OF_BOOTSTRAP} for f in files)
 
     def all(self) -> list[Candidate]:
         """Every entry of the best sort that there is. Raises UsageError where there is none."""

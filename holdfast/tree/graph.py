@@ -413,7 +413,7 @@ class Graph:
         """What installs a chart that a namespace is called after, such as ``cilium-secrets``: many make some beside their own."""
         above = {name[:i] for i, sign in enumerate(name) if sign == "-"}
         for release in self.tree.unread_releases:
-            if {release.chart, release.name} & above:
+            if release.chart in above:
                 return release.manifest.id
         return "what bootstraps the cluster" if self.tree.before_flux.installs(above) else ""
 

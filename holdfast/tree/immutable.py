@@ -215,6 +215,9 @@ _NOT_THE_SOURCE = {
 }  # fmt: skip
 
 
+_HAS_DEFAULTS = frozenset({"iscsi", "rbd", "azureDisk", "scaleIO"})
+
+
 def _volume(before: Body, after: Body) -> Iterator[Refusal]:
     """Where a volume's data is, and on which nodes, once that was said."""
     old, new = (_source(get(one, "spec")) for one in (before, after))
@@ -223,7 +226,11 @@ def _volume(before: Body, after: Body) -> Iterator[Refusal]:
         new["csi"] = {k: v for k, v in mapping(new["csi"]).items() if k != later}
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
-            yield Refusal(("spec", name), old.get(name), new.get(name))
+            was_there = mapping(old.get(name))
+            # The API server fills in what a source leaves out (a pool, an interface) before it compares.
+            only_more = bool(was_there) and all(mapping(new.get(name)).get(k) == v for k, v in was_there.items())
+            sure = not (only_more and name in _HAS_DEFAULTS)
+            yield Refusal(("spec", name), old.get(name), new.get(name), sure=sure)
             return  # one source in place of another is one change
     was, now = (get(one, "spec", "nodeAffinity") for one in (before, after))
     if was and was != now:  # labels that Kubernetes itself has given another name may be written anew

@@ -7,6 +7,7 @@ suites/oracle.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from holdfast.tree.tree import Tree
 
 _KEEP = "helm.sh/resource-policy"
 _TEMPLATES = "/templates/"
+_SAYS_NOTHING = re.compile(r"(?:^|/)(?:README[^/]*|LICENSE[^/]*|CHANGELOG[^/]*|NOTES\.txt|\.helmignore|OWNERS)$")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ReleaseChanges:
         if not kept:
             yield from self._changed(now, old, new)
         elif {k: m.body for k, m in old.items()} != {k: m.body for k, m in new.items()}:
+            if was.values != now.values:  # the release is upgraded by these, and they may be what makes the difference
+                yield from self._changed(now, old, new)
             yield self._not_deployed(now, kept)
 
     # -- installed anew ------------------------------------------------------------------------------------------------
@@ -107,7 +111,8 @@ class ReleaseChanges:
         ):
             return []
         names = {*self.before.repository.below(folder), *self.after.repository.below(folder)}
-        return sorted(n for n in names if _bytes(self.before, n) != _bytes(self.after, n))
+        changed = (n for n in names if _bytes(self.before, n) != _bytes(self.after, n))
+        return sorted(n for n in changed if not _SAYS_NOTHING.search(n))
 
     def _not_deployed(self, now: Release, changed: list[str]) -> Finding:
         name, file = now.manifest.id, f"{self.after.charts.folders[now.manifest.id]}/Chart.yaml"

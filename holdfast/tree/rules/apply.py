@@ -221,9 +221,15 @@ def _by_object(tree: Tree) -> dict[tuple[str, ...], list[Manifest]]:
         if any(UNKNOWN in part for part in key) or _is_made_up(tree, manifest):
             continue  # two names that nobody knows aren't one name
         known = found.setdefault(key, [])
-        if all(manifest.owner != m.owner for m in known) and not any(_on_purpose(m, manifest) for m in known):
+        if all(manifest.owner != m.owner for m in known):
             known.append(manifest)
-    return found
+    return {key: _unaware(owned) for key, owned in found.items()}
+
+
+def _unaware(owned: list[Manifest]) -> list[Manifest]:
+    """Those of several owners' that meet at least one other which they don't know of; the first alone where none does."""
+    met = [m for m in owned if any(o is not m and not _on_purpose(o, m) and not _on_purpose(m, o) for o in owned)]
+    return met or owned[:1]
 
 
 def _release_names(tree: Tree) -> Iterator[Outcome]:
@@ -329,7 +335,7 @@ def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, ob
 def _for_any(patch: object) -> bool:
     """Whether a patch needs no target that is seen here: it takes it away, is for whatever there is of a kind, or names it by a variable."""
     named = mapping(mapping(patch).get("target")).get("name")
-    return not named or "$" in str(named) or "$patch: delete" in str(mapping(patch).get("patch"))
+    return not named or "${" in str(named) or "$patch: delete" in str(mapping(patch).get("patch"))
 
 
 def _target_text(target: dict[str, object]) -> str:

@@ -226,7 +226,8 @@ def status(tree: Tree) -> Iterator[Outcome]:
                 "name",
                 do="add an Alert with this providerRef",
             )
-        sources = [mapping(s) for a in alerts for s in sequence(a.spec.get("eventSources"))]
+        telling = [a for a in alerts if a.spec.get("eventSeverity") != "error"]
+        sources = [mapping(s) for a in telling for s in sequence(a.spec.get("eventSources"))]
         uncovered = [
             m
             for m in tree.of("Kustomization")
@@ -235,10 +236,11 @@ def status(tree: Tree) -> Iterator[Outcome]:
                 s.get("kind") == "Kustomization"
                 and s.get("name") in ("*", m.name)
                 and (s.get("namespace") or provider.namespace) == m.namespace
+                and _has_labels(m, s.get("matchLabels"))
                 for s in sources
             )
         ]
-        if alerts and all(a.spec.get("eventSeverity") == "error" for a in alerts):
+        if alerts and not telling:
             yield hit(
                 tree,
                 alerts[0],
@@ -247,17 +249,37 @@ def status(tree: Tree) -> Iterator[Outcome]:
                 "eventSeverity",
                 do="set eventSeverity: info",
             )
-        if alerts and uncovered:
+        elif alerts and uncovered:
             yield hit(
                 tree,
-                alerts[0],
-                f"{alerts[0].id} doesn't cover {', '.join(m.id for m in uncovered)}",
+                telling[0],
+                f"{telling[0].id} doesn't cover {', '.join(m.id for m in uncovered)}",
                 "spec",
                 "eventSources",
                 hits=tuple(m.id for m in uncovered),
             )
         elif alerts:
             yield Evidence(f"{provider.id} writes the status of every Kustomization's commit")
+        yield from (
+            Inconclusive(f"{a.id} tells of some events only, by its {key}")
+            for a in telling
+            for key in ("inclusionList", "exclusionList")
+            if a.spec.get(key)
+        )
+
+
+def _has_labels(manifest: Manifest, wanted: object) -> bool:
+    """Whether an object has all the labels that a source of events asks for."""
+    labels = mapping(get(manifest.body, "metadata", "labels"))
+    return all(labels.get(k) == v for k, v in mapping(wanted).items())
+
+
+def _scheme(url: str) -> str:
+    """How an address is reached; empty for what is none, such as one that is still to be filled in."""
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
 
 
 @rule(
@@ -277,15 +299,15 @@ def ssh(tree: Tree) -> Iterator[Outcome]:
         return
     for file, body in flux_documents(tree.sources):
         address = str(get(body, "spec", "sync", "url") or "") if body.get("kind") == "FluxInstance" else ""
-        if address and urlsplit(address).scheme != "ssh":
-            yield Inconclusive(f"the FluxInstance in {file} syncs from {urlsplit(address).scheme or 'another address'}")
+        if address and _scheme(address) != "ssh":
+            yield Inconclusive(f"the FluxInstance in {file} syncs from {_scheme(address) or 'another address'}")
     for source in sources:
         url = str(source.spec.get("url") or "")
-        if urlsplit(url).scheme != "ssh":
+        if _scheme(url) != "ssh":
             yield hit(
                 tree,
                 source,
-                f"{source.id} is pulled by {urlsplit(url).scheme or 'something else than SSH'}",
+                f"{source.id} is pulled by {_scheme(url) or 'something else than SSH'}",
                 "spec",
                 "url",
             )

@@ -20,10 +20,13 @@ _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
     r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
 )
-_COMMENT = re.compile(r"\s*(?:#|//|--|;|\*)")
+_COMMENT = re.compile(r"\s*(?:#|//|--(?!-)|;|\*)")
+_COMMENT_LINES = 3  # above a value: what stands further up is about something else
 _SAID_TO_BE_NONE = re.compile(
-    r"(?i)\b(?:not|isn't|no)\s+(?:an?\s+|really\s+)?(?:actual\s+|real\s+)?(?:secret|sensitive|confidential)\b|\bdummy\b|\bplace\s?holder\b"
-    r"|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
+    r"(?i)\b(?:not|isn't)\s+(?:an?\s+|really\s+)?(?:actual\s+|real\s+)?(?:secret|sensitive|confidential)\b|\bdummy\b|\bplace\s?holder\b"
+)
+_MAY_BE_NONE = re.compile(
+    r"(?i)\bno\s+(?:actual\s+|real\s+)?secret\b|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
 )
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 
@@ -37,7 +40,7 @@ _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 )
 def secret(tree: Tree) -> Iterator[Outcome]:
     """Secrets, tokens and keys in plain text, in any file; a value is never shown."""
-    read, other = 0, 0
+    read, other, applied = 0, 0, _applied_files(tree)
     for name in tree.repository.files:
         raw = tree.repository.raw(name)
         text = tree.repository.text(name)
@@ -47,7 +50,8 @@ def secret(tree: Tree) -> Iterator[Outcome]:
         if len(raw) > MAX_BYTES:
             yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         read += 1
-        yield from (_apart(name, v) for v in _in_file(tree, name, text) if v is not None)
+        for said in _in_file(tree, name, text):
+            yield said if name in applied or isinstance(said, Inconclusive) else _apart(name, said)
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )
@@ -80,6 +84,11 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
             )
 
 
+def _applied_files(tree: Tree) -> set[str]:
+    """The files that Flux applies something of, whatever their folders are called."""
+    return {f for k in tree.kustomizations.values() if k.built for f in k.built.closure.files}
+
+
 def _apart(name: str, said: Violation) -> Violation:
     """What lies in test data or in an example opens nothing as a rule: it is said, and breaks no claim."""
     return _lesser(said, "test data or an example") if is_test_data(name) or _SHOWN.search(name) else said
@@ -96,7 +105,7 @@ def _lesser(said: Violation, because: str) -> Violation:
     )
 
 
-def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation]:
+def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation | Inconclusive]:
     if name.endswith(_MANIFESTS) and _SECRET.search(text):
         lines = text.split("\n")
         for document in _documents(tree, name, text):
@@ -110,15 +119,21 @@ def _in_file(tree: Tree, name: str, text: str) -> Iterator[Violation]:
     lines = text.split("\n")
     for line, what in tree.memory.of(name, text, lambda: [(t.line, t.what) for t in plaintext.in_text(name, text)]):
         said = Violation(name, (Location(name, line),), f"{what} in plain text")
-        yield _lesser(said, "its owner says that it is none") if _is_said_to_be_none(lines, line) else said
+        comment = _comment(lines, line)
+        if _SAID_TO_BE_NONE.search(comment):
+            yield _lesser(said, "its owner says that it is none")
+        elif _MAY_BE_NONE.search(comment):
+            yield Inconclusive(f"{name}:{line}: {what} in plain text, of which a comment may say that it opens nothing")
+        else:
+            yield said
 
 
-def _is_said_to_be_none(lines: list[str], line: int) -> bool:
-    """Whether a comment beside a line, or right above it, says that what stands there is no secret."""
+def _comment(lines: list[str], line: int) -> str:
+    """What is written beside a line, and in the comment right above it."""
     above = line - 1
-    while above > 0 and _COMMENT.match(lines[above - 1]):
+    while above > max(line - 1 - _COMMENT_LINES, 0) and _COMMENT.match(lines[above - 1]):
         above -= 1
-    return bool(_SAID_TO_BE_NONE.search(" ".join([*lines[above : line - 1], lines[line - 1].partition(" #")[2]])))
+    return " ".join([*lines[above : line - 1], lines[line - 1].partition(" #")[2]])
 
 
 def _documents(tree: Tree, name: str, text: str) -> list[yaml.Node]:
