@@ -46,7 +46,7 @@ VOLUME = _object(
     spec={
         "accessModes": ["ReadWriteOnce"],
         "capacity": {"storage": "1Gi"},
-        "storageClassName": "a",
+        "storageClassName": "of-volumes",  # not the claims': one that is bound to it would keep both from going
         "nfs": {"server": "10.0.0.1", "path": "/a"},
     },
 )
