@@ -131,7 +131,11 @@ def read(lines: list[str]) -> JournalRecord:
 
 def read_file(path: Path) -> JournalRecord:
     """Reads a journal file."""
-    text = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
-    return read(
-        text.split("\n") if text else []
-    )  # not splitlines(): it also cuts at characters that a sighting may hold
+    return read_bytes(path.read_bytes())
+
+
+def read_bytes(raw: bytes) -> JournalRecord:
+    """Reads a journal's content."""
+    text = raw.decode("utf-8", errors="replace").removesuffix("\n")
+    # not splitlines(): it also cuts at characters that a sighting may hold
+    return read(text.split("\n") if text else [])

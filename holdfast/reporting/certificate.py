@@ -22,7 +22,7 @@ VERSION = 1
 # How long what was seen is taken for true: a tree alone until it changes, a running cluster for a week.
 LIVES = {STATIC: timedelta(days=90), "model": timedelta(days=30), "lab": timedelta(days=30), "live": timedelta(days=7)}
 _STRONG = ("live", "lab")  # levels at which the claim's subject was the real thing
-_ORDER = ("live", "lab", "model", STATIC)
+LEVELS = ("live", "lab", "model", STATIC)  # the strongest first
 # What two nodes with one control plane can't give, whatever was shown of them.
 LIMITS = (
     "One server holds etcd: with it gone nothing can be changed and nothing is rescheduled, and its loss is a restore. A quorum needs three servers.",
@@ -37,6 +37,13 @@ class Ready(StrEnum):
     READY = "ready"
     CONDITIONS = "ready with conditions"
     NOT = "not ready"
+
+
+def comes_to(verdicts: Collection[Verdict], *, doubt: bool) -> Ready:
+    """By the rules: nothing broke and something is proved; without conditions only where everything is, and nothing leaves doubt."""
+    if Verdict.BROKE in verdicts or Verdict.HELD not in verdicts:
+        return Ready.NOT
+    return Ready.CONDITIONS if doubt or set(verdicts) != {Verdict.HELD} else Ready.READY
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,9 @@ class Certificate:
     @property
     def ready(self) -> Ready:
         """By the rules: nothing broke and something is proved; without conditions only where everything is, on the real thing, and on this commit."""
-        if any(p.verdict is Verdict.BROKE for p in self.proofs) or not self.proved:
-            return Ready.NOT
-        doubt = self.conditions or self.unproved or any(p.doubts for p in self.proofs)
-        return Ready.CONDITIONS if doubt else Ready.READY
+        return comes_to(
+            [p.verdict for p in self.proofs], doubt=bool(self.conditions) or any(p.doubts for p in self.proofs)
+        )
 
     @property
     def valid_until(self) -> datetime:
@@ -268,7 +274,7 @@ def _proof(claim: Claim, standings: Sequence[Standing], evidence: Evidence) -> P
     if not of_claim:
         return Proof(claim, None, "", ("no run has looked at it",))
     broke = [s for s in of_claim if s.verdict.verdict is Verdict.BROKE]
-    strongest = min(of_claim, key=lambda s: (_ORDER.index(s.verdict.level), _newest_first(s)))
+    strongest = min(of_claim, key=lambda s: (LEVELS.index(s.verdict.level), _newest_first(s)))
     counts = max(broke, key=lambda s: s.run.began) if broke else strongest
     doubts = list(_doubts(counts, evidence))
     doubts += [

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UsageError
-from holdfast.reporting.certificate import VERSION, Ready, lanes_of, nodes
-from holdfast.reporting.ledger import Ledger, RunRow, Standing
+from holdfast.reporting.certificate import LEVELS, VERSION, comes_to, lanes_of, nodes
+from holdfast.reporting.ledger import STATIC, Ledger, RunRow, Standing
 from holdfast.verdicts import Verdict
 
 _WRONG = "get the file anew from whoever made it, or make one: holdfast signoff"
-_LEVELS = ("live", "lab", "model", "static")  # the strongest first
 _WORDS = {"tree": str, "commit": str, "made": str, "result": str, "valid_until": str, "lanes": dict, "conditions": list}
 _OF_A_PROOF = {
     "claim": str,
@@ -41,6 +40,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} lacks {', '.join(lacking)}, or has it in another form", _WRONG)
     try:
         as_it_follows = _result(found), _until(found)
+        if any(p["level"] not in LEVELS for p in found["proved"]):
+            raise ValueError("a level that there isn't")
         as_it_says = found["result"], datetime.fromisoformat(found["valid_until"])
     except ValueError as error:
         raise UsageError(f"{path} names a time or a verdict that is none: {error}", _WRONG) from None
@@ -74,10 +75,8 @@ def _lacking(found: dict[str, Any]) -> Iterator[str]:
 def _result(found: dict[str, Any]) -> str:
     """What its proofs come to, by the rules."""
     verdicts = [Verdict(p.get("verdict")) for p in (*found["proved"], *found["not_proved"])]
-    if Verdict.BROKE in verdicts or not found["proved"]:
-        return Ready.NOT.value
-    doubts = found["conditions"] or found["not_proved"] or any(p["conditions"] for p in found["proved"])
-    return (Ready.CONDITIONS if doubts else Ready.READY).value
+    doubt = bool(found["conditions"]) or any(p["conditions"] for p in found["proved"])
+    return comes_to(verdicts, doubt=doubt).value
 
 
 def _until(found: dict[str, Any]) -> datetime:
@@ -144,7 +143,7 @@ def _is_newer_and_worse(standing: Standing, proof: dict[str, Any], made: str) ->
     verdict, began = standing.verdict, standing.run.began
     if verdict.verdict is Verdict.BROKE:
         return began > datetime.fromisoformat(proof["began"])
-    if verdict.verdict is not Verdict.UNPROVEN or _LEVELS.index(verdict.level) > _LEVELS.index(proof["level"]):
+    if verdict.verdict is not Verdict.UNPROVEN or LEVELS.index(verdict.level) > LEVELS.index(proof["level"]):
         return False
-    same = (verdict.level, verdict.lane) == (proof["level"], proof["lane"]) or verdict.level == "static"
+    same = (verdict.level, verdict.lane) == (proof["level"], proof["lane"]) or verdict.level == STATIC
     return began > datetime.fromisoformat(proof["began"] if same else made)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from holdfast.errors import UsageError
-from holdfast.journal import JournalRecord, header, read_file
+from holdfast.journal import JournalRecord, header, read_bytes, read_file
 from holdfast.reporting.versions import ENOUGH_RUNS, seconds_of
 from holdfast.verdicts import NOT_ALL, ClaimVerdict, Verdict, verdicts
 
@@ -214,13 +214,13 @@ class Ledger:
         """A run's journal and the SHA-256 of its bytes; None where it is gone, isn't whole, or isn't what the verdicts were read from."""
         file = self.journal(run)
         try:
-            before = file.read_bytes()
-            record = read_file(file)
+            raw = file.read_bytes()
         except OSError:
             return None
+        record = read_bytes(raw)
         lines, last = self._db.execute("SELECT lines, hash FROM run WHERE name = ?", (run.name,)).fetchone()
         same = len(record.entries) == lines and record.entries and record.entries[-1]["hash"] == last
-        return (record, hashlib.sha256(before).hexdigest()) if same and record.sealed and not record.problem else None
+        return (record, hashlib.sha256(raw).hexdigest()) if same and record.sealed and not record.problem else None
 
     def standings(
         self,

@@ -315,3 +315,19 @@ def test_a_claim_grows_only_where_its_class_lets_it(tmp_path, expansion, name, s
     found = Change(before, after).findings()
     assert [f.severity for f in found] == ([severity] if severity else [])
     assert Change(before, tree(tmp_path / "c", storage, claim("1024Mi"))).findings() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "sure"),
+    [
+        ({"iscsi": {"targetPortal": "10.0.0.1", "iqn": "a", "lun": 1}}, {"iscsiInterface": "default"}, False),
+        ({"rbd": {"monitors": ["10.0.0.1"], "image": "a"}}, {"pool": "rbd"}, False),
+        ({"rbd": {"monitors": ["10.0.0.1"], "image": "a"}}, {"image": "b"}, True),
+        ({"nfs": {"server": "10.0.0.1", "path": "/a"}}, {"path": "/b"}, True),
+    ],
+)
+def test_what_a_source_leaves_out_may_be_what_the_api_server_fills_in(source, more, sure):
+    """A real one takes the first two, and refuses another interface or pool."""
+    ((kind, was),) = source.items()
+    before, after = ({"spec": {kind: said}} for said in (was, {**was, **more}))
+    assert [r.sure for r in refusals("", "PersistentVolume", before, after)] == [sure]

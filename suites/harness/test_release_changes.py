@@ -154,3 +154,20 @@ def test_what_goes_from_a_chart_to_a_kustomization_is_said(tmp_path, helm, kept)
             "PersistentVolumeClaim/default/it goes from HelmRelease/default/thing to Kustomization/flux-system/apps",
         )
     ] * (not kept)
+
+
+@pytest.mark.parametrize("readme", [False, True])
+@pytest.mark.parametrize("values", [False, True])
+def test_what_a_readme_says_hides_no_refusal(tmp_path, helm, readme, values):
+    """The templates stay as they are packed while the version does; what the release's values change is applied all the same."""
+    case = next(c for c in CASES if c.refused and c.gone == ())
+    before, after = (files(case, after=flag, version="0.1.0") for flag in (False, True))
+    after = {**after, **({"charts/thing/README.md": "more\n"} if readme else {})}
+    found = change(tmp_path, helm, (before, RELEASE), (after, release(values={"a": "b"}) if values else RELEASE))
+    assert {f.rule for f in found} == {"change.not-deployed", *({"change.immutable"} if values else ())}
+
+
+def test_a_readme_alone_changes_nothing(tmp_path, helm):
+    before = files(CASES[0], after=False, version="0.1.0")
+    after = {**before, "charts/thing/README.md": "more\n"}
+    assert change(tmp_path, helm, (before, RELEASE), (after, RELEASE)) == []

@@ -11,6 +11,7 @@ from holdfast.tree import check as checking
 from holdfast.tree.findings import Severity
 from holdfast.tree.plaintext import in_text
 from holdfast.tree.roles import role
+from holdfast.tree.rules import apply, network
 from suites.harness import pairs
 from suites.harness.test_check_properties import FLUX, KUSTOMIZE, kustomization, written
 
@@ -1131,7 +1132,7 @@ VALUES = RELEASE.replace(
         ("    # dummy\n", "held"),
         ("    # isn't a real secret\n", "held"),
         ("    # the chart's own default is overridden\n", "unproven"),
-        ("    # There is no secret store in this cluster yet\n", "unproven"),
+        ("    # There is no secret store in this cluster yet\n", "broke"),
         ("    # not used in staging\n", "unproven"),
         ("    # dummy\n    # one\n    # two\n    # three\n", "broke"),
     ],
@@ -1206,6 +1207,25 @@ def test_an_address_that_is_still_to_be_filled_in_stops_no_rule(tmp_path):
     )
     files = {"cluster/all.yaml": CONFIG, "docs/example/instance.yaml": instance}
     checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'pod_cidr = "10.42.0.0/16"',
+        'pod_cidr                              = "10.42.0.0/16"',  # as terraform fmt aligns it
+        "podSubnets:\n    - 10.42.0.0/16",
+        "--cluster-cidr=10.42.0.0/16",
+    ],
+)
+def test_what_a_cluster_is_told_is_read_however_it_is_aligned(line):
+    assert network._TOLD.search(line)[1] == "10.42.0.0/16"
+
+
+@pytest.mark.parametrize("name", ["podinfo$", "^podinof$", "podinof", "podinfo"])
+def test_a_name_of_a_patch_is_a_pattern_and_no_variable(name):
+    assert not apply._for_any({"target": {"kind": "Deployment", "name": name}})
+    assert apply._for_any({"target": {"kind": "Deployment", "name": "${APP}"}})
 
 
 def test_a_file_of_blank_lines_is_read_in_no_time_that_grows_with_its_cube(tmp_path):

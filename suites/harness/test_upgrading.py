@@ -69,6 +69,14 @@ def test_nothing_else_is_taken_for_one(lane, fields, said):
     assert "without --continue" in caught.value.next_step
 
 
+def test_what_was_left_broken_must_be_known(lane, tmp_path):
+    state_of(lane, undo=[str(tmp_path / "gone" / "undo.jsonl")])
+    with pytest.raises(UsageError, match="isn't known any more"):
+        lane.interrupted()
+    (tmp_path / "gone").mkdir()
+    assert lane.interrupted().upgraded == ["k3s1"]
+
+
 def test_neither_is_a_cluster_that_is_gone_nor_a_state_that_can_not_be_read(lane, monkeypatch):
     with pytest.raises(UsageError, match="no upgrade in place was cut short"):
         lane.interrupted()

@@ -169,7 +169,7 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
 _NETWORKS = frozenset({"cilium", "calico", "tigera-operator", "kube-ovn", "antrea", "canal"})
 # What a cluster is told its ranges are by: k3s, kubeadm, Talos, and the networks' own settings, in files that Flux needn't apply.
 _TOLD = re.compile(
-    r"(?i)(?:cluster|pod|service|svc)[-_]?(?:network[-_]?)?(?:cidr|subnet)s?\w{0,20}[\"']?[ \t]{0,4}[:=,]?\s{0,40}[\[\"'-]{0,3}[ \t]{0,4}(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})"
+    r"(?i)(?:cluster|pod|service|svc)[-_]?(?:network[-_]?)?(?:cidr|subnet)s?\w{0,60}[\"']?(?:\s*[:=,])?\s*(?:[\[\"'-]+\s*)?(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})"
 )
 
 

@@ -26,7 +26,7 @@ _SAID_TO_BE_NONE = re.compile(
     r"(?i)\b(?:not|isn't)\s+(?:an?\s+|really\s+)?(?:actual\s+|real\s+)?(?:secret|sensitive|confidential)\b|\bdummy\b|\bplace\s?holder\b"
 )
 _MAY_BE_NONE = re.compile(
-    r"(?i)\bno\s+(?:actual\s+|real\s+)?secret\b|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
+    r"(?i)\bno\s+(?:actual\s+|real\s+)?secret\b(?!\s+(?:stores?|managers?|backends?|providers?|operators?|engines?)\b)|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
 )
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 
