@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.claims import Claims
-from holdfast.drivers.driver import Capability, Driver, Node, NodeShell, capable
+from holdfast.drivers.driver import Capability, Driver, Guarded, Node, NodeShell, capable
 from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.profile import Timers
 from holdfast.durations import seconds
@@ -71,7 +71,8 @@ class Cluster:
     @cached_property
     def inject(self) -> Inject:
         """The only door through which a test or a fault changes it."""
-        return Inject(self.driver, self.client, self.undo)
+        client = self.driver.writer if isinstance(self.driver, Guarded) else self.client
+        return Inject(self.driver, client, self.undo)
 
     def heal(self) -> int:
         """Undoes what is open of this test's changes, or within a fault of the fault's; returns how many steps."""
@@ -134,12 +135,28 @@ class Cluster:
             required: an assertion that doesn't hold ends the test at once; any other fails it at its end, when all else was looked at.
         """
         return self._record(
-            eventually(self, what, within, every_s=every_s), "eventually", within, claims, required=required
+            eventually(self, self._heeding(what), within, every_s=every_s),
+            "eventually",
+            within,
+            claims,
+            required=required,
         )
 
     def always(self, what: Probe, during: str | float, *, claims: Claims = (), every_s: float = 0.5) -> Wait:
         """Sees that *what* holds all the time."""
-        return self._record(always(self, what, during, every_s=every_s), "always", during, claims)
+        return self._record(always(self, self._heeding(what), during, every_s=every_s), "always", during, claims)
+
+    def _heeding(self, what: Probe) -> Probe:
+        """A probe that also heeds the word of the cluster's owner, where it has one."""
+        driver = self.driver
+        if not isinstance(driver, Guarded):
+            return what
+
+        def look(cluster: Any) -> Sighting:
+            driver.check_stop()
+            return what(cluster)
+
+        return Probe(what.kind, what.text, look)
 
     def _record(self, wait: Wait, mode: str, limit: str | float, claims: Claims, *, required: bool = False) -> Wait:
         if self.experiment:

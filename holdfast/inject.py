@@ -14,6 +14,7 @@ from holdfast.drivers.driver import (
     Driver,
     EtcdSnapshot,
     GitOutage,
+    Guarded,
     NodeNetwork,
     NodePower,
     NodeShell,
@@ -46,6 +47,8 @@ class Inject:
     def _before(self, action: str, **fields: Any) -> None:
         self._writable()
         self._undo.before(action, **fields)
+        if isinstance(self._driver, Guarded):  # the cluster itself must know, too, before anything is broken
+            self._driver.protect({"action": action, **fields})
 
     def _found(self, kind: str, name: str, namespace: str | None) -> Object:
         self._writable()  # before anything is asked: what may not be changed isn't looked at for that
@@ -82,6 +85,11 @@ class Inject:
         """Deletes a pod that something owns and brings back: there is nothing to undo."""
         self._writable()
         self._client.delete("Pod", name, namespace, grace_s=grace_s)
+
+    def evict(self, pod: str, namespace: str) -> None:
+        """Has a pod that something brings back elsewhere leave its node: there is nothing to undo. Raises CannotLook while a budget forbids it."""
+        self._writable()
+        self._client.evict(pod, namespace)
 
     def create(self, wanted: Object) -> None:
         """Creates an object that wasn't there, or overwrites one of holdfast's own; undone by deleting it."""

@@ -138,6 +138,11 @@ class KubeReader:
             found = self._dynamic().resources.search(kind=kind)
         return next((str(r.name) for r in found if "/" not in r.name and not r.kind.endswith("List")), "")
 
+    def path(self, kind: str, name: str | None, namespace: str | None = None, version: str = "") -> str:
+        """The path of an object, or of the collection that one of its kind is made in, below the server's URL. Raises CannotLook."""
+        with self._looking():
+            return str(self._api(kind, version).path(name=name, namespace=namespace))
+
     def get(self, kind: str, name: str, namespace: str | None = None, *, version: str = "") -> Object | None:
         """One object, or None where there is none (or its kind isn't known to the cluster)."""
         with self._looking():
@@ -258,6 +263,20 @@ class KubeClient(KubeReader):
                 )
             )
 
+    def create(self, wanted: Object) -> Object:
+        """Makes an object that must not be there yet; returns what came of it. Raises ApiException (409) where it is."""
+        with self._looking():
+            api = self._api(wanted["kind"], wanted["apiVersion"])
+            return _plain(
+                api.create(
+                    body=wanted,
+                    namespace=wanted["metadata"].get("namespace"),
+                    field_manager=MANAGER,
+                    serialize=False,
+                    _request_timeout=self._timeout_s,
+                )
+            )
+
     def dry_run(self, wanted: Object) -> Object:
         """What would come of applying an object: nothing is kept of it."""
         return self.apply(wanted, dry_run="All")
@@ -293,6 +312,18 @@ class KubeClient(KubeReader):
     def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
         """Sets the number of replicas of a Deployment or StatefulSet."""
         self.patch(kind, name, namespace, {"spec": {"replicas": replicas}})
+
+    def evict(self, pod: str, namespace: str) -> None:
+        """Has a pod leave its node, as far as budgets of disruptions let it. Raises CannotLook where one doesn't yet."""
+        meta = {"name": pod, "namespace": namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+        with self._looking():
+            try:
+                self._api("Pod").eviction.create(
+                    name=pod, namespace=namespace, body=body, serialize=False, _request_timeout=self._timeout_s
+                )
+            except NotFoundError:
+                return
 
     def delete(
         self, kind: str, name: str, namespace: str | None = None, *, grace_s: int | None = None, version: str = ""

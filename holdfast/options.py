@@ -11,6 +11,15 @@ LaneName = Annotated[
     str,
     typer.Option("--lane", envvar="LANE", help="DRIVER/PROFILE, such as kind/fast (fast node timers) or kind/default."),
 ]
+AllowDisruption = Annotated[
+    str,
+    typer.Option(
+        "--allow-disruption",
+        metavar="CONTEXT",
+        help="With --lane attached: faults may be injected into this cluster of your own, named once more; you are asked before each, and the "
+        "cluster undoes it by itself.",
+    ),
+]
 TreePath = Annotated[
     Path | None,
     typer.Option(

@@ -170,6 +170,12 @@ class UndoFile:
             if action in ("", step["action"]):
                 self._append({"done": step["id"]})
 
+    def give_up_but(self, action: str) -> None:
+        """Marks every open step but those of one *action* as done."""
+        for step in self.open_steps():
+            if step["action"] != action:
+                self._append({"done": step["id"]})
+
     def replay(
         self,
         driver: Driver,

@@ -14,14 +14,14 @@ from kubernetes.client.exceptions import ApiException
 
 from holdfast import claims, events
 from holdfast.drivers import catalogue, kwok
-from holdfast.drivers.driver import DriverError
+from holdfast.drivers.driver import DriverError, Guarded
 from holdfast.errors import HostCannot, UsageError
 from holdfast.journal import read_file
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import default_tree, is_default
 from holdfast.lane.subject import Subject
 from holdfast.nightly import Night
-from holdfast.options import ChartsPath, EntryName, LaneName, TreePath
+from holdfast.options import AllowDisruption, ChartsPath, EntryName, LaneName, TreePath
 from holdfast.paths import ROOT, reports_dir
 from holdfast.plugin import FIXTURES
 from holdfast.progress import console
@@ -89,6 +89,7 @@ def verify(  # noqa: PLR0917  a command line
             help="With --lane attached: your own cluster, by a context of your kubeconfig. It is only read.",
         ),
     ] = "",
+    allow_disruption: AllowDisruption = "",
     tree: TreePath = None,
     entry: EntryName = "",
     select: Annotated[str, typer.Option("-k", help="Only tests whose name matches, as pytest's -k.")] = "",
@@ -146,7 +147,7 @@ def verify(  # noqa: PLR0917  a command line
     _usable(wanted)
     if not lane and (keep or reuse):
         lane = catalogue.KEPT
-    lane = _of_context(lane, context)
+    lane = _of_context(lane, context, allow_disruption)
     if lane:
         catalogue.parse(lane)
     names = [lane] if lane else catalogue.usual()
@@ -161,7 +162,7 @@ def verify(  # noqa: PLR0917  a command line
     parts: list[Part] = []
     skipped: list[str] = []
     start = Start() if lane or wanted.narrowed else _rehearsal(subject)
-    for on in [Lane(name, subject) for name in names]:
+    for on in [Lane(name, subject, allow_disruption) for name in names]:
         try:
             part = run_on(on, wanted, before=parts)
             parts += [part] if part.folder.is_dir() else []
@@ -204,8 +205,13 @@ def _whole_night(wanted: Wanted, require: list[str]) -> None:
         )
 
 
-def _of_context(lane: str, context: str) -> str:
+def _of_context(lane: str, context: str, allow_disruption: str) -> str:
     """The lane that is meant: one of the user's own clusters has the name of its context. Raises UsageError."""
+    if allow_disruption and not catalogue.is_named_by_user(lane):
+        raise UsageError(
+            "--allow-disruption is about a cluster of your own: every other lane is one to be thrown away",
+            f"name it with: --lane attached --context {allow_disruption}",
+        )
     if not context:
         return lane
     if not catalogue.is_named_by_user(lane):
@@ -328,6 +334,8 @@ def _in_the_way(start: Outcome) -> list[str]:
 def rerun_command(on: Lane, suites: list[Path]) -> str:
     """The command that runs one of this run's tests again, but for its name."""
     words = ["holdfast", "verify", "--lane", on.name]
+    if isinstance(on.driver, Guarded):
+        words += ["--allow-disruption", on.name.partition("/")[2]]
     if not is_default(on.subject.folder):
         words += ["--tree", str(on.subject.folder)]
     if on.subject.entry:

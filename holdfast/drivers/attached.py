@@ -65,6 +65,10 @@ class Attached:
         """Nothing is made, so nothing is needed."""
 
     def preflight(self) -> None:
+        """What is done before anything is asked of it."""
+        self.connect()
+
+    def connect(self) -> None:
         """Takes the context's own part of the kubeconfig, and sees that the cluster is the one that this name was first used for."""
         made = kubeconfigs.of_context(self.context)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,38 @@ class Writable(Protocol):
 
 
 @runtime_checkable
+class Guarded(Writable, Protocol):
+    """A cluster that matters: only a fault that its owner said yes to changes it, and it undoes one by itself should holdfast be gone.
+
+    Attributes:
+        writer: its API, with the right to write.
+        limit_s: how long a fault may last, in seconds.
+    """
+
+    limit_s: float
+
+    @property
+    def writer(self) -> Any: ...
+
+    def begin_fault(self, fault: str, lost: frozenset[str]) -> None:
+        """Lets a fault in, that takes the nodes *lost* away. Raises NotExercised where the owner doesn't want it, Unproven where the cluster
+        couldn't undo it.
+        """
+
+    def protect(self, step: Mapping[str, Any]) -> None:
+        """Returns once the cluster can undo a step by itself. Raises Unproven where that isn't known."""
+
+    def check_stop(self) -> None:
+        """Raises Unproven where the owner has said stop."""
+
+    def heal(self) -> int:
+        """Has the cluster undo what a dead run left in it; returns how many faults that were."""
+
+    def end_fault(self) -> str:
+        """The fault is undone: returns why the cluster had done so before; empty where it hadn't."""
+
+
+@runtime_checkable
 class NodePower(Protocol):
     """Can cut a node's power and give it back: no drain, no goodbye."""
 

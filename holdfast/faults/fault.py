@@ -11,11 +11,12 @@ from itertools import count
 from typing import Concatenate, ParamSpec, cast
 
 from holdfast.cluster import Cluster
-from holdfast.drivers.driver import Writable, lacks
+from holdfast.drivers.driver import Guarded, Writable, lacks
 from holdfast.durations import seconds
 from holdfast.errors import NotExercised
 from holdfast.events import Converged, FaultHealed, FaultInject, FaultTookEffect
 from holdfast.experiment import Experiment, FaultTime, Stage
+from holdfast.probes.calm import can_lose, undamaged
 from holdfast.probes.flux import tree_applied
 from holdfast.probes.nodes import nodes_ready
 from holdfast.probes.workloads import workloads_ready
@@ -34,15 +35,21 @@ class Fault:
         text: how it reads in a sentence, such as ``node_loss('k3s2')``.
         needs: the capabilities that the driver must have: every fault changes something, so `Writable` is one of them.
         run: injects it, waits for its effect check, yields, heals.
+        own_cluster: whether it may be injected into a cluster that matters: the cluster itself can undo it, and no data is at stake.
+        about: what it was told, such as the name of a node.
     """
 
     text: str
     needs: tuple[type, ...]
     run: Callable[[Cluster], Iterator[None]]
+    own_cluster: bool = False
+    about: tuple[object, ...] = ()
 
 
-def fault(*needs: type) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[None]]], Callable[P, Fault]]:
-    """Makes a fault factory of a generator function ``(cluster, ...)`` with one ``yield``."""
+def fault(
+    *needs: type, own_cluster: bool = False
+) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[None]]], Callable[P, Fault]]:
+    """Makes a fault factory of a generator function ``(cluster, ...)`` with one ``yield``. *own_cluster*: see `Fault`."""
 
     def decorate(function: Callable[Concatenate[Cluster, P], Iterator[None]]) -> Callable[P, Fault]:
         @functools.wraps(function)
@@ -52,6 +59,8 @@ def fault(*needs: type) -> Callable[[Callable[Concatenate[Cluster, P], Iterator[
                 f"{function.__name__}({', '.join(words)})",
                 (Writable, *needs),
                 lambda cluster: function(cluster, *args, **kwargs),
+                own_cluster,
+                (*args, *kwargs.values()),
             )
 
         FACTORIES[f"{function.__module__}.{function.__name__}"] = factory
@@ -70,6 +79,10 @@ def _converged(cluster: object) -> Sighting:
 
 CONVERGED = Probe("converged", "converged()", _converged)
 STABLE_S = 10.0  # an API server that comes back repeats the statuses of before: a steady state that doesn't last this long was none
+
+
+_PATIENCE_S = 15.0  # for each step
+_CALM_WITHIN_S = 20.0  # one that runs is steady, or it is a bad time to break it
 
 
 class Faults:
@@ -101,6 +114,7 @@ class Faults:
         """
         if why := lacks(self.cluster.driver, *wanted.needs):
             raise NotExercised(f"{wanted.text}: {why}")
+        self._guard(wanted)
         experiment, number = self._experiment, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()
@@ -143,6 +157,20 @@ class Faults:
             if stop is not None and (failed is None or not isinstance(stop, Exception)):
                 raise stop
 
+    def _guard(self, wanted: Fault) -> None:
+        """Before a cluster that matters is broken: that the fault is one for such a cluster, that nothing is amiss there, and its owner's word."""
+        driver = self.cluster.driver
+        if not isinstance(driver, Guarded):
+            return
+        if not wanted.own_cluster:
+            raise NotExercised(f"{wanted.text} is for a cluster that may be thrown away")
+        lost = frozenset(n.name for n in self.cluster.nodes() if n.name in wanted.about)
+        for one in (CONVERGED, undamaged(), *(can_lose(node) for node in sorted(lost))):
+            wait = eventually(self.cluster, one, _CALM_WITHIN_S)
+            if wait.held is not True:
+                raise Unproven(f"{wanted.text} isn't injected into a cluster with trouble of its own: {wait.last}")
+        driver.begin_fault(wanted.text, lost)
+
     def _capture(self, what: str) -> None:
         """Keeps evidence while the fault is still in; what goes wrong meanwhile must not hide what went wrong before."""
         with suppress(Exception):
@@ -162,11 +190,19 @@ class Faults:
             next(generator, None)
         except BaseException as error:
             why, stop = _first_line(error), error if not isinstance(error, Exception) else None
-        try:
-            self.cluster.inject.heal(patiently)
+        driver = self.cluster.driver
+        own = isinstance(driver, Guarded)
+        try:  # a cluster that undoes it by itself isn't waited for as long as one that doesn't
+            self.cluster.inject.heal(functools.partial(patiently, within_s=_PATIENCE_S) if own else patiently)
         except BaseException as error:
             why, stop, undone = why or _first_line(error), error if not isinstance(error, Exception) else stop, False
-            self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}")
+            by_itself = (
+                f"; the cluster itself undoes it within {driver.limit_s:g}s" if isinstance(driver, Guarded) else ""
+            )
+            self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}{by_itself}")
+        if undone and isinstance(driver, Guarded):  # else its switch stays, and does it
+            ended = driver.end_fault()
+            why = why or (ended and f"it was over before its test was: {ended}")
         self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()
         effects = self._experiment.effects[:]

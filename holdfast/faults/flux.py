@@ -20,7 +20,7 @@ from holdfast.probes.flux import (
 )
 
 
-@fault(PodRuntime)
+@fault(PodRuntime, own_cluster=True)
 def flux_down(cluster: Cluster) -> Iterator[None]:
     """No Flux controller runs: their Deployments are scaled to zero."""
     for name in CONTROLLERS:
@@ -31,7 +31,7 @@ def flux_down(cluster: Cluster) -> Iterator[None]:
     cluster.eventually(controllers_ready(), within="2m")
 
 
-@fault(PodRuntime)
+@fault(PodRuntime, own_cluster=True)
 def controller_killed(cluster: Cluster, name: str) -> Iterator[None]:
     """One controller's pod is deleted without grace; its Deployment has to bring another."""
     old = uids(cluster, name)

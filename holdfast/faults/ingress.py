@@ -12,7 +12,7 @@ from holdfast.probes.workloads import pods as pods_of
 from holdfast.probes.workloads import selector
 
 
-@fault(PodRuntime)
+@fault(PodRuntime, own_cluster=True)
 def ingress_deleted(cluster: Cluster, *, hold: bool = True) -> Iterator[None]:
     """The ingress controller's workload is deleted.
 

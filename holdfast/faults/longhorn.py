@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import NodeShell, PodRuntime
+from holdfast.errors import NotExercised
 from holdfast.faults.fault import fault
 from holdfast.kube import name_of
 from holdfast.probes.longhorn import (
@@ -18,6 +19,7 @@ from holdfast.probes.longhorn import (
     workloads,
 )
 
+SHARE = "longhorn.io/component=share-manager"
 _NOWHERE = "holdfast/nowhere"  # no node has this label: a DaemonSet that asks for it runs nowhere
 
 
@@ -55,12 +57,18 @@ def _names(cluster: Cluster) -> frozenset[str]:
 def _back(cluster: Cluster, names: frozenset[str]) -> None:
     cluster.heal()
     cluster.eventually(storage_ready(names=names), within="3m")
-    cluster.eventually(volumes_work(), within="3m")
+    if isinstance(cluster.driver, NodeShell):  # on the nodes, where they can be asked
+        cluster.eventually(volumes_work(), within="3m")
 
 
-@fault(PodRuntime)
+@fault(PodRuntime, own_cluster=True)
 def longhorn_control_plane_down(cluster: Cluster) -> Iterator[None]:
-    """No manager and no CSI plugin runs; what is attached is still served. Its release is suspended, so that they stay away."""
+    """No manager and no CSI plugin runs; what is attached is still served. Its release is suspended, so that they stay away.
+
+    Raises NotExercised where volumes are shared by way of pods that would be deleted with the others: those would be cut off.
+    """
+    if shared := cluster.objects.list("Pod", cluster.settings.storage.namespace, labels=SHARE):
+        raise NotExercised(f"{len(shared)} shared volumes are served by pods of the storage system's control plane")
     names = _names(cluster)
     _hold(cluster)
     _stop_control_plane(cluster)

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from holdfast.cluster import Cluster, PowerWindow
-from holdfast.drivers.driver import NodePower
+from holdfast.drivers.driver import NodePower, PodRuntime
+from holdfast.durations import seconds
 from holdfast.faults.fault import fault
-from holdfast.probes.nodes import api_refuses, node_not_ready, node_ready
+from holdfast.probes.nodes import api_refuses, drained, node_not_ready, node_ready, pods_that_leave
+from holdfast.waiting import CannotLook
 
 
-@fault(NodePower)
+@fault(PodRuntime, own_cluster=True)
+def node_drained(cluster: Cluster, node: str, within: str = "3m") -> Iterator[None]:
+    """A node takes no pods any more, and those that it has leave it, as budgets of disruptions let them.
+
+    The effect check is what runs there: nothing but what belongs to the node.
+    """
+    cluster.inject.patch("Node", node, None, {"spec": {"unschedulable": True}})
+    limit = time.monotonic() + seconds(within)
+    while leaving := pods_that_leave(cluster, node):
+        for pod in leaving:
+            meta = pod["metadata"]
+            if not meta.get("deletionTimestamp"):
+                with suppress(CannotLook):  # a budget that is used up: asked again
+                    cluster.inject.evict(meta["name"], meta["namespace"])
+        if time.monotonic() > limit:
+            break
+        time.sleep(1)
+    cluster.eventually(drained(node), within="5s")
+    yield
+    cluster.heal()
+    cluster.eventually(node_ready(node), within="30s")
+
+
+@fault(NodePower, own_cluster=True)
 def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
     """Cuts the power of a node: no drain, no goodbye.
 

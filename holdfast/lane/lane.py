@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from holdfast.bootstrap import Bootstrap
 from holdfast.cluster import Cluster
-from holdfast.drivers import catalogue
+from holdfast.drivers import catalogue, disruption
 from holdfast.drivers.driver import (
     CHARTS_PORT,
     Agents,
     AssumedReleases,
     GitHosting,
+    Guarded,
     ImageLoader,
     Live,
     NodeShell,
@@ -42,6 +43,8 @@ from holdfast.tree.tree import Tree
 from holdfast.undo import UndoFile
 from holdfast.waiting import CannotLook, patiently
 
+_UNDO = "undo-file"
+
 
 class Lane:
     """A lane by name.
@@ -49,9 +52,11 @@ class Lane:
     Args:
         name: ``DRIVER/PROFILE``.
         subject: what is tried on it; several lanes may share one, so that it is read once.
+        allow_disruption: the user's own cluster that faults may be injected into, by the name of its context. Raises UsageError where it is
+            another one than the lane's.
     """
 
-    def __init__(self, name: str, subject: Subject) -> None:
+    def __init__(self, name: str, subject: Subject, allow_disruption: str = "") -> None:
         driver, profile = catalogue.parse(name)
         self.name = f"{driver}/{profile}"
         self.subject = subject
@@ -66,6 +71,8 @@ class Lane:
         self.state_file = self.folder / "state.json"
         self.upgrading: Upgrading | None = None
         self.driver = catalogue.DRIVERS[driver].open(profile, self.folder, owner_id())
+        if allow_disruption:
+            self.driver = disruption.allowed(self.driver, allow_disruption, subject.settings)
         self.fidelity = Fidelity(self.driver, self.subject)
 
     @property
@@ -148,7 +155,11 @@ class Lane:
         return self.cluster(undo)
 
     def attach(self, undo: Path) -> Cluster:
-        """A cluster that is there, as a test holds it: to be read."""
+        """A cluster that is there, as a test holds it: to be read; and broken, as far as its owner lets that be."""
+        if isinstance(self.driver, Guarded):
+            (self.folder / _UNDO).write_text(
+                str(undo)
+            )  # should this run die: where it stands what else is to be given back
         return Cluster(
             self.driver,
             cast(KubeClient, GetOnlyReader(self.driver.kubeconfig)),
@@ -325,6 +336,8 @@ class Lane:
 
         Returns how many steps were undone. Raises UsageError where what was left can't be known.
         """
+        if isinstance(self.driver, Guarded):
+            return self._heal_own(self.driver)
         state = self.state()
         if not state or self.is_foreign:
             return 0
@@ -354,6 +367,19 @@ class Lane:
             nodes = [n.name for n in self.driver.nodes()]
             for folder in (agents.FOLDER, *map(writers.folder, writers.names())):
                 rest(self.driver, nodes, folder)
+        return count
+
+    def _heal_own(self, driver: Guarded) -> int:
+        """Has a cluster of the user's own undo what a dead run left in it, and gives back the power that it can't give back by itself."""
+        count, noted = driver.heal(), self.folder / _UNDO
+        if not noted.exists():
+            return count
+        undo = UndoFile(Path(noted.read_text()))
+        undo.give_up_but(
+            "power-on"
+        )  # the cluster has undone the rest: what it is like now, somebody may have wanted since
+        count += undo.replay(self.driver, driver.writer, self._patiently)
+        noted.unlink()
         return count
 
     def _known(self, state: LaneState) -> None:

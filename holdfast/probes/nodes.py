@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
-from holdfast.kube import condition
+from holdfast.kube import Object, condition
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
 _Network = IPv4Network | IPv6Network
@@ -68,6 +68,27 @@ def node_runs(cluster: Cluster, node: str, version: str) -> Sighting:
     if runs != version:
         return f"{node} runs {runs or 'nothing'}"
     return node_ready(node)(cluster)
+
+
+def pods_that_leave(cluster: Cluster, node: str) -> list[Object]:
+    """The pods of a node that a drain sends away: all that run there, but for those that belong to the node itself: of DaemonSets, of
+    kubelet's own, and those by which Longhorn serves the node's blocks.
+    """
+    found = []
+    for pod in cluster.objects.list("Pod"):
+        owners = {o["kind"] for o in pod["metadata"].get("ownerReferences") or []}
+        serves = "instance-manager" in (pod["metadata"].get("labels") or {}).get("longhorn.io/component", "")
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if pod["spec"].get("nodeName") == node and not ended and not serves and not owners & {"DaemonSet", "Node"}:
+            found.append(pod)
+    return found
+
+
+@probe
+def drained(cluster: Cluster, node: str) -> Sighting:
+    """Nothing runs on a node but what belongs to it."""
+    left = [f"{p['metadata']['namespace']}/{p['metadata']['name']}" for p in pods_that_leave(cluster, node)]
+    return f"still on {node}: {', '.join(left[:5])}" if left else HOLDS
 
 
 @probe

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import Agents
 from holdfast.probes.workloads import workload_ready
 from holdfast.sampling import agents, writers
 from holdfast.sampling.looks import Target
@@ -167,6 +168,7 @@ def volumes() -> Wanted:
     """The writers: each appends records to a volume of the tree's storage class, flushed to the disk before they count."""
 
     def assign(cluster: Cluster) -> list[AssignedTarget]:
+        cluster.capable(Agents)
         writers.install(cluster.client, cluster.settings.storage.storage_class)
         for workload in (f"StatefulSet/{writers.STATEFUL}", f"Deployment/{writers.DEPLOYMENT}"):
             wait = eventually(cluster, workload_ready(workload, agents.NAMESPACE), "2m")

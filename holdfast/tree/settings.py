@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from holdfast.tree.settings_file import (
     Allow,
     App,
     Declared,
+    Disruption,
     Ingress,
     Monitoring,
+    NodeCommands,
     Secret,
     SettingsFile,
     Storage,
@@ -51,6 +53,8 @@ class Settings:
     monitoring: Monitoring = field(default_factory=Monitoring)
     apps: tuple[App, ...] = ()
     declared: Declared = field(default_factory=Declared)
+    disruption: Disruption = field(default_factory=Disruption)
+    nodes: dict[str, NodeCommands] = field(default_factory=dict)
     claims: str = ""
     runbook: str = ""
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -92,18 +96,27 @@ class Settings:
 
 
 def load(tree: Path) -> Settings:
-    """Reads the file in the tree, or beside it; without one, nothing is set. Raises UsageError with everything that is wrong in it."""
-    for path, beside in ((tree / FILE, False), (tree.parent / f"{tree.name}{FILE}", True)):
-        if path.is_symlink():
-            raise UsageError(f"{path} is a link, and what it leads to isn't read", "put the file itself there")
-        if path.is_file():
-            try:
-                text = path.read_text(encoding="utf-8")
-                table = tomllib.loads(text)
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise UsageError(f"{path}: {error}", "correct the file, then run again") from None
-            return _Reader(path, text, beside=beside).read(table)
-    return Settings()
+    """Reads the file in the tree, or beside it; without one, nothing is set. Raises UsageError with everything that is wrong in it.
+
+    Where there are both, the one in the tree counts, but for ``[disruption]`` and ``[nodes]``: those are the owner's word.
+    """
+    inside, beside = _file(tree / FILE, beside=False), _file(tree.parent / f"{tree.name}{FILE}", beside=True)
+    if inside and beside:  # what the tree says counts, but for what only its owner may say
+        return replace(inside, disruption=beside.disruption, nodes=beside.nodes)
+    return inside or beside or Settings()
+
+
+def _file(path: Path, *, beside: bool) -> Settings | None:
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, and what it leads to isn't read", "put the file itself there")
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}", "correct the file, then run again") from None
+    return _Reader(path, text, beside=beside).read(table)
 
 
 class _Reader:
@@ -118,6 +131,9 @@ class _Reader:
         """The settings. Raises UsageError with every error, each with its place and the right form."""
         table = self._new_spellings(table)
         values = {name: self._section(name, value) for name, value in table.items()}
+        if "nodes" in table and not self.beside:
+            self._error("nodes", 0, "the commands of [nodes] are run, so a tree's own settings can't name them",
+                        f"[nodes] in settings beside the tree: {self.path.parent.parent / f'{self.path.parent.name}{FILE}'}")  # fmt: skip
         if self.errors:
             raise UsageError(
                 "the settings can't be used:\n    " + "\n    ".join(dict.fromkeys(m for m, _ in self.errors)),
@@ -130,8 +146,10 @@ class _Reader:
         )
         return Settings(
             entry=file.flux.entry, aliases=file.git.aliases, secrets=file.secret, adaptations=(*suspended, *file.patch),
-            images=file.images, ingress=file.ingress, storage=file.storage, monitoring=file.monitoring, apps=file.app,
-            declared=file.declared, claims=file.claims, runbook=file.runbook, roles={str(r): m for r, m in file.roles.items()},
+            images=file.images,
+            ingress=file.ingress, storage=file.storage, monitoring=file.monitoring, apps=file.app,
+            declared=file.declared, disruption=file.disruption, nodes=file.nodes, claims=file.claims,
+            runbook=file.runbook, roles={str(r): m for r, m in file.roles.items()},
                         claimed=(ALL,) if file.check.claims == ALL else tuple(file.check.claims),
             allow=file.allow, path=self.path, beside=self.beside, notices=tuple(self.notices),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from holdfast.durations import go_seconds
 Text = Annotated[str, Meta(min_length=1)]
 Workload = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]*/[a-z0-9.-]+$", description="a workload, written `Kind/name`")]
 Pointer = Annotated[str, Meta(pattern=r"^/.", description="a JSON pointer, such as `/spec/replicas`")]
+_SHORTEST_FAULT_S, _LONGEST_FAULT_S = 60.0, 1800.0
 Role = Literal["core", "storage", "monitoring", "longterm", "apps"]
 
 
@@ -154,6 +155,37 @@ class Declared(Table, frozen=True):
             raise ValueError(f"poll is {self.poll!r}; write a duration, such as 30s or 1m")
 
 
+class Disruption(Table, frozen=True):
+    """Faults on a cluster of your own, where `--allow-disruption` names it."""
+
+    limit: Annotated[str, Meta(description="how long a fault may last: after that the cluster undoes it by itself")] = (
+        "5m"
+    )
+    image: Annotated[
+        Text,
+        Meta(description="what undoes it in the cluster runs this: an image with Python, which your nodes can fetch"),
+    ] = "docker.io/library/python:3.13-alpine"
+
+    def __post_init__(self) -> None:
+        length = go_seconds(self.limit)
+        if length is None or not _SHORTEST_FAULT_S <= length <= _LONGEST_FAULT_S:
+            raise ValueError(f"limit is {self.limit!r}; write a duration from 1m to 30m")
+
+
+class NodeCommands(Table, frozen=True):
+    """Your own commands that cut a node's power and give it back; read from settings beside the tree alone, since holdfast runs them."""
+
+    power_off: Annotated[
+        str,
+        Meta(
+            pattern=r"\{limit_s\}",
+            description="cuts its power so that it comes back by itself after `{limit_s}` seconds, such as "
+            "`ssh root@k3s2 rtcwake -m off -s {limit_s}`",
+        ),
+    ]
+    power_on: Annotated[str, Meta(description="gives it back; without it the node's own timer is waited for")] = ""
+
+
 class Checked(Table, frozen=True):
     """What `holdfast check` holds the tree to."""
 
@@ -187,6 +219,8 @@ class SettingsFile(Table, frozen=True):
     monitoring: Monitoring = Monitoring()
     declared: Declared = Declared()
     check: Checked = Checked()
+    disruption: Disruption = Disruption()
+    nodes: Annotated[dict[str, NodeCommands], Meta(description="nodes whose power may be cut, by name")] = {}
     roles: Annotated[
         dict[Role, tuple[Text, ...]],
         Meta(description="which Kustomizations are what, where their contents don't show it"),
@@ -209,6 +243,8 @@ FORMS = {
     "storage": '[storage] namespace = "longhorn-system", release = "longhorn"',
     "monitoring": '[monitoring] namespace = "monitoring", core = "SERVICE"',
     "declared": '[declared] nodes = 3, node_ports = [30080, 30443], exposed = ["Deployment/dns/blocky", 443]',
+    "disruption": '[disruption] limit = "5m", image = "docker.io/library/python:3.13-alpine"',
+    "nodes": '[nodes.k3s2] power_off = "ssh root@k3s2 rtcwake -m off -s {limit_s}"',
     "check": '[check] claims = ["rbac-least"] or "all"',
     "roles": '[roles] core = ["KUSTOMIZATION"]',
     "allow": '[[allow]] rule = "longhorn.backup", because = "…"',

@@ -19,7 +19,7 @@ ROOMS = [
     "marks",
     "experiment",
     "tree",
-    "provision kube",
+    "provision kube consent",
     "checking",
     "drivers",
     "undo terminal",

@@ -14,6 +14,7 @@ from holdfast.drivers.driver import DriverError, Node
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import Note
 from holdfast.faults.flux import TROUBLE
+from holdfast.faults.longhorn import SHARE
 from holdfast.kube import KubeClient as RealClient
 from holdfast.tree.manifest import Manifest
 from holdfast.tree.settings import Settings
@@ -119,6 +120,8 @@ class KubeClient:
 
     def _storage_pods(self, labels):
         """Pods of the control plane while their workloads ask for any; those that serve blocks, which a manager brings back."""
+        if labels == SHARE:
+            return []
         state = self.world.read()
         running = [
             o
@@ -156,7 +159,13 @@ class KubeClient:
 
         self.world.change(edit)
 
+    def evict(self, pod, namespace):
+        self.delete("Pod", pod, namespace)
+
     def patch(self, kind, name, namespace, body):
+        if kind == "Node":
+            self.world.change(lambda s: s.__setitem__("cordoned", name if body["spec"]["unschedulable"] else None))
+            return
         self.world.change(lambda s: merge_patch(s["objects"][f"{kind}/{namespace}/{name}"], body))
 
     def request_reconciliation(self, kind, name, namespace):
@@ -471,6 +480,7 @@ def settled(state):
         item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "generation"}
     return {
         "nodes": state["nodes"],
+        "cordoned": state.get("cordoned"),
         "objects": plain,
         "lost": bool(state.get("lost")),
         "git": [bool(state.get("git_off")), state.get("git_delay_s", 0)],
