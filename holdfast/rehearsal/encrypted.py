@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.tree import Tree
 
 _MARK = re.compile(r"ENC\[AES256_GCM,")
 _TYPE = re.compile(r",type:(\w+)\]$")
@@ -70,11 +71,21 @@ def _value(key: str, value: Any) -> Any:
     return _OF_TYPE.get(kind[1], placeholder(key)) if kind else placeholder(key)
 
 
-def replace_in(folder: Path) -> list[str]:
-    """Replaces what is encrypted in every file of a checkout; returns the files, relative to it."""
+def refused(tree: Tree) -> frozenset[str]:
+    """The files of encrypted Secrets that no Kustomization decrypts, and one applies all the same: Flux refuses them, so they stay as they are."""
+    files: dict[bool, set[str]] = {True: set(), False: set()}
+    for kustomization in tree.kustomizations.values():
+        files[bool(kustomization.spec.get("decryption"))] |= {
+            m.file for m in kustomization.objects if m.kind == "Secret" and "sops" in m.body
+        }
+    return frozenset(files[False] - files[True])
+
+
+def replace_in(folder: Path, kept: frozenset[str] = frozenset()) -> list[str]:
+    """Replaces what is encrypted in every file of a checkout, but for those that are *kept*; returns the files, relative to it."""
     changed = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and ".git" not in p.parts):
-        if path.stat().st_size > 1_000_000:
+        if path.stat().st_size > 1_000_000 or str(path.relative_to(folder)) in kept:
             continue
         text = path.read_bytes().decode("utf-8", errors="surrogateescape")
         plain = replaced(text)

@@ -192,7 +192,9 @@ class Stage:
         """The tree's commit in the work tree of the lane's Git server, with placeholders for what nobody here can decrypt; what is otherwise
         about it in the lane than is *known* there counts before anybody sees it."""
         self.subject.checkout.put(folder)
-        if not any(s.file for s in self.tree.settings.secrets) and encrypted.replace_in(folder):
+        if not any(s.file for s in self.tree.settings.secrets) and encrypted.replace_in(
+            folder, encrypted.refused(self.tree)
+        ):
             self.is_encrypted = True
         self._leave_encrypted()
         for name, detour in self.detours.items():
@@ -213,7 +215,8 @@ class Stage:
         if not any(s.file for s in self.tree.settings.secrets):
             changed: list[str] = []
             self.git.push(
-                lambda folder: changed.extend(encrypted.replace_in(folder)), "placeholders for what is encrypted"
+                lambda folder: changed.extend(encrypted.replace_in(folder, encrypted.refused(self.tree))),
+                "placeholders for what is encrypted",
             )
             if changed:
                 self.is_encrypted = True

@@ -38,6 +38,13 @@ class Reference(NamedTuple):
     by_hand: bool = False
 
 
+def _notes(manifest: Manifest) -> Iterator[str]:
+    """The keys of the annotations and labels of an object, and of those that it gives to the Secret that it makes."""
+    templates = (("template", "metadata"), ("target", "template", "metadata"), ("secretTemplate",))
+    for meta in (manifest.meta, *(mapping(get(manifest.spec, *path)) for path in templates)):
+        yield from (str(k) for part in ("annotations", "labels") for k in mapping(meta.get(part)))
+
+
 class Names:
     """What the names of a tree lead to."""
 
@@ -172,7 +179,8 @@ class Names:
         held = self.tree.by_key.get((kind, spaces[0], name))
         if held is not None and not held.is_placed:
             return ""  # it names no namespace, so it is in none
-        notes = [str(k) for part in ("annotations", "labels") for k in mapping(held.meta.get(part))] if held else []
+        makers = [held] if held else [m for m in self.tree.objects if (kind, spaces[0], name) in made_by(m)]
+        notes = [note for m in makers for note in _notes(m)]
         if kind in ("Secret", "ConfigMap") and any(w in note for note in notes for w in _MIRRORED):
             return ""
         return spaces[0]

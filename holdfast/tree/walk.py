@@ -332,24 +332,30 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
 
 @dataclass(frozen=True)
 class _Elsewhere:
-    """What other clusters of the repository apply: their entries, and every folder that those lead to."""
+    """What other clusters of the repository apply: their entries, every folder that those lead to, and the files that their builds read."""
 
     entries: tuple[str, ...]
     folders: frozenset[str]
+    files: frozenset[str]
 
     def has(self, file: str) -> bool:
-        return any(file.startswith(f"{folder}/") for folder in self.folders)
+        return file in self.files or any(file.startswith(f"{folder}/") for folder in self.folders)
 
 
 def _other_entries(reading: _Reading, flux: list[tuple[str, Body]]) -> _Elsewhere:
     mine = {kustomization.folder for kustomization in reading.kustomizations.values()}
     paths = [(f, reading.entry.origin.folder_of(b)) for f, b in flux if is_kustomization(b)]
     folders: set[str] = set(reading.entry.other)
-    while more := {
-        p for f, p in paths if p not in folders and p != "." and any(f.startswith(f"{folder}/") for folder in folders)
-    }:
+    files: set[str] = set()
+    more = set(folders)
+    while more:
+        for folder in more:  # a cluster's folder may list what lies beside it, in folders that several clusters share
+            closure = Closure(reading.sources, folder)
+            files |= {*closure.files, *closure.kustomizations}
+        here = {p for f, p in paths if f in files or any(f.startswith(f"{folder}/") for folder in folders)}
+        more = here - folders - {"."}
         folders |= more
-    return _Elsewhere(reading.entry.other, frozenset(folders - mine))
+    return _Elsewhere(reading.entry.other, frozenset(folders - mine), frozenset(files))
 
 
 def _is_manifest(repository: Repository, file: str) -> bool:

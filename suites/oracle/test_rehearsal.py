@@ -33,6 +33,7 @@ SAYS = {
     "loop-depends-on": "boot.loop",
     "missing-dependency": "apply.missing-dependency",
     "missing-kind": "apply.missing-kind",
+    "not-decrypted": "apply.stuck",
     "substitution": "apply.build",
     "wrong-type": "apply.refused",
 }

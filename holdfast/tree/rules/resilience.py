@@ -254,7 +254,8 @@ def scaled_twice(tree: Tree) -> Iterator[Outcome]:
     for scaler in tree.of("HorizontalPodAutoscaler"):
         ref = mapping(scaler.spec.get("scaleTargetRef"))
         found = tree.by_key.get((str(ref.get("kind")), scaler.namespace, str(ref.get("name"))))
-        if found is not None and "replicas" in found.spec:
+        least, most = scaler.spec.get("minReplicas", 1), scaler.spec.get("maxReplicas")
+        if found is not None and "replicas" in found.spec and not found.spec["replicas"] == least == most:
             yield hit(
                 tree,
                 found,
