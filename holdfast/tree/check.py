@@ -237,6 +237,8 @@ def _verdict(
         return StaticVerdict("not exercised", _first(kinds[NotApplicable]))
     doubts = [_first(kinds[Inconclusive])] if kinds[Inconclusive] else []
     doubts += unread
+    if claim not in _OF_FILES and (stuck := _not_applied(findings)):
+        doubts.append(stuck)
     if doubts:
         return StaticVerdict("unproven", "; ".join(doubts))
     return StaticVerdict(
@@ -244,6 +246,16 @@ def _verdict(
         "; ".join(dict.fromkeys(s.text for s in kinds[Evidence] if isinstance(s, Evidence)))
         or "the rules found nothing against it",
     )
+
+
+# What is claimed of the repository itself: whether it can be applied makes no difference.
+_OF_FILES = frozenset({"secrets-not-in-git", "git-over-ssh", "immutable-detected", "emergency-procedures"})
+
+
+def _not_applied(findings: list[Finding]) -> str:
+    """What is seen of objects is seen of a tree that isn't applied as it stands; empty where it is, as far as the rules see."""
+    stuck = [f for f in findings if f.severity >= Severity.BREAKS_APPLY and not f.unreferenced]
+    return f"the tree isn't applied as it stands: {stuck[0].what} ({stuck[0].locations[0]})" if stuck else ""
 
 
 def resource_sets(tree: Tree) -> list[Manifest]:

@@ -7,9 +7,11 @@ things is enough, a state of the sort ``ANY`` stands between.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
+from holdfast.tree import stores
 from holdfast.tree.admission import guards
 from holdfast.tree.bringers import givers_of, more_may_come, that_install
 from holdfast.tree.envsubst import UNKNOWN
@@ -466,6 +468,8 @@ class Graph:
             self._pods(manifest, ready)
         elif manifest.kind == "Ingress":
             self._ingress(manifest)
+        for other, words, path in stores.needs(self.tree, manifest):
+            self.need(ready, other, words, partial(self.tree.locate, manifest, *path), "store")
 
     def _release(self, release: Release, ready: State) -> None:
         manifest = release.manifest
@@ -597,6 +601,16 @@ class Graph:
         word = json.dumps(claim.name)
         return any(word in json.dumps(m.body, default=str) for m in self.tree.objects if m.id != claim.id)
 
+    @cached_property
+    def _default_class(self) -> Manifest | None:
+        """The tree's own class for claims that name none; None where it has none, or several."""
+        found = [
+            m
+            for m in self.tree.of("StorageClass")
+            if mapping(m.meta.get("annotations")).get("storageclass.kubernetes.io/is-default-class") in ("true", True)
+        ]
+        return found[0] if len(found) == 1 else None
+
     def storage_class(self, name: str) -> Manifest | None:
         """A StorageClass of the tree."""
         return self.tree.by_key.get(("StorageClass", "", name))
@@ -624,9 +638,18 @@ class Graph:
 
     def _provider(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""
-        own = self.storage_class(name)
+        own = self.storage_class(name) if name else self._default_class
         provisioner = str(own.body.get("provisioner") or "") if own is not None else ""
         for release in self.releases.values() if not none else ():
+            if provisioner and any(re.search(p, provisioner) for p in release.facts.get("provisions", [])):
+                self.need(
+                    ready,
+                    State(release.manifest.id, Phase.READY),
+                    f"{why} of the class {own.name if own else name}, which {release.manifest.id} provisions",
+                    location,
+                    "storage",
+                )
+                return True
             for fact in release.parts("storage_class"):
                 default = release.value(fact.get("default_class", ""), fact.get("default_class_default", False))
                 if fact["name"] == name or (not name and default) or fact["provisioner"] == provisioner:

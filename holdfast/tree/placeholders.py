@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
     | ^@microsoft\.keyvault | ^<path: | ^<.*>$ | ^\[.*\]$ | ^\{.*\}$
     | ^ej\[\d: | ^(?:enc\[|\$ansible_vault|age-encryption\.org|vault:v\d) | ^-----begin\ (?:age\ encrypted|pgp\ message
     |certificate|trusted|public|rsa\ public|ssh2\ public|x509)
-    | ^ag[a-z0-9+/]{200,}
+    | ^ag[a-z0-9+/]{200,} | ^wc[a-z]ma[a-z0-9+/]{60,}
     """
 )
 _IN_IT = re.compile(r"\$\{|\$\(|\$\{\{|\{\{|<%|%\{|\$\[|\bENC\[|__[A-Z][A-Z0-9_]+__|(?<![\w$])\$\$?[A-Za-z_]\w+")

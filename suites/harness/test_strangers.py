@@ -215,7 +215,8 @@ def test_a_resource_of_terraform_without_a_name_takes_none_from_the_next(tmp_pat
 
 @pytest.mark.parametrize("entry", ["a.json=https://files.example.org/a.json", "a.json=a.json"])
 def test_a_file_of_a_generator_that_would_be_fetched_leaves_the_rest_to_be_read(tmp_path, entry):
-    listed = {"resources": ["o.yaml"], "configMapGenerator": [{"name": "board", "files": [entry, "b.json"]}]}
+    generated = {"name": "board", "namespace": "default", "files": [entry, "b.json"]}
+    listed = {"resources": ["o.yaml"], "configMapGenerator": [generated]}
     files = {
         "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
         "parts/apps/kustomization.yaml": yaml.safe_dump({"kind": "Kustomization", **listed}),
@@ -1008,11 +1009,15 @@ def test_of_a_layer_that_is_called_infrastructure_only_what_is_core_must_have_no
     layer["spec"]["path"] = "./infrastructure"
     files = {
         "cluster/all.yaml": yaml.safe_dump(layer),
-        "infrastructure/all.yaml": f"{entrance}---\n{yaml.safe_dump(body)}",
+        "infrastructure/all.yaml": f"{entrance}---\n{yaml.safe_dump(body)}---\n{yaml.safe_dump(namespace(space))}",
         ".holdfast.toml": '[check]\nclaims = "all"\n',
     }
     result = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE))
     assert result.claims["core-no-storage"].verdict == verdict, result.claims["core-no-storage"].reason
+
+
+def namespace(name):
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 def verdict_of(folder, files, claim):
@@ -1041,7 +1046,11 @@ TOLD = """
 apiVersion: notification.toolkit.fluxcd.io/v1beta3
 kind: Provider
 metadata: {name: forge, namespace: flux-system}
-spec: {type: github, address: https://github.com/one/two, secretRef: {name: token}}
+spec: {type: github, address: https://git.example.org/home, secretRef: {name: token}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: token, namespace: flux-system}
 ---
 apiVersion: notification.toolkit.fluxcd.io/v1beta3
 kind: Alert
@@ -1063,7 +1072,7 @@ spec:
 )
 def test_an_alert_that_tells_nothing_or_errors_only_reports_no_status(tmp_path, more, verdict):
     layer = yaml.safe_dump(kustomization("one"))
-    files = {"cluster/all.yaml": f"{layer}---{TOLD}{more}", "parts/one/c.yaml": CONFIG}
+    files = {"cluster/all.yaml": f"{layer}---{TOLD}{more}", "parts/one/c.yaml": CONFIG.replace("NAME", "one")}
     assert verdict_of(tmp_path, files, "status-reported") == verdict
 
 
@@ -1097,7 +1106,7 @@ def test_git_does_not_rule_alone_where_a_release_takes_a_volume_that_nothing_mak
 
 def test_git_does_not_rule_alone_where_nothing_in_the_tree_syncs_it(tmp_path):
     layer = yaml.safe_dump(kustomization("one"))
-    files = {"cluster/flux.yaml": layer, "parts/one/c.yaml": CONFIG}
+    files = {"cluster/flux.yaml": layer, "parts/one/c.yaml": CONFIG.replace("NAME", "one")}
     assert verdict_of(tmp_path, files, "git-single-source") == "unproven"
 
 
@@ -1178,10 +1187,13 @@ def test_a_status_of_some_events_is_none_of_every_commit(tmp_path, source, more,
     layer = yaml.safe_dump(kustomization("one"))
     told = TOLD.replace("{kind: Kustomization, name: '*'}", source)
     if more == "ERRORS":
-        alert = TOLD[TOLD.index("---") :].replace("name: forge, namespace", "name: errors, namespace")
+        alert = TOLD[TOLD.rindex("---") :].replace("name: forge, namespace", "name: errors, namespace")
         told += alert.replace("  eventSources", "  eventSeverity: error\n  eventSources")
         more = ""
-    files = {"cluster/all.yaml": f"{layer}---{told.rstrip()}\n{more}", "parts/one/c.yaml": CONFIG}
+    files = {
+        "cluster/all.yaml": f"{layer}---{told.rstrip()}\n{more}",
+        "parts/one/c.yaml": CONFIG.replace("NAME", "one"),
+    }
     assert verdict_of(tmp_path, files, "status-reported") == verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
@@ -290,6 +290,8 @@ def patch_on_nothing(tree: Tree) -> Iterator[Outcome]:
                     and not _for_any(patch)
                     and not get(patch, "options", "allowNameChange")  # the name that it was found by is gone
                     and target not in renamed
+                    and not _taken_away(tree, file, body, index, target)
+                    and not _is_own_namespace(target, bodies.values())
                     and not any(_targeted(target, m) for m in kustomization.objects)
                 ):
                     yield Violation(
@@ -320,6 +322,29 @@ def _renamed(tree: Tree, file: str, body: Body) -> Iterator[dict[str, object]]:
         text = str(patch.get("patch") or "") or (tree.repository.text(path) if path in tree.repository.known else "")
         if "/metadata/name" in text:
             yield mapping(patch.get("target"))
+
+
+def _patches(body: Body) -> list[Body]:
+    return [mapping(p) for p in (*sequence(body.get("patches")), *sequence(body.get("patchesJson6902")))]
+
+
+def _taken_away(tree: Tree, file: str, body: Body, index: int, target: dict[str, object]) -> bool:
+    """Whether a patch before this one takes its target away: what is switched off on purpose, with the patches that it had."""
+    for patch in _patches(body)[:index]:
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), str(patch.get("path") or "")))
+        text = str(patch.get("patch") or "") or (tree.repository.text(path) if path in tree.repository.known else "")
+        if "$patch: delete" not in text:
+            continue
+        other = mapping(patch.get("target"))
+        same = all(not other.get(k) or other.get(k) == target.get(k) for k in ("kind", "name")) and bool(other)
+        if same or re.search(rf"(?m)^\s*name:\s*[\"']?{re.escape(str(target.get('name')))}[\"']?\s*$", text):
+            return True
+    return False
+
+
+def _is_own_namespace(target: dict[str, object], bodies: Iterable[Body]) -> bool:
+    """Whether a patch is for the Namespace that the build calls otherwise in the end: its ``namespace`` renames one, too."""
+    return target.get("kind") == "Namespace" and any(body.get("namespace") for body in bodies)
 
 
 def _of_bootstrap(tree: Tree, kustomization: Kustomization, target: dict[str, object]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from holdfast.tree.boot import Link, Reach, down, reaches
@@ -12,8 +13,10 @@ from holdfast.tree.releases import Release
 from holdfast.tree.roles import (
     APPS,
     CORE,
+    FLUX,
     LONGTERM,
     MONITORING,
+    OTHER,
     STORAGE,
     is_core,
     kustomizations,
@@ -155,16 +158,68 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
         return
     yield from unknown_charts(tree, CORE)
     targets = storage_states(tree)
+    unknown = {
+        State(r.manifest.id, Phase.READY)
+        for r in tree.releases
+        if not r.known and r.manifest.id not in tree.charts.rendered
+    }
+    if CORE not in tree.settings.roles and not _has_ingress(tree):
+        yield Inconclusive("no ingress controller is known in the tree: what is looked at is a part of core only")
+    yield from _beside_core(tree, targets)
     for kustomization in core:
         reach = reaches(tree.graph, _starts(tree, kustomization), targets - set(states_of(kustomization)))
         if reach:
             yield reaching(kustomization, reach, f"core (Kustomization/{kustomization.id}) reaches storage")
+        elif through := reaches(tree.graph, _starts(tree, kustomization), unknown - set(states_of(kustomization))):
+            what = f"core (Kustomization/{kustomization.id}) needs {through.steps[-1].other.id}, whose chart isn't known here"
+            yield Inconclusive(f"{what}: {chain(through.steps)}")
         hits = [*_own_volumes(tree, kustomization)]
         yield from hits
         if not reach and not hits:
             yield Evidence(
                 f"nothing that Kustomization/{kustomization.id} needs leads to storage ({len(kustomization.objects)} objects)"
             )
+
+
+def _has_ingress(tree: Tree) -> bool:
+    """Whether the tree brings who answers from outside: an ingress controller, a gateway, or a release that is known as one."""
+    return (
+        bool(tree.of("IngressClass", "GatewayClass"))
+        or any(any(r.parts("ingress_class")) or _ENTRANCE.search(r.chart) for r in tree.releases)
+        or any(_serves_from_outside(tree, m) and role_of(tree, m) == CORE for m in tree.workloads())
+    )
+
+
+_ENTRANCE = re.compile(r"ingress|traefik|gateway|haproxy|contour|envoy")
+_NETWORKING = re.compile(
+    r"(?:^|[-/])(?:coredns|multus|cilium|calico|flannel|cloudflared?|cloudflare-tunnel|external-dns|k8s-gateway|metallb|kube-vip|envoy-gateway"
+    r"|traefik|ingress-nginx|haproxy-ingress|tailscale|newt|pangolin)(?:$|[-/])"
+)
+
+
+def _beside_core(tree: Tree, targets: set[State]) -> Iterator[Inconclusive]:
+    """What is networking or ingress by its name and lies in no Kustomization of core: whether it needs storage, as far as that can be told."""
+    core = {k.id for k in kustomizations(tree, CORE)}
+    releases = {r.manifest.id: r for r in tree.releases}
+    for manifest in (*tree.of("HelmRelease"), *tree.workloads()):
+        release = releases.get(manifest.id)
+        names = f"{manifest.name}/{release.chart if release else ''}"
+        whole = manifest.owner in core and not mixed(tree, tree.kustomizations[manifest.owner])
+        if not _NETWORKING.search(names):
+            continue
+        if release is not None and not release.known and manifest.id not in tree.charts.rendered:
+            yield Inconclusive(
+                f"{manifest.id} is networking by its name, and its chart {release.chart or 'that it names'} isn't known here"
+            )
+        if whole:
+            continue
+        starts = [
+            State(manifest.id, Phase.READY),
+            State(manifest.id, Phase.EXISTS),
+            State(f"Kustomization/{manifest.owner}", Phase.APPLIED),
+        ]
+        if reach := reaches(tree.graph, starts, targets):
+            yield Inconclusive(f"{manifest.id}, networking by its name, reaches storage: {chain(reach.steps)}")
 
 
 def _must_stay(tree: Tree, kustomization: Kustomization) -> bool:
@@ -263,10 +318,52 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(
                 f"Kustomization/{kustomization.id} depends on {', '.join(holders)}, which storage is a part of"
             )
+        elif _CORE_NAME.search(kustomization.manifest.name) and not _is_named(tree, kustomization):
+            yield Inconclusive(
+                f"Kustomization/{kustomization.id} is called as core is, and whether what is in it are applications isn't known"
+            )
         elif users:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
+    yield from _apps_elsewhere(tree)
+
+
+_CORE_NAME = re.compile(r"(?:^|-)(?:core|infra|infrastructure|system|platform|base|controllers?)(?:$|-)")
+
+
+def _is_named(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether the settings say what a Kustomization is for."""
+    named = [name for members in tree.settings.roles.values() for name in members]
+    return kustomization.manifest.name in named or kustomization.id in named
+
+
+def _apps_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
+    """Applications that lie in Kustomizations which count as something else: whether those need storage wasn't judged."""
+    for kustomization in kustomizations(tree, STORAGE, OTHER, FLUX):
+        if _is_named(tree, kustomization):
+            continue
+        here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
+        spaces = {r.target_namespace for r in here if r.role} | {"kube-system", "flux-system"}
+        found = [
+            r.manifest.id
+            for r in here
+            if not r.role and not r.minor and r.target_namespace not in spaces and not _is_a_part(r)
+        ]
+        found += [
+            m.id for m in kustomization.objects if m.pod_path and m.namespace not in spaces and m.kind != "DaemonSet"
+        ]
+        if found:
+            what = role(tree, kustomization)
+            beside = "what Flux itself needs" if what == FLUX else "storage" if what == STORAGE else "other things"
+            yield Inconclusive(
+                f"{found[0]} lies in Kustomization/{kustomization.id}, beside {beside}: whether it needs storage wasn't judged"
+            )
+
+
+def _is_a_part(release: Release) -> bool:
+    """Whether a release brings definitions or an operator, and no application."""
+    return bool(release.groups) or release.chart.endswith(("-crds", "-operator"))
 
 
 def _holding_storage(tree: Tree, kustomization: Kustomization) -> list[str]:

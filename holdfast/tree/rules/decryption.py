@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
+_OWN_KEY = "--sops-age-secret"
 _DECRYPT = "kustomize.toolkit.fluxcd.io/decrypt"
 
 
@@ -35,7 +36,7 @@ def not_decrypted(tree: Tree) -> Iterator[Outcome]:
             more = f" (and {len(some) - 1} more)" if len(some) > 1 else ""
             what = f"Kustomization/{kustomization.id} doesn't decrypt, and {some[0].id}{more} of it is encrypted by SOPS{end}"
             if _may_be_patched(tree, kustomization):
-                yield Inconclusive(f"{what}; what makes the Kustomization may give it decryption")
+                yield Inconclusive(f"{what}; what makes the Kustomization, or the controller's own key, may decrypt it")
                 continue
             hits = (f"Kustomization/{kustomization.id}", *(m.id for m in some))
             also = (tree.locate(kustomization.manifest),) if kustomization.manifest.file else ()
@@ -61,8 +62,10 @@ def _is_encrypted(manifest: Manifest) -> bool:
 
 def _may_be_patched(tree: Tree, kustomization: Kustomization) -> bool:
     """Whether the Kustomization is one that bootstrap or the Flux Operator makes, with patches that aren't applied here."""
+    instances = [m for m in (*tree.objects, *tree.bootstrap) if m.kind in ("FluxInstance", "HelmRelease", "Deployment")]
+    if any(_OWN_KEY in text for m in instances for _, text in texts(m.spec)):
+        return True  # the controller has a key of its own, and what it does with it is its version's
     if kustomization is not tree.root:
         return False
-    instances = [m for m in (*tree.objects, *tree.bootstrap) if m.kind in ("FluxInstance", "HelmRelease")]
     paths = (("kustomize", "patches"), ("values", "instance", "kustomize", "patches"))
     return not kustomization.manifest.file or any(sequence(get(m.spec, *path)) for m in instances for path in paths)

@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.tree import state_metrics
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
+from holdfast.tree.fluxapi import version_of
 from holdfast.tree.manifest import Manifest, mapping, sequence
 from holdfast.tree.rules.monitoring import STACK, scraped
 from holdfast.tree.tree import Tree
@@ -56,7 +57,7 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
     longhorn = any(r.chart == "longhorn" for r in tree.releases)
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
-            if metric in GONE:
+            if metric in GONE and not _is_still_there(tree, metric):
                 known = [state_metrics.gives(one, metric) for one in state_metrics.of(tree)]
                 if True in known:
                     continue  # made anew, of the objects themselves
@@ -72,6 +73,19 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
                     *path,
                     do="set metrics.serviceMonitor.enabled: true in Longhorn's values",
                 )
+
+
+def _is_still_there(tree: Tree, metric: str) -> bool:
+    """Whether the Flux that the tree runs is of before a metric of its own went."""
+    runs = version_of(tree)
+    return metric.startswith("gotk_") and runs is not None and _number(runs.minor) < _number(_WITHOUT)
+
+
+def _number(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in minor.split("."))
+
+
+_WITHOUT = "2.5"  # https://github.com/fluxcd/flux2/issues/5083
 
 
 def _longhorn_scraped(tree: Tree) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from holdfast.durations import go_seconds
+from holdfast.tree.boot import reaches
 from holdfast.tree.entry import flux_documents
 from holdfast.tree.findings import (
     Evidence,
@@ -18,6 +19,8 @@ from holdfast.tree.findings import (
     rule,
 )
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.needs import Phase, State
+from holdfast.tree.roles import storage_states
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
 
@@ -155,6 +158,7 @@ def controllers(tree: Tree) -> Iterator[Outcome]:
             for name in lacking:
                 yield hit(tree, manifest, f"{manifest.id} doesn't list {name} among Flux's components", *path)
             if not lacking:
+                yield from _otherwise(tree, manifest, path[:-1])
                 yield Evidence(f"{manifest.id} lists the four, and the Flux Operator keeps them")
         return
     by_hand = {m.name: m for m in tree.bootstrap if m.kind == "Deployment" and m.name in _CONTROLLERS}
@@ -178,6 +182,27 @@ def controllers(tree: Tree) -> Iterator[Outcome]:
             yield hit(tree, found[name], f"{found[name].id} keeps data on a volume", *found[name].pod_path, "volumes")
         else:
             yield Evidence(f"{found[name].id}, no volume claim")
+
+
+def _otherwise(tree: Tree, manifest: Manifest, base: tuple[str, ...]) -> Iterator[Outcome]:
+    """What has Flux run otherwise than the list of its components says: a volume, patches, nobody who installs it, a need of storage."""
+    said = mapping(get(manifest.body, *base))
+    if said.get("storage"):
+        yield hit(tree, manifest, f"{manifest.id} gives source-controller a volume", *base, "storage")
+    if sequence(get(said, "kustomize", "patches")):
+        yield Inconclusive(f"{manifest.id} patches Flux's components, and what that comes to isn't judged")
+    owner = tree.kustomization_of(manifest)
+    if manifest.spec.get("suspend") is True or (owner is not None and owner.spec.get("suspend") is True):
+        yield Inconclusive(f"{manifest.id} is suspended: nothing shows that the cluster has it so")
+    brings = any(r.chart == "flux-operator" for r in tree.releases)
+    if not brings and not any(
+        m.name == "flux-operator" and m.kind in ("Deployment", "HelmChart") for m in (*tree.objects, *tree.bootstrap)
+    ):
+        yield Inconclusive(f"nothing in the tree installs the Flux Operator, which {manifest.id} is for")
+    starts = [State(manifest.id, Phase.READY), State(manifest.id, Phase.EXISTS)]
+    starts += [State(f"Kustomization/{owner.id}", Phase.APPLIED)] if owner is not None else []
+    if reach := reaches(tree.graph, starts, storage_states(tree)):
+        yield Inconclusive(f"{manifest.id} waits for storage: {' → '.join(map(str, reach.steps))}")
 
 
 def _instances(tree: Tree) -> list[tuple[Manifest, tuple[str, ...], list[str]]]:
@@ -259,6 +284,7 @@ def status(tree: Tree) -> Iterator[Outcome]:
                 hits=tuple(m.id for m in uncovered),
             )
         elif alerts:
+            yield from _may_not_write(tree, provider)
             yield Evidence(f"{provider.id} writes the status of every Kustomization's commit")
         yield from (
             Inconclusive(f"{a.id} tells of some events only, by its {key}")
@@ -266,6 +292,27 @@ def status(tree: Tree) -> Iterator[Outcome]:
             for key in ("inclusionList", "exclusionList")
             if a.spec.get(key)
         )
+
+
+def _may_not_write(tree: Tree, provider: Manifest) -> Iterator[Inconclusive]:
+    """Why a Provider's words may not reach the repository: another address, no Secret, nothing that applies it."""
+    entry = get(tree.root.spec, "sourceRef", "name") if tree.root else None
+    urls = [str(m.spec.get("url") or "") for m in tree.of("GitRepository") if m.group == SOURCE and m.name == entry]
+    address = str(provider.spec.get("address") or "")
+    if urls and address and not any(_repository(url) == _repository(address) for url in urls):
+        yield Inconclusive(f"{provider.id} writes to {address}, and the entry is read from {urls[0]}")
+    secret = str(get(provider.spec, "secretRef", "name") or "")
+    if secret and not tree.names.has("Secret", provider.namespace, secret):
+        yield Inconclusive(f"{provider.id} writes with Secret/{provider.namespace}/{secret}, which isn't in the tree")
+    owner = tree.kustomization_of(provider)
+    if owner is not None and owner.spec.get("suspend") is True:
+        yield Inconclusive(f"Kustomization/{owner.id}, which applies {provider.id}, is suspended")
+
+
+def _repository(url: str) -> str:
+    """Owner and name of a repository, however its address is spelled."""
+    parts = url.lower().removesuffix("/").removesuffix(".git").replace(":", "/").split("/")[-2:]
+    return "/".join(part.rpartition("@")[2] for part in parts)
 
 
 def _has_labels(manifest: Manifest, wanted: object) -> bool:

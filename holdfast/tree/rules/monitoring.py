@@ -287,8 +287,9 @@ def dual(tree: Tree) -> Iterator[Outcome]:
 )
 def selected(tree: Tree) -> Iterator[Outcome]:
     """Monitors and rules that no Prometheus of the tree takes."""
-    every = [r for r in tree.releases if r.chart == STACK]
-    if not every or len(every) != len([r for r in tree.releases if "prometheus" in r.chart or "victoria" in r.chart]):
+    stacks = [r for r in tree.releases if r.chart == STACK]
+    every = [r for r in stacks if r.value("prometheus.enabled") is not False]  # one that runs none takes nothing
+    if not every or len(stacks) != len([r for r in tree.releases if "prometheus" in r.chart or "victoria" in r.chart]):
         return
     for manifest in [*monitors(tree), *tree.of("PrometheusRule")]:
         field = _FIELDS[manifest.kind]

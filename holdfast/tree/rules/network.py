@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from holdfast.tree.certificates import class_of, controllers, serving
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.repository import Location
@@ -14,6 +15,7 @@ from holdfast.tree.rules.node_ports import chart_ports
 from holdfast.tree.tree import Tree
 
 PODS, SERVICES, _HOME = "10.42.0.0/16", "10.43.0.0/16", "192.168.86.0/24"
+_TAILSCALE = re.compile(r"(?:^|/)tailscaled?(?:[:@]|$)|/tailscale/")
 _CIDR = re.compile(r"\b(\d{1,3}(?:\.\d{1,3}){3}/\d{1,2})\b")
 
 
@@ -89,7 +91,30 @@ def exposed(tree: Tree) -> Iterator[Outcome]:
             yield hit(
                 tree, manifest, f"{manifest.id} is open to the outside: {what}" + (f" {port}" if port else ""), *path
             )
+    if not _has_tailscale(tree):
+        yield Inconclusive("nothing of the tree is Tailscale, so how it is reached from outside isn't in it")
+    yield from _served_elsewhere(tree)
     yield Evidence("nothing else of the tree is open to the outside")
+
+
+def _has_tailscale(tree: Tree) -> bool:
+    """Whether the tree brings Tailscale: its operator's chart or objects, or a pod with its image."""
+    if any("tailscale" in r.chart for r in tree.releases) or any(m.group == "tailscale.com" for m in tree.objects):
+        return True
+    images = (str(c.get("image")) for m in tree.workloads() for _, c in m.containers(every=True))
+    return any(_TAILSCALE.search(image) for image in images)
+
+
+def _served_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
+    """Ingresses and routes whose controller isn't in the tree: where that listens isn't known."""
+    known = controllers(tree)
+    for ingress in tree.of("Ingress"):
+        if class_of(ingress) != "tailscale" and not serving(tree, ingress, known):
+            yield Inconclusive(f"{ingress.id}: what serves it isn't in the tree, nor where that listens")
+            return
+    routes = tree.of("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
+    if routes and not any("traefik" in c.id for c in known):
+        yield Inconclusive(f"{routes[0].id}: what serves it isn't in the tree, nor where that listens")
 
 
 @rule(
@@ -147,6 +172,8 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
     named = set()
     for manifest in tree.objects:
         for path, text in texts(manifest.body):
+            if "\n" in text.strip():
+                continue  # a script or a file: whatever it names there, it isn't the cluster's setting
             for found in _CIDR.findall(text):
                 try:
                     net = ipaddress.ip_network(found, strict=False)

@@ -61,7 +61,7 @@ def secret(tree: Tree) -> Iterator[Outcome]:
 
 def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
     """What is applied with a word like 'password' as its password: a place that something fills later, or the password that it has."""
-    for manifest in tree.objects:
+    for manifest in (*tree.objects, *(m for m in tree.unreferenced_objects if m.kind == "HelmRelease")):
         if manifest.kind == "HelmRelease":
             pairs = [(p, v) for p, v in texts(manifest.spec.get("values")) if p and isinstance(p[-1], str)]
             named = [(".".join(map(str, p)), str(p[-1]), v) for p, v in pairs]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, hit, rule
+from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.releases import Release
 from holdfast.tree.roles import FLUX, role
-from holdfast.tree.rules.core import unknown_charts
 from holdfast.tree.tree import Tree
 
 FAMILY = "security"
@@ -50,8 +50,43 @@ def cluster_admin(tree: Tree) -> Iterator[Outcome]:
                 )
             else:
                 yield hit(tree, binding, f"{who} has {name}", "subjects", index)
-    yield from unknown_charts(tree)
+    for release in tree.releases:
+        yield from _of_a_chart(tree, release, declared)
     yield Evidence("no other account of the cluster has all rights")
+
+
+def _of_a_chart(tree: Tree, release: Release, declared: set[str]) -> Iterator[Outcome]:
+    """Whom a chart gives all rights: by what it renders, or by what is known of it; where neither is there, that isn't known."""
+    name, own = release.manifest.id, [m for m in tree.charts.objects if m.owner == release.manifest.id]
+    if name in tree.charts.rendered:
+        wild = {
+            m.name
+            for m in own
+            if m.kind == "ClusterRole" and any(_everything(mapping(r)) for r in sequence(m.body.get("rules")))
+        }
+        bound = [
+            f"{s.get('namespace') or release.target_namespace}/{s.get('name')}"
+            for m in own
+            if m.kind == "ClusterRoleBinding" and str(get(m.body, "roleRef", "name")) in {"cluster-admin", *wild}
+            for s in map(mapping, sequence(m.body.get("subjects")))
+            if not _is_person(s)
+        ]
+    elif "cluster_admin" in release.facts and name not in tree.charts.unrendered:
+        bound = [f"{release.target_namespace}/{account}" for account in release.facts["cluster_admin"]]
+    else:
+        unread = tree.charts.unrendered.get(name) or f"the chart {release.chart or 'that it names'} isn't known here"
+        yield Inconclusive(f"{name}: {unread}, so whom it gives rights wasn't judged ({tree.locate(release.manifest)})")
+        return
+    for who in bound:
+        what = f"{who} has cluster-admin: the chart {release.chart} gives it"
+        if who in declared:
+            yield Evidence(f"{who} has cluster-admin, stated")
+        elif {"all", "rbac-least"} & {*tree.settings.claimed}:
+            yield hit(tree, release.manifest, what, "spec")
+        else:  # every cluster with that chart has it so: nothing that its owner has done wrong
+            yield Inconclusive(
+                f"{what} ({tree.locate(release.manifest)}); where it may, state it: [declared] cluster_admin"
+            )
 
 
 def _everything(one: dict[str, object]) -> bool:
@@ -89,6 +124,9 @@ def default_account(tree: Tree) -> Iterator[Outcome]:
             yield hit(
                 tree, manifest, f"{manifest.id} runs as the default ServiceAccount, with its token", *manifest.pod_path
             )
+    parts = [m for m in tree.workloads() if m.namespace != "flux-system"]
+    if not parts and not tree.releases and not tree.of("ClusterRoleBinding"):
+        yield NotApplicable("the tree has no component but Flux's own, whose rights could be judged")
     yield Evidence(f"{len(tree.workloads())} workloads looked at")
 
 

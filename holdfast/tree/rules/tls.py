@@ -34,8 +34,20 @@ def tls(tree: Tree) -> Iterator[Outcome]:
     yield from unknown_charts(tree)
     known = controllers(tree)
     for ingress in tree.of("Ingress"):
-        yield from _hosts(tree, ingress, serving(tree, ingress, known))
+        by = serving(tree, ingress, known)
+        if not any(_is_nginx(tree, c) for c in by):
+            name = class_of(ingress)
+            yield Inconclusive(
+                f"{ingress.id}: no NGINX of the tree is known to serve {f'the class {name}' if name else 'it'}"
+            )
+        yield from _hosts(tree, ingress, by)
         yield from _secrets(tree, ingress)
+
+
+def _is_nginx(tree: Tree, controller: Controller) -> bool:
+    """Whether a controller is an NGINX: by its class, its name, or the chart of its release."""
+    chart = next((r.chart for r in tree.releases if r.manifest.id == controller.id), "")
+    return any("nginx" in word for word in (*controller.classes, controller.id, chart))
 
 
 def _hosts(tree: Tree, ingress: Manifest, by: list[Controller]) -> Iterator[Outcome]:
@@ -96,11 +108,37 @@ def _leads_to(ingress: Manifest, controller: Controller) -> bool:
     return any(n.startswith(brings) or _OF_CONTROLLER.search(n) for n in names if n)
 
 
+_ISSUERS = {"cert-manager.io/cluster-issuer": "ClusterIssuer", "cert-manager.io/issuer": "Issuer"}
+
+
+def _issuer_doubt(tree: Tree, ingress: Manifest, secret: str) -> str:
+    """Why a Secret that cert-manager would make may not come: its issuer, or cert-manager itself, isn't in the tree. Empty where that isn't so."""
+    if ("Secret", ingress.namespace, secret) in tree.by_key:
+        return ""
+    notes = mapping(ingress.meta.get("annotations"))
+    asked = [(kind, str(notes[key])) for key, kind in _ISSUERS.items() if notes.get(key)]
+    for one in tree.of("Certificate"):
+        if one.namespace == ingress.namespace and one.spec.get("secretName") == secret:
+            ref = mapping(one.spec.get("issuerRef"))
+            asked = [(str(ref.get("kind") or "Issuer"), str(ref.get("name")))]
+    for kind, name in asked:
+        space = "" if kind == "ClusterIssuer" else ingress.namespace
+        if kind in _ISSUERS.values() and UNKNOWN not in name and not tree.names.has(kind, space, name):
+            return f"would come of {kind}/{name}, which isn't in the tree"
+    brings = any(r.chart == "cert-manager" for r in tree.releases) or any(
+        m.name == "cert-manager" for m in tree.of("Deployment")
+    )
+    return "would come of cert-manager, which isn't in the tree" if asked and not brings else ""
+
+
 def _secrets(tree: Tree, ingress: Manifest) -> Iterator[Outcome]:
     """The Secrets of an Ingress' tls: each comes from somewhere."""
     for index, block in enumerate(map(mapping, sequence(ingress.spec.get("tls")))):
         key = ("Secret", ingress.namespace, str(block.get("secretName") or ""))
         if not key[2]:
+            continue
+        if doubt := _issuer_doubt(tree, ingress, key[2]):
+            yield Inconclusive(f"{ingress.id}: Secret/{key[1]}/{key[2]} {doubt}")
             continue
         if UNKNOWN in key[2] or tree.names.surely_has(*key):
             yield Evidence(f"{ingress.id}: TLS from {'/'.join(key)}")

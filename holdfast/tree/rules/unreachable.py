@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
+from holdfast.tree.manifest import Manifest, mapping
 from holdfast.tree.references import FILES
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
@@ -60,14 +61,35 @@ def unreachable(tree: Tree) -> Iterator[Outcome]:
             hits=tuple(tree.unreachable),
             unreferenced=True,
         )
-    if not any(not m.group.endswith(".toolkit.fluxcd.io") and m.kind != "Namespace" for m in tree.objects):
+    if not any(not _is_flux(m) for m in tree.objects):
         yield Inconclusive(
             "nothing but Flux's own objects is applied, so nothing of a cluster is seen to come from Git"
         )
         return
+    yield from _from_elsewhere(tree)
     yield Evidence(
         f"{len(tree.objects)} objects, each of one of {len(tree.kustomizations)} Kustomizations that the entry leads to"
     )
+
+
+def _is_flux(manifest: Manifest) -> bool:
+    """Whether an object is one of Flux's kinds, a part of Flux itself, or a namespace: none of them is a part of what the cluster is for."""
+    part = mapping(manifest.meta.get("labels")).get("app.kubernetes.io/part-of")
+    return (
+        manifest.group.endswith(".toolkit.fluxcd.io")
+        or manifest.kind == "Namespace"
+        or part == "flux"
+        or manifest.file.endswith("gotk-components.yaml")
+    )
+
+
+def _from_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
+    """What the cluster must have and Git doesn't hold, but for Secrets: somebody makes it by hand, or something that isn't read here."""
+    outside = {what: who for what, who in tree.graph.external.items() if not what.startswith("Secret/")}
+    if outside:
+        what, who = next(iter(outside.items()))
+        more = f" (and {len(outside) - 1} more)" if len(outside) > 1 else ""
+        yield Inconclusive(f"{what}{more} must come from outside of the tree: {who}")
 
 
 def _turned_off(tree: Tree, file: str) -> Location | None:

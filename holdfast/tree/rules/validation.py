@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.tree import Tree
 from holdfast.tree.validation import node_port_outside, refusals
 
@@ -23,6 +23,9 @@ def value(tree: Tree) -> Iterator[Outcome]:
     usual_range = not any(_RANGE in tree.repository.text(f) for f in tree.repository.files if _may_say_so(f))
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
         for path, words in refusals(manifest):
+            if {*manifest.body} <= _BARE:
+                yield Inconclusive(f"{manifest.id}: {words}, which it may have where it is already, by somebody else")
+                continue
             yield hit(tree, manifest, f"{manifest.id}: {words}", *path)
         if manifest.kind == "Service" and not manifest.group and usual_range:
             for path, words in node_port_outside(
@@ -30,6 +33,10 @@ def value(tree: Tree) -> Iterator[Outcome]:
             ):  # an API server may be told otherwise, where no file of the tree says so
                 what = f"{manifest.id}: {words}, which an API server takes only where it is told so"
                 yield hit(tree, manifest, what, *path, severity=Severity.UPGRADE_HAZARD)
+
+
+# Labels and annotations alone: they are put onto what is there, and a server-side apply that doesn't have to make it needs no more.
+_BARE = frozenset({"apiVersion", "kind", "metadata"})
 
 
 def _may_say_so(file: str) -> bool:

@@ -120,7 +120,7 @@ def service_without_pods(tree: Tree) -> Iterator[Outcome]:
     """Services whose selector takes no pod of the tree, where nothing else can make pods."""
     for service in tree.of("Service"):
         wanted = mapping(service.spec.get("selector"))
-        if not wanted:
+        if not wanted or service.spec.get("type") == "ExternalName":  # a name for another name: nothing is selected
             continue
         wanted = {k: v for k, v in wanted.items() if k not in _OF_ONE_POD}
         near_by = tree.workloads_in(service.namespace)
