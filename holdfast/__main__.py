@@ -26,6 +26,7 @@ VERBS = {  # where each is; its function has the verb's name
     "report": "holdfast.report",
     "ledger": "holdfast.ledger",
     "signoff": "holdfast.signoff",
+    "host": "holdfast.host",
 }
 _HELP = (
     "Takes a Flux GitOps tree, runs it on a throw-away cluster, breaks things on purpose, and says which sentences of the "

@@ -40,7 +40,8 @@ ROOMS = [
     "session",
     "fixtures",
     "plugin",
-    "verify up down heal build report init rehearse ledger signoff",
+    "hosts",
+    "verify up down heal build report init rehearse ledger signoff host",
     "upgrade",
     "__main__",
 ]
