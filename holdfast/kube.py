@@ -326,14 +326,21 @@ class KubeClient(KubeReader):
                 return
 
     def delete(
-        self, kind: str, name: str, namespace: str | None = None, *, grace_s: int | None = None, version: str = ""
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_s: int | None = None,
+        version: str = "",
+        uid: str = "",
     ) -> bool:
-        """Deletes one object, what it owns too, in the background; False where there was none."""
+        """Deletes one object, what it owns too, in the background; False where there was none. *uid*: only the one that has it."""
         with self._looking():
             try:
-                body = {"propagationPolicy": "Background"} | (
-                    {} if grace_s is None else {"gracePeriodSeconds": grace_s}
-                )
+                body: Object = {"propagationPolicy": "Background"}
+                body |= {} if grace_s is None else {"gracePeriodSeconds": grace_s}
+                body |= {"preconditions": {"uid": uid}} if uid else {}
                 self._api(kind, version).delete(
                     name=name, namespace=namespace, body=body, _request_timeout=self._timeout_s
                 )

@@ -183,6 +183,7 @@ class UndoFile:
         wait: Callable[[Callable[[], None], str], None] = lambda action, _: action(),
         *,
         before_api: Callable[[], None] = lambda: None,
+        only: str = "",
     ) -> int:
         """Does every open step, the newest first, and after a failure the others all the same; returns how many.
 
@@ -190,8 +191,10 @@ class UndoFile:
             wait: calls its first argument until it raises no `CannotLook` any more (the API may come back only with the power); without it
                 each step is done once.
             before_api: called once, before the first step that changes the cluster by its API; where it raises, no such step is done.
+            only: the steps of one action, where it is named.
         """
-        steps = sorted(self.open_steps(), key=lambda s: s["action"] not in _BY_THE_DRIVER)
+        steps = [step for step in self.open_steps() if only in ("", step["action"])]
+        steps = sorted(steps, key=lambda s: s["action"] not in _BY_THE_DRIVER)
         failed: Exception | None = None
         asked = False
         for step in steps:

@@ -3,12 +3,14 @@ told to, whatever has become of holdfast.
 
 It is handed to a pod as it stands, and needs nothing but Python. What is to be undone lies in the Secret ``switch`` as requests to the API, the
 oldest first; each is tried without effect (``dryRun``) when it is first seen, so that a fault goes in only once its undoing is known to be
-allowed. Time is the API server's own (its answers' ``Date``): a pod that is replaced goes on where the last one was, on whichever node.
+allowed. Time is the API server's own (its answers' ``Date``), so a pod that is replaced goes on where the last one was, on whichever node; and where
+that clock steps back, the pod's own counts: whichever says first that the time is over.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import email.utils
 import http.client
@@ -31,7 +33,11 @@ KEPT_S = 600  # how long what was undone stays to be read, where nobody takes th
 
 
 class Gone(Exception):
-    """The switch was taken away: there is nothing to undo any more."""
+    """The switch isn't there any more."""
+
+
+class Over(Exception):
+    """The fault is undone, and its owner says so: there is nothing to undo any more."""
 
 
 class Refused(Exception):
@@ -97,6 +103,7 @@ class Switch:
         self.path = f"/api/v1/namespaces/{namespace}/secrets/switch"
         self.steps: list[dict[str, Any]] = []
         self.notes: dict[str, str] = {}
+        self.began = time.monotonic()
 
     def read(self) -> None:
         """What it says now. Raises Gone, Refused and OSError."""
@@ -108,7 +115,9 @@ class Switch:
             raise
         self.notes = {k.removeprefix(PREFIX): v for k, v in (found["metadata"].get("annotations") or {}).items()}
         self.steps = json.loads(base64.b64decode(found["data"]["steps"]))
-        if "over" in self.notes or found["metadata"].get("deletionTimestamp"):
+        if "over" in self.notes:
+            raise Over
+        if found["metadata"].get("deletionTimestamp"):
             raise Gone
 
     def note(self, **notes: str) -> None:
@@ -127,7 +136,7 @@ class Switch:
             if why := self._refuses(step):
                 self.note(refused=f"{step['method']} {step['path']}: {why}")
                 return
-            self.note(seen=str(number), began=self.notes.get("began", self.server.now.isoformat()))
+            self.note(seen=str(number))
 
     def _refuses(self, step: dict[str, Any]) -> str:
         why = ""
@@ -148,13 +157,16 @@ class Switch:
         """Why it is time to undo; empty while it isn't."""
         if "heal" in self.notes:
             return self.notes["heal"]
-        began = self.notes.get("began")
-        if began and (self.server.now - datetime.datetime.fromisoformat(began)).total_seconds() >= self.limit_s:
-            return f"its {self.limit_s:g}s were over"
-        return ""
+        over = f"its {self.limit_s:g}s were over"
+        if time.monotonic() - self.began >= self.limit_s:
+            return over
+        armed = datetime.datetime.fromisoformat(self.notes["armed"])
+        return over if (self.server.now - armed).total_seconds() >= self.limit_s else ""
 
     def undo(self, why: str) -> None:
-        """Does every step, the newest first, until each is done; then notes it."""
+        """Does every step, the newest first, until each is done; then notes it. That it has begun is noted first: the fault is none any more."""
+        with contextlib.suppress(Refused, OSError):
+            self.note(undoing=why)
         left = self.steps[::-1]
         while left:
             undone = []
@@ -171,9 +183,17 @@ class Switch:
                 self.note(healed=why, healed_at=self.server.now.isoformat())
                 return
             except (Refused, OSError) as said:
-                if str(said).startswith("404 "):
-                    raise Gone from None
+                if str(said).startswith(("404 ", "403 ")):
+                    raise Over from None  # taken away meanwhile, with all that was to be undone done
                 time.sleep(EVERY_S)
+
+    def undo_at_once(self) -> None:
+        """The switch is being removed by somebody who didn't say that the fault is over: what can still be undone is."""
+        for step in self.steps[::-1]:
+            try:
+                do(self.server, step, dry=False)
+            except (Refused, OSError) as said:
+                print(f"not undone: {step['method']} {step['path']}: {said}", flush=True)
 
 
 def watch(switch: Switch) -> None:
@@ -181,6 +201,16 @@ def watch(switch: Switch) -> None:
     while "healed" not in switch.notes:
         try:
             switch.read()
+        except Gone:
+            switch.undo_at_once()
+            return
+        except (Refused, OSError) as said:
+            print(f"can't look: {said}", flush=True)
+            if time.monotonic() - switch.began >= switch.limit_s and switch.steps:
+                switch.undo(switch.due())
+            time.sleep(EVERY_S)
+            continue
+        try:
             switch.look()
             if "healed" not in switch.notes and (why := switch.due()):
                 switch.undo(why)
@@ -192,6 +222,8 @@ def watch(switch: Switch) -> None:
         time.sleep(5 * EVERY_S)
         try:
             switch.read()
+        except Gone:
+            return
         except (Refused, OSError):
             continue
     switch.server.ask("DELETE", f"/api/v1/namespaces/{switch.namespace}")
@@ -203,8 +235,8 @@ def main() -> int:
     url = os.environ.get("DEADMAN_SERVER") or f"https://{f'[{host}]' if ':' in host else host}:{port}"
     try:
         watch(Switch(Server(url, account), os.environ["DEADMAN_NAMESPACE"], float(os.environ["DEADMAN_LIMIT_S"])))
-    except Gone:
-        print("taken away", flush=True)
+    except Over:
+        print("over", flush=True)
     return 0
 
 

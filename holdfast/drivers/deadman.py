@@ -66,6 +66,13 @@ def rule(wanted: Request) -> Object:
     return made if len(rest) == 1 else {**made, "resourceNames": [rest[1]]}
 
 
+def space_of(wanted: Request) -> str:
+    """The namespace that a request is about; empty for what has none."""
+    parts = wanted["path"].strip("/").split("/")
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    return str(rest[1]) if rest[0] == "namespaces" and len(rest) > 2 else ""
+
+
 def objects(image: str, limit_s: float, away_from: Iterable[str]) -> list[Object]:
     """What is made in the namespace, the pod last."""
     meta = {"name": SWITCH, "namespace": NAMESPACE}
@@ -105,13 +112,17 @@ def _job(image: str, limit_s: float, away_from: list[str]) -> Object:
         },
         "volumeMounts": [{"name": SWITCH, "mountPath": "/deadman", "readOnly": True}],
     }
-    elsewhere = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": away_from}
-    terms = {"nodeSelectorTerms": [{"matchExpressions": [elsewhere]}]}
+    elsewhere = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in away_from]
+    terms = {"nodeSelectorTerms": [{"matchFields": elsewhere}]}
+    gone = [f"node.kubernetes.io/{word}" for word in ("not-ready", "unreachable")]
     pod: Object = {
         "serviceAccountName": SWITCH,
         "restartPolicy": "OnFailure",
         "priorityClassName": "system-cluster-critical",  # what a fault leaves room for, it leaves for this
-        "tolerations": [{"operator": "Exists"}],
+        "tolerations": [  # any node will do; and one that is lost is left for another
+            {"operator": "Exists", "effect": "NoSchedule"},
+            *({"key": k, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20} for k in gone),
+        ],
         "terminationGracePeriodSeconds": 1,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
@@ -120,6 +131,11 @@ def _job(image: str, limit_s: float, away_from: list[str]) -> Object:
     if away_from:
         pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
     return {"backoffLimit": 100, "template": {"metadata": {"labels": {"app": SWITCH}}, "spec": pod}}
+
+
+def _undone(notes: Mapping[str, str]) -> str:
+    """Why the fault is undone, or being undone, by what a switch says; empty where it isn't."""
+    return notes.get("healed") or notes.get("undoing") or notes.get("heal") or ""
 
 
 @dataclass
@@ -148,7 +164,7 @@ class Deadman:
 
     def arm(self, what: str, away_from: Iterable[str] = ()) -> None:
         """Makes it, and returns once its pod says that it watches. Raises DriverError where there is one already, or where it doesn't come."""
-        self._requests, self._began = [], 0.0
+        self._requests = []
         labels = {"pod-security.kubernetes.io/enforce": "restricted", "app.kubernetes.io/managed-by": "holdfast"}
         meta = {"name": NAMESPACE, "labels": labels, "annotations": {PREFIX + "what": what}}
         try:  # made, and never taken over: two holdfasts don't break the same cluster at once
@@ -162,13 +178,15 @@ class Deadman:
             for one in objects(self.image, self.limit_s, away_from):
                 self.client.apply(one)
             self._until(lambda: "armed" in self._notes(), _ARMED_WITHIN_S, "the switch's pod doesn't watch")
+            self._began = self.clock()
         except BaseException:
             self.disarm()
             raise
 
     def protect(self, step: Mapping[str, Any]) -> None:
         """Returns once the switch knows how to undo a step, and has tried without effect that it may. Raises DriverError where it doesn't."""
-        if self._began and self.clock() - self._began > self.limit_s / 2:
+        self._ours()
+        if self.clock() - self._began > self.limit_s / 2:
             raise DriverError(f"more than half of the {self.limit_s:g}s of this fault are over: nothing more is broken")
         self._requests.append(request(self.client, step))
         self._rights()
@@ -179,41 +197,46 @@ class Deadman:
             notes = self._notes()
             if "refused" in notes:
                 raise DriverError(f"the switch could not undo it: {notes['refused']}")
-            if "healed" in notes:
-                raise DriverError(f"the switch has undone the fault: {notes['healed']}")
+            if why := _undone(notes):
+                raise DriverError(f"the switch has undone the fault: {why}")
             return int(notes.get("seen", "0")) >= number
 
         self._until(seen, _SEEN_WITHIN_S, "the switch doesn't say that it can undo this")
-        self._began = self._began or self.clock()
 
     def healed(self) -> str:
         """Why it has undone the fault; empty where it hasn't. Raises CannotLook."""
-        if self._uid and not self._is_ours():
+        if not self._is_ours():
             return "the switch is gone, which happens once it has undone everything, or when somebody removes it"
-        return self._notes().get("healed", "")
+        return _undone(self._notes())
 
-    def heal(self, why: str) -> None:
-        """Tells it to undo everything now, and returns once it has. Raises DriverError where it doesn't."""
-        self._note(heal=why)
-        self._until(
-            lambda: not self.exists() or "healed" in self._notes(), _ASKED_WITHIN_S, "the switch undoes nothing"
-        )
+    def heal(self, why: str) -> bool:
+        """Has whatever switch is there undo everything now; whether it says that it has. Raises DriverError where it doesn't."""
+        found = self.client.get("Namespace", NAMESPACE)
+        if found is None:
+            return False
+        self._uid = str(found["metadata"]["uid"])
+        notes = self._notes()
+        if "armed" in notes and "over" not in notes and "healed" not in notes:
+            self._note(heal=why)
+            self._until(lambda: "healed" in self._notes(), _ASKED_WITHIN_S, "the switch undoes nothing")
+        return "healed" in self._notes()
 
     def request_healing(self, why: str) -> None:
         """Tells it to undo everything now."""
+        self._ours()
         self._note(heal=why)
 
     def disarm(self) -> None:
         """Tells it that there is nothing to undo any more, and takes it away with all that was made for it."""
 
         def remove() -> None:
-            if self.exists():
+            if self._is_ours():
                 if self.client.get("Secret", SWITCH, NAMESPACE):
                     self._note(over="yes")
-                self.client.delete("Namespace", NAMESPACE)
+                self.client.delete("Namespace", NAMESPACE, uid=self._uid)
 
-        patiently(remove, "taking the switch away")
-        self._until(lambda: not self.exists(), _GONE_WITHIN_S, f"the namespace {NAMESPACE} doesn't go")
+        patiently(remove, "taking the switch away", _GONE_WITHIN_S)
+        self._until(lambda: not self._is_ours(), _GONE_WITHIN_S, f"the namespace {NAMESPACE} doesn't go")
 
     # -- what lies in the cluster ------------------------------------------------------------------------------------------
 
@@ -221,22 +244,32 @@ class Deadman:
         found = self.client.get("Namespace", NAMESPACE)
         return found is not None and found["metadata"]["uid"] == self._uid
 
+    def _ours(self) -> None:
+        """Raises DriverError where the switch that is there is another one's, or none: nothing of it is written then."""
+        if not self._is_ours():
+            raise DriverError("the switch is gone, or another holdfast's")
+
     def _owner(self) -> list[Object]:
         """Makes what has no namespace go with the switch's."""
         return [{"apiVersion": "v1", "kind": "Namespace", "name": NAMESPACE, "uid": self._uid}]
 
     def _rights(self) -> None:
-        """The pod's rights: what undoes the steps so far, and the removal of its own namespace."""
+        """The pod's rights: what undoes the steps so far, each in its own namespace, and the removal of the switch's own."""
         own = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [NAMESPACE], "verbs": ["delete"]}
-        meta = {"name": NAMESPACE, "ownerReferences": self._owner()}
-        kind = "rbac.authorization.k8s.io/v1"
-        rules = [own, *(rule(wanted) for wanted in self._requests)]
-        self.client.apply({"apiVersion": kind, "kind": "ClusterRole", "metadata": meta, "rules": rules})
-        if not self._requests:
-            role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAMESPACE}
-            subject = {"kind": "ServiceAccount", "name": SWITCH, "namespace": NAMESPACE}
-            bound = {"apiVersion": kind, "kind": "ClusterRoleBinding", "metadata": meta}
-            self.client.apply({**bound, "roleRef": role, "subjects": [subject]})
+        by_space: dict[str, list[Object]] = {"": [own]}
+        for wanted in self._requests:
+            by_space.setdefault(space_of(wanted), []).append(rule(wanted))
+        for space, rules in by_space.items():
+            self._allow(space, rules)
+
+    def _allow(self, space: str, rules: list[Object]) -> None:
+        of, version = "" if space else "Cluster", "rbac.authorization.k8s.io/v1"
+        meta = {"name": NAMESPACE, "ownerReferences": self._owner(), **({"namespace": space} if space else {})}
+        self.client.apply({"apiVersion": version, "kind": f"{of}Role", "metadata": meta, "rules": rules})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": f"{of}Role", "name": NAMESPACE}
+        subject = {"kind": "ServiceAccount", "name": SWITCH, "namespace": NAMESPACE}
+        bound = {"apiVersion": version, "kind": f"{of}RoleBinding", "metadata": meta}
+        self.client.apply({**bound, "roleRef": role, "subjects": [subject]})
 
     def _steps(self) -> None:
         data = {"steps": base64.b64encode(json.dumps(self._requests).encode()).decode()}

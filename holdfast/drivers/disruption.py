@@ -81,6 +81,12 @@ class Disruptable(Attached):
         if not self._fault:
             raise NotExercised("a cluster of your own is changed by faults alone, each of which you are asked for")
         self.check_stop()
+        try:
+            why = self.deadman.healed()
+        except CannotLook as blind:
+            raise Unproven(f"it isn't changed: what the switch did can't be seen ({blind})") from None
+        if why:
+            raise Unproven(f"it isn't changed any more: the cluster has undone the fault ({why})")
 
     def check_stop(self) -> None:
         """Raises Unproven where the owner has said stop."""
@@ -113,14 +119,22 @@ class Disruptable(Attached):
         self._fault, self._stopped, self._ended = fault, "", threading.Event()
         threading.Thread(target=self._heed, args=(self._ended,), daemon=True).start()
 
-    def end_fault(self) -> str:
-        """The fault is undone: takes the switch away; returns why it had undone it already, where it had."""
+    def undone(self) -> str:
+        """Why the cluster has undone the fault by itself, or may have; empty where it hasn't."""
+        try:
+            return self.deadman.healed()
+        except CannotLook as blind:
+            return f"nobody knows what the switch did: {blind}"
+
+    def leave_fault(self) -> None:
+        """Nothing is changed any more; the switch stays as it is."""
         self._ended.set()
         self._fault = ""
-        try:
-            why = self.deadman.healed()
-        except CannotLook as blind:
-            why = f"nobody knows what the switch did: {blind}"
+
+    def end_fault(self) -> str:
+        """The fault is undone: takes the switch away; returns why it had undone it already, where it had."""
+        self.leave_fault()
+        why = self.undone()
         try:
             self.deadman.disarm()
         except (DriverError, CannotLook) as left:
@@ -148,19 +162,17 @@ class Disruptable(Attached):
                     continue
                 return
 
-    def heal(self) -> int:
-        """Has the cluster undo what a dead run left in it, and takes the switch away; returns how many switches there were."""
+    def heal(self) -> bool:
+        """Has the cluster undo what a dead run left in it; whether it says that it has. The switch stays until `end_fault`."""
         self.connect()
-        if not self.deadman.exists():
-            return 0
-        self.deadman.heal("asked for by: holdfast heal")
-        self.deadman.disarm()
-        return 1
+        try:
+            return self.deadman.heal("asked for by: holdfast heal")
+        except DriverError as why:  # its pod can't run: how to undo it is in the run's undo file, too
+            console.print(f"  {why}", style="yellow", markup=False)
+            return False
 
     def notes(self) -> list[Note]:
-        return [
-            Note("the cluster is the user's own: it is broken only as far as its owner said yes to, and never longer")
-        ]
+        return [Note("the cluster is the user's own: it is broken only as far as its owner said yes to")]
 
 
 class Powered(Disruptable):

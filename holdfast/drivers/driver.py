@@ -134,8 +134,14 @@ class Guarded(Writable, Protocol):
     def check_stop(self) -> None:
         """Raises Unproven where the owner has said stop."""
 
-    def heal(self) -> int:
-        """Has the cluster undo what a dead run left in it; returns how many faults that were."""
+    def heal(self) -> bool:
+        """Has the cluster undo what a dead run left in it; whether it says that it has."""
+
+    def undone(self) -> str:
+        """Why the cluster has undone the fault by itself, or may have; empty where it hasn't."""
+
+    def leave_fault(self) -> None:
+        """Nothing is changed any more, whatever becomes of what was."""
 
     def end_fault(self) -> str:
         """The fault is undone: returns why the cluster had done so before; empty where it hadn't."""

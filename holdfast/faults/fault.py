@@ -114,7 +114,10 @@ class Faults:
         """
         if why := lacks(self.cluster.driver, *wanted.needs):
             raise NotExercised(f"{wanted.text}: {why}")
-        self._guard(wanted)
+        with self._guarded(wanted):
+            yield from self._run(wanted, recovery, after_heal)
+
+    def _run(self, wanted: Fault, recovery: str | float, after_heal: Callable[[], object] | None) -> Iterator[None]:
         experiment, number = self._experiment, next(_ids)
         generator, undo = wanted.run(self.cluster), self.cluster.undo
         floor, undo.floor = undo.floor, undo.count()
@@ -157,19 +160,36 @@ class Faults:
             if stop is not None and (failed is None or not isinstance(stop, Exception)):
                 raise stop
 
-    def _guard(self, wanted: Fault) -> None:
-        """Before a cluster that matters is broken: that the fault is one for such a cluster, that nothing is amiss there, and its owner's word."""
+    @contextmanager
+    def _guarded(self, wanted: Fault) -> Iterator[None]:
+        """Before a cluster that matters is broken: that the fault is one for such a cluster, that nothing is amiss there, and its owner's word.
+
+        Whatever becomes of the fault, nothing may change that cluster afterwards.
+        """
         driver = self.cluster.driver
         if not isinstance(driver, Guarded):
+            yield
             return
         if not wanted.own_cluster:
             raise NotExercised(f"{wanted.text} is for a cluster that may be thrown away")
         lost = frozenset(n.name for n in self.cluster.nodes() if n.name in wanted.about)
+        self._calm(wanted, lost)
+        try:
+            driver.begin_fault(wanted.text, lost)
+            try:
+                self._calm(wanted, lost)  # the question may have stood for hours
+            except BaseException:
+                driver.end_fault()
+                raise
+            yield
+        finally:
+            driver.leave_fault()
+
+    def _calm(self, wanted: Fault, lost: frozenset[str]) -> None:
         for one in (CONVERGED, undamaged(), *(can_lose(node) for node in sorted(lost))):
             wait = eventually(self.cluster, one, _CALM_WITHIN_S)
             if wait.held is not True:
                 raise Unproven(f"{wanted.text} isn't injected into a cluster with trouble of its own: {wait.last}")
-        driver.begin_fault(wanted.text, lost)
 
     def _capture(self, what: str) -> None:
         """Keeps evidence while the fault is still in; what goes wrong meanwhile must not hide what went wrong before."""
@@ -186,11 +206,13 @@ class Faults:
         Returns what must end the test: an interrupt that came meanwhile, or the doubt that it wasn't healed.
         """
         why, stop, undone, undo, began = "", None, True, self.cluster.undo, time.monotonic()
+        driver = self.cluster.driver
+        if isinstance(driver, Guarded) and driver.undone():  # what it is like now, somebody may have wanted since
+            undo.give_up_but("power-on")
         try:
             next(generator, None)
         except BaseException as error:
             why, stop = _first_line(error), error if not isinstance(error, Exception) else None
-        driver = self.cluster.driver
         own = isinstance(driver, Guarded)
         try:  # a cluster that undoes it by itself isn't waited for as long as one that doesn't
             self.cluster.inject.heal(functools.partial(patiently, within_s=_PATIENCE_S) if own else patiently)

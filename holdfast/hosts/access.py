@@ -7,7 +7,7 @@ import re
 from holdfast.hosts.machine import Machine
 from holdfast.hosts.requirement import Seen, Wanted, bad, good, not_asked, requirement, unseen
 
-_VERSION = re.compile(r"v\d+\.\d+\.\d+\+k3s\d+")
+_VERSION = re.compile(r"v\d+\.\d+\.\d+(?:-[\w.]+)?\+k3s\d+")
 
 
 @requirement(
@@ -17,7 +17,7 @@ _VERSION = re.compile(r"v\d+\.\d+\.\d+\+k3s\d+")
 def ssh(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """Keys only."""
     if not machine.has("sshd"):
-        return good("no SSH server")
+        return unseen("no sshd: whether another server lets somebody in isn't known")
     said = dict(line.split(None, 1) for line in machine.says("sshd -T").splitlines() if " " in line)
     if not said:
         return unseen("sshd doesn't say its settings")
@@ -40,6 +40,8 @@ def version(machine: Machine, wanted: Wanted) -> Seen:
     theirs = _VERSION.search(wanted.server.says("k3s --version"))
     if theirs is None:
         return unseen(f"{wanted.server.name} doesn't say which k3s it runs")
+    if own is None and machine.has("k3s"):
+        return unseen("k3s is there, and doesn't say its version")
     if own is None:
         return good(f"k3s isn't there yet; {wanted.server.name} runs {theirs[0]}")
     return good(own[0]) if own[0] == theirs[0] else bad(f"{own[0]}, and {wanted.server.name} runs {theirs[0]}")
@@ -48,12 +50,14 @@ def version(machine: Machine, wanted: Wanted) -> Seen:
 @requirement("token", fix="give it as token-file in /etc/rancher/k3s/config.yaml, a file that only root reads")
 def token(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """The cluster's token is in no process list, and in no file that everybody reads."""
-    shown = machine.run("ps -eo args | grep -E '[k]3s.*--token[= ]|[K]3S_TOKEN='")
+    if not machine.says("ps -eo args"):
+        return unseen("ps says nothing: what processes show isn't known")
+    shown = machine.run("ps -eo args | grep -E '[k]3s.* (--token|-t)[= ]|[K]3S_TOKEN='")
     if shown.code == 0:
         return bad("the token stands in the process list")
     open_files = machine.says(
-        'find "$R"/etc/rancher "$R"/etc/systemd/system "$R"/var/lib/rancher/k3s/server -maxdepth 3 -type f -perm /004 2>/dev/null '
-        "| xargs -r grep -lsE 'K3S_TOKEN=|^token:|K10[0-9a-f]{64}' 2>/dev/null"
+        'find "$R"/etc/rancher "$R"/etc/systemd/system "$R"/var/lib/rancher/k3s/server -maxdepth 3 -type f -perm /004 -print0 2>/dev/null '
+        "| xargs -0 -r grep -lsE 'K3S_TOKEN=|^ *.?token.?:|K10[0-9a-f]{64}' 2>/dev/null"
     )
     return (
         bad(f"everybody on it can read the token in {open_files.splitlines()[0]}")

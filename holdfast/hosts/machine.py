@@ -11,7 +11,8 @@ import testinfra
 from holdfast.errors import UsageError
 from holdfast.waiting import CannotLook
 
-_SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10"  # nobody is asked for a password, and no unknown key is taken
+# Nobody is asked for a password, no unknown key is taken, and who doesn't answer any more isn't waited for.
+_SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 _WORDS = 200
 _PATH = "PATH=$PATH:/usr/sbin:/sbin:/usr/local/bin; export PATH; "  # also what only root's path has
 _LOCAL = "local"
@@ -62,7 +63,10 @@ class Machine:
 
     def runs(self, process: str) -> bool:
         """Whether a process of this name runs: one that has ended, and that nobody has asked for, doesn't."""
-        states = [line.split(None, 1) for line in self.says("ps -eo stat=,comm=").splitlines()]
+        said = self.says("ps -eo stat=,comm=")
+        if not said:
+            raise CannotLook("ps says nothing: what runs there isn't known")
+        states = [line.split(None, 1) for line in said.splitlines()]
         return any(parts[-1] == process and not parts[0].startswith("Z") for parts in states)
 
 

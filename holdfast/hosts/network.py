@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import shlex
 import time
 
 from holdfast.hosts.machine import Machine
@@ -30,7 +32,7 @@ def name(machine: Machine, wanted: Wanted) -> Seen:
     own = machine.says("uname -n")
     if not all(_LABEL.fullmatch(part) for part in own.split(".")):
         return bad(f"'{own}' is no name that Kubernetes takes")
-    if machine.run(f"getent hosts {own}").code:
+    if machine.run(f"getent hosts {shlex.quote(own)}").code:
         return bad(f"{own} isn't found by its own name")
     if wanted.server is not None and wanted.server.says("uname -n") == own:
         return bad(f"{wanted.server.name} is called {own}, too")
@@ -49,9 +51,10 @@ def clock(machine: Machine, wanted: Wanted) -> Seen:
     apart = abs(there - here)
     if apart > _APART_S:
         return bad(f"its clock is {apart:.0f}s off that of {wanted.server.name if wanted.server else 'this machine'}")
-    said = machine.says("timedatectl show -p NTPSynchronized --value")
-    if said == "yes" or machine.runs("chronyd") or machine.runs("ntpd") or machine.runs("ntpsec"):
+    if machine.says("timedatectl show -p NTPSynchronized --value") == "yes":
         return good(f"follows a time server, {apart:.1f}s apart")
+    if any(machine.runs(one) for one in ("chronyd", "ntpd", "ntpsec")):
+        return unseen(f"a time server is asked, and whether it answered isn't known; {apart:.1f}s apart")
     return bad("no time server is followed")
 
 
@@ -76,18 +79,16 @@ def ports(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
 )
 def firewall(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """None that keeps nodes and pods apart."""
-    if machine.has("ufw") and "Status: active" in machine.says("ufw status"):
-        allowed = machine.says("ufw status")
-        return (
-            good("ufw lets the pods' network in")
-            if "10.42.0.0/16" in allowed
-            else bad("ufw is active, and doesn't let 10.42.0.0/16 in")
-        )
+    if machine.has("ufw") and "Status: active" in (said := machine.says("ufw status")):
+        lets = [line for line in said.splitlines() if "10.42.0.0/16" in line and "ALLOW" in line]
+        return good("ufw lets the pods' network in") if lets else bad("ufw is active, and doesn't let 10.42.0.0/16 in")
     if machine.runs("firewalld"):
         return bad("firewalld runs")
-    rules = machine.says("nft list ruleset")
-    if re.search(r"hook input [^}]*policy drop", rules):
-        return unseen("nftables drops what comes in but for its rules, which aren't read here")
+    rules = machine.run("nft list ruleset")
+    if rules.code:
+        return unseen("nft isn't there, or says nothing: what the kernel filters isn't known")
+    if re.search(r"policy drop|\b(?:drop|reject)\b", rules.out):
+        return unseen("nftables drops some packets, by rules that aren't read here")
     return good("none is active")
 
 
@@ -104,7 +105,8 @@ def mtu(machine: Machine, wanted: Wanted) -> Seen:
     address = wanted.server.says("hostname -I").split()
     if not address:
         return unseen(f"{wanted.server.name} names no address")
-    answer = machine.run(f"ping -c 2 -W 2 -M do -s {int(size) - 28} {address[0]}")
+    to = ipaddress.ip_address(address[0])  # a word of another machine: it is no shell's
+    answer = machine.run(f"ping -c 2 -W 2 -M do -s {int(size) - 28} {to}")
     return (
         good(f"{size} all the way to {address[0]}")
         if answer.code == 0
@@ -119,10 +121,12 @@ def tailscale(machine: Machine, wanted: Wanted) -> Seen:
         return not_asked("--tailscale")
     if not machine.has("tailscale"):
         return bad("tailscale isn't installed")
-    state = json.loads(machine.says("tailscale status --json") or "{}").get("BackendState")
+    state = (json.loads(machine.says("tailscale status --json") or "{}") or {}).get("BackendState")
+    if state is None:
+        return unseen("tailscale doesn't say its state")
     if state != "Running":
         return bad(f"tailscale is {state or 'not running'}")
-    takes = json.loads(machine.says("tailscale debug prefs") or "{}").get("RouteAll")
+    takes = (json.loads(machine.says("tailscale debug prefs") or "{}") or {}).get("RouteAll")
     return (
         good("in the tailnet, with its routes") if takes else bad("it doesn't take the routes of the tailnet's routers")
     )

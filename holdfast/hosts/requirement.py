@@ -92,5 +92,10 @@ def judged(one: Requirement, machine: Machine, wanted: Wanted) -> Seen:
         return one.look(machine, wanted)
     except CannotLook as why:
         return unseen(str(why))
-    except (ValueError, IndexError, KeyError) as why:  # a program of the machine said something that nobody expected
+    except (
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as why:  # a program of the machine said something that nobody expected
         return unseen(f"what the machine said couldn't be read ({type(why).__name__}: {why})"[:200])

@@ -10,7 +10,7 @@ from holdfast.hosts.requirement import Seen, Wanted, bad, good, not_asked, requi
 
 _FREE_GIB = 20
 _NO_DISK = re.compile(r"\b(?:loop|ram|nbd|zram)\d")
-_WRITES, _LATE_MS = 60, 10.0  # etcd asks for a 99th percentile below 10 ms: https://etcd.io/docs/v3.5/faq/
+_WRITES, _LATE_MS = 100, 10.0  # etcd asks for a 99th percentile below 10 ms: https://etcd.io/docs/v3.5/faq/
 _SYNC = (
     'd="$R"/var/lib; f=$d/.holdfast-sync; for i in $(seq {count}); do dd if=/dev/zero of=$f bs=2300 count=1 oflag=dsync conv=notrunc 2>&1 '
     "| tail -n 1; done; rm -f $f"
@@ -61,14 +61,22 @@ def disks(machine: Machine, wanted: Wanted) -> Seen:
     for path in wanted.disks:
         if path not in mounts:
             return bad(f"nothing is mounted at {path}")
-        if mounts[path][2] not in ("ext4", "xfs"):
-            return bad(f"{path} is {mounts[path][2]}; Longhorn takes ext4 and xfs")
-        source = listed.get(path, "")
-        if not source:
-            return bad(f"{path} isn't in /etc/fstab: it is gone after the next start")
-        if not source.startswith(("UUID=", "LABEL=", "PARTUUID=", "/dev/disk/by-")):
-            return bad(f"/etc/fstab names {source} for {path}: another disk may be called so after the next start")
+        if why := _lacks(path, mounts[path], listed.get(path, "")):
+            return bad(why)
     return good(f"{', '.join(wanted.disks)} mounted, by UUID")
+
+
+def _lacks(path: str, mount: list[str], source: str) -> str:
+    """What is wrong with a mounted disk: its file system, how it is mounted, and how it comes back. Empty where nothing is."""
+    if mount[2] not in ("ext4", "xfs"):
+        return f"{path} is {mount[2]}; Longhorn takes ext4 and xfs"
+    if "ro" in mount[3].split(","):
+        return f"{path} is mounted read-only"
+    if not source:
+        return f"{path} isn't in /etc/fstab: it is gone after the next start"
+    if not source.startswith(("UUID=", "LABEL=", "PARTUUID=", "/dev/disk/by-")):
+        return f"/etc/fstab names {source} for {path}: another disk may be called so after the next start"
+    return ""
 
 
 @requirement("errors", fix="look at dmesg and smartctl -a, and replace the disk before it holds a replica")
@@ -77,22 +85,29 @@ def errors(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     said = machine.run("dmesg --level=err,crit,alert,emerg")
     if said.code:
         return unseen(f"the kernel's messages can't be read: {said.err[-100:]}")
-    found = [
-        line
-        for line in said.out.splitlines()
-        if not _NO_DISK.search(line)
-        and re.search(r"I/O error|critical medium error|EXT4-fs error|XFS .*corruption", line)
-    ]
-    if found:
+    lines = [line for line in said.out.splitlines() if not _NO_DISK.search(line)]
+    if found := [line for line in lines if _ERROR.search(line)]:
         return bad(f"the kernel says: {found[-1][-120:]}")
     if not machine.has("smartctl"):
         return unseen(
             "no error in the kernel's messages; what the disks say of themselves isn't seen without smartmontools"
         )
-    for disk in machine.says("lsblk -dno NAME,TYPE | awk '$2==\"disk\"{print $1}'").split():
-        health = machine.run(f"smartctl -H /dev/{shlex.quote(disk)}").out
-        if re.search(r"FAILED|FAILING_NOW", health):
-            return bad(f"{disk} says of itself that it fails")
+    return _health(machine)
+
+
+_ERROR = re.compile(r"I/O error|critical medium error|EXT4-fs error|XFS .*corruption")
+
+
+def _health(machine: Machine) -> Seen:
+    """What the disks say of themselves: each must say that it is well."""
+    names = machine.says("lsblk -dno NAME,TYPE | awk '$2==\"disk\"{print $1}'").split()
+    said = {name: machine.run(f"smartctl -H /dev/{shlex.quote(name)}").out for name in names}
+    failing = [name for name, words in said.items() if re.search(r"FAILED|FAILING_NOW", words)]
+    silent = [name for name, words in said.items() if not re.search(r"PASSED|SMART Health Status: OK", words)]
+    if failing:
+        return bad(f"{failing[0]} says of itself that it fails")
+    if silent or not said:
+        return unseen(f"{silent[0]} doesn't say how it is: smartctl -H" if silent else "lsblk names no disk")
     return good("no error of a disk")
 
 
@@ -119,7 +134,7 @@ def multipath(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """multipathd doesn't take Longhorn's devices for its own."""
     if not machine.runs("multipathd"):
         return good("multipathd doesn't run")
-    said = machine.text("/etc/multipath.conf")
+    said = re.sub(r"(?m)#.*$", "", machine.text("/etc/multipath.conf"))
     inside = re.search(r"blacklist\s*\{(.*?)\n\}", said, re.DOTALL) or re.search(
         r"blacklist\s*\{(.*)\}", said, re.DOTALL
     )

@@ -41,7 +41,7 @@ def system(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001  the words
 
 @requirement("kernel", fix="install the release's current kernel, and start into it")
 def kernel(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
-    """A kernel that isn't too old, and is the newest of those that are installed."""
+    """A kernel that isn't too old."""
     runs = machine.says("uname -r")
     number = re.match(r"(\d+)\.(\d+)", runs)
     if number is None:
@@ -84,7 +84,10 @@ def cores(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
 @requirement("swap", fix="swapoff -a, and take its line out of /etc/fstab")
 def swap(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """None in use, and none that comes back with the next start."""
-    used = machine.text("/proc/swaps").splitlines()[1:]
+    told = machine.text("/proc/swaps").splitlines()
+    if not told:
+        return unseen("/proc/swaps can't be read")
+    used = told[1:]
     if used:
         return bad(f"swap is in use: {used[0].split()[0]}")
     listed = [
@@ -123,8 +126,8 @@ def modules(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
 )
 def restarts(machine: Machine, wanted: Wanted) -> Seen:  # noqa: ARG001
     """It doesn't start anew by itself after an update."""
-    said = machine.says('cat "$R"/etc/apt/apt.conf.d/* 2>/dev/null')
-    on = [line for line in _lines(said, "//") if re.search(r'Automatic-Reboot\s+"true"', line)]
+    said = machine.says('grep -rhsi automatic-reboot "$R"/etc/apt/apt.conf.d; true')
+    on = [line for line in _lines(said, "//") if re.search(r'(?i)Automatic-Reboot\s+"(?:true|1|yes)"', line)]
     return bad("unattended upgrades restart it by themselves") if on else good("nothing restarts it by itself")
 
 

@@ -371,15 +371,14 @@ class Lane:
 
     def _heal_own(self, driver: Guarded) -> int:
         """Has a cluster of the user's own undo what a dead run left in it, and gives back the power that it can't give back by itself."""
-        count, noted = driver.heal(), self.folder / _UNDO
-        if not noted.exists():
-            return count
-        undo = UndoFile(Path(noted.read_text()))
-        undo.give_up_but(
-            "power-on"
-        )  # the cluster has undone the rest: what it is like now, somebody may have wanted since
-        count += undo.replay(self.driver, driver.writer, self._patiently)
-        noted.unlink()
+        noted = self.folder / _UNDO
+        undo = UndoFile(Path(noted.read_text()) if noted.exists() else noted)
+        count = undo.replay(self.driver, driver.writer, only="power-on")  # the API may come back only with it
+        if done := driver.heal():
+            undo.give_up_but("power-on")  # what it is like now, somebody may have wanted since
+        count += done + undo.replay(self.driver, driver.writer, self._patiently)
+        driver.end_fault()
+        noted.unlink(missing_ok=True)
         return count
 
     def _known(self, state: LaneState) -> None:

@@ -10,7 +10,6 @@ from holdfast.probes.nodes import pods_that_leave
 from holdfast.waiting import HOLDS, Sighting, probe
 
 _LONGHORN = "longhorn.io/v1beta2"
-_HOSTNAME = "kubernetes.io/hostname"
 _QUORUM = 3  # servers: with fewer, one that is lost takes the API with it
 
 
@@ -53,6 +52,8 @@ def undamaged(cluster: Cluster) -> Sighting:
             return (
                 f"Longhorn's volume {volume['metadata']['name']} is {status.get('robustness') or 'of unknown health'}"
             )
+        if status.get("restoreRequired") or status.get("restoreInitiated"):
+            return f"Longhorn's volume {volume['metadata']['name']} is being restored"
     for kind, version, is_at_it in _SAVING:
         group = version.partition("/")[0]
         for item in cluster.objects.list(kind, version=version) if group in served else []:
@@ -65,7 +66,9 @@ def undamaged(cluster: Cluster) -> Sighting:
 def can_lose(cluster: Cluster, node: str) -> Sighting:
     """What a node holds lies elsewhere too: its volumes' replicas, the API's quorum, and a node that can take its pods."""
     items = {n["metadata"]["name"]: n for n in cluster.objects.list("Node")}
-    others = [n for name, n in items.items() if name != node and not n["spec"].get("unschedulable")]
+    others = [
+        n for name, n in items.items() if name != node and not n["spec"].get("unschedulable") and not _keeps_away(n)
+    ]
     if not others:
         return f"there is no other node that takes the pods of {node}"
     servers = [n.name for n in cluster.nodes() if n.role == "server"]
@@ -73,26 +76,42 @@ def can_lose(cluster: Cluster, node: str) -> Sighting:
         return f"{node} is one of {len(servers)} servers: the API would be lost with it"
     healthy: dict[str, set[str]] = {}
     for replica in cluster.objects.list("Replica", version=_LONGHORN):
-        spec, status = replica["spec"], replica.get("status") or {}
-        if status.get("currentState") == "running" and not spec.get("failedAt"):
+        spec = replica["spec"]
+        if not spec.get("failedAt"):  # also one that is stopped with its volume: it holds the data
             healthy.setdefault(str(spec.get("volumeName")), set()).add(str(spec.get("nodeID")))
     for volume, homes in sorted(healthy.items()):
         if homes == {node}:
-            return f"every running replica of Longhorn's volume {volume} is on {node}"
+            return f"every good replica of Longhorn's volume {volume} is on {node}"
     for pod in pods_that_leave(cluster, node):
         if not pod["metadata"].get("ownerReferences"):
             return f"{name_of(pod)} belongs to nothing that would bring it back"
-    return next((why for v in cluster.objects.list("PersistentVolume") if (why := _bound_to(v, node))), HOLDS)
+    return next((why for v in cluster.objects.list("PersistentVolume") if (why := _bound_to(v, node, others))), HOLDS)
 
 
-def _bound_to(volume: Object, node: str) -> str:
-    """Why a volume's data would be away with a node; empty where it wouldn't."""
+def _keeps_away(node: Object) -> bool:
+    """Whether a node's taints keep pods away that don't ask for it."""
+    return any(t.get("effect") in ("NoSchedule", "NoExecute") for t in node["spec"].get("taints") or [])
+
+
+def _bound_to(volume: Object, node: str, others: list[Object]) -> str:
+    """Why a volume's data would be away with a node: no other node may have it. Empty where one may."""
     if (volume.get("status") or {}).get("phase") != "Bound":
         return ""
     terms = ((volume["spec"].get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or []
-    homes = [
-        set(e.get("values") or []) for t in terms for e in t.get("matchExpressions") or [] if e.get("key") == _HOSTNAME
-    ]
     claim = volume["spec"].get("claimRef") or {}
     of = f"{claim.get('namespace')}/{claim.get('name')}"
-    return f"the volume of {of} lies on {node} alone" if homes and all(h == {node} for h in homes) else ""
+    elsewhere = not terms or any(_takes(term, other) for term in terms for other in others)
+    return "" if elsewhere else f"the volume of {of} lies on {node} alone"
+
+
+def _takes(term: Object, node: Object) -> bool:
+    """Whether a node is one of those that a term of an affinity names; a word that isn't known here names none."""
+    labels = {**(node["metadata"].get("labels") or {}), "metadata.name": node["metadata"]["name"]}
+    meets: dict[str, Callable[[Object], bool]] = {
+        "In": lambda e: labels.get(e["key"]) in (e.get("values") or []),
+        "NotIn": lambda e: labels.get(e["key"]) not in (e.get("values") or []),
+        "Exists": lambda e: e["key"] in labels,
+        "DoesNotExist": lambda e: e["key"] not in labels,
+    }
+    asked = [*(term.get("matchExpressions") or []), *(term.get("matchFields") or [])]
+    return all(e["operator"] in meets and meets[e["operator"]](e) for e in asked)

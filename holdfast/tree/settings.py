@@ -131,9 +131,15 @@ class _Reader:
         """The settings. Raises UsageError with every error, each with its place and the right form."""
         table = self._new_spellings(table)
         values = {name: self._section(name, value) for name, value in table.items()}
-        if "nodes" in table and not self.beside:
-            self._error("nodes", 0, "the commands of [nodes] are run, so a tree's own settings can't name them",
-                        f"[nodes] in settings beside the tree: {self.path.parent.parent / f'{self.path.parent.name}{FILE}'}")  # fmt: skip
+        for name, what in _OF_THE_OWNER.items() if not self.beside else ():
+            if name in table:
+                own = self.path.parent.parent / f"{self.path.parent.name}{FILE}"
+                self._error(
+                    name,
+                    0,
+                    f"{what}, so a tree's own settings can't say it",
+                    f"[{name}] in settings beside the tree: {own}",
+                )
         if self.errors:
             raise UsageError(
                 "the settings can't be used:\n    " + "\n    ".join(dict.fromkeys(m for m, _ in self.errors)),
@@ -224,6 +230,10 @@ class _Reader:
         return found
 
 
+_OF_THE_OWNER = {
+    "nodes": "the commands of [nodes] are run",
+    "disruption": "what [disruption] names runs in your cluster, with rights to undo a fault",
+}
 _PORTS = ("node_ports", "exposed")
 _LISTS = {"secret": Secret, "suspend": Suspend, "patch": Adaptation, "app": App, "allow": Allow}
 

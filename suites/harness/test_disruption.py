@@ -107,6 +107,10 @@ class Switch:
     def healed(self):
         return self.why
 
+    def heal(self, why):
+        self.told.append(("heal", why))
+        return not self.cannot
+
     def request_healing(self, why):
         self.told.append(("heal", why))
         self.why = why
@@ -136,6 +140,19 @@ def test_nothing_but_a_fault_changes_it(driver):
     with pytest.raises(NotExercised, match="changed by faults alone"):
         driver.before_change()
     assert driver._deadman.told == [("arm", "a fault", ["k3s2"]), ("disarm",)]
+
+
+def test_nothing_is_changed_once_the_switch_has_undone_or_the_fault_is_left(driver):
+    driver.begin_fault("a fault", frozenset())
+    driver._deadman.why = "its 300s were over"
+    with pytest.raises(Unproven, match="has undone the fault"):
+        driver.before_change()
+    driver._deadman.why = ""
+    driver.before_change()
+    driver.leave_fault()
+    with pytest.raises(NotExercised, match="changed by faults alone"):
+        driver.before_change()
+    assert ("disarm",) not in driver._deadman.told  # it goes on to undo it by itself
 
 
 def test_without_its_switch_no_fault_goes_in(driver):
@@ -233,7 +250,13 @@ class Own(toy.Driver):
         pass
 
     def heal(self):
-        return 0
+        return False
+
+    def undone(self):
+        return self.ended
+
+    def leave_fault(self):
+        self.told.append(("leave",))
 
     def end_fault(self):
         self.told.append(("end",))
@@ -254,7 +277,7 @@ def test_each_step_is_known_to_the_cluster_before_it_is_taken(bench):
     bench.cluster.experiment.steady("steady", True, "yes")
     with bench.faults(flux_down()):
         assert bench.cluster.driver.told == [("begin", "flux_down()", []), *[("protect", "scale")] * 4]
-    assert bench.cluster.driver.told[-1] == ("end",)
+    assert bench.cluster.driver.told[-2:] == [("end",), ("leave",)]
     assert bench.state() == toy.settled(bench.first)
 
 
@@ -263,14 +286,25 @@ def test_a_step_that_the_cluster_cannot_undo_is_not_taken(bench):
     with pytest.raises(Unproven, match="the switch may not"), bench.faults(flux_down()):
         pass
     assert bench.state() == toy.settled(bench.first)
-    assert bench.cluster.driver.told[-1] == ("end",)
+    assert bench.cluster.driver.told[-2:] == [("end",), ("leave",)]
 
 
 def test_what_was_over_before_its_test_was_proves_nothing(bench):
-    bench.cluster.driver.ended = "its 300s were over"
     bench.cluster.experiment.steady("steady", True, "yes")
-    with pytest.raises(Unproven, match="over before its test was: its 300s were over"), bench.faults(flux_down()):
-        pass
+
+    def undone_meanwhile():
+        with bench.faults(flux_down()):
+            bench.cluster.driver.ended = "its 300s were over"
+            for name in ("source", "kustomize", "helm", "notification"):  # the cluster has brought them back, and
+                bench.cluster.client.scale(
+                    "Deployment", f"{name}-controller", "flux-system", 1 if name != "helm" else 2
+                )
+
+    with pytest.raises(Unproven, match="over before its test was: its 300s were over"):
+        undone_meanwhile()
+    left = bench.state()["objects"]["Deployment/flux-system/helm-controller"]
+    assert left["spec"]["replicas"] == 2  # what somebody wanted since isn't undone once more
+    assert bench.cluster.undo.open_steps() == []
 
 
 def test_what_cannot_be_undone_leaves_the_switch(bench, monkeypatch):
@@ -284,6 +318,7 @@ def test_what_cannot_be_undone_leaves_the_switch(bench, monkeypatch):
     with pytest.raises(Unproven, match="not healed"):
         away()
     assert ("end",) not in bench.cluster.driver.told
+    assert bench.cluster.driver.told[-1] == ("leave",)  # the switch stays, and nothing else is changed
     assert "the cluster itself undoes it within 300s" in bench.quarantined[0]
 
 
@@ -308,6 +343,16 @@ def test_few_faults_are_for_it_and_the_others_change_nothing(bench, name):
         assert bench.state() == toy.settled(bench.first)
 
 
+def test_what_comes_while_the_question_stands_is_seen(bench, monkeypatch):
+    """A backup that began between the first look and the answer: the switch goes again, and nothing was changed."""
+    looks = iter([HOLDS, "a backup is under way"])
+    monkeypatch.setattr(faulting, "undamaged", lambda: Probe("undamaged", "undamaged()", lambda _: next(looks)))
+    with pytest.raises(Unproven, match="a backup is under way"), bench.faults(flux_down()):
+        pass
+    assert [t[0] for t in bench.cluster.driver.told] == ["begin", "end", "leave"]
+    assert bench.state() == toy.settled(bench.first)
+
+
 def test_a_cluster_with_trouble_of_its_own_is_left_alone(bench, monkeypatch):
     for name, probe in (("CONVERGED", False), ("undamaged", True), ("can_lose", True)):
         with monkeypatch.context() as patched:
@@ -318,7 +363,7 @@ def test_a_cluster_with_trouble_of_its_own_is_left_alone(bench, monkeypatch):
                 bench.faults(node_drained("k3s2")),
             ):
                 pass
-    assert bench.cluster.driver.told == []
+    assert "begin" not in {t[0] for t in bench.cluster.driver.told}
 
 
 def test_the_switch_stays_away_from_a_node_that_is_lost(bench):
@@ -392,7 +437,7 @@ def test_what_is_damaged_or_saved_now_is_seen():
     assert seen(undamaged(), Job=[{**job, "status": {"succeeded": 1}}]) == ""
 
 
-NODES = [{"metadata": {"name": n}} for n in ("k3s1", "k3s2")]
+NODES = [{"metadata": {"name": n, "labels": {"kubernetes.io/hostname": n}}} for n in ("k3s1", "k3s2")]
 
 
 def volume(*nodes, claim="photos"):
@@ -419,11 +464,19 @@ def test_what_only_one_node_holds_is_not_taken_away():
     assert "apps/photos lies on k3s2 alone" in seen(can_lose("k3s2"), Node=NODES, PersistentVolume=[volume("k3s2")])
     assert seen(can_lose("k3s2"), Node=NODES, PersistentVolume=[volume("k3s1"), volume("k3s2", "k3s1")]) == ""
     held = {"Replica_longhorn.io": [replica("k3s2")]}
-    assert "every running replica" in seen(can_lose("k3s2"), Node=NODES, **held)
+    assert "every good replica" in seen(can_lose("k3s2"), Node=NODES, **held)
     held = {"Replica_longhorn.io": [replica("k3s2"), replica("k3s1", failedAt="now")]}
-    assert "every running replica" in seen(can_lose("k3s2"), Node=NODES, **held)
+    assert "every good replica" in seen(can_lose("k3s2"), Node=NODES, **held)
     held = {"Replica_longhorn.io": [replica("k3s2"), replica("k3s1")]}
     assert seen(can_lose("k3s2"), Node=NODES, **held) == ""
+    stopped = {**replica("k3s2"), "status": {"currentState": "stopped"}}
+    assert "every good replica" in seen(can_lose("k3s2"), Node=NODES, **{"Replica_longhorn.io": [stopped]})
+    tainted = [{**NODES[0], "spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, NODES[1]]
+    assert "no other node" in seen(can_lose("k3s2"), Node=tainted)
+    zoned = volume("k3s2")
+    (expression,) = zoned["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"]
+    expression["key"] = "topology.example.org/node"
+    assert "lies on k3s2 alone" in seen(can_lose("k3s2"), Node=NODES, PersistentVolume=[zoned])
     bare = {"metadata": {"name": "bare", "namespace": "apps"}, "spec": {"nodeName": "k3s2"}}
     assert "belongs to nothing" in seen(can_lose("k3s2"), Node=NODES, Pod=[bare])
 
@@ -486,7 +539,9 @@ def test_the_pod_of_the_switch_is_restricted_and_stays_off_the_lost_node():
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert term["matchExpressions"][0] == {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["k3s2"]}
+    assert term["matchFields"] == [{"key": "metadata.name", "operator": "NotIn", "values": ["k3s2"]}]
+    lost = [t for t in pod["tolerations"] if t["effect"] == "NoExecute"]
+    assert all(t["tolerationSeconds"] < 60 for t in lost) and len(lost) == 2
     assert "affinity" not in deadman.objects("python:3", 300, ())[-1]["spec"]["template"]["spec"]
 
 
@@ -498,9 +553,12 @@ def test_a_trees_own_settings_name_no_commands(tmp_path):
     tree.mkdir()
     inside, beside = tree / ".holdfast.toml", tmp_path / "home.holdfast.toml"
     inside.write_text('[nodes.k3s2]\npower_off = "rm -rf {limit_s}"\n')
-    with pytest.raises(UsageError, match="a tree's own settings can't name them") as error:
+    with pytest.raises(UsageError, match="a tree's own settings can't say it") as error:
         reading.load(tree)
     assert str(beside) in error.value.next_step
+    inside.write_text('[disruption]\nimage = "somebody.example.org/python"\n')
+    with pytest.raises(UsageError, match="rights to undo a fault"):
+        reading.load(tree)
     inside.write_text("[declared]\nnodes = 2\n")
     beside.write_text('[disruption]\nlimit = "10m"\n[nodes.k3s2]\npower_off = "off {limit_s}"\n')
     found = reading.load(tree)

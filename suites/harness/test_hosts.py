@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import testinfra
@@ -66,6 +67,7 @@ PROGRAMS = {
     "iscsiadm": "exit 0",
     "mount.nfs": "exit 0",
     "dmesg": "exit 0",
+    "dd": 'echo "2300 bytes (2.3 kB) copied, 0.000513 s, 4.5 MB/s" >&2',
     "smartctl": 'echo "SMART overall-health self-assessment test result: PASSED"',
     "lsblk": 'printf "sda disk\\nsdf disk\\n"',
     "sshd": 'printf "passwordauthentication no\\nkbdinteractiveauthentication no\\npermitrootlogin without-password\\n"',
@@ -115,7 +117,7 @@ def test_a_right_machine_has_it_all(made, wanted):
 def running(*processes, state="S"):
     """A `ps` that knows these processes."""
     lines = "".join(f"{state} {one}\\n" for one in processes)
-    return f"""case "$2" in stat*) printf '{lines}';; esac"""
+    return f"""case "$2" in stat*) printf '{lines}';; *) echo init;; esac"""
 
 
 # requirement, what is otherwise, what is said
@@ -137,6 +139,7 @@ WRONG = [
     ("writes", {"programs": {"dd": 'echo "2300 bytes copied, 0.045 s, 51 kB/s" >&2'}}, "45.0 ms at most"),
     ("disks", {"files": {"proc/mounts": "/dev/sda1 / ext4 rw 0 0\n"}}, "nothing is mounted at /mnt/sdf1"),
     ("disks", {"files": {"proc/mounts": "/dev/sdf1 /mnt/sdf1 btrfs rw 0 0\n"}}, "is btrfs"),
+    ("disks", {"files": {"proc/mounts": "/dev/sdf1 /mnt/sdf1 ext4 ro,relatime 0 0\n"}}, "read-only"),
     ("disks", {"files": {"etc/fstab": "UUID=1-2 / ext4 defaults 0 1\n"}}, "isn't in /etc/fstab"),
     ("disks", {"files": {"etc/fstab": "/dev/sdf1 /mnt/sdf1 ext4 defaults 0 2\n"}}, "another disk may be called so"),
     ("errors", {"programs": {"dmesg": 'echo "[1.0] blk_update_request: I/O error, dev sdf, sector 8"'}}, "I/O error, dev sdf"),
@@ -152,6 +155,10 @@ WRONG = [
     ("clock", {"programs": {"date": "/bin/date -d '+1 hour' \"$@\""}}, "s off that of k3s1"),
     ("clock", {"programs": {"timedatectl": "echo no", "ps": running("iscsid")}}, "no time server"),
     ("ports", {"programs": {"ss": 'echo "tcp LISTEN 0 128 *:10250 *:* users:((\\"kubelet\\",pid=1,fd=3))"'}}, "kubelet listens on 10250"),
+    ("firewall", {"programs": {"ufw": 'printf "Status: active\\nAnywhere DENY 10.42.0.0/16\\n"'}}, "doesn't let 10.42.0.0/16 in"),
+    ("restarts", {"files": {"etc/apt/apt.conf.d/more/own": "", "etc/apt/apt.conf.d/99own": 'Unattended-Upgrade::Automatic-Reboot "1";\n'}}, "by themselves"),
+    ("token", {"files": {"etc/rancher/k3s/config.yaml": '"token": K10abc\n'}}, "everybody on it can read"),
+    ("token", {"programs": {"ps": running("iscsid", "chronyd") + '; case "$2" in args) echo "k3s agent -t K10abc::x";; esac'}}, "process list"),
     ("firewall", {"programs": {"ufw": 'echo "Status: active"'}}, "doesn't let 10.42.0.0/16 in"),
     ("firewall", {"programs": {"ps": running("iscsid", "chronyd", "firewalld")}}, "firewalld runs"),
     ("mtu", {"programs": {"ping": "exit 1"}}, "don't reach 192.168.86.11 whole"),
@@ -194,14 +201,31 @@ BLIND = [
     ("mtu", {"programs": {"ip": "exit 1"}}),
     ("tailscale", {"programs": {"tailscale": "echo not-json"}}),
     ("ssh", {"programs": {"sshd": "exit 1"}}),
+    ("ssh", {"without": ("sshd",)}),
+    ("swap", {"without": ("proc/swaps",)}),
+    ("kubelet", {"programs": {"ps": "exit 1"}}),
+    ("token", {"programs": {"ps": "exit 1"}}),
+    ("multipath", {"programs": {"ps": "exit 1"}}),
+    ("firewall", {"without": ("nft",)}),
+    ("firewall", {"programs": {"nft": "echo 'chain FORWARD { type filter hook forward priority 0; policy drop; }'"}}),
+    ("firewall", {"programs": {"nft": "echo 'chain input { policy accept; tcp dport 22 accept; drop }'"}}),
+    ("errors", {"programs": {"smartctl": "echo 'Unknown USB bridge'"}}),
+    ("errors", {"programs": {"lsblk": "exit 1"}}),
+    ("clock", {"programs": {"timedatectl": "echo no"}}),
+    ("version", {"programs": {"k3s": "exit 1"}}),
+    ("tailscale", {"programs": {"tailscale": "echo null"}}),
+    ("mtu", {"server": {"hostname": "echo '1.2.3.4;touch${IFS}/tmp/x'"}}),
 ]
 
 
 @pytest.mark.parametrize(("name", "otherwise"), BLIND, ids=[n for n, _ in BLIND])
 def test_what_cannot_be_seen_is_never_called_right(made, wanted, name, otherwise):
-    seen = verb.looked(made(**otherwise), wanted)
-    assert seen[name].good is None and seen[name].asked, seen[name]
-    assert verb.code(seen) in (EXIT_UNPROVEN, EXIT_BROKE)
+    otherwise = dict(otherwise)
+    server = otherwise.pop("server", None)
+    asked = replace(wanted, server=made("other", server)) if server else wanted
+    found = judged(REQUIREMENTS[name], made(**otherwise), asked)
+    assert found.good is None, found
+    assert verb.code({name: found}) == EXIT_UNPROVEN
 
 
 def test_what_nobody_asked_for_is_not_exercised(made):

@@ -20,7 +20,7 @@ from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.rehearsal.stage import staged
 
-LIMIT_S = 8
+LIMIT_S = 8  # half of it for the steps
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_what_its_owner_undid_stays_when_it_is_taken_away(stage, tmp_path):
         made.protect(scaled("one"))
         stage.client.scale("Deployment", "one", "default", 5)  # as somebody wants it from now on
         made.disarm()
-        assert running.process.wait(timeout=10) == 0
+        assert running.process.wait(timeout=10) == 0  # it says so itself, and undoes nothing
         time.sleep(LIMIT_S)
     assert replicas(stage, "one") == 5
     until(
@@ -260,3 +260,38 @@ def test_a_pod_that_is_replaced_goes_on_where_the_last_was(stage, switch, tmp_pa
         until(switch.healed)
     assert replicas(stage, "one") == 3
     assert time.monotonic() - began < LIMIT_S + 6
+
+
+def test_a_switch_that_somebody_removes_undoes_what_it_still_can(stage, tmp_path):
+    """Without a word that the fault is over: nobody would undo it any more."""
+    made = Deadman(stage.client, "image.invalid/python:3", 60)
+    with pod(stage, tmp_path) as running:
+        made.arm("a fault of the test")
+        stage.client.apply(deployment("one"))
+        made.protect(scaled("one"))
+        stage.client.scale("Deployment", "one", "default", 0)
+        stage.client.delete("Secret", SWITCH, NAMESPACE)
+        until(lambda: replicas(stage, "one") == 3)
+        assert running.process.wait(timeout=10) == 0
+        made.disarm()
+
+
+def test_anothers_switch_is_neither_used_nor_removed(stage, switch, tmp_path):
+    """A holdfast that wakes up after its own switch has gone finds the next one's in its place."""
+    sleeper = Deadman(stage.client, "image.invalid/python:3", LIMIT_S)
+    sleeper._uid = "of-before"
+    for act in (lambda: sleeper.protect(scaled("one")), lambda: sleeper.request_healing("x")):
+        with pytest.raises(DriverError, match="another holdfast's"):
+            act()
+    assert "gone" in sleeper.healed()
+    sleeper.disarm()
+    assert switch.exists() and switch.healed() == ""
+
+
+def test_a_switch_that_was_never_armed_is_taken_away(stage):
+    """holdfast died while it made it: there is no Secret, and nothing to undo."""
+    stage.client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    left = Deadman(stage.client, "image.invalid/python:3", LIMIT_S)
+    assert left.heal("asked for") is False
+    left.disarm()
+    assert not left.exists()
