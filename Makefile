@@ -7,7 +7,7 @@ TREE   ?= fixtures/gitops
 ARGS   ?=
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help verify rehearse test lint docs harness beside kwok-smoke smoke smoke-registry oracle oracle-nightly schemas lifecycle bench flux-crds clean
+.PHONY: help verify rehearse test lint docs harness beside kwok-smoke smoke own-cluster smoke-registry oracle oracle-nightly schemas lifecycle bench flux-crds clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ kwok-smoke: $(VENV)/.ready   ## what the lane of processes shows, compared with 
 
 smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml
 	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/fast --smoke --expect suites/expected.toml
+
+own-cluster: $(VENV)/.ready   ## a fault on a cluster that matters, with holdfast killed: the cluster undoes it by itself (on kind; not in make test)
+	@$(VENV)/bin/python -m suites.own_cluster
 
 smoke-registry: $(VENV)/.ready   ## the path with an image registry: one on loopback that holds our images under their upstream names
 	@$(VENV)/bin/python -m suites.registry

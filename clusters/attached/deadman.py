@@ -95,7 +95,7 @@ class Switch:
     Args:
         server: the API.
         namespace: where the Secret lies; it is removed with all that is in it in the end.
-        limit_s: how long the fault may last, from the first step that was seen.
+        limit_s: how long the fault may last, from when the switch was armed.
     """
 
     def __init__(self, server: Server, namespace: str, limit_s: float) -> None:

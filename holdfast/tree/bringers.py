@@ -22,7 +22,12 @@ _INSTALL_CHARTS = frozenset(
         ("addons.cluster.x-k8s.io", "HelmChartProxy"),
     }
 )  # objects that make others, which aren't read: charts with their definitions among them
-_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$|\.tf$", re.IGNORECASE)
+_BY_HAND = re.compile(r"(?:bootstrap|helmfile).*\.(?:ya?ml|gotmpl|sh|just|tf)$|\.tf(?:tpl)?$", re.IGNORECASE)
+_GUIDE = re.compile(r"\.(?:md|adoc|rst)$", re.IGNORECASE)  # what is typed by its words is done by hand
+_SPACE = r"(?:-n|--namespace)[ =]+[\"']?([a-z0-9-]+)"
+_BY_HELM = re.compile(
+    rf"\bhelm\b[^\n]*?{_SPACE}[^\n]*--create-namespace|\bhelm\b[^\n]*--create-namespace[^\n]*?{_SPACE}"
+)
 # Signs that a cluster is begun by more than Flux: what tasks and tools of other kinds do isn't read.
 _TOOLS = re.compile(
     r"(?:^|/)(?:taskfile[^/]*|justfile|[^/]+\.just)$|(?:^|/)\.?taskfiles?/|helmfile|bootstrap[^/]*\.(?:sh|py|tf|ya?ml|gotmpl)$|(?:^|/)bootstrap/"
@@ -38,7 +43,7 @@ _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _TERRAFORM = re.compile(
     r'^resource +"kubernetes_namespace(?:_v1)?"(?:(?!^\}|^resource)[\s\S])*?\bname *= *"([a-z0-9-]+)"', re.MULTILINE
 )
-_NAMED = re.compile(r"^kind: *[\"']?Namespace\b[\s\S]*?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
+_NAMED = re.compile(r"^ *kind: *[\"']?Namespace\b[\s\S]{0,200}?^ +name: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
 # A script fetches definitions from a project's repository: mostly that is called as its chart is, without what says that it holds definitions.
 _PROJECT = re.compile(r"-crds?$")
@@ -87,6 +92,9 @@ class BeforeFlux:
         self._read = tree.repository.text
         texts = [_COMMENT.sub("", tree.repository.text(f)) for f in files]
         self._namespaces = {name for text in texts for name in _spaces(text)}
+        for file in (f for f in tree.repository.files if _GUIDE.search(f)):
+            told = tree.repository.text(file).replace("\\\n", " ")
+            self._namespaces |= {*_NAMESPACE.findall(told), *(n for pair in _BY_HELM.findall(told) for n in pair if n)}
         self._installs = "\n".join(part for text in texts for part in _installing(text))
         self._applies = [line for text in texts for line in text.splitlines() if _APPLIES.search(line)]
         self._names: dict[str, bool] = {}

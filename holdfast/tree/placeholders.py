@@ -38,7 +38,7 @@ _PLACEHOLDER = re.compile(
     |postgres|redis|mysql)$
     | (?:goes|put|set|fill|paste|enter|add|supply|provide|type)[-_\s]?(?:it|in|your|me|here|this|something|a|the
     |value)\b | [-_\s]here$ | (?:super|top|very)[-_]?secret[-_a-z]*$
-    | ^(?:test|my|new|old|default)?[-_]?pass(?:word|wd)?[-_]?\d{0,4}!?$ | deadbeef | 0{8,} | qwert
+    | ^(?:test|my|new|old|default)?[-_]?pass(?:word|wd)?[-_]?\d{0,4}!?$ | deadbeef | ^\d{0,2}0{8,}\d{0,2}$ | qwert
     """
 )
 # A place to be filled in, or the name of a setting where its value would stand.

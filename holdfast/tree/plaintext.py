@@ -297,6 +297,15 @@ def is_first_guess(key: str, value: str) -> bool:
     return hint(key) == "password" and _FIRST_GUESSES.fullmatch(value.strip()) is not None
 
 
+def is_own_name_in_address(text: str) -> bool:
+    """Whether an address logs somebody in with a password that is their name, or a part of the host's: a place to fill, or the password."""
+    return any(
+        found["raw"].lower() in (found["user"].lower(), *re.split(r"[.:-]", found["host"].lower()))
+        and len(found["raw"]) > 3
+        for found in (_IN_ADDRESS.finditer(text) if "@" in text and "://" in text else ())
+    )
+
+
 _WEAK = re.compile(
     r"(?i)[\"']?(?P<key>[A-Za-z][\w.-]*(?:password|passwd|passphrase)|password|passwd|secret)[\"']?\s*(?::=|=(?!=)|:(?![:/=]))\s*[\"']?(?P<raw>[^\s\"'#;,]{3,})[\"']?\s*[,;]?\s*$"
 )

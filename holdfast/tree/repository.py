@@ -46,7 +46,7 @@ _CLUSTERS = frozenset(
     {"cluster", "clusters", "env", "envs", "environments", "fleet", "kubernetes", "k8s", "overlays", "stages"}
 )
 _SET_ASIDE = re.compile(
-    r"^[._]*(?:archived?|archives|attic|backups?|deferred|deprecated|disabled|graveyard|obsolete|old|retired|trash|unused)$|"
+    r"^[._]*(?:archived?|archives|attic|backups?|deferred|deprecated|disabled|graveyard|obsolete|old|retired|trash|unused)$|^_+(?:old|archived?|unused)[._-]|"
     r"[._-](?:bak|backup|disabled|old|orig)$|^[._-]*(?:tmpl|templates?|skeleton|boilerplate)$",
     re.IGNORECASE,
 )

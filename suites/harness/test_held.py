@@ -516,3 +516,68 @@ def test_what_renovate_has_encrypted_is_no_secret(tmp_path):
         "renovate.json": json.dumps({"hostRules": [{"encrypted": {"token": cipher}}]}),
     }
     assert claims(tmp_path, files)["secrets-not-in-git"].verdict == "held"
+
+
+# -- what a second reading of fresh trees taught -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "held"),
+    [
+        ({"db": {"password": "harvest"}}, False),
+        ({"db": {"url": "postgresql://shop:shop@db.data:5432/shop"}}, False),
+        ({"db": {"url": "postgresql://shop@db.data:5432/shop", "existingSecret": "shop"}}, True),
+        ({"db": {"password": "${DB_PASSWORD}"}}, True),
+    ],
+)
+def test_a_password_that_is_a_word_is_a_doubt_also_in_a_releases_values(tmp_path, values, held):
+    items = (namespace("web"), charts("web"), release("one", "shop", "web", values=values))
+    found = claims(tmp_path, {"cluster/all.yaml": documents(*items)})["secrets-not-in-git"]
+    assert (found.verdict == "held") is held, found
+
+
+def test_zeros_in_a_password_make_it_no_placeholder(tmp_path):
+    items = (
+        namespace("web"),
+        charts("web"),
+        release("one", "shop", "web", values={"db": {"password": "5241590000000000aB"}}),
+    )
+    assert claims(tmp_path, {"cluster/all.yaml": documents(*items)})["secrets-not-in-git"].verdict != "held"
+
+
+@pytest.mark.parametrize("path", ["../../charts/web", "charts/web", "/charts/web", "./charts/../charts/web"])
+def test_the_path_of_a_chart_never_leads_out_of_the_repository(tmp_path, path):
+    one = release("one", "x", "web")
+    one["spec"]["chart"]["spec"] = {
+        "chart": path,
+        "sourceRef": {"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"},
+    }
+    files = {
+        "cluster/all.yaml": documents(namespace("web"), one),
+        "charts/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+    }
+    assert "apply.missing-chart" not in rules_of(judged(tmp_path, files))
+
+
+def test_labels_that_are_no_mapping_are_lost_and_refused_by_nobody(tmp_path):
+    one = namespace("web")
+    one["metadata"]["labels"] = "team-a"
+    found = judged(tmp_path, {"cluster/all.yaml": documents(one)}).findings
+    assert {f.severity.name for f in found if f.rule == "schema.field"} == {"HYGIENE"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("docs/install.md", "```sh\nkubectl create namespace tools\n```\n"),
+        ("docs/install.md", "helm upgrade --install cm jetstack/cert-manager \\\n  -n tools --create-namespace\n"),
+        (
+            "talos/machine.yaml.tftpl",
+            "cluster:\n  inlineManifests:\n    - name: spaces\n      contents: |\n        kind: Namespace\n        metadata:\n          name: tools\n",
+        ),
+    ],
+)
+def test_a_namespace_that_a_guide_or_the_machines_make_is_there(tmp_path, file, text):
+    files = {"cluster/all.yaml": documents(config("one", "tools"))}
+    assert "apply.missing-namespace" in rules_of(judged(tmp_path / "without", files))
+    assert "apply.missing-namespace" not in rules_of(judged(tmp_path / "with", {**files, file: text}))

@@ -67,5 +67,11 @@ def _may_be_patched(tree: Tree, kustomization: Kustomization) -> bool:
         return True  # the controller has a key of its own, and what it does with it is its version's
     if kustomization is not tree.root:
         return False
-    paths = (("kustomize", "patches"), ("values", "instance", "kustomize", "patches"))
-    return not kustomization.manifest.file or any(sequence(get(m.spec, *path)) for m in instances for path in paths)
+    by_values = any(
+        sequence(r.value("instance.kustomize.patches")) or r.unread for r in tree.releases if r.chart == "flux-instance"
+    )
+    return (
+        not kustomization.manifest.file
+        or by_values
+        or any(sequence(get(m.spec, "kustomize", "patches")) for m in instances)
+    )

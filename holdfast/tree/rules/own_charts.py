@@ -31,16 +31,21 @@ def missing_chart(tree: Tree) -> Iterator[Outcome]:
         path = str(spec.get("chart") or "")
         if not path or manifest.group not in (HELM, SOURCE) or not _own(tree, manifest, mapping(spec.get("sourceRef"))):
             continue
-        folder = posixpath.normpath(path.lstrip("/") or ".")
+        folder = _within(path)
         if said := _no_chart(tree, folder):
             yield hit(tree, manifest, f"{manifest.id} takes its chart from {folder}: {said}", *at, "chart")
         for index, file in enumerate(map(str, sequence(spec.get("valuesFiles")))):
-            target = posixpath.normpath(file.lstrip("/"))
+            target = _within(file)
             if not spec.get("ignoreMissingValuesFiles") and _absent(tree, target):
                 meant = closest(target, tree.repository.known)
                 more = f"; did you mean {meant}?" if meant else ""
                 said = f"{manifest.id} takes values from the file {target}, which isn't in the repository{more}"
                 yield hit(tree, manifest, said, *at, "valuesFiles", index)
+
+
+def _within(path: str) -> str:
+    """A path as source-controller joins it to the repository: what leads out of it is the root."""
+    return posixpath.normpath(f"/{path}").lstrip("/") or "."
 
 
 def _own(tree: Tree, manifest: Manifest, ref: Body) -> bool:

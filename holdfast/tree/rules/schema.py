@@ -99,14 +99,14 @@ def _is_of_operator(manifest: Manifest, fault: schema.Fault) -> bool:
 
 _LOST: dict[str, Any] = {
     "severity": Severity.HYGIENE,
-    "why": "Flux can't read labels of which one is no text, and applies the object with its own labels alone",
+    "why": "Flux can't read labels that are no texts, and applies the object with its own labels alone",
     "do": "put the label's value in quotes",
 }
 
 
 def _is_label(fault: schema.Fault) -> bool:
-    """Whether a label's value is no text: those of the object itself, which Flux writes anew with its own."""
-    return fault.path[:2] == ("metadata", "labels") and len(fault.path) == 3
+    """Whether a label's value is no text, or the labels are no mapping: those of the object itself, which Flux writes anew with its own."""
+    return fault.path[:2] == ("metadata", "labels") and len(fault.path) in (2, 3)
 
 
 def _unquoted(tree: Tree, manifest: Manifest, fault: schema.Fault) -> Violation | None:

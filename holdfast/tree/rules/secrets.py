@@ -10,9 +10,9 @@ import yaml
 
 from holdfast.tree import plaintext
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
-from holdfast.tree.manifest import mapping, sequence, texts
+from holdfast.tree.manifest import Manifest, mapping, sequence, texts
 from holdfast.tree.repository import MAX_BYTES, Location, is_test_data
-from holdfast.tree.sources import child, compose, scalar
+from holdfast.tree.sources import PathKey, child, compose, scalar
 from holdfast.tree.tree import Tree, in_chart
 
 _MANIFESTS = (".yaml", ".yml", ".json")
@@ -28,6 +28,7 @@ _SAID_TO_BE_NONE = re.compile(
 _MAY_BE_NONE = re.compile(
     r"(?i)\bno\s+(?:actual\s+|real\s+)?secret\b(?!\s+(?:stores?|managers?|backends?|providers?|operators?|engines?)\b)|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
 )
+_OF_A_KEY = ("the value of", "a password", "a name and")
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 
 
@@ -51,7 +52,17 @@ def secret(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(f"{name} is larger than {MAX_BYTES >> 20} MiB: the rest of it wasn't read for secrets")
         read += 1
         for said in _in_file(tree, name, text):
-            yield said if name in applied or isinstance(said, Inconclusive) else _apart(name, said)
+            if name in applied or isinstance(said, Inconclusive):
+                yield said
+                continue
+            yield (apart := _apart(name, said))
+            issued = said.object == name and said.severity is None and not said.what.startswith(_OF_A_KEY)
+            if (
+                apart is not said and issued and not is_test_data(name)
+            ):  # in an issuer's own form, whatever its folder is called
+                yield Inconclusive(
+                    f"{said.locations[0]}: {said.what}, which only the name of its folder calls an example"
+                )
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )
@@ -71,6 +82,12 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
                 (str(e.get("name")), str(e.get("name")), e["value"]) for e in every if isinstance(e.get("value"), str)
             ]
         found = [where for where, key, value in named if plaintext.is_first_guess(key, value)]
+        if manifest.kind == "HelmRelease":
+            words = {".".join(map(str, path)): path for path, value in pairs if _is_a_word(str(path[-1]), value)}
+            found += [
+                where for where, path in words.items() if where not in found and not _is_acquitted(tree, manifest, path)
+            ]
+            found += [f"{where} (an address)" for where, _, value in named if plaintext.is_own_name_in_address(value)]
         if manifest.kind == "ConfigMap":
             texts_of = [(k, v) for k, v in mapping(manifest.body.get("data")).items() if isinstance(v, str)]
             found += [
@@ -82,6 +99,17 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
             yield Inconclusive(
                 f"{manifest.id}: whether {', '.join(found)} only holds a place, or is what it has, isn't known"
             )
+
+
+def _is_acquitted(tree: Tree, manifest: Manifest, path: tuple[PathKey, ...]) -> bool:
+    """Whether the comment at a value of a release says that it is no secret."""
+    at = tree.locate(manifest, "spec", "values", *path)
+    return bool(_SAID_TO_BE_NONE.search(_comment(tree.repository.text(at.file).split("\n"), at.line)))
+
+
+def _is_a_word(key: str, value: str) -> bool:
+    """Whether what stands under a password's key is a word: too weak to be told from a place that is filled later."""
+    return plaintext.hint(key) == "password" and "\n" not in value and any(plaintext.weak(f"password: {value}"))
 
 
 def _applied_files(tree: Tree) -> set[str]:
