@@ -69,9 +69,11 @@ def part_of(item: pytest.Item) -> str:
 
 
 def _is_for_others(item: pytest.Item, driver: Driver) -> bool:
-    """Whether a test shows a part of what the whole shows on this driver."""
+    """Whether a test shows a part of a claim that isn't this driver's to show: the whole is shown on it, or not even the part can be."""
     mark = item.get_closest_marker("in_part")
-    return mark is not None and any(not lacks(driver, one) for one in mark.args[1:])
+    if mark is None:
+        return False
+    return any(not lacks(driver, one) for one in mark.args[1:]) or bool(lacks(driver, *needs_of(item)))
 
 
 def _on_a_cluster(item: pytest.Item) -> bool:
@@ -136,7 +138,7 @@ class Session:
         return None
 
     def _leave_to_other_lanes(self, session: pytest.Session) -> None:
-        """Tests of a part of a claim, where the lane can show the whole: nothing of it is left out by that."""
+        """Tests of a part of a claim, where the lane can show the whole, or not even that: nothing of it is left out by that."""
         assert self.run
         driver, left_out = self.run.lane.driver, self.left_out
         left = [item for item in session.items if _is_for_others(item, driver)]

@@ -209,6 +209,10 @@ class Deadman:
             return "the switch is gone, which happens once it has undone everything, or when somebody removes it"
         return _undone(self._notes())
 
+    def has_healed(self) -> bool:
+        """Whether it says that it has undone everything; a switch that is gone says nothing. Raises CannotLook."""
+        return self._is_ours() and "healed" in self._notes()
+
     def heal(self, why: str) -> bool:
         """Has whatever switch is there undo everything now; whether it says that it has. Raises DriverError where it doesn't."""
         found = self.client.get("Namespace", NAMESPACE)

@@ -119,12 +119,12 @@ class Disruptable(Attached):
         self._fault, self._stopped, self._ended = fault, "", threading.Event()
         threading.Thread(target=self._heed, args=(self._ended,), daemon=True).start()
 
-    def undone(self) -> str:
-        """Why the cluster has undone the fault by itself, or may have; empty where it hasn't."""
+    def has_undone(self) -> bool:
+        """Whether the cluster says that it has undone all of the fault by itself; where that can't be seen, it hasn't said so."""
         try:
-            return self.deadman.healed()
-        except CannotLook as blind:
-            return f"nobody knows what the switch did: {blind}"
+            return self.deadman.has_healed()
+        except CannotLook:
+            return False
 
     def leave_fault(self) -> None:
         """Nothing is changed any more; the switch stays as it is."""
@@ -134,7 +134,10 @@ class Disruptable(Attached):
     def end_fault(self) -> str:
         """The fault is undone: takes the switch away; returns why it had undone it already, where it had."""
         self.leave_fault()
-        why = self.undone()
+        try:
+            why = self.deadman.healed()
+        except CannotLook as blind:
+            why = f"nobody knows what the switch did: {blind}"
         try:
             self.deadman.disarm()
         except (DriverError, CannotLook) as left:

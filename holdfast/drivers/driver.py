@@ -137,8 +137,8 @@ class Guarded(Writable, Protocol):
     def heal(self) -> bool:
         """Has the cluster undo what a dead run left in it; whether it says that it has."""
 
-    def undone(self) -> str:
-        """Why the cluster has undone the fault by itself, or may have; empty where it hasn't."""
+    def has_undone(self) -> bool:
+        """Whether the cluster says that it has undone all of the fault by itself; where that can't be seen, it hasn't said so."""
 
     def leave_fault(self) -> None:
         """Nothing is changed any more, whatever becomes of what was."""

@@ -207,7 +207,7 @@ class Faults:
         """
         why, stop, undone, undo, began = "", None, True, self.cluster.undo, time.monotonic()
         driver = self.cluster.driver
-        if isinstance(driver, Guarded) and driver.undone():  # what it is like now, somebody may have wanted since
+        if isinstance(driver, Guarded) and driver.has_undone():  # what it is like now, somebody may have wanted since
             undo.give_up_but("power-on")
         try:
             next(generator, None)

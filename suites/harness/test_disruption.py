@@ -88,7 +88,7 @@ class Switch:
     """A dead man's switch that notes what it is told."""
 
     def __init__(self):
-        self.told, self.why, self.cannot = [], "", ""
+        self.told, self.why, self.cannot, self.blind = [], "", "", False
         self.there = False
 
     def exists(self):
@@ -106,6 +106,11 @@ class Switch:
 
     def healed(self):
         return self.why
+
+    def has_healed(self):
+        if self.blind:
+            raise CannotLook("away")
+        return self.why.startswith("its")
 
     def heal(self, why):
         self.told.append(("heal", why))
@@ -189,6 +194,18 @@ def test_a_stop_file_ends_it_and_keeps_the_next_from_beginning(driver):
         driver.begin_fault("another", frozenset())
 
 
+def test_what_was_asked_for_or_cannot_be_seen_is_not_done_yet(driver):
+    """Only the switch's own word that all is undone keeps holdfast from undoing it, too."""
+    switch = driver._deadman
+    for switch.why, switch.blind, said in (
+        ("", False, False),
+        ("stopped by its owner", False, False),
+        ("its 300s were over", False, True),
+        ("its 300s were over", True, False),
+    ):
+        assert driver.has_undone() is said
+
+
 def test_a_switch_that_is_there_already_stops_the_run(driver, monkeypatch):
     monkeypatch.setattr(driver, "connect", lambda: None)
     driver.preflight()
@@ -252,8 +269,8 @@ class Own(toy.Driver):
     def heal(self):
         return False
 
-    def undone(self):
-        return self.ended
+    def has_undone(self):
+        return self.ended.startswith("its")
 
     def leave_fault(self):
         self.told.append(("leave",))
@@ -305,6 +322,13 @@ def test_what_was_over_before_its_test_was_proves_nothing(bench):
     left = bench.state()["objects"]["Deployment/flux-system/helm-controller"]
     assert left["spec"]["replicas"] == 2  # what somebody wanted since isn't undone once more
     assert bench.cluster.undo.open_steps() == []
+
+
+def test_a_switch_that_was_told_to_and_has_not_yet_is_no_reason_to_undo_nothing(bench):
+    bench.cluster.driver.ended = "stopped by its owner"
+    with pytest.raises(Unproven, match="stopped by its owner"), bench.faults(flux_down()):
+        pass
+    assert bench.state() == toy.settled(bench.first)
 
 
 def test_what_cannot_be_undone_leaves_the_switch(bench, monkeypatch):

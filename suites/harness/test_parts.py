@@ -2,9 +2,9 @@
 
 import pytest
 
-from holdfast.drivers.driver import NodePower, NodeShell
+from holdfast.drivers.driver import NodeNetwork, NodePower, NodeShell
 from holdfast.journal import Journal, read_file
-from holdfast.marks import in_part
+from holdfast.marks import in_part, needs
 from holdfast.session import _is_for_others, part_of
 from holdfast.verdicts import Verdict, verdicts
 from suites.harness.test_journal_and_verdicts import CLAIM, FAULT, OBSERVATION, verdict, written
@@ -66,6 +66,9 @@ class Item:
     def get_closest_marker(self, name):
         return self.marks.get(name)
 
+    def iter_markers(self, name):
+        return [self.marks[name]] if name in self.marks else []
+
 
 class Powered:
     """A driver that can only cut nodes' power."""
@@ -84,6 +87,16 @@ def test_a_part_is_collected_only_where_the_whole_cannot_be_shown(lacking, for_o
     in_part(PART, lacking)(one)
     assert _is_for_others(Item(*one.pytestmark), Powered()) is for_others
     assert part_of(Item(*one.pytestmark)) == PART
+
+
+@pytest.mark.parametrize(("needed", "for_others"), [(NodePower, False), (NodeShell, True)])
+def test_a_part_that_a_lane_cannot_even_show_is_none_of_its_tests(needed, for_others):
+    """Or a claim would be in doubt there for want of a test that can't run."""
+
+    def one(): ...
+
+    needs(needed)(in_part(PART, NodeNetwork)(one))
+    assert _is_for_others(Item(*one.pytestmark), Powered()) is for_others
 
 
 def test_a_whole_test_is_for_every_lane():
