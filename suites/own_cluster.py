@@ -4,14 +4,12 @@
 kept. It says what it measured, and ends with 1 where anything wasn't so.
 """
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
@@ -24,7 +22,7 @@ from holdfast.lane.subject import Subject
 from holdfast.paths import ROOT
 from holdfast.probes.flux import CONTROLLERS
 from holdfast.progress import console
-from holdfast.waiting import CannotLook
+from holdfast.waiting import HOLDS, Probe, eventually
 
 LANE, LIMIT_S, SLACK_S = "kind/fast", 60, 20
 TREE = ROOT / "fixtures" / "gitops"
@@ -73,13 +71,10 @@ def replicas(client):
 
 def until(what, within_s, words):
     """Waits; what doesn't come ends the exercise."""
-    began = time.monotonic()
-    while time.monotonic() - began < within_s:
-        with contextlib.suppress(CannotLook):
-            if what():
-                return time.monotonic() - began
-        time.sleep(0.25)
-    raise SystemExit(f"{words}: not within {within_s:g}s")
+    wait = eventually(None, Probe("until", words, lambda _: HOLDS if what() else "not yet"), within_s, every_s=0.25)
+    if wait.held is not True:
+        raise SystemExit(f"{words}: not within {within_s:g}s; last seen: {wait.last}")
+    return wait.took_s
 
 
 def exercise(folder, lane):

@@ -167,17 +167,10 @@ class Switch:
         """Does every step, the newest first, until each is done; then notes it. That it has begun is noted first: the fault is none any more."""
         with contextlib.suppress(Refused, OSError):
             self.note(undoing=why)
-        left = self.steps[::-1]
+        left = self.once(self.steps[::-1])
         while left:
-            undone = []
-            for step in left:
-                try:
-                    do(self.server, step, dry=False)
-                except (Refused, OSError) as said:
-                    print(f"not yet: {step['method']} {step['path']}: {said}", flush=True)
-                    undone.append(step)
-            left = undone
-            time.sleep(EVERY_S if left else 0)
+            time.sleep(EVERY_S)
+            left = self.once(left)
         while True:
             try:
                 self.note(healed=why, healed_at=self.server.now.isoformat())
@@ -187,13 +180,16 @@ class Switch:
                     raise Over from None  # taken away meanwhile, with all that was to be undone done
                 time.sleep(EVERY_S)
 
-    def undo_at_once(self) -> None:
-        """The switch is being removed by somebody who didn't say that the fault is over: what can still be undone is."""
-        for step in self.steps[::-1]:
+    def once(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Does each of the steps once; returns those that weren't done."""
+        left = []
+        for step in steps:
             try:
                 do(self.server, step, dry=False)
             except (Refused, OSError) as said:
                 print(f"not undone: {step['method']} {step['path']}: {said}", flush=True)
+                left.append(step)
+        return left
 
 
 def watch(switch: Switch) -> None:
@@ -202,7 +198,9 @@ def watch(switch: Switch) -> None:
         try:
             switch.read()
         except Gone:
-            switch.undo_at_once()
+            switch.once(
+                switch.steps[::-1]
+            )  # removed by somebody who didn't say that the fault is over: what still can be undone is
             return
         except (Refused, OSError) as said:
             print(f"can't look: {said}", flush=True)

@@ -18,7 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from holdfast.drivers.driver import DriverError
 from holdfast.kube import KubeClient, Object, message_of, without_server_fields
 from holdfast.paths import ROOT
-from holdfast.waiting import CannotLook, patiently
+from holdfast.waiting import HOLDS, CannotLook, Probe, Sighting, eventually, patiently
 
 NAMESPACE = "holdfast-deadman"
 SWITCH = "switch"
@@ -177,7 +177,7 @@ class Deadman:
             self._steps()
             for one in objects(self.image, self.limit_s, away_from):
                 self.client.apply(one)
-            self._until(lambda: "armed" in self._notes(), _ARMED_WITHIN_S, "the switch's pod doesn't watch")
+            self._until(lambda: self._says("armed"), _ARMED_WITHIN_S, "the switch's pod doesn't watch")
             self._began = self.clock()
         except BaseException:
             self.disarm()
@@ -193,13 +193,14 @@ class Deadman:
         self._steps()
         number = len(self._requests)
 
-        def seen() -> bool:
+        def seen() -> Sighting:
             notes = self._notes()
             if "refused" in notes:
                 raise DriverError(f"the switch could not undo it: {notes['refused']}")
             if why := _undone(notes):
                 raise DriverError(f"the switch has undone the fault: {why}")
-            return int(notes.get("seen", "0")) >= number
+            known = int(notes.get("seen", "0"))
+            return HOLDS if known >= number else f"it has tried {known} of {number} steps"
 
         self._until(seen, _SEEN_WITHIN_S, "the switch doesn't say that it can undo this")
 
@@ -222,7 +223,7 @@ class Deadman:
         notes = self._notes()
         if "armed" in notes and "over" not in notes and "healed" not in notes:
             self._note(heal=why)
-            self._until(lambda: "healed" in self._notes(), _ASKED_WITHIN_S, "the switch undoes nothing")
+            self._until(lambda: self._says("healed"), _ASKED_WITHIN_S, "the switch undoes nothing")
         return "healed" in self._notes()
 
     def request_healing(self, why: str) -> None:
@@ -240,7 +241,11 @@ class Deadman:
                 self.client.delete("Namespace", NAMESPACE, uid=self._uid)
 
         patiently(remove, "taking the switch away", _GONE_WITHIN_S)
-        self._until(lambda: not self._is_ours(), _GONE_WITHIN_S, f"the namespace {NAMESPACE} doesn't go")
+        self._until(
+            lambda: "it is still there" if self._is_ours() else HOLDS,
+            _GONE_WITHIN_S,
+            f"the namespace {NAMESPACE} doesn't go",
+        )
 
     # -- what lies in the cluster ------------------------------------------------------------------------------------------
 
@@ -288,18 +293,14 @@ class Deadman:
         found = self.client.get("Secret", SWITCH, NAMESPACE) or {"metadata": {}}
         return {k.removeprefix(PREFIX): v for k, v in (found["metadata"].get("annotations") or {}).items()}
 
-    def _until(self, done: Callable[[], bool], within_s: float, otherwise: str) -> None:
-        limit, last = self.clock() + within_s, ""
-        while True:
-            try:
-                if done():
-                    return
-                last = ""
-            except CannotLook as why:
-                last = f" ({why})"
-            if self.clock() > limit:
-                raise DriverError(f"{otherwise} within {within_s:g}s{last}{self._said()}")
-            time.sleep(0.25)
+    def _says(self, word: str) -> Sighting:
+        notes = self._notes()
+        return HOLDS if word in notes else f"it says: {', '.join(notes) or 'nothing'}"
+
+    def _until(self, look: Callable[[], Sighting], within_s: float, otherwise: str) -> None:
+        wait = eventually(self, Probe("switch", otherwise, lambda _: look()), within_s, every_s=0.25)
+        if wait.held is not True:
+            raise DriverError(f"{otherwise} within {within_s:g}s; last seen: {wait.last}{self._said()}")
 
     def _said(self) -> str:
         """What keeps its pod from running, where that is to be seen."""

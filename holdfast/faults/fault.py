@@ -207,23 +207,21 @@ class Faults:
         """
         why, stop, undone, undo, began = "", None, True, self.cluster.undo, time.monotonic()
         driver = self.cluster.driver
-        if isinstance(driver, Guarded) and driver.has_undone():  # what it is like now, somebody may have wanted since
+        guard = driver if isinstance(driver, Guarded) else None
+        if guard and guard.has_undone():  # what it is like now, somebody may have wanted since
             undo.give_up_but("power-on")
         try:
             next(generator, None)
         except BaseException as error:
             why, stop = _first_line(error), error if not isinstance(error, Exception) else None
-        own = isinstance(driver, Guarded)
         try:  # a cluster that undoes it by itself isn't waited for as long as one that doesn't
-            self.cluster.inject.heal(functools.partial(patiently, within_s=_PATIENCE_S) if own else patiently)
+            self.cluster.inject.heal(functools.partial(patiently, within_s=_PATIENCE_S) if guard else patiently)
         except BaseException as error:
             why, stop, undone = why or _first_line(error), error if not isinstance(error, Exception) else stop, False
-            by_itself = (
-                f"; the cluster itself undoes it within {driver.limit_s:g}s" if isinstance(driver, Guarded) else ""
-            )
+            by_itself = f"; the cluster itself undoes it within {guard.limit_s:g}s" if guard else ""
             self.quarantine(f"{wanted.text} could not be undone: {_first_line(error)}{by_itself}")
-        if undone and isinstance(driver, Guarded):  # else its switch stays, and does it
-            ended = driver.end_fault()
+        if undone and guard:  # else its switch stays, and does it
+            ended = guard.end_fault()
             why = why or (ended and f"it was over before its test was: {ended}")
         self._undone_at = max(began, undo.done_at)
         time_in.healed = time.time()

@@ -11,7 +11,7 @@ from holdfast.drivers.driver import NodePower, PodRuntime
 from holdfast.durations import seconds
 from holdfast.faults.fault import fault
 from holdfast.probes.nodes import api_refuses, drained, node_not_ready, node_ready, pods_that_leave
-from holdfast.waiting import CannotLook
+from holdfast.waiting import CannotLook, patiently
 
 
 @fault(PodRuntime, own_cluster=True)
@@ -21,20 +21,23 @@ def node_drained(cluster: Cluster, node: str, within: str = "3m") -> Iterator[No
     The effect check is what runs there: nothing but what belongs to the node.
     """
     cluster.inject.patch("Node", node, None, {"spec": {"unschedulable": True}})
-    limit = time.monotonic() + seconds(within)
-    while leaving := pods_that_leave(cluster, node):
-        for pod in leaving:
-            meta = pod["metadata"]
-            if not meta.get("deletionTimestamp"):
-                with suppress(CannotLook):  # a budget that is used up: asked again
-                    cluster.inject.evict(meta["name"], meta["namespace"])
-        if time.monotonic() > limit:
-            break
-        time.sleep(1)
+    with suppress(CannotLook):  # what is left then, the effect check says
+        patiently(lambda: _send_away(cluster, node), f"draining {node}", seconds(within))
     cluster.eventually(drained(node), within="5s")
     yield
     cluster.heal()
     cluster.eventually(node_ready(node), within="30s")
+
+
+def _send_away(cluster: Cluster, node: str) -> None:
+    """Has every pod leave that isn't leaving; raises CannotLook while any is left."""
+    leaving = pods_that_leave(cluster, node)
+    for meta in (pod["metadata"] for pod in leaving):
+        if not meta.get("deletionTimestamp"):
+            with suppress(CannotLook):  # a budget that is used up: asked again
+                cluster.inject.evict(meta["name"], meta["namespace"])
+    if leaving:
+        raise CannotLook(f"{len(leaving)} pods are still on {node}")
 
 
 @fault(NodePower, own_cluster=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from holdfast.cluster import Cluster
 from holdfast.kube import Object, condition, name_of
 from holdfast.probes.nodes import pods_that_leave
+from holdfast.tree.manifest import matches
 from holdfast.waiting import HOLDS, Sighting, probe
 
 _LONGHORN = "longhorn.io/v1beta2"
@@ -18,15 +19,11 @@ def _phase(item: Object) -> str:
     return str(status.get("state") or status.get("phase") or "")
 
 
-def _is_new(item: Object) -> bool:
-    return not _phase(item)
-
-
 # What saves or brings back data, and the words of one that is at it.
 _SAVING: tuple[tuple[str, str, Callable[[Object], bool]], ...] = (
     ("Backup", _LONGHORN, lambda i: _phase(i) in ("InProgress", "Pending")),
-    ("Backup", "velero.io/v1", lambda i: _is_new(i) or _phase(i) in ("New", "InProgress", "WaitingForPluginOperations", "Finalizing")),
-    ("Restore", "velero.io/v1", lambda i: _is_new(i) or _phase(i) in ("New", "InProgress", "WaitingForPluginOperations")),
+    ("Backup", "velero.io/v1", lambda i: _phase(i) in ("", "New", "InProgress", "WaitingForPluginOperations", "Finalizing")),
+    ("Restore", "velero.io/v1", lambda i: _phase(i) in ("", "New", "InProgress", "WaitingForPluginOperations")),
     ("Backup", "postgresql.cnpg.io/v1", lambda i: _phase(i) in ("", "pending", "started", "running")),
     ("ReplicationSource", "volsync.backube/v1alpha1", lambda i: condition(i, "Synchronizing").get("status") == "True"),
     ("ReplicationDestination", "volsync.backube/v1alpha1", lambda i: condition(i, "Synchronizing").get("status") == "True"),
@@ -38,14 +35,10 @@ def _is_about_saving(job: Object) -> bool:
     return any(word in job["metadata"]["name"].lower() for word in ("backup", "restore", "snapshot", "restic", "dump"))
 
 
-def _group(definition: Object) -> str:
-    return str(definition["spec"]["group"])
-
-
 @probe
 def undamaged(cluster: Cluster) -> Sighting:
     """No volume of Longhorn's lacks a replica, no backup or restore is under way."""
-    served = {_group(d) for d in cluster.objects.list("CustomResourceDefinition")} | {"batch"}
+    served = {d["spec"]["group"] for d in cluster.objects.list("CustomResourceDefinition")} | {"batch"}
     for volume in cluster.objects.list("Volume", version=_LONGHORN) if "longhorn.io" in served else []:
         status = volume.get("status") or {}
         if status.get("state") == "attached" and status.get("robustness") != "healthy":
@@ -107,11 +100,6 @@ def _bound_to(volume: Object, node: str, others: list[Object]) -> str:
 def _takes(term: Object, node: Object) -> bool:
     """Whether a node is one of those that a term of an affinity names; a word that isn't known here names none."""
     labels = {**(node["metadata"].get("labels") or {}), "metadata.name": node["metadata"]["name"]}
-    meets: dict[str, Callable[[Object], bool]] = {
-        "In": lambda e: labels.get(e["key"]) in (e.get("values") or []),
-        "NotIn": lambda e: labels.get(e["key"]) not in (e.get("values") or []),
-        "Exists": lambda e: e["key"] in labels,
-        "DoesNotExist": lambda e: e["key"] not in labels,
-    }
     asked = [*(term.get("matchExpressions") or []), *(term.get("matchFields") or [])]
-    return all(e["operator"] in meets and meets[e["operator"]](e) for e in asked)
+    known = all(e.get("operator") in ("In", "NotIn", "Exists", "DoesNotExist") for e in asked)
+    return known and matches({"matchExpressions": asked}, labels)

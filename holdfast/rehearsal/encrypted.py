@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.sops import is_encrypted
 from holdfast.tree.tree import Tree
 
 _MARK = re.compile(r"ENC\[AES256_GCM,")
@@ -71,13 +72,11 @@ def _value(key: str, value: Any) -> Any:
     return _OF_TYPE.get(kind[1], placeholder(key)) if kind else placeholder(key)
 
 
-def refused(tree: Tree) -> frozenset[str]:
-    """The files of encrypted Secrets that no Kustomization decrypts, and one applies all the same: Flux refuses them, so they stay as they are."""
+def left_encrypted(tree: Tree) -> frozenset[str]:
+    """The files of encrypted Secrets that a Kustomization applies and none decrypts: they stay as they are, so that Flux's own word is seen."""
     files: dict[bool, set[str]] = {True: set(), False: set()}
     for kustomization in tree.kustomizations.values():
-        files[bool(kustomization.spec.get("decryption"))] |= {
-            m.file for m in kustomization.objects if m.kind == "Secret" and "sops" in m.body
-        }
+        files[bool(kustomization.spec.get("decryption"))] |= {m.file for m in kustomization.objects if is_encrypted(m)}
     return frozenset(files[False] - files[True])
 
 

@@ -192,14 +192,20 @@ class Stage:
         """The tree's commit in the work tree of the lane's Git server, with placeholders for what nobody here can decrypt; what is otherwise
         about it in the lane than is *known* there counts before anybody sees it."""
         self.subject.checkout.put(folder)
-        if not any(s.file for s in self.tree.settings.secrets) and encrypted.replace_in(
-            folder, encrypted.refused(self.tree)
-        ):
+        if self._has_no_key and self._placeholders(folder):
             self.is_encrypted = True
         self._leave_encrypted()
         for name, detour in self.detours.items():
             if known.get(name) != detour:
                 self.apply_detour(detour)
+
+    @property
+    def _has_no_key(self) -> bool:
+        return not any(s.file for s in self.tree.settings.secrets)
+
+    def _placeholders(self, folder: Path) -> list[str]:
+        """Puts placeholders for what is encrypted into a checkout; returns the files."""
+        return encrypted.replace_in(folder, encrypted.left_encrypted(self.tree))
 
     def _leave_encrypted(self) -> None:
         """Flux decrypts nothing of what the lane's commit has in plain text."""
@@ -212,11 +218,10 @@ class Stage:
         shutil.rmtree(self.git.folder, ignore_errors=True)
         self.git.prepare(self.subject.checkout)
         self.is_encrypted = False
-        if not any(s.file for s in self.tree.settings.secrets):
+        if self._has_no_key:
             changed: list[str] = []
             self.git.push(
-                lambda folder: changed.extend(encrypted.replace_in(folder, encrypted.refused(self.tree))),
-                "placeholders for what is encrypted",
+                lambda folder: changed.extend(self._placeholders(folder)), "placeholders for what is encrypted"
             )
             if changed:
                 self.is_encrypted = True

@@ -641,26 +641,15 @@ class Graph:
         own = self.storage_class(name) if name else self._default_class
         provisioner = str(own.body.get("provisioner") or "") if own is not None else ""
         for release in self.releases.values() if not none else ():
-            if provisioner and any(re.search(p, provisioner) for p in release.facts.get("provisions", [])):
+            if _provisions(release, name, provisioner):
                 self.need(
                     ready,
                     State(release.manifest.id, Phase.READY),
-                    f"{why} of the class {own.name if own else name}, which {release.manifest.id} provisions",
+                    f"{why} of the class {name or (own.name if own else 'that is the default')}, which {release.manifest.id} provisions",
                     location,
                     "storage",
                 )
                 return True
-            for fact in release.parts("storage_class"):
-                default = release.value(fact.get("default_class", ""), fact.get("default_class_default", False))
-                if fact["name"] == name or (not name and default) or fact["provisioner"] == provisioner:
-                    self.need(
-                        ready,
-                        State(release.manifest.id, Phase.READY),
-                        f"{why} of the class {name or 'that is the default'}, which {release.manifest.id} provisions",
-                        location,
-                        "storage",
-                    )
-                    return True
         return False
 
     def _pods(self, manifest: Manifest, ready: State) -> None:
@@ -779,6 +768,17 @@ class Graph:
     def needs(self, state: State, other: State) -> Need:
         """Why *state* needs *other*."""
         return self.edges.requires[state][other]
+
+
+def _provisions(release: Release, name: str, provisioner: str) -> bool:
+    """Whether a release provisions for a class: one that it brings (by its name, its provisioner, or as the default), or one of its driver's."""
+    if provisioner and any(re.search(one, provisioner) for one in release.facts.get("provisions", [])):
+        return True
+    for fact in release.parts("storage_class"):
+        default = release.value(fact.get("default_class", ""), fact.get("default_class_default", False))
+        if fact["name"] == name or (not name and default) or fact["provisioner"] == provisioner:
+            return True
+    return False
 
 
 def _own(manifest: Manifest) -> str:

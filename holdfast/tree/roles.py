@@ -82,10 +82,15 @@ def role_of(tree: Tree, manifest: Manifest) -> str:
     return next((r.role for r in here if r.target_namespace == manifest.namespace), APPS)
 
 
+def is_declared(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether ``[roles]`` says what a Kustomization is for."""
+    named = [name for members in tree.settings.roles.values() for name in members]
+    return kustomization.manifest.name in named or kustomization.id in named
+
+
 def mixed(tree: Tree, kustomization: Kustomization) -> bool:
     """Whether a Kustomization that counts as core for one of its releases also holds apps, which lie in namespaces of their own."""
-    declared = [name for members in tree.settings.roles.values() for name in members]
-    if kustomization.manifest.name in declared or kustomization.id in declared or role(tree, kustomization) != CORE:
+    if is_declared(tree, kustomization) or role(tree, kustomization) != CORE:
         return False
     if _CORE_NAME.search(f"{kustomization.manifest.name} {kustomization.folder}"):
         return False

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from holdfast.tree import check as checking
+from holdfast.tree.repository import is_set_aside
 from suites.harness.test_check_properties import FLUX, KUSTOMIZE, kustomization, written
 from suites.harness.test_strangers import config, judged, namespace, rules_of
 
@@ -581,3 +582,8 @@ def test_a_namespace_that_a_guide_or_the_machines_make_is_there(tmp_path, file, 
     files = {"cluster/all.yaml": documents(config("one", "tools"))}
     assert "apply.missing-namespace" in rules_of(judged(tmp_path / "without", files))
     assert "apply.missing-namespace" not in rules_of(judged(tmp_path / "with", {**files, file: text}))
+
+
+def test_a_folder_that_is_called_old_is_set_aside():
+    assert is_set_aside("_old_k8s/clusters/ghost/apps.yaml") and is_set_aside("__archive-2022/a.yaml")
+    assert not is_set_aside("older/clusters/home/apps.yaml")

@@ -19,6 +19,7 @@ from holdfast.tree.roles import (
     OTHER,
     STORAGE,
     is_core,
+    is_declared,
     kustomizations,
     mixed,
     role,
@@ -318,7 +319,7 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(
                 f"Kustomization/{kustomization.id} depends on {', '.join(holders)}, which storage is a part of"
             )
-        elif _CORE_NAME.search(kustomization.manifest.name) and not _is_named(tree, kustomization):
+        elif _CORE_NAME.search(kustomization.manifest.name) and not is_declared(tree, kustomization):
             yield Inconclusive(
                 f"Kustomization/{kustomization.id} is called as core is, and whether what is in it are applications isn't known"
             )
@@ -332,16 +333,10 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
 _CORE_NAME = re.compile(r"(?:^|-)(?:core|infra|infrastructure|system|platform|base|controllers?)(?:$|-)")
 
 
-def _is_named(tree: Tree, kustomization: Kustomization) -> bool:
-    """Whether the settings say what a Kustomization is for."""
-    named = [name for members in tree.settings.roles.values() for name in members]
-    return kustomization.manifest.name in named or kustomization.id in named
-
-
 def _apps_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
     """Applications that lie in Kustomizations which count as something else: whether those need storage wasn't judged."""
     for kustomization in kustomizations(tree, STORAGE, OTHER, FLUX):
-        if _is_named(tree, kustomization):
+        if is_declared(tree, kustomization):
             continue
         here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
         spaces = {r.target_namespace for r in here if r.role} | {"kube-system", "flux-system"}

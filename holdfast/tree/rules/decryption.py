@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
-from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
+from holdfast.tree.manifest import get, mapping, sequence, texts
+from holdfast.tree.sops import is_encrypted
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
 _OWN_KEY = "--sops-age-secret"
-_DECRYPT = "kustomize.toolkit.fluxcd.io/decrypt"
 
 
 @rule(
@@ -27,7 +27,7 @@ def not_decrypted(tree: Tree) -> Iterator[Outcome]:
     for kustomization in tree.kustomizations.values():
         if kustomization.spec.get("decryption"):
             continue
-        found = [m for m in kustomization.objects if _is_encrypted(m)]
+        found = [m for m in kustomization.objects if is_encrypted(m)]
         passed = [m for m in found if mapping(m.body.get("stringData"))]
         refused = [m for m in found if m not in passed]
         for some, end in ((refused, ""), (passed, ": whoever reads it gets what is encrypted")):
@@ -49,15 +49,6 @@ def not_decrypted(tree: Tree) -> Iterator[Outcome]:
                 why="what it is for can't log in, or can't be read" if end else "",
                 severity=Severity.BREAKS_CLAIM if end else None,
             )
-
-
-def _is_encrypted(manifest: Manifest) -> bool:
-    return (
-        manifest.kind == "Secret"
-        and manifest.body.get("apiVersion") == "v1"
-        and "sops" in manifest.body
-        and str(mapping(manifest.meta.get("annotations")).get(_DECRYPT)).lower() != "disabled"
-    )
 
 
 def _may_be_patched(tree: Tree, kustomization: Kustomization) -> bool:

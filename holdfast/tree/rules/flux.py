@@ -20,6 +20,7 @@ from holdfast.tree.findings import (
 )
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.needs import Phase, State
+from holdfast.tree.origin import same_address
 from holdfast.tree.roles import storage_states
 from holdfast.tree.rules.order import waited_for
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, SOURCE, Tree
@@ -299,7 +300,7 @@ def _may_not_write(tree: Tree, provider: Manifest) -> Iterator[Inconclusive]:
     entry = get(tree.root.spec, "sourceRef", "name") if tree.root else None
     urls = [str(m.spec.get("url") or "") for m in tree.of("GitRepository") if m.group == SOURCE and m.name == entry]
     address = str(provider.spec.get("address") or "")
-    if urls and address and not any(_repository(url) == _repository(address) for url in urls):
+    if urls and address and same_address(address) not in map(same_address, urls):
         yield Inconclusive(f"{provider.id} writes to {address}, and the entry is read from {urls[0]}")
     secret = str(get(provider.spec, "secretRef", "name") or "")
     if secret and not tree.names.has("Secret", provider.namespace, secret):
@@ -307,12 +308,6 @@ def _may_not_write(tree: Tree, provider: Manifest) -> Iterator[Inconclusive]:
     owner = tree.kustomization_of(provider)
     if owner is not None and owner.spec.get("suspend") is True:
         yield Inconclusive(f"Kustomization/{owner.id}, which applies {provider.id}, is suspended")
-
-
-def _repository(url: str) -> str:
-    """Owner and name of a repository, however its address is spelled."""
-    parts = url.lower().removesuffix("/").removesuffix(".git").replace(":", "/").split("/")[-2:]
-    return "/".join(part.rpartition("@")[2] for part in parts)
 
 
 def _has_labels(manifest: Manifest, wanted: object) -> bool:
