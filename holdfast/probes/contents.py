@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdfast.cluster import Cluster
-from holdfast.kube import Object, inventory_of, name_of
+from holdfast.inventory import inventory_of
+from holdfast.kube import Object, name_of
 from holdfast.probes.flux import MARKER, NAMESPACE
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from holdfast.cluster import Cluster
 from holdfast.gitserver import Push
-from holdfast.kube import Applied, Object, condition, inventory_of, name_of
+from holdfast.inventory import Applied, inventory_of
+from holdfast.kube import Object, condition, name_of
 from holdfast.waiting import HOLDS, Sighting, probe
 
 NAMESPACE = "flux-system"

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from holdfast.kube import Object, inventory_of
+from holdfast.inventory import inventory_of
+from holdfast.kube import Object
 from holdfast.rehearsal.after import Lame
 from holdfast.rehearsal.looks import Doing, State, look
 from holdfast.rehearsal.removal import REFUSALS, Removal

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
-from holdfast.kube import KubeReader, Object, inventory_of
+from holdfast.inventory import inventory_of
+from holdfast.kube import KubeReader, Object
 from holdfast.probes.contents import fields_of, owned
 from holdfast.waiting import CannotLook
 

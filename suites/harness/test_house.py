@@ -22,7 +22,7 @@ ROOMS = [
     "provision kube consent",
     "checking",
     "drivers",
-    "undo terminal",
+    "undo terminal inventory",
     "inject",
     "cluster",
     "gitserver",
