@@ -15,6 +15,7 @@ from holdfast.drivers.driver import (
     EtcdSnapshot,
     GitOutage,
     Guarded,
+    NodeMembership,
     NodeNetwork,
     NodePower,
     NodeShell,
@@ -155,6 +156,12 @@ class Inject:
         words = ["kubectl", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force"]
         terminal = Terminal(driver.command, self._driver.kubeconfig, Path("/"))
         return terminal.type([*words, f"--timeout={int(within_s)}s"], timeout_s=within_s + 10)
+
+    def remove_node(self, node: str) -> None:
+        """Takes a worker out of the cluster; undone by its joining as a new node."""
+        driver = capable(self._driver, NodeMembership)
+        self._before("join-node", node=node)
+        driver.remove_node(node)
 
     def lose_etcd(self, saved: str) -> None:
         """Destroys what etcd holds; undone by bringing back what was *saved*, a file on the server."""

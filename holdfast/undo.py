@@ -15,6 +15,7 @@ from holdfast.drivers.driver import (
     DriverError,
     EtcdSnapshot,
     GitOutage,
+    NodeMembership,
     NodeNetwork,
     NodePower,
     NodeShell,
@@ -64,6 +65,11 @@ def _power_on(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     driver.power_on(step["node"])
 
 
+def _join_node(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
+    assert isinstance(driver, NodeMembership), "a fault that removes a node asked for a driver that has it join"
+    driver.join_node(step["node"])
+
+
 def _restore_etcd(driver: Driver, objects: KubeClient, step: UndoStep) -> None:
     assert isinstance(driver, EtcdSnapshot), "a fault that loses etcd asked for a driver that can restore it"
     driver.restore_etcd(step["file"])
@@ -97,6 +103,7 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
     "delete": _delete,
     "power-on": _power_on,
     "restore-network": _restore_network,
+    "join-node": _join_node,
     "restore-etcd": _restore_etcd,
     "restore-git": _restore_git,
     "restore-releases": _restore_releases,
@@ -107,6 +114,7 @@ ACTIONS: dict[str, Callable[[Driver, KubeClient, UndoStep], None]] = {
 _BY_THE_DRIVER = (
     "power-on",
     "restore-network",
+    "join-node",
     "restore-etcd",
     "restore-git",
     "restore-releases",

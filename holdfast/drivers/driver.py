@@ -240,6 +240,17 @@ class NodeUpgrade(Protocol):
 
 
 @runtime_checkable
+class NodeMembership(Protocol):
+    """Can take a worker out of the cluster as its owner would, and have it join as a new node."""
+
+    def remove_node(self, node: str) -> None:
+        """What it runs ends, and the cluster doesn't know it any more. Raises DriverError with the tool's own words."""
+
+    def join_node(self, node: str) -> None:
+        """It is a node of the cluster; nothing is done where it is one whole. Raises DriverError with the tool's own words."""
+
+
+@runtime_checkable
 class GitOutage(Protocol):
     """Can take away the host that serves Git, and make it slow."""
 

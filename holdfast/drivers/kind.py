@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.drivers import coredns, kubeadm_etcd, kubeadm_upgrade, profile
+from holdfast.drivers import coredns, kubeadm_etcd, kubeadm_join, kubeadm_upgrade, profile
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import NodeSpec, Note
@@ -27,6 +27,7 @@ from holdfast.waiting import CannotLook, patiently
 
 _NOT_K3S = Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",))
 _NOT_FLANNEL = {"flannel": "the pod network is not Flannel (static routes offline, else kind's own)"}
+_CNI_FILE, _IPAM_FOLDER = "/etc/cni/net.d/10-holdfast.conflist", "/run/cni-ipam"
 _ROLES = {"control-plane": "server", "worker": "worker"}
 
 
@@ -63,9 +64,13 @@ class Kind(Containers):
         registry.trust_mirror(self.docker, self.cluster, [n.name for n in self.nodes()], self.write_files)
         self._wire_pod_network()
 
+    @property
+    def _server_name(self) -> str:
+        return next(node.name for node in self.profile.nodes if node.role == "server")
+
     def _server(self) -> Any:
         """A shell on the server, with etcd's own tools beside it."""
-        server = next(node.name for node in self.profile.nodes if node.role == "server")
+        server = self._server_name
         shell = self.shell(server)
         if shell.run(f"[ -x {kubeadm_etcd.TOOLS}/etcdutl ]").rc:
             for name in ("etcdctl", "etcdutl"):
@@ -96,6 +101,21 @@ class Kind(Containers):
     def upgrade_node(self, node: str, version: str) -> None:
         role = next(n.role for n in self.nodes() if n.name == node)
         kubeadm_upgrade.upgrade(self.shell(node), role, version)
+
+    def remove_node(self, node: str) -> None:
+        kubeadm_join.leave(self.shell(self._server_name), self.shell(node), node)
+        if (
+            self._own_image
+        ):  # its range of pods goes back, and it may be given another one: nothing may start with this one
+            self.shell(node).check_output(f"rm -rf {_CNI_FILE} {_IPAM_FOLDER} /etc/holdfast/peers")
+
+    def join_node(self, node: str) -> None:
+        server, shell = self.shell(self._server_name), self.shell(node)
+        if kubeadm_join.is_member(server, shell, node):
+            return
+        kubeadm_join.leave(server, shell, node)  # what a join that was cut short has left
+        kubeadm_join.join(server, shell, self.read_files(node, "/kind")["kubeadm.conf"].decode())
+        self._wire_pod_network()
 
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")
@@ -206,7 +226,7 @@ class Kind(Containers):
                     {
                         "etc/holdfast/network": f"PODS={self.published.pod_cidr}\nSERVICES={self.published.service_cidr}\n",
                         "etc/holdfast/peers": peers,
-                        "etc/cni/net.d/10-holdfast.conflist": _cni(ranges[name]),
+                        _CNI_FILE.lstrip("/"): _cni(ranges[name]),
                     }
                 ),
             )
@@ -254,7 +274,7 @@ def _cni(pod_range: str) -> str:
         "type": "host-local",
         "ranges": [[{"subnet": pod_range}]],
         "routes": [{"dst": "0.0.0.0/0"}],
-        "dataDir": "/run/cni-ipam",
+        "dataDir": _IPAM_FOLDER,
     }
     plugins = [
         {"type": "ptp", "ipMasq": False, "ipam": ipam},

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from holdfast.cluster import Cluster, PowerWindow
-from holdfast.drivers.driver import NodePower, PodRuntime
+from holdfast.drivers.driver import NodeMembership, NodePower, PodRuntime
 from holdfast.durations import seconds
 from holdfast.faults.fault import fault
-from holdfast.probes.nodes import api_refuses, drained, node_not_ready, node_ready, pods_that_leave
+from holdfast.probes.nodes import api_refuses, drained, node_absent, node_not_ready, node_ready, pods_that_leave
 from holdfast.waiting import CannotLook, patiently
 
 
@@ -20,13 +20,17 @@ def node_drained(cluster: Cluster, node: str, within: str = "3m") -> Iterator[No
 
     The effect check is what runs there: nothing but what belongs to the node.
     """
+    _drain(cluster, node, within)
+    yield
+    cluster.heal()
+    cluster.eventually(node_ready(node), within="30s")
+
+
+def _drain(cluster: Cluster, node: str, within: str) -> None:
     cluster.inject.patch("Node", node, None, {"spec": {"unschedulable": True}})
     with suppress(CannotLook):  # what is left then, the effect check says
         patiently(lambda: _send_away(cluster, node), f"draining {node}", seconds(within))
     cluster.eventually(drained(node), within="5s")
-    yield
-    cluster.heal()
-    cluster.eventually(node_ready(node), within="30s")
 
 
 def _send_away(cluster: Cluster, node: str) -> None:
@@ -55,3 +59,20 @@ def node_loss(cluster: Cluster, node: str) -> Iterator[None]:
     cluster.heal()
     window.on = time.time()
     cluster.eventually(node_ready(node), within="5m")
+
+
+@fault(NodeMembership, PodRuntime)
+def node_removed(cluster: Cluster, node: str, within: str = "3m") -> Iterator[None]:
+    """A worker is drained and leaves the cluster for good, as its owner would have it; healed by its joining as a new node.
+
+    The effect check is the API, which doesn't know it any more.
+    """
+    _drain(cluster, node, within)
+    window = PowerWindow(node, time.time())
+    cluster.power_windows.append(window)
+    cluster.inject.remove_node(node)
+    cluster.eventually(node_absent(node), within="30s")
+    yield
+    cluster.heal()
+    window.on = time.time()
+    cluster.eventually(node_ready(node), within="3m")

@@ -27,6 +27,33 @@ def node_ready(cluster: Cluster, node: str) -> Sighting:
 
 
 @probe
+def node_absent(cluster: Cluster, node: str) -> Sighting:
+    """The API knows no such node."""
+    status = _status(cluster, node)
+    return HOLDS if status == "absent" else f"{node} is there ({status})"
+
+
+@probe
+def serves_its_own(cluster: Cluster, node: str) -> Sighting:
+    """Every DaemonSet that is on all the other nodes has a ready pod on this one, too."""
+    others = {n.name for n in cluster.nodes()} - {node}
+    for item in cluster.objects.list("DaemonSet"):
+        ready = _ready_on(cluster, item)
+        if others <= ready and node not in ready:
+            return (
+                f"the DaemonSet {item['metadata']['namespace']}/{item['metadata']['name']} has no ready pod on {node}"
+            )
+    return node_ready(node)(cluster)
+
+
+def _ready_on(cluster: Cluster, item: Object) -> set[str]:
+    """The nodes on which a pod of a workload is ready."""
+    labels = ",".join(f"{k}={v}" for k, v in item["spec"]["selector"]["matchLabels"].items())
+    found = cluster.objects.list("Pod", item["metadata"]["namespace"], labels=labels)
+    return {str(p["spec"].get("nodeName")) for p in found if condition(p, "Ready").get("status") == "True"}
+
+
+@probe
 def nodes_ready(cluster: Cluster) -> Sighting:
     """Every node of the lane is Ready and schedulable."""
     for node in cluster.nodes():

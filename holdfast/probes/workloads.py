@@ -99,6 +99,18 @@ def stateless_run_elsewhere(cluster: Cluster, lost: str) -> Sighting:
     return HOLDS
 
 
+def together(cluster: Cluster) -> list[str]:
+    """The Deployments of several replicas whose pods are all on one node, by namespace/name."""
+    found = []
+    for item in cluster.objects.list("Deployment"):
+        meta, wanted = item["metadata"], item["spec"].get("replicas", 1)
+        labels = selector(cluster, f"Deployment/{meta['name']}", meta["namespace"])
+        homes = {p["spec"].get("nodeName") for p in pods(cluster, meta["namespace"], labels)}
+        if wanted > 1 and len(homes) == 1:
+            found.append(f"{meta['namespace']}/{meta['name']}")
+    return found
+
+
 @probe
 def has_replicas(cluster: Cluster, workload: str, namespace: str, count: int) -> Sighting:
     """A workload, written ``Kind/name``, asks for so many replicas."""

@@ -22,6 +22,7 @@ from holdfast.drivers.driver import (
     GitOutage,
     ImageLoader,
     Node,
+    NodeMembership,
     NodeNetwork,
     NodePower,
     NodeShell,
@@ -149,6 +150,21 @@ def a_node_that_is_not_there_is_said(on: Subject) -> None:
     for act in (on.driver.power_off, on.driver.power_on, on.driver.is_on):
         with pytest.raises((UsageError, DriverError), match="absent"):
             act("absent")
+
+
+@promise(NodeMembership)
+def a_node_leaves_and_joins_and_twice_is_once(on: Subject) -> None:
+    known = sorted(n["metadata"]["name"] for n in on.client.list("Node"))
+    try:
+        on.driver.remove_node(on.worker)
+        assert on.client.get("Node", on.worker) is None
+        assert on.client.get("Node", on.server)
+        assert on.worker in [n.name for n in on.driver.nodes()]  # it is still one of the lane's
+    finally:
+        for _ in range(2):
+            on.driver.join_node(on.worker)
+    assert _until(lambda: _is_ready(on, on.worker), 120), f"{on.worker} joined and isn't Ready after 120s"
+    assert sorted(n["metadata"]["name"] for n in on.client.list("Node")) == known
 
 
 def _reaches(on: Subject, address: str) -> bool:

@@ -142,7 +142,7 @@ def test_it_says_what_it_consists_of(driver):
 
 def test_it_is_live_and_can_change_nothing(driver):
     changing = {seam.Writable, seam.NodePower, seam.NodeNetwork, seam.NodeShell, seam.ImageLoader, seam.Agents, seam.EtcdSnapshot, seam.GitOutage,
-                seam.NodeUpgrade, seam.CommandLine, seam.GitHosting, seam.AssumedReleases}  # fmt: skip
+                seam.NodeMembership, seam.NodeUpgrade, seam.CommandLine, seam.GitHosting, seam.AssumedReleases}  # fmt: skip
     assert [c.__name__ for c in changing if isinstance(driver.made, c)] == []
     assert isinstance(driver.made, Live)
     for act in (driver.made.up, driver.made.down):

@@ -58,6 +58,8 @@ class KubeClient:
         state = self.world.read()
         if state.get("lost"):
             raise CannotLook("the API server doesn't answer")
+        if kind == "Node" and name not in state["nodes"]:
+            return None
         if kind == "Node":
             ready = "True" if state["nodes"].get(name) == "on" else "Unknown"
             return {
@@ -325,6 +327,13 @@ class Driver:
 
     def restore_network(self, node):
         self.world.change(lambda s: s.setdefault("cut", {}).pop(node, None))
+
+    def remove_node(self, node):
+        self.world.change(lambda s: (s["nodes"].pop(node, None), s.update(cordoned=None)))
+
+    def join_node(self, node):
+        if node not in self.world.read()["nodes"]:
+            self.world.change(lambda s: s["nodes"].__setitem__(node, "on"))
 
     def bring_version(self, version):
         self.world.change(lambda s: s.setdefault("brought", []).append(version))
