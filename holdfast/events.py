@@ -151,6 +151,16 @@ class Assertion(Event):
 
 
 @dataclass(frozen=True)
+class Limit(Event):
+    """What the cluster can't give by the way it is made, as it was measured; it breaks no promise. *about*: which one of the
+    certificate's."""
+
+    about: str
+    sighting: str
+    event = "limit"
+
+
+@dataclass(frozen=True)
 class BlastRadius(Event):
     """What a failure of *component* hit, beside what the tree said."""
 

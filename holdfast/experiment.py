@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from holdfast.claims import Claims, ids
-from holdfast.events import Assertion, BlastRadius, Event, NegativeControl, Steady
+from holdfast.events import Assertion, BlastRadius, Event, Limit, NegativeControl, Steady
 from holdfast.journal import Journal
 from holdfast.waiting import Broke, Unproven, Wait
 
@@ -124,6 +124,10 @@ class Experiment:
             figure=f"{len(measured)} workloads",
             claims=claims,
         )
+
+    def limit(self, about: str, sighting: str) -> None:
+        """Something that the cluster can't give was measured: it stands in the certificate, and breaks no promise."""
+        self.write(Limit(about, sighting))
 
     def shown(self, what: str, sighting: str) -> None:
         """A static promise that the tree keeps; everything that bears on it was read."""

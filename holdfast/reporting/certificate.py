@@ -23,12 +23,13 @@ VERSION = 1
 LIVES = {STATIC: timedelta(days=90), "model": timedelta(days=30), "lab": timedelta(days=30), "live": timedelta(days=7)}
 _STRONG = ("live", "lab")  # levels at which the claim's subject was the real thing
 LEVELS = ("live", "lab", "model", STATIC)  # the strongest first
-# What two nodes with one control plane can't give, whatever was shown of them.
-LIMITS = (
-    "One server holds etcd: with it gone nothing can be changed and nothing is rescheduled, and its loss is a restore. A quorum needs three servers.",
-    "A Deployment with one replica (CoreDNS in k3s is one) is away until its pod runs on the other node: for as long as the node timers last.",
-    "Pods that moved in a node's absence don't spread back by themselves.",
-)
+# What two nodes with one control plane can't give, whatever was shown of them; a run that measured it says how it was.
+LIMITS = {
+    "quorum": "One server holds etcd: with it gone nothing can be changed and nothing is rescheduled, and its loss is a restore. "
+    "A quorum needs three servers.",
+    "dns": "A Deployment with one replica (CoreDNS in k3s is one) is away until its pod runs on the other node: for as long as the node timers last.",
+    "spread": "Pods that moved in a node's absence don't spread back by themselves.",
+}
 
 
 class Ready(StrEnum):
@@ -78,6 +79,7 @@ class Certificate:
         lanes: of each lane its Kubernetes and its nodes, by the newest run with a cluster.
         asked: what of all the claims was asked for, as a sentence; empty where all were.
         conditions: what holds of the whole, as sentences.
+        limits: what it can't give, as sentences, each with what was measured of it last.
     """
 
     tree: str
@@ -88,6 +90,7 @@ class Certificate:
     lanes: Mapping[str, Mapping[str, Any]]
     asked: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    limits: tuple[str, ...] = tuple(LIMITS.values())
 
     @property
     def unproved(self) -> list[Proof]:
@@ -127,7 +130,7 @@ class Certificate:
             "asked": list(self.asked),
             "conditions": list(self.conditions),
             "void_when": list(VOID_WHEN),
-            "limits": list(LIMITS),
+            "limits": list(self.limits),
             "not_proved": [_told(p) for p in self.unproved],
             "proved": [_told(p) for p in self.proved],
             "lanes": {name: dict(lane) for name, lane in sorted(self.lanes.items())},
@@ -222,7 +225,19 @@ def certify(known: Ledger, wish: Wish) -> Certificate:
         evidence.lanes,
         asked=tuple(_asked(wish)),
         conditions=tuple(_left_out(known, every, wish)),
+        limits=tuple(_limits([(run, journals[run.name][0]) for run in whole])),
     )
+
+
+def _limits(runs: Sequence[tuple[RunRow, JournalRecord]]) -> Iterator[str]:
+    """Each limit, with the newest measure of it, and what else was measured; *runs*: the oldest first."""
+    measured = {
+        str(line.get("about")): f"Measured on {run.lane}, {run.began:%Y-%m-%d}: {line.get('sighting')}."
+        for run, record in runs
+        for line in record.of(events.Limit)
+    }
+    for about in dict.fromkeys([*LIMITS, *measured]):
+        yield " ".join(filter(None, (LIMITS.get(about), measured.get(about))))
 
 
 @dataclass(frozen=True)

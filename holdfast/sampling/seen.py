@@ -89,6 +89,12 @@ class Seen:
             stalled=held is None and bool(unknown) and all(j.stalled for j in unknown),
         )
 
+    def longest_outage_s(self, *kinds: str, via: str = "", vantage: str = "") -> float | None:
+        """The longest outage of these targets that was seen, at least, in seconds; None where nothing was looked at. No promise is judged by it."""
+        chosen = self.recorded.select(*kinds, via=via, vantage=vantage)
+        found = [o.at_least_s for series in chosen for o in outages(series.looks)]
+        return max(found, default=0.0) if chosen else None
+
     def _window(self, vantage: str) -> Window:
         recorded = self.recorded
         elsewhere = {

@@ -2,18 +2,16 @@
 
 import pytest
 
-from holdfast.bootstrap import SYSTEM
 from holdfast.claims import get
 from holdfast.drivers.driver import NodePower, NodeShell
 from holdfast.faults.nodes import node_loss
 from holdfast.marks import claim, needs
 from holdfast.probes.containers import containers_on, containers_run
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import blocks_on, storage_ready, volumes_work
 from holdfast.probes.monitoring import has_series, scrape_interval_s
-from holdfast.probes.workloads import pods as pods_of
-from holdfast.probes.workloads import selector, spread, stateless_run_elsewhere
+from holdfast.probes.workloads import stateless_run_elsewhere
 from holdfast.sampling import writers
+from holdfast.sampling.placement import spread_app, writers_to_lose
 from holdfast.sampling.targets import api, dns, ingress, ingress_itself, service, volumes
 from holdfast.sampling.writers import writers_run
 from holdfast.waiting import always
@@ -35,8 +33,9 @@ def test_node_loss_of_the_worker_and_then_of_the_server(cluster, faults, sampler
     """
     worker, server, timers = cluster.node("worker").name, cluster.node("server").name, cluster.timers
     cluster.eventually(tree_applied(), within="5m")
-    _spread(cluster)
-    _volumes_on(cluster, worker, experiment)
+    spread_app(cluster)
+    if why := writers_to_lose(cluster, worker):
+        experiment.assertion("the volumes' blocks lie elsewhere", "blocks_on", None, why, claims=FAILOVER)
     cluster.negative_control(stateless_run_elsewhere(worker))
     cluster.negative_control(has_series('up{job="absent"} == 1'))
     nodes, scraped_s = len(cluster.nodes()), 2 * scrape_interval_s(cluster)
@@ -93,7 +92,7 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
     """The server's power is cut with the app on both nodes: no container on the worker ends; and what its requests meet is measured."""
     worker, server, outage = cluster.node("worker").name, cluster.node("server").name, DOWN.budget("outage")
     cluster.eventually(tree_applied(), within="5m")
-    _spread(cluster)
+    spread_app(cluster)
     # The stand-in's leader ends itself without the API; whether a real Longhorn manager does isn't to be seen here.
     running = containers_on(
         cluster, worker, frozenset([cluster.settings.storage.namespace] if "longhorn" in cluster.stand_ins else [])
@@ -101,7 +100,7 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
     run_on = containers_run(worker, running)
     cluster.eventually(run_on, within="10s")
     cluster.negative_control(containers_run(worker, {**running, "0" * 64: "absent"}))
-    with sampler.watch(ingress(), service(), dns()) as seen, faults(node_loss(server), recovery="6m"):
+    with sampler.watch(ingress(), service(), dns(), api()) as seen, faults(node_loss(server), recovery="6m"):
         wait = always(cluster, run_on, "30s")
         seen.observe_for(max(0.0, 30 - wait.took_s))
         experiment.assertion(
@@ -113,10 +112,29 @@ def test_workloads_continue_on_the_worker_while_the_control_plane_is_down(cluste
             budget="30s",
             claims=DOWN,
         )
+    _say_limits(cluster, experiment, seen, worker, server)
     for kind, what in (("ingress", "the app through"), ("service", "the app's Service from"), ("dns", "DNS from")):
         component = {"via": worker} if kind == "ingress" else {"vantage": worker}
         seen.outage_at_most(
             outage, kind, failed_share=0, claims=DOWN, what=f"{what} {worker}, {server} lost", **component
+        )
+
+
+def _say_limits(cluster, experiment, seen, worker, server):
+    """What no second worker changes, as it was measured."""
+    etcd = cluster.objects.list("Pod", "kube-system", labels="component=etcd")
+    away, unknown = seen.longest_outage_s("api"), seen.longest_outage_s("dns", vantage=worker)
+    if away is not None:
+        members = f", with {len(etcd)} member{'s' if len(etcd) > 1 else ''} of etcd" if etcd else ""
+        experiment.limit("quorum", f"without {server} the API was away for {away:.0f}s{members}")
+    replicas = sum(
+        i["spec"].get("replicas", 1)
+        for i in cluster.objects.list("Deployment", "kube-system", labels="k8s-app=kube-dns")
+    )
+    if unknown is not None:
+        experiment.limit(
+            "dns",
+            f"without {server} DNS was away for {unknown:.1f}s on {worker}, with {replicas} of CoreDNS's pods in the cluster",
         )
 
 
@@ -126,46 +144,3 @@ def _core(seen, survivor, when):
         limit, "ingress-itself", via=survivor, claims=CORE, what=f"the ingress itself through {survivor}, {when}"
     )
     seen.outage_at_most(limit, "dns", vantage=survivor, claims=CORE, what=f"DNS from {survivor}, {when}")
-
-
-def _spread(cluster):
-    """The steady state of this test: the app on both nodes. Pods that an earlier fault left together are sent away once."""
-    app = cluster.app
-    labels = selector(cluster, app.workload, app.namespace)
-    homes = [p["spec"].get("nodeName") for p in pods_of(cluster, app.namespace, labels)]
-    if len(set(homes)) < len(cluster.nodes()):
-        crowded = pods_of(cluster, app.namespace, labels)[0]["metadata"]["name"]
-        cluster.inject.delete_pod(crowded, app.namespace)
-    cluster.eventually(spread(app.namespace, labels), within="90s")
-
-
-def _volumes_on(cluster, worker, experiment):
-    """And every writer on the worker, with its blocks elsewhere."""
-    cluster.eventually(storage_ready(), within="2m")
-    cluster.eventually(volumes_work(), within="60s")
-    cluster.negative_control(storage_ready("absent"))
-    cluster.negative_control(volumes_work("absent/file"))
-    _gather(cluster, worker)
-    homes = {name: blocks_on(cluster, writers.claim_of(name), SYSTEM) for name in writers.names()}
-    if "longhorn" in cluster.stand_ins and worker in homes.values():
-        experiment.assertion(
-            "the volumes' blocks lie elsewhere",
-            "blocks_on",
-            None,
-            f"the stand-in has one copy of a volume's blocks, and some lie on {worker}: {homes}",
-            claims=FAILOVER,
-        )
-    cluster.negative_control(writers_run(away_from=worker))
-
-
-def _gather(cluster, node):
-    """Lets every writer run on one node: the others take no pods meanwhile."""
-    volumes().assign(cluster)
-    others = [n.name for n in cluster.nodes() if n.name != node]
-    with cluster.inject.for_a_while():
-        for other in others:
-            cluster.inject.patch("Node", other, None, {"spec": {"unschedulable": True}})
-        for pod in cluster.objects.list("Pod", SYSTEM, labels="app=holdfast-writer"):
-            if pod["spec"].get("nodeName") != node:
-                cluster.inject.delete_pod(pod["metadata"]["name"], SYSTEM)
-        cluster.eventually(writers_run(on=node), within="3m")

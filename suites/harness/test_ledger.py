@@ -50,6 +50,7 @@ def run(folder, name, *, figure="1s", held=True, lane="kwok/1.36", tree="home", 
         ("steady", {"ok": True}),
         ("negative-control", {"probe": "p", "red": True}),
         ("assertion", {"what": "back", "probe": "p", "held": held, "sighting": "seen", "figure": figure}),
+        *(("limit", {"about": a, "sighting": s}) for a, s in more.get("limits", {}).items()),
         ("test-end", {"outcome": "completed"}),
     ):
         journal.append(event, test=test, **fields)

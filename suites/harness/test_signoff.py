@@ -411,3 +411,14 @@ def test_what_is_no_certificate_is_said(tmp_path, text):
     assert "holdfast signoff" in caught.value.next_step
     with pytest.raises(UsageError):
         certificate_check.load(tmp_path / "absent.json")
+
+
+def test_what_two_nodes_cannot_give_is_said_with_the_newest_measure_of_it(tmp_path, known):
+    runs = tmp_path / "runs"
+    run(runs, "1", limits={"dns": "away for 9.0s", "local-traffic": "k3s2 doesn't answer"})
+    run(runs, "2", lane="kind/fast", limits={"dns": "away for 7.5s"})
+    quorum, dns, spread, local = made(known, runs).as_json()["limits"]
+    assert "Measured" not in quorum + spread  # said all the same
+    assert re.search(r"one replica .* Measured on kind/fast, \d{4}-\d\d-\d\d: away for 7\.5s\.$", dns)
+    assert re.fullmatch(r"Measured on kwok/1\.36, \d{4}-\d\d-\d\d: k3s2 doesn't answer\.", local)
+    assert made(known, runs).ready is Ready.READY  # a limit breaks no promise
