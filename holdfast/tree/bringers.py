@@ -39,6 +39,17 @@ _COMMENT = re.compile(r"^\s*(?:#|//|\{\{/\*).*$", re.MULTILINE)
 _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^kind: *[\"']?(?:CustomResourceDefinition|Namespace)\b", re.MULTILINE)
 _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
+# A loop over the folders of one, each of which gives its namespace the name.
+_EACH_FOLDER = re.compile(r"\bfor \w+ in [\"']?(?P<over>[^\s;\"']+)[\"']?/\*/?(?=[\"'\s;])")
+_OF_A_VARIABLE = re.compile(r"\bcreate (?:namespace|ns) [\"']?\$\{?\w+")
+_ASSIGNED = re.compile(
+    r"^\s*(?:local |readonly |declare |-\w+ )*(?P<name>\w+)=[\"']?(?P<value>[^\s\"']+)", re.MULTILINE
+)
+_BY_AZURE = re.compile(
+    r"k8s-configuration flux create[^\n]*?--namespace[= ]+[\"']?([a-z0-9-]+)"
+    r"|fluxConfigurations@[\s\S]{0,1500}?\bnamespace: *'([a-z0-9-]+)'"
+)
+_CALLS_AZURE = re.compile(r"\.(?:ps1|bicep|sh|md)$", re.IGNORECASE)
 _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)
 _TERRAFORM = re.compile(
     r'^resource +"kubernetes_namespace(?:_v1)?"(?:(?!^\}|^resource)[\s\S])*?\bname *= *"([a-z0-9-]+)"', re.MULTILINE
@@ -95,6 +106,10 @@ class BeforeFlux:
         for file in (f for f in tree.repository.files if _GUIDE.search(f)):
             told = tree.repository.text(file).replace("\\\n", " ")
             self._namespaces |= {*_NAMESPACE.findall(told), *(n for pair in _BY_HELM.findall(told) for n in pair if n)}
+        self._namespaces |= {name for text in texts for name in _of_folders(tree, text)}
+        for file in (f for f in tree.repository.files if _CALLS_AZURE.search(f)):
+            told = re.sub(r"[\\`]\n", " ", tree.repository.text(file))
+            self._namespaces |= {n for pair in _BY_AZURE.findall(told) for n in pair if n}
         self._installs = "\n".join(part for text in texts for part in _installing(text))
         self._applies = [line for text in texts for line in text.splitlines() if _APPLIES.search(line)]
         self._names: dict[str, bool] = {}
@@ -138,6 +153,18 @@ class BeforeFlux:
         if name not in self._names:
             self._names[name] = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self._installs) is not None
         return self._names[name]
+
+
+def _of_folders(tree: Tree, text: str) -> set[str]:
+    """The namespaces that a script makes in a loop: one for each folder of one."""
+    loop = _EACH_FOLDER.search(text) if _OF_A_VARIABLE.search(text) else None
+    if loop is None:
+        return set()
+    values = {m["name"]: m["value"] for m in _ASSIGNED.finditer(text)}
+    over = re.sub(r"\$\{?(\w+)\}?", lambda v: values.get(v[1], ""), loop["over"])
+    over = re.sub(r"\$\{?\w+\}?", "", over).strip("./")
+    folders = [f for f in tree.repository.folders if f == over or f.endswith(f"/{over}")] if over else []
+    return {f.rpartition("/")[2] for f in tree.repository.folders if f.rpartition("/")[0] in folders}
 
 
 def _spaces(text: str) -> list[str]:

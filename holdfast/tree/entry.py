@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 from holdfast.errors import UsageError
 from holdfast.tree.instances import InstanceSync, kustomization_of_sync, syncs
-from holdfast.tree.manifest import Body, Manifest, get, objects_in
+from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
 from holdfast.tree.origin import Origin, name_of
 from holdfast.tree.references import kustomization_of
 from holdfast.tree.repository import Location, is_set_aside
@@ -161,7 +161,26 @@ class _Search:
 
     def _found(self) -> list[Candidate]:
         declared = self._declared()
-        return [*declared, *self._by_hand_beside(declared)] if declared else self._tops() or self._elsewhere()
+        if declared:
+            return [*declared, *self._by_hand_beside(declared)]
+        tops = self._tops()
+        return self._shown(tops) or tops or self._elsewhere()
+
+    def _shown(self, tops: list[Candidate]) -> list[Candidate]:
+        """The clusters by which a library shows how it is used, where they apply all that else would be taken for an entry."""
+        shown = [
+            (f, b)
+            for f, b in self.flux
+            if is_kustomization(b) and is_whole(b) and not {"example", "examples"}.isdisjoint(f.split("/"))
+        ]
+        if not tops or not {c.folder for c in tops} <= {self.origin.folder_of(b) for _, b in shown}:
+            return []
+        found = []
+        for file, body in shown:
+            folder = self.origin.folder_of(body)
+            if posixpath.basename(file).startswith("gotk-sync.") and _within(file, folder):
+                found.append(Candidate(folder, Rank.GOTK, file, self._in(file, body), f"synced by {file}, an example"))
+        return sorted(found, key=lambda c: c.folder)
 
     def _by_hand_beside(self, declared: list[Candidate]) -> Iterator[Candidate]:
         """Clusters that are applied by hand beside those that say themselves what is synced: as large, with a source of this repository."""
@@ -282,14 +301,33 @@ class _Search:
         for file, body in self.kustomizations:
             named = get(body, "metadata", "name") == "flux-system" or posixpath.basename(file).startswith("gotk-sync.")
             folder = self.origin.folder_of(body)
-            if named and folder in self.repository.folders and _within(file, folder):
-                yield Candidate(folder, Rank.GOTK, file, self._in(file, body), f"synced by {file}")
+            if named and is_whole(body) and folder in self.repository.folders and _within(file, folder):
+                yield from self._as_patched(
+                    Candidate(folder, Rank.GOTK, file, self._in(file, body), f"synced by {file}")
+                )
+
+    def _as_patched(self, one: Candidate) -> list[Candidate]:
+        """A sync that several clusters share, with the path that each cluster's folder gives it by a patch; itself where none does."""
+        body = one.kustomization.manifest.body
+        found = []
+        for file, part in self.flux:
+            if not is_kustomization(part) or is_whole(part) or is_set_aside(file):
+                continue
+            folder = clean(str(get(part, "spec", "path") or "."))
+            same = get(part, "metadata", "name") == get(body, "metadata", "name") and folder != one.folder
+            if not (same and folder in self.repository.folders and _within(file, folder)):
+                continue
+            if {one.file, file} <= self.reach.closure(folder).files:
+                made = {**body, "spec": {**body["spec"], **part["spec"]}}
+                why = f"synced by {one.file}, which {file} patches"
+                found.append(Candidate(folder, one.rank, one.file, self._in(one.file, made), why))
+        return found or [one]
 
     def _themselves(self) -> Iterator[Candidate]:
         """Kustomizations whose build contains their own file, and that no other one leads to."""
         for file, body in self.kustomizations:
             folder = self.origin.folder_of(body)
-            if not _within(file, folder) or folder not in self.repository.folders:
+            if not is_whole(body) or not _within(file, folder) or folder not in self.repository.folders:
                 continue
             closure = self.reach.closure(folder)
             if file in closure.files and not self.reach.is_led_to(file, folder):
@@ -360,6 +398,11 @@ class _Search:
                     f"the tree has no Flux entry: its Flux objects are templates, such as {name}",
                     "render them first, then check what they became",
                 )
+        if own := next((f for f, _ in self.kustomizations), ""):
+            return UsageError(
+                f"the tree has no Flux entry: its Flux Kustomizations are applied by nothing in it, such as that in {own}",
+                "name the folder that is applied: --entry FOLDER",
+            )
         if foreign := sorted({"/".join(name_of(b)) for _, b in self.flux if is_kustomization(b)}):
             return UsageError(
                 f"the tree has no Flux entry: its Flux Kustomizations build from other repositories ({', '.join(foreign[:_NAMED])})",
@@ -381,6 +424,11 @@ def _listed(found: list[Candidate]) -> str:
 
 def _leads_to(files: int) -> str:
     return f"leads to {files} file{'' if files == 1 else 's'} with Kustomizations, and nothing applies it"
+
+
+def is_whole(body: Body) -> bool:
+    """Whether a Flux Kustomization has what the API asks of each: what lacks it is a part that is laid over one."""
+    return bool(get(body, "spec", "sourceRef")) and bool(get(body, "spec", "interval"))
 
 
 def _depth(folder: str) -> int:
@@ -416,11 +464,19 @@ def made(folder: str, own: list[Body] | None = None) -> Kustomization:
 
 def source_rules(flux: list[tuple[str, Body]], root: Kustomization) -> str | None:
     """The ignore rules of the source that the entry reads."""
-    name = get(root.spec, "sourceRef", "name")
-    for _, body in sorted(
-        flux, key=lambda e: not e[0].startswith(f"{root.folder}/")
-    ):  # another cluster of the repository may have one of that name
-        if body.get("kind") in ("GitRepository", "OCIRepository") and get(body, "metadata", "name") == name:
-            rules = get(body, "spec", "ignore")
-            return rules if isinstance(rules, str) else None
-    return None
+    ref = mapping(root.spec.get("sourceRef"))
+    if not root.manifest.file and ref.get("name") != "flux-system":
+        return None  # what syncs it isn't in the tree: the source is one that its own parts have
+    space = str(ref.get("namespace") or root.manifest.namespace)
+    found = [
+        (file, body)
+        for file, body in flux
+        if body.get("kind") in ("GitRepository", "OCIRepository", "Bucket")
+        and get(body, "metadata", "name") == ref.get("name")
+        and str(get(body, "metadata", "namespace") or space) == space
+        and body["kind"] == (ref.get("kind") or "GitRepository")
+    ]
+    # Another cluster of the repository may have one of that name.
+    own = sorted(found, key=lambda e: (not e[0].startswith(f"{root.folder}/"), e[0]))
+    rules = get(own[0][1], "spec", "ignore") if own else None
+    return rules if isinstance(rules, str) else None

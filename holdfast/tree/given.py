@@ -4,6 +4,35 @@ from __future__ import annotations
 
 GIVEN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "flux-system"})
 GIVEN_CLASSES = frozenset({"local-path"})  # k3s'
+# What other distributions and clouds have from the start, by their documentation: kind, minikube, GKE, EKS, AKS, DigitalOcean and others.
+CLASSES_OF_DISTRIBUTIONS = frozenset(
+    {
+        "standard",
+        "hostpath",
+        "microk8s-hostpath",
+        "standard-rwo",
+        "premium-rwo",
+        "standard-rwx",
+        "gp2",
+        "gp3",
+        "default",
+        "managed",
+        "managed-csi",
+        "managed-csi-premium",
+        "managed-premium",
+        "azurefile",
+        "azurefile-csi",
+        "azurefile-csi-premium",
+        "do-block-storage",
+        "linode-block-storage",
+        "linode-block-storage-retain",
+        "vultr-block-storage",
+        "civo-volume",
+        "scw-bssd",
+        "hcloud-volumes",
+        "oci-bv",
+    }
+)
 GIVEN_GROUPS = frozenset(
     {
         "",

@@ -14,8 +14,15 @@ from functools import cached_property, partial
 from holdfast.tree import stores
 from holdfast.tree.admission import guards
 from holdfast.tree.bringers import givers_of, more_may_come, that_install
+from holdfast.tree.distribution import k3s
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.given import GIVEN_CLASSES, GIVEN_GROUPS, GIVEN_NAMESPACES, MAYBE_GIVEN_GROUPS
+from holdfast.tree.given import (
+    CLASSES_OF_DISTRIBUTIONS,
+    GIVEN_CLASSES,
+    GIVEN_GROUPS,
+    GIVEN_NAMESPACES,
+    MAYBE_GIVEN_GROUPS,
+)
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.pod_config import config_of
@@ -406,7 +413,7 @@ class Graph:
             self._one_of(state, options, f"the namespace {name}", why, location, "namespace", boot=True)
         elif any(s.namespace == name for s in self.tree.settings.secrets) and not makers:
             self.external.setdefault(f"Namespace/{name}", manifest.id)
-        elif maker := self._chart_of_that_name(name):
+        elif maker := self._chart_of_that_name(name) or self._operator_of(name):
             self.external.setdefault(f"Namespace/{name}", f"{manifest.id}; {maker} may make it, by its name")
         else:
             self._lacks(state, f"Namespace/{name}", f"{why}, which nothing in the tree makes", location, "namespace")
@@ -418,6 +425,24 @@ class Graph:
             if release.chart in above:
                 return release.manifest.id
         return "what bootstraps the cluster" if self.tree.before_flux.installs(above) else ""
+
+    def _operator_of(self, name: str) -> str:
+        """A custom resource whose operator isn't in the tree, and may make a namespace or live in it; empty where none says so by its name."""
+        words = set(name.split("-"))
+        for manifest in self.tree.objects:
+            of = (manifest.group, manifest.kind)
+            known = manifest.group in GIVEN_GROUPS or manifest.group.endswith(
+                (".k8s.io", ".fluxcd.io", "fluxcd.controlplane.io")
+            )
+            if known or self._crds.get(of) or self._crds.get((manifest.group, "")):
+                continue
+            called_so = not manifest.meta.get("namespace") and (
+                manifest.name == name or name.endswith(f"-{manifest.name}")
+            )
+            lives_there = manifest.namespace == name and words & set(manifest.group.split(".")[:-1])
+            if called_so or lives_there:
+                return manifest.id
+        return ""
 
     # -- objects -------------------------------------------------------------------------------------------------------
 
@@ -627,6 +652,8 @@ class Graph:
             self.need(ready, self.exists(own), f"{why} of the class {name}", location, "storage")
         elif volume is not None:
             self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", location, "storage")
+        elif name in CLASSES_OF_DISTRIBUTIONS and not self._is_k3s:
+            self.external.setdefault(f"StorageClass/{name}", f"{ready.id}; some clusters have one from the start")
         elif name:
             self._lacks(
                 ready,
@@ -635,6 +662,10 @@ class Graph:
                 location,
                 "storage",
             )
+
+    @cached_property
+    def _is_k3s(self) -> bool:
+        return bool(k3s(self.tree))
 
     def _provider(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> bool:
         """Whether a release of the tree provisions for a class; then *ready* needs it."""

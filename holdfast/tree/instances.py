@@ -5,23 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import yaml
 
 from holdfast.tree.manifest import Body, get, mapping, objects_in, sequence
 from holdfast.tree.origin import SourceName
 from holdfast.tree.repository import is_set_aside
-from holdfast.tree.sources import Sources
+from holdfast.tree.sources import Sources, compose, construct
 from holdfast.tree.tree import KUSTOMIZE
 
 
 @dataclass(frozen=True)
 class InstanceSync:
-    """What a FluxInstance syncs, or the values of its chart."""
+    """What a FluxInstance syncs, or the values of its chart; *patches*: what it changes of all that the operator makes for it."""
 
     file: str
     line: int
     body: Body
     namespace: str
     values: bool
+    patches: tuple[Body, ...] = ()
 
     @property
     def source(self) -> SourceName:
@@ -49,11 +53,11 @@ def syncs(sources: Sources, flux: list[tuple[str, Body]]) -> Iterator[InstanceSy
             for line, one in sources.bodies(name):
                 for body in objects_in(one):
                     if body.get("kind") == "FluxInstance":
-                        yield from _sync(sources, name, line, get(body, "spec", "sync"), body, values=False)
+                        yield from _sync(sources, name, line, mapping(body.get("spec")), body, values=False)
         elif "instance:" in (text := sources.repository.text(name)) and "sync:" in text and "path:" in text:
             for line, body in sources.bodies(name):
                 for values in _values_in(body):
-                    yield from _sync(sources, name, line, get(values, "instance", "sync"), body, values=True)
+                    yield from _sync(sources, name, line, mapping(values.get("instance")), body, values=True)
 
 
 def _values_in(body: Body) -> list[Body]:
@@ -64,18 +68,22 @@ def _values_in(body: Body) -> list[Body]:
     return [body, *(v for v in listed if isinstance(v, dict))]
 
 
-def _sync(sources: Sources, file: str, line: int, sync: object, body: Body, *, values: bool) -> Iterator[InstanceSync]:
+def _sync(
+    sources: Sources, file: str, line: int, instance: Body, body: Body, *, values: bool
+) -> Iterator[InstanceSync]:
+    sync = instance.get("sync")
     if not isinstance(sync, dict) or not isinstance(sync.get("path"), str):
         return
     lines = sources.repository.text(file).splitlines()[line - 1 :]
     at = next((n for n, text in enumerate(lines, line) if re.match(r"\s*path:", text) and sync["path"] in text), line)
     namespace = get(body, "spec", "targetNamespace") or get(body, "metadata", "namespace")
-    yield InstanceSync(file, at, sync, str(namespace or "flux-system"), values)
+    patches = tuple(p for p in sequence(get(instance, "kustomize", "patches")) if isinstance(p, dict))
+    yield InstanceSync(file, at, sync, str(namespace or "flux-system"), values, patches)
 
 
 def kustomization_of_sync(sync: InstanceSync) -> Body:
-    """The Kustomization that the Flux Operator makes of a sync."""
-    return {
+    """The Kustomization that the Flux Operator makes of a sync, with what the instance changes of it."""
+    made: Body = {
         "apiVersion": f"{KUSTOMIZE}/v1",
         "kind": "Kustomization",
         "metadata": {"name": sync.name, "namespace": sync.namespace},
@@ -86,3 +94,51 @@ def kustomization_of_sync(sync: InstanceSync) -> Body:
             "sourceRef": {"kind": sync.source[0], "name": sync.name},
         },
     }
+    for patch in sync.patches:
+        target = mapping(patch.get("target"))
+        if _is_meant(target, made):
+            _apply(made, _read(patch.get("patch")), named=bool(target))
+    return made
+
+
+def _is_meant(target: Body, made: Body) -> bool:
+    """Whether a patch's target is an object; its parts are patterns, and without one the patch itself says what it is about."""
+    own = {"kind": made["kind"], "group": KUSTOMIZE, **made["metadata"]}
+    try:
+        said = [re.fullmatch(str(target[part]), str(own[part])) for part in own if target.get(part)]
+    except re.error:
+        return False
+    return all(said) and not target.get("labelSelector") and not target.get("annotationSelector")
+
+
+def _read(patch: object) -> Any:
+    try:
+        node = next(compose(str(patch)), None)
+        return construct(node) if node is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None  # whoever applies the instance is told so
+
+
+def _apply(made: Body, patch: Any, *, named: bool) -> None:
+    """A merge, or a list of operations as RFC 6902 has them, on one object; what it can't be applied to it leaves as it is."""
+    for one in sequence(patch):
+        steps = str(mapping(one).get("path")).strip("/").replace("~1", "/").split("/")
+        at: Any = made
+        for step in steps[:-1]:
+            at = at.setdefault(step, {}) if isinstance(at, dict) else None
+        if isinstance(at, dict) and mapping(one).get("op") in ("add", "replace"):
+            at[steps[-1]] = mapping(one).get("value")
+    if isinstance(patch, dict) and (named or _same(patch, made)):
+        _merge(made, {"spec": mapping(patch.get("spec"))})
+
+
+def _same(patch: Body, made: Body) -> bool:
+    return bool(patch.get("kind") == made["kind"]) and get(patch, "metadata", "name") == made["metadata"]["name"]
+
+
+def _merge(into: Body, more: Body) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

@@ -214,6 +214,15 @@ def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[s
             yield from walk(below, (*path, index))
 
 
+def keys_in(value: Any) -> Iterator[Any]:
+    """Every key of a value, at whatever depth."""
+    for key, below in value.items() if isinstance(value, dict) else ():
+        yield key
+        yield from keys_in(below)
+    for below in value if isinstance(value, list) else ():
+        yield from keys_in(below)
+
+
 def texts(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Every text below *value*, with its path."""
     return ((path, one) for path, one in walk(value) if isinstance(one, str))

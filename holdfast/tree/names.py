@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -233,6 +234,9 @@ class Names:
             return "Kubernetes"
         if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in self.tree.by_key:
             return "Flux"
+        for manifest in self.tree.of("Application", "ApplicationSet"):
+            if manifest.group == "argoproj.io" and '"path"' in json.dumps(manifest.spec, default=str):
+                return manifest.id  # what lies in its folder isn't read here
         for release in self.tree.releases:
             whole = release.manifest.id in self.tree.charts.rendered and not release.unread
             if not whole and (not namespace or release.target_namespace == namespace):
@@ -248,6 +252,8 @@ class Names:
             return "Flux's operator"
         if not root.manifest.file and kind in _SOURCES and namespace == own[1]:
             return "the entry, which isn't in the tree"
+        if kind == "Kustomization" and not root.manifest.file and namespace == own[1] and self._leans_outside:
+            return "who syncs this tree, which isn't in it"
         if kind == "Namespace" and name in self._spaces_of_secrets:
             return "who makes its Secrets"
         return ""
@@ -258,6 +264,16 @@ class Names:
         root = self.tree.root
         ref = mapping(root.spec.get("sourceRef"))
         return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
+
+    @cached_property
+    def _leans_outside(self) -> bool:
+        """Whether releases take their charts from sources beside the entry's that aren't in the tree: it is a part of a larger one."""
+        for manifest in self.tree.of("HelmRelease"):
+            ref = mapping(get(manifest.spec, "chart", "spec", "sourceRef"))
+            key = (str(ref.get("kind")), str(ref.get("namespace") or manifest.namespace), str(ref.get("name")))
+            if ref and key[1] == self._entry[1] and UNKNOWN not in key[2] and key not in self.tree.by_key:
+                return True
+        return False
 
     @cached_property
     def _synced(self) -> set[tuple[str, str]]:

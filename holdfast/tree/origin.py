@@ -176,18 +176,19 @@ class Origin:
         return {}
 
     def _inferred(self, name: SourceName) -> str:
-        if name[0] not in ("OCIRepository", "Bucket"):
-            return "."
         one = self._named.get(name, _Named())
+        of_git = name[0] not in ("OCIRepository", "Bucket")
+        if of_git and any(map(self.is_remote, one.urls.values())):
+            return "."  # the checkout itself
         paths = {p for p in one.paths if p != "." and "$" not in p}
         here = sum(p in self.repository.folders for p in paths)
         if here == len(paths):
             return "."
         below = Counter(p for path in paths for p in self._above(path))
         best = min(below, key=lambda p: (-below[p], p.count("/"), p), default=".")
-        sure = self._is_called(name) or any(
-            p != "." and f.startswith(f"{posixpath.join(best, p)}/") for f, p in one.users
-        )
+        shown = any(p != "." and f.startswith(f"{posixpath.join(best, p)}/") for f, p in one.users)
+        # A folder that is a repository of its own elsewhere: only what lies where its path says shows that, and each path must be below it.
+        sure = shown and below[best] == len(paths) if of_git else shown or self._is_called(name)
         return best if below[best] > here and sure else "."
 
     def _above(self, path: str) -> Iterator[str]:

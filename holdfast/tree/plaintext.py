@@ -307,11 +307,44 @@ def is_own_name_in_address(text: str) -> bool:
 
 
 _WEAK = re.compile(
-    r"(?i)[\"']?(?P<key>[A-Za-z][\w.-]*(?:password|passwd|passphrase)|password|passwd|secret)[\"']?\s*(?::=|=(?!=)|:(?![:/=]))\s*[\"']?(?P<raw>[^\s\"'#;,]{3,})[\"']?\s*[,;]?\s*$"
+    r"(?i)[\"']?(?P<key>[A-Za-z][\w.-]*(?:password|passwd|passphrase)|password|passwd|secret)[\"']?\s*(?::=|=(?!=)|:(?![:/=]))\s*[\"']?(?P<raw>[^\s\"'#;,]{3,})[\"']?\s*[,;]?\s*(?:\s#.*)?$"
 )
 _NO_VALUE = re.compile(
     r"(?i)(?:true|false|null|none|nil|yes|no|on|off|string|required|optional|\d+|.*[(){}<>$%\[\]|&].*|/.*|.*[./](?:ya?ml|txt|json)|~)"
 )
+
+
+_LOGIN_HASH = re.compile(
+    r"\$\$?(?:2[abxy]\$\$?\d\d\$\$?[./A-Za-z0-9]{53}|(?:1|5|6|7|y|gy|apr1|sha1)\$\$?[^\s\"',;]{20,}|argon2(?:id?|d)\$[^\s\"';]{30,}"
+    r"|pbkdf2[\w-]*\$[^\s\"';]{30,}|scrypt\$[^\s\"';]{30,})"
+)
+_TOLD = re.compile(
+    r"(?i)^[\W_]*(?:[a-z]+\s+)?(?:password|passwort|kennwort|passwd|pwd)[*_`\s]*[:=][*_`\"'\s]*(?P<raw>[^\s`\"']+)"
+)
+
+
+def login_hashes(text: str) -> Iterator[int]:
+    """The lines of a text that hold the hash of a password that somebody logs in with: whoever has it can try words at leisure."""
+    if "$" not in text or not _LOGIN_HASH.search(text):
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        found = _LOGIN_HASH.search(line)
+        if found and not is_placeholder(found[0].rpartition("$")[2]):
+            yield number
+
+
+def told_passwords(name: str, text: str) -> Iterator[int]:
+    """The lines of a guide that tell a password which is made like one."""
+    if name.lower().endswith(_PROSE):
+        for number, line in enumerate(text.split("\n"), 1):
+            told = _TOLD.match(line) if len(line) < _LONG_LINE else None
+            if told and _made_like_password(told["raw"].rstrip("*_.,")):
+                yield number
+
+
+def has_random_part(line: str) -> bool:
+    """Whether something in a line looks drawn by lot."""
+    return any(is_opaque(word) for word in re.findall(r"[^\s\"'=:,]{12,}", line))
 
 
 _LONG_LINE = 500  # no setting of a person is that long, and a search of it is slow

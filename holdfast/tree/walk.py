@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
 import re
 from collections.abc import Iterable
@@ -14,10 +15,10 @@ import yaml
 
 from holdfast.tree import placeholders, plaintext, references, tokens
 from holdfast.tree.build import Builder, Built, Request, to_fetch
-from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, made, source_rules
+from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, is_whole, made, source_rules
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.kustomize import Tool
-from holdfast.tree.manifest import Body, Manifest, get, mapping
+from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
 from holdfast.tree.memory import Memory
 from holdfast.tree.references import FILES, Closure, kustomization_of
 from holdfast.tree.repository import Repository, is_set_aside
@@ -27,6 +28,7 @@ from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree, in_chart
 from holdfast.tree.variables import WithUnknown, has_variable, substitute_all, substitute_one, values_of
 
 _CONTROLLER = re.compile(r"^ +name: [\"']?(?:source|kustomize)-controller\b", re.MULTILINE)
+_ROUNDS = 4  # a Kustomization that its own build changes settles at once, or never
 # kustomize's words for what only another way of building it can do: bootstrap folders inflate charts, say.
 _BY_HAND = re.compile(r"--enable-(?:helm|exec|alpha-plugins)")
 
@@ -123,6 +125,12 @@ def _bootstrap(reading: _Reading, builder: Builder) -> list[Manifest]:
     for one in builder.build([Request(folder, {}) for folder in folders]):
         reading.bootstrap.update(one.closure.files, one.closure.kustomizations)
         found += [Manifest(body, of, by, _touching(one.closure), root.id) for body, of, by in one.objects]
+    if file and not root.manifest.at and file not in reading.bootstrap | read_by_layers:
+        # Its folder's kustomization doesn't list it, or can't be built: then somebody has applied the file by itself.
+        reading.bootstrap.add(file)
+        found += [
+            Manifest(body, file, owner=root.id) for _, one in reading.sources.bodies(file) for body in objects_in(one)
+        ]
     return found
 
 
@@ -162,6 +170,7 @@ def _walk(reading: _Reading, builder: Builder) -> None:
     """From the entry outwards, everything that is known to be next side by side."""
     frontier, root = [reading.root], reading.root
     reading.kustomizations[root.id] = root
+    _as_it_applies_itself(reading, builder)
     while frontier:
         built = builder.build([Request(kustomization.folder, kustomization.spec) for kustomization in frontier])
         for kustomization, one in zip(frontier, built, strict=True):
@@ -172,6 +181,27 @@ def _walk(reading: _Reading, builder: Builder) -> None:
             new for kustomization in known for new in _next(reading, kustomization, last=True)
         ]
     substitute_all(reading.kustomizations, reading.sources)
+
+
+_OF_THE_BUILD = ("path", "patches", "components", "images", "targetNamespace", "namePrefix", "nameSuffix")
+
+
+def _as_it_applies_itself(reading: _Reading, builder: Builder) -> None:
+    """Takes the entry's own Kustomization as its build has it: what patches it there counts for all that it builds."""
+    root = reading.root
+    for _ in range(_ROUNDS):
+        before, found = root.spec, None
+        for body, file, by in builder.build([Request(root.folder, root.spec)])[0].objects:
+            one = Manifest(copy.deepcopy(body), file, by)
+            found = one if one.is_(KUSTOMIZE, "Kustomization") and one.id == root.manifest.id else found
+        if found is None:
+            return
+        if root.manifest.at:  # an operator's own: what is applied beside it adds to it, and takes nothing away
+            added = {**found.body, "spec": {**before, **found.spec}}
+            found = Manifest(added, root.manifest.file, at=root.manifest.at)
+        root.manifest, root.folder = found, reading.entry.origin.folder_of(found.body)
+        if all(found.spec.get(part) == before.get(part) for part in _OF_THE_BUILD):
+            return
 
 
 def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:
@@ -191,7 +221,7 @@ def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> lis
             manifest, reading.entry.origin.folder_of(manifest.body), (*kustomization.way, kustomization.id)
         )
         if new.id in reading.kustomizations:
-            if new.id == root.id and not root.way:
+            if new.id == root.id and not root.way and not root.manifest.at:
                 root.manifest = manifest
             continue
         reading.kustomizations[new.id] = new
@@ -289,7 +319,10 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
         {
             posixpath.dirname(f) or "."
             for f in reading.repository.files
-            if posixpath.basename(f) in FILES and f not in used and f in builder.packed  # nothing else could be applied
+            if posixpath.basename(f) in FILES
+            and f not in used
+            and f in builder.packed  # nothing else could be applied
+            and not is_kustomization(references.read(reading.sources, f))  # a Flux object in a file of that name
         }
     )
     aside = [r for r in roots if is_set_aside(f"{r}/x")]
@@ -299,7 +332,7 @@ def _read_unreferenced(reading: _Reading, builder: Builder, flux: list[tuple[str
         f"the entry {folder} is another cluster's: --entry {folder} reads it" for folder in elsewhere.entries
     ]
     roots = [r for r in roots if r not in aside and not elsewhere.has(f"{r}/x")]
-    spec = {reading.entry.origin.folder_of(b): (f, b) for f, b in flux if is_kustomization(b)}
+    spec = {reading.entry.origin.folder_of(b): (f, b) for f, b in flux if is_kustomization(b) and is_whole(b)}
     closures = {r: Closure(reading.sources, r) for r in roots}
     inner = {f for r, c in closures.items() for f in c.folders if f != r}
     kustomizations = []

@@ -693,3 +693,173 @@ def test_what_is_deferred_is_no_cluster_and_neither_is_a_part_of_one(read):
         **{f"{n}/c.yaml": object_() for n in ("one", "two", "three", "sets", "more")},
     }
     assert read(files).root.folder == "clusters/home"
+
+
+# -- a sync that something changes -------------------------------------------------------------------------------------------
+
+SYNC = [source("flux-system", REMOTE), layer("flux-system", "./cluster")]
+PATCH = """\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: flux-system, namespace: flux-system}
+spec:
+"""
+SUBSTITUTE = "{substitute: {place: greenhouse}}"
+FOR_ALL = f"""\
+  patches:
+    - target: {{kind: Kustomization}}
+      patch: |
+        apiVersion: kustomize.toolkit.fluxcd.io/v1
+        kind: Kustomization
+        metadata: {{name: any}}
+        spec: {{postBuild: {SUBSTITUTE}}}
+"""
+
+
+@pytest.mark.parametrize("how", ["patches: [{path: all.yaml}]", "patchesStrategicMerge: [all.yaml]"])
+def test_what_bootstrap_patches_onto_the_sync_counts_for_all_that_it_builds(read, how):
+    """As flux bootstrap's guide has it: a patch beside gotk-sync.yaml, which gives every layer its variables."""
+    tree = read(
+        {
+            "cluster/flux-system/gotk-sync.yaml": SYNC,
+            "cluster/flux-system/all.yaml": PATCH + FOR_ALL,
+            "cluster/flux-system/kustomization.yaml": f"kind: Kustomization\nresources: [gotk-sync.yaml]\n{how}\n",
+            "cluster/apps.yaml": layer("apps", "./apps"),
+            "apps/a.yaml": object_("'at-${place}'"),
+        },
+        remote=REMOTE,
+    )
+    assert applied(tree) == ["at-greenhouse"]
+
+
+def test_a_sync_that_several_clusters_share_is_entered_where_one_patches_its_path(read):
+    files = {
+        "base/gotk-sync.yaml": [source("flux-system", REMOTE), layer("flux-system", "./base")],
+        "base/kustomization.yaml": listing("gotk-sync.yaml"),
+        "apps/a.yaml": object_(),
+    }
+    for name in ("north", "south"):
+        files |= {
+            f"clusters/{name}/kustomization.yaml": f"{listing('../../base', 'apps.yaml')}patches: [{{path: path.yaml}}]\n",
+            f"clusters/{name}/path.yaml": f"{PATCH}  path: ./clusters/{name}\n",
+            f"clusters/{name}/apps.yaml": layer("apps", "./apps"),
+        }
+    with pytest.raises(UsageError, match=r"2 clusters: clusters/north \(.*\); clusters/south"):
+        read(files, remote=REMOTE)
+    tree = read({}, entry="clusters/north")
+    assert applied(tree) == ["one"]
+    assert "which clusters/north/path.yaml patches" in tree.entry
+    found = checking.check(tree, strict=True)
+    assert not [f for f in found.findings if f.rule == "flux.unreachable" and "flux-system/flux-system" in f.what]
+
+
+def test_a_part_that_is_laid_over_a_sync_is_no_sync(read):
+    tree = read(
+        {
+            "clusters/patch.yaml": f"{PATCH}  prune: true\n  sourceRef: {{kind: GitRepository, name: flux-system}}\n",
+            "clusters/home/flux-system/gotk-sync.yaml": [
+                source("flux-system", REMOTE),
+                layer("flux-system", "./clusters/home"),
+            ],
+            "clusters/home/apps.yaml": layer("apps", "./apps"),
+        }
+        | APPS,
+        remote=REMOTE,
+    )
+    assert tree.root.folder == "clusters/home"
+    assert applied(tree) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "target", "name"),
+    [
+        (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{kind: Kustomization, name: flux-system}", "at-greenhouse"),
+        (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{}", "at-greenhouse"),
+        (f"[{{op: add, path: /spec/postBuild, value: {SUBSTITUTE}}}]", "{kind: Kustomization}", "at-greenhouse"),
+        ("[{op: add, path: /spec/postBuild/substitute/place, value: shed}]", "{name: flux.*}", "at-shed"),
+        (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{kind: Deployment}", "at-${place}"),
+        (f"{PATCH.replace('name: flux-system', 'name: other')}  postBuild: {SUBSTITUTE}\n", "{}", "at-${place}"),
+        ("[{op: remove, path: /spec/interval}]", "{kind: Kustomization}", "at-${place}"),
+        ("{", "{kind: Kustomization}", "at-${place}"),
+        (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{name: '('}", "at-${place}"),
+    ],
+)  # fmt: skip
+def test_an_instance_of_flux_may_patch_the_sync_that_its_operator_makes(read, patch, target, name):
+    text = "".join(f"          {line}\n" for line in patch.splitlines())
+    patched = f"{instance('cluster')}  kustomize:\n    patches:\n      - target: {target}\n        patch: |\n{text}"
+    tree = read({"boot/instance.yaml": patched, "cluster/a.yaml": object_("'at-${place}'")})
+    assert applied(tree) == [name]
+
+
+def test_what_lies_beside_an_operators_sync_adds_to_it_and_takes_nothing_away(read):
+    """A gotk-sync.yaml that stayed: it sets its own fields, and leaves the operator its."""
+    text = f"{PATCH}  postBuild: {SUBSTITUTE}\n".replace("\n", "\n          ")
+    patched = f"{instance('cluster')}  kustomize:\n    patches:\n      - target: {{kind: Kustomization}}\n        patch: |\n          {text}\n"
+    tree = read(
+        {"boot/instance.yaml": patched, "cluster/a.yaml": object_("'at-${place}'"), "cluster/gotk-sync.yaml": SYNC}
+    )
+    assert applied(tree) == ["at-greenhouse"]
+
+
+# -- what is there beside it -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listed", ["kustomization.yaml", ""])
+def test_the_file_of_the_sync_is_applied_whatever_its_folder_lists(read, listed):
+    files = {
+        "cluster/flux-system/gotk-sync.yaml": SYNC,
+        "cluster/kustomization.yaml": listing("apps.yaml"),
+        "cluster/apps.yaml": layer("apps", "./apps"),
+        **({"cluster/flux-system/kustomization.yaml": listing("../gone")} if listed else {}),
+    }
+    tree = read(files | APPS, remote=REMOTE)
+    assert ("GitRepository", "flux-system", "flux-system") in {m.key for m in tree.bootstrap}
+    assert not [f for f in checking.check(tree).findings if f.rule == "apply.missing-source"]
+
+
+def test_what_a_source_leaves_out_says_nothing_of_another_of_the_same_address(read):
+    ignoring = source("apps", REMOTE).replace("spec: {", "spec: {ignore: '/*', ")
+    files = {"clusters/home/sources.yaml": ignoring, "clusters/home/apps.yaml": layer("apps", "./apps", source="apps")}
+    assert read(files | APPS, remote=REMOTE).kustomizations["flux-system/flux-system"].error == ""
+
+
+def test_a_folder_may_be_a_repository_of_its_own_elsewhere(read):
+    """Several repositories in one, each of which is pushed apart: the sync's file lies where its path says, below the folder."""
+    files = {
+        "repos/system/clusters/home/flux-system/gotk-sync.yaml": [
+            source("flux-system", "https://git.example.org/garden/system"),
+            layer("flux-system", "./clusters/home"),
+        ],
+        "repos/system/clusters/home/apps.yaml": layer("apps", "./tools"),
+        "repos/system/tools/a.yaml": object_(),
+        "tools/readme.yaml": object_("another"),
+    }
+    tree = read(files)
+    assert tree.root.folder == "repos/system/clusters/home"
+    assert applied(tree) == ["one"]
+
+
+@pytest.mark.parametrize("path", ["./parts", "./other"])
+def test_a_library_is_entered_by_the_examples_of_its_use(read, path):
+    files = {
+        "parts/ks.yaml": layer("inner", "./apps"),
+        "examples/one/flux-system/gotk-sync.yaml": [
+            source("flux-system", REMOTE),
+            layer("flux-system", "./examples/one"),
+        ],
+        "examples/one/parts.yaml": layer("parts", path),
+    }
+    tree = read(files | APPS, remote=REMOTE)
+    assert tree.root.folder == ("examples/one" if path == "./parts" else "parts")
+
+
+def test_a_flux_object_in_a_file_called_kustomization_is_nothing_that_is_built(read):
+    files = {"cluster/k.yaml": layer("apps", "./apps"), "more/db/kustomization.yaml": layer("db", "./apps")}
+    found = checking.check(read(files | APPS), strict=True).findings
+    assert not [f for f in found if f.rule == "apply.build"]
+
+
+def test_kustomizations_of_this_repository_that_nothing_leads_to_are_not_called_another_ones(read):
+    files = {"deploy/kustomization.yml": layer("apps", "./apps", source="garden")}
+    with pytest.raises(UsageError, match="are applied by nothing in it, such as that in deploy"):
+        read(files | APPS | {"deploy/source.yaml.txt": ""}, remote=REMOTE)

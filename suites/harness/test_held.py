@@ -587,3 +587,150 @@ def test_a_namespace_that_a_guide_or_the_machines_make_is_there(tmp_path, file, 
 def test_a_folder_that_is_called_old_is_set_aside():
     assert is_set_aside("_old_k8s/clusters/ghost/apps.yaml") and is_set_aside("__archive-2022/a.yaml")
     assert not is_set_aside("older/clusters/home/apps.yaml")
+
+
+# -- passwords that are none in plain text -------------------------------------------------------------------------------------
+
+BCRYPT = "$2y$10$" + "N9qo8uLOickgx2ZMRZoMye" + "IjZAgcfl7p92ldGxad68LJZdL17lhWy"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "verdict"),
+    [
+        ("more/values.yaml", f"users:\n  admin: {BCRYPT}\n", "unproven"),
+        ("more/values.yaml", f"users:\n  admin: {BCRYPT.replace('$', '$$')}\n", "unproven"),
+        ("machines/user-data", "passwd: $6$rounds=50000$Zk3pQ9xLm2$" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1x" * 2, "unproven"),
+        ("more/values.yaml", "hash: $argon2id$v=19$m=65536,t=3,p=4$" + "c29tZXNhbHR2YWx1ZQ$" + "aB3dE5fG7hJ9kL1mN3pQ5rS7", "unproven"),
+        ("docs/users.md", f"A line of .htpasswd, such as `me:{BCRYPT}`", "held"),
+        ("examples/values.yaml", f"admin: {BCRYPT}\n", "held"),
+        ("more/values.yaml", "script: echo $2 $5 $10\n", "held"),
+        ("more/values.yaml", "image: sha256$0000\n", "held"),
+        ("README.md", "* Username: admin\n* Password: Flux&Git0ps\n", "unproven"),
+        ("README.md", "Default password: `Gr33nhouse!7`\n", "unproven"),
+        ("README.md", "Password: changeme\n", "held"),
+        ("README.md", "Password: your own, at least twelve letters\n", "held"),
+        ("README.md", "The password: see the vault\n", "held"),
+        ("shed_example/minio.env", "accesskey=Zk3pQ9xLm2Vb7Rt\n", "unproven"),
+        ("shed_example/minio.env", "accesskey=my-access-key\n", "held"),
+    ],
+)  # fmt: skip
+def test_what_may_lead_to_a_password_is_a_doubt(tmp_path, file, text, verdict):
+    found = claims(tmp_path, {"cluster/all.yaml": documents(config("one")), file: text})["secrets-not-in-git"]
+    assert found.verdict == verdict, found.reason
+
+
+@pytest.mark.parametrize(("comment", "verdict"), [(" # better sealed", "unproven"), ("", "unproven")])
+def test_the_password_that_a_chart_comes_with_is_the_one_in_force(tmp_path, comment, verdict):
+    kustomize = "kind: Kustomization\nresources: [all.yaml]\nconfigMapGenerator: [{name: values, namespace: default, files: [values.yaml]}]\n"
+    files = {
+        "cluster/all.yaml": documents(config("one")),
+        "cluster/kustomization.yaml": kustomize,
+        "cluster/values.yaml": f"grafana:\n  adminPassword: prom-operator{comment}\n",
+    }
+    assert claims(tmp_path, files)["secrets-not-in-git"].verdict == verdict
+
+
+RUST = 'const KEY: &str = "{0}";\n#[cfg(test)]\nmod tests {{\n    let token = "{1}";\n}}\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "verdict"),
+    [
+        ("api/src/auth.rs", RUST.format("none", "Zk3pQ9xLm2Vb7RtYw4Ns"), "held"),
+        ("api/src/auth.rs", RUST.replace("KEY", "TOKEN").replace("#[cfg(test)]\n", "").format("none", "Zk3pQ9xLm2Vb7RtYw4Ns"), "broke"),
+        (".yarn/releases/yarn.cjs", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "held"),
+        ("web/vendor/search.js", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "held"),
+        ("web/search.js", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "broke"),
+    ],
+)  # fmt: skip
+def test_what_others_wrote_and_what_tests_need_is_nobodys_secret(tmp_path, file, text, verdict):
+    found = claims(tmp_path, {"cluster/all.yaml": documents(config("one")), file: text})["secrets-not-in-git"]
+    assert found.verdict == verdict, found.reason
+
+
+# -- the repository's own sources ----------------------------------------------------------------------------------------------
+
+
+def git(name, url, space="flux-system", **spec):
+    meta = {"name": name, "namespace": space}
+    body = {"interval": "5m", "url": url, "ref": {"branch": "main"}, **spec}
+    return {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": meta, "spec": body}
+
+
+KEYED = {"secretRef": {"name": "flux-system"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ((), "held"),
+        ((git("again", "https://git.example.org/garden.git"),), "broke"),
+        ((git("again", "ssh://git@git.example.org/garden", **KEYED),), "held"),
+        ((git("again", "ssh://git@git.example.org/garden"),), "broke"),
+        ((git("charts", "https://git.example.org/somebody/charts"),), "held"),  # another repository
+        ((git("flux-system", "https://git.example.org/else", space="default"),), "held"),  # of that name elsewhere
+    ],
+)
+def test_each_source_of_the_repository_itself_is_pulled_by_ssh(tmp_path, more, verdict):
+    own = git("flux-system", "ssh://git@git.example.org/garden.git", **KEYED)
+    files = {
+        "cluster/flux.yaml": documents(own, *list(yaml.safe_load_all(FLUX))[1:]),
+        "cluster/all.yaml": documents(config("one"), *more),
+    }
+    found = claims(tmp_path, files)["git-over-ssh"]
+    assert found.verdict == verdict, found.reason
+
+
+# -- the whole of a cluster ----------------------------------------------------------------------------------------------------
+
+
+def test_rights_are_not_judged_by_fluxs_own_parts(tmp_path):
+    """What flux install writes has bindings of its own: they make no cluster of a tree that has nothing else."""
+    meta = {"name": "crd-controller", "labels": {"app.kubernetes.io/instance": "flux-system"}}
+    bound = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "image-automation-controller", "namespace": "flux-system"}],
+    }
+    tree = written(
+        tmp_path / "tree", {"cluster/flux-system/gotk-components.yaml": documents(bound, namespace("flux-system"))}
+    )
+    result = checking.check(checking.load(tree, KUSTOMIZE), strict=True)
+    assert result.claims["rbac-least"].verdict == "not exercised"
+    assert "apply.binding" not in rules_of(result)  # Flux binds the accounts of all its controllers, in each version
+
+
+NGINX = {"controller": {"kind": "DaemonSet"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "verdict"),
+    [
+        ("[declared]\nnodes = 2\n", "4.13.0", "held"),
+        ("", "4.13.0", "unproven"),  # on one node a DaemonSet runs once
+        ("[declared]\nnodes = 2\n", "*", "unproven"),
+    ],
+)
+def test_core_is_always_there_where_the_nodes_and_the_chart_are_known(tmp_path, settings, version, verdict):
+    made = release("nginx", "ingress-nginx", "web", values=NGINX)
+    made["spec"]["chart"]["spec"]["version"] = version
+    files = {
+        "cluster/core.yaml": documents(kustomization("core")),
+        "parts/core/all.yaml": documents(namespace("web"), charts("web"), made),
+    }
+    found = claims(tmp_path, files, f'[check]\nclaims = "all"\n{settings}')["core-always-available"]
+    assert found.verdict == verdict, found.reason
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(True, "held"), (False, "unproven")])
+def test_an_app_beside_flux_itself_is_not_isolated(tmp_path, apart, verdict):
+    items = [namespace("web"), account("web", "web"), workload("web", "web")]
+    own = [namespace("tea"), account("tea", "tea"), workload("tea", "tea")]
+    files = {
+        "cluster/apps.yaml": documents(kustomization("apps"), *([] if apart else own)),
+        "parts/apps/all.yaml": documents(*items),
+    }
+    found = claims(tmp_path, files)["app-isolation"]
+    assert found.verdict == verdict, found.reason

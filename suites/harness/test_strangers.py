@@ -29,21 +29,35 @@ def severities(findings, rule):
     return [f.severity.name for f in findings if f.rule == rule]
 
 
-ANNOTATED = "    meta.helm.sh/release-name: reloader\n"
-ADOPTED = f"{ANNOTATED}    meta.helm.sh/release-namespace: web\n  labels:\n    app.kubernetes.io/managed-by: Helm\n"
+OF_RELEASE, OF_CHART = "    meta.helm.sh/release-name: reloader\n", "    helm.sh/chart: reloader-1.4.2\n"
+ADOPTED = (
+    f"{OF_RELEASE}    meta.helm.sh/release-namespace: web\n",
+    f"{OF_CHART}    app.kubernetes.io/managed-by: Helm\n",
+)
 
 
-@pytest.mark.parametrize(("notes", "severity"), [(ANNOTATED, "BREAKS_APPLY"), (ADOPTED, "BREAKS_CLAIM")])
-def test_helm_takes_over_what_says_that_it_is_the_releases(tmp_path, notes, severity):
-    """Also where the release must not take over what is anybody's: then it has two owners, and is installed all the same."""
+def with_marks(tmp_path, notes, labels):
+    """What is found of an object with these annotations and labels beside a release that takes nothing over."""
     tree = shutil.copytree(pairs.invalid("helm-owned-by-its-annotations"), tmp_path / "tree")
     release = tree / "cluster/app.yaml"
     release.write_text(release.read_text().replace("  install:\n", "  install:\n    disableTakeOwnership: true\n"))
     rendered = tree / "cluster/rendered.yaml"
-    rendered.write_text(rendered.read_text().replace(ANNOTATED, notes))
-    assert severities(checking.check(checking.load(tree, KUSTOMIZE), strict=True).findings, "apply.helm-owned") == [
-        severity
-    ]
+    rendered.write_text(rendered.read_text().replace(OF_RELEASE, notes).replace(OF_CHART, labels))
+    return checking.check(checking.load(tree, KUSTOMIZE), strict=True)
+
+
+@pytest.mark.parametrize(("marks", "severity"), [((OF_RELEASE, OF_CHART), "BREAKS_APPLY"), (ADOPTED, "BREAKS_CLAIM")])
+def test_helm_takes_over_what_says_that_it_is_the_releases(tmp_path, marks, severity):
+    """Also where the release must not take over what is anybody's: then it has two owners, and is installed all the same."""
+    assert severities(with_marks(tmp_path, *marks).findings, "apply.helm-owned") == [severity]
+
+
+def test_an_annotation_alone_does_not_say_that_a_chart_has_the_object(tmp_path):
+    """Somebody wrote it by hand, for an object that the chart had once, or never: the chart isn't read."""
+    result = with_marks(tmp_path, ADOPTED[0], "    app.kubernetes.io/managed-by: Helm\n")
+    assert severities(result.findings, "apply.helm-owned") == []
+    assert result.claims["git-single-source"].verdict == "unproven"
+    assert "whose chart wasn't rendered" in result.claims["git-single-source"].reason
 
 
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME\n  namespace: default\n"
@@ -1252,3 +1266,176 @@ def test_a_release_of_a_namespaces_first_word_does_not_make_it(tmp_path):
     files = {"cluster/all.yaml": f"{release}---\n{lost}"}
     found = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
     assert any("my-typo" in f.what for f in found)
+
+
+# -- what is there before Flux, or beside it -----------------------------------------------------------------------------------
+
+LOOP = """\
+#!/usr/bin/env bash
+apply() {
+    local -r apps_dir="${ROOT_DIR}/cluster/apps"
+    for app in "${apps_dir}"/*/; do
+        namespace=$(basename "${app}")
+        kubectl create namespace "${namespace}" --dry-run=client --output=yaml | kubectl apply --filename -
+    done
+}
+"""
+AZURE = "az k8s-configuration flux create -g group -c name -n config --namespace garden `\n  --url https://git.example.org/x\n"
+BICEP = "resource fluxConfig 'Microsoft.KubernetesConfiguration/fluxConfigurations@2023-05-01' = {\n  properties: {\n    namespace: 'garden'\n  }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "there"),
+    [
+        ("scripts/bootstrap-apps.sh", LOOP, True),
+        ("scripts/bootstrap-apps.sh", LOOP.replace("cluster/apps", "cluster/else"), False),
+        ("scripts/bootstrap-apps.sh", LOOP.replace('create namespace "${namespace}"', "get namespace x"), False),
+        ("scripts/notes.sh", LOOP, False),  # nothing says that it begins a cluster
+        ("docs/azure.md", AZURE, True),
+        ("infra/setup.ps1", AZURE.replace("-n config ", "-n config `\n "), True),
+        ("infra/main.bicep", BICEP, True),
+        ("infra/main.bicep", BICEP.replace("fluxConfigurations", "extensions"), False),
+    ],
+)
+def test_what_makes_a_namespace_before_flux_runs(tmp_path, file, text, there):
+    files = {"cluster/apps/garden/one.yaml": yaml.safe_dump(config("one", "garden")), file: text}
+    assert ("apply.missing-namespace" not in rules_of(judged(tmp_path, files))) is there
+
+
+def custom(kind, group, name, space=""):
+    meta = {"name": name, **({"namespace": space} if space else {})}
+    return {"apiVersion": f"{group}/v1", "kind": kind, "metadata": meta, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("more", "there"),
+    [
+        (custom("Organization", "security.giantswarm.io", "garden"), True),  # whose operator makes org-garden
+        (custom("Organization", "security.giantswarm.io", "shed"), False),
+        (custom("Organization", "security.giantswarm.io", "garden", "default"), False),
+        (custom("Beds", "garden.example.org", "one", "org-garden"), True),  # the operator lives where its objects do
+        (custom("Beds", "tools.example.org", "one", "org-garden"), False),
+    ],
+)
+def test_a_namespace_may_be_an_operators_that_is_not_in_the_tree(tmp_path, more, there):
+    items = [config("one", "org-garden"), more, charts_of_nobody("default")]
+    found = rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items)}))
+    assert ("apply.missing-namespace" not in found) is there
+
+
+def charts_of_nobody(space):
+    """A release of a chart that isn't known, which may bring kinds."""
+    return yaml.safe_load(UNKNOWN.format("everything").replace("namespace: tools", f"namespace: {space}"))
+
+
+K3S = {
+    "apiVersion": "helm.cattle.io/v1",
+    "kind": "HelmChartConfig",
+    "metadata": {"name": "traefik", "namespace": "kube-system"},
+    "spec": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "there"),
+    [
+        ("standard", (), True),
+        ("gp3", (), True),
+        ("standard", (K3S,), False),
+        ("fast", (), False),
+        ("local-path", (K3S,), True),
+    ],
+)
+def test_a_class_may_come_with_the_cluster(tmp_path, name, more, there):
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": name, "resources": {"requests": {"storage": "1Gi"}}}
+    meta = {"name": "data", "namespace": "default"}
+    items = [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}, *more]
+    layer = kustomization("apps", wait=True)
+    files = {"cluster/apps.yaml": yaml.safe_dump(layer), "parts/apps/all.yaml": yaml.safe_dump_all(items)}
+    assert ("apply.missing-class" not in rules_of(judged(tmp_path, files))) is there
+
+
+@pytest.mark.parametrize(("repository", "there"), [("elsewhere", True), ("charts", False)])
+def test_a_part_of_a_larger_tree_may_wait_for_what_lies_in_the_rest_of_it(tmp_path, repository, there):
+    """What syncs it isn't in the tree, and neither is the source of its charts: what it depends on may be there, too."""
+    release = charts_of_nobody("default")
+    release["spec"]["chart"]["spec"]["sourceRef"] |= {"name": repository, "namespace": "flux-system"}
+    own = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository", "metadata": {"name": "charts", "namespace": "flux-system"},
+           "spec": {"interval": "1h", "url": "https://charts.example.org"}}  # fmt: skip
+    files = {
+        "cluster/flux.yaml": yaml.safe_dump_all([own]),
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps", ("secrets",))),
+        "parts/apps/all.yaml": yaml.safe_dump(release),
+    }
+    assert ("apply.missing-dependency" not in rules_of(judged(tmp_path, files))) is there
+
+
+# -- what isn't read says nothing against what it may hold ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_an_unread_kustomization_lists_is_not_called_applied_by_nothing(tmp_path, listed):
+    base = "https://git.example.org/somebody/base//deploy?ref=v1"
+    resources = [base, *(["more.yaml"] if listed else [])]
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/kustomization.yaml": yaml.safe_dump(
+            {"resources": resources, "patches": [{"path": "p.yaml", "target": {"kind": "Deployment"}}]}
+        ),
+        "parts/apps/p.yaml": "[{op: add, path: /spec/replicas, value: 2}]",
+        "parts/apps/more.yaml": yaml.safe_dump(kustomization("inner")),
+        "parts/inner/kustomization.yaml": yaml.safe_dump({"resources": ["one.yaml"]}),
+        "parts/inner/one.yaml": yaml.safe_dump(config("one")),
+    }
+    result = judged(tmp_path, files)
+    found = [f for f in result.findings if f.rule == "flux.unreachable" and f.severity is Severity.BREAKS_CLAIM]
+    assert bool(found) is not listed
+
+
+APPLICATION = custom("Application", "argoproj.io", "rest", "argocd")
+APPLICATION["spec"] = {
+    "source": {"repoURL": "https://git.example.org/x", "path": "argo/apps"},
+    "destination": {"namespace": "web"},
+}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_service_may_be_what_argo_brings(tmp_path, there):
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+    rules = [{"host": "web.example.org", "http": {"paths": [path]}}]
+    entrance = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "web", "namespace": "web"},
+        "spec": {"rules": rules},
+    }
+    items = [namespace("web"), namespace("argocd"), entrance, *([APPLICATION] if there else [])]
+    found = rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items)}))
+    assert ("apply.ingress-backend" not in found) is there
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [("curl -X POST http://push:9091 # push_metric longhorn_target_well 1", []), ("true", ["BREAKS_CLAIM"])],
+)
+def test_a_metric_that_a_script_pushes_is_not_the_exporters(tmp_path, script, found):
+    rule = {"alert": "Target", "expr": "longhorn_target_well == 0", "for": "5m", "labels": {"severity": "warning"}}
+    meta = {"name": "target", "namespace": "longhorn-system"}
+    rules = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": meta,
+        "spec": {"groups": [{"name": "t", "rules": [rule]}]},
+    }
+    release = charts_of_nobody("longhorn-system")
+    release["spec"]["chart"]["spec"]["chart"] = "longhorn"
+    items = [
+        namespace("longhorn-system"),
+        release,
+        rules,
+        {**config("script", "longhorn-system"), "data": {"push.sh": script}},
+    ]
+    result = judged(
+        tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items), ".holdfast.toml": '[check]\nclaims = "all"\n'}
+    )
+    assert severities(result.findings, "monitoring.gone-metric") == found

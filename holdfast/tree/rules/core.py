@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.boot import Link, Reach, down, reaches
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Manifest, get, keys_in, mapping, sequence
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release
 from holdfast.tree.roles import (
@@ -60,6 +60,8 @@ def unknown_charts(tree: Tree, *roles: str) -> Iterator[Inconclusive]:
             continue
         if name in tree.charts.unrendered:  # facts of a chart by its name say nothing of one that the tree holds itself
             yield Inconclusive(f"{name}: {tree.charts.unrendered[name]}, so what it creates wasn't judged")
+        elif release.known and release.version.strip() in ("", "*", "x"):
+            yield Inconclusive(f"{name}: it names no version, so which chart {release.chart} runs isn't known")
         elif not release.known:
             chart = release.chart or "that it names"
             yield Inconclusive(f"{name}: the chart {chart} isn't known here, so what it creates wasn't judged")
@@ -82,6 +84,10 @@ def single(tree: Tree) -> Iterator[Outcome]:
             if not any(release.parts("ingress_class")):
                 continue
             found = True
+            if not _nodes(tree):
+                yield Inconclusive(
+                    "how many nodes there are isn't said, and on one node each part runs once: [declared] nodes"
+                )
             kind = release.value(fact.get("kind", ""), fact["kind_default"])
             count = release.value(fact.get("replicas", ""), fact.get("replicas_default", 1))
             if (
@@ -327,15 +333,43 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
-    yield from _apps_elsewhere(tree)
+    for kustomization in kustomizations(tree, APPS, OTHER):
+        for manifest in kustomization.objects:
+            if _has_an_operator_make_volumes(manifest):
+                yield Inconclusive(
+                    f"{manifest.id} has an operator make volumes: what of the apps needs them wasn't judged"
+                )
+    for kustomization, first, beside in _apps_elsewhere(tree, STORAGE, OTHER, FLUX):
+        yield Inconclusive(
+            f"{first} lies in Kustomization/{kustomization.id}, beside {beside}: whether it needs storage wasn't judged"
+        )
+
+
+_OF_VOLUMES = frozenset(
+    {
+        "storage",
+        "storageClass",
+        "storageClassName",
+        "volumeClaimTemplate",
+        "volumeClaimTemplates",
+        "dataVolumeClaimSpec",
+        "walStorage",
+    }
+)
+
+
+def _has_an_operator_make_volumes(manifest: Manifest) -> bool:
+    """Whether a custom resource asks for storage, as those of databases do."""
+    foreign = "." in manifest.group and not manifest.group.endswith((".k8s.io", ".fluxcd.io", "fluxcd.controlplane.io"))
+    return foreign and not _OF_VOLUMES.isdisjoint(map(str, keys_in(manifest.spec)))
 
 
 _CORE_NAME = re.compile(r"(?:^|-)(?:core|infra|infrastructure|system|platform|base|controllers?)(?:$|-)")
 
 
-def _apps_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
-    """Applications that lie in Kustomizations which count as something else: whether those need storage wasn't judged."""
-    for kustomization in kustomizations(tree, STORAGE, OTHER, FLUX):
+def _apps_elsewhere(tree: Tree, *roles: str) -> Iterator[tuple[Kustomization, str, str]]:
+    """Kustomizations that count as something else and hold applications: the first of these, and beside what it lies, in words."""
+    for kustomization in kustomizations(tree, *roles):
         if is_declared(tree, kustomization):
             continue
         here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
@@ -351,9 +385,7 @@ def _apps_elsewhere(tree: Tree) -> Iterator[Inconclusive]:
         if found:
             what = role(tree, kustomization)
             beside = "what Flux itself needs" if what == FLUX else "storage" if what == STORAGE else "other things"
-            yield Inconclusive(
-                f"{found[0]} lies in Kustomization/{kustomization.id}, beside {beside}: whether it needs storage wasn't judged"
-            )
+            yield kustomization, found[0], beside
 
 
 def _is_a_part(release: Release) -> bool:
@@ -435,6 +467,13 @@ def cascade(tree: Tree) -> Iterator[Outcome]:
                 tuple(dict.fromkeys(s.need.location for s in steps)),
                 f"{name} has no volume and stops with storage: {chain(steps)}",
             )
+    parts = [
+        m for k in kustomizations(tree, APPS) for m in k.objects if m.pod_path and m.kind not in ("Job", "CronJob")
+    ]
+    if parts and all(m.id in result.stopped for m in parts):
+        yield Inconclusive(
+            "each app of the tree has a volume and stops with storage, so none is there that could go on"
+        )
     yield Evidence(
         f"with {sick} unhealthy: frozen {', '.join(result.frozen) or 'nothing'}; stopped {', '.join(result.stopped) or 'nothing'}"
     )
@@ -466,6 +505,10 @@ def limits(tree: Tree) -> Iterator[Outcome]:
                     )
     for release in tree.unread_releases:
         yield from _of_a_chart(tree, release)
+    for kustomization, first, _ in _apps_elsewhere(tree, FLUX):
+        yield Inconclusive(
+            f"{first} lies in Kustomization/{kustomization.id}, with Flux itself: what the API server refuses of it holds Flux back, too"
+        )
     yield Evidence(f"{seen} containers of apps looked at") if seen else NotApplicable("the tree has no apps")
 
 

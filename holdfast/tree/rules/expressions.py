@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from holdfast.tree import state_metrics
+from holdfast.tree.components import is_component
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
 from holdfast.tree.fluxapi import version_of
@@ -65,7 +67,12 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
                     yield Inconclusive(f"{manifest.id} reads {metric}, which values that aren't read may make anew")
                     continue
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
-            elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree):
+            elif (
+                metric.startswith("longhorn_")
+                and longhorn
+                and not _longhorn_scraped(tree)
+                and not _is_pushed(tree, metric)
+            ):
                 yield hit(
                     tree,
                     manifest,
@@ -79,13 +86,18 @@ def _is_still_there(tree: Tree, metric: str) -> bool:
     """Whether the Flux that the tree runs is of before a metric of its own went."""
     runs = version_of(tree)
     first = any(
-        mapping(m.meta.get("labels")).get("app.kubernetes.io/part-of") == "flux"
-        and str(mapping(m.meta.get("labels")).get("app.kubernetes.io/version")).startswith("v0.")
+        is_component(m) and str(mapping(m.meta.get("labels")).get("app.kubernetes.io/version")).startswith("v0.")
         for m in tree.of("Deployment")
     )
     if metric.startswith("gotk_") and first:
         return True
     return metric.startswith("gotk_") and runs is not None and _number(runs.minor) < _number(_WITHOUT)
+
+
+def _is_pushed(tree: Tree, metric: str) -> bool:
+    """Whether a script of the tree names a metric and pushes: then it is none of the exporter's own."""
+    texts = (json.dumps(m.body, default=str) for m in tree.objects if m.kind == "ConfigMap" or m.pod_path)
+    return any(metric in text and "push" in text.lower() for text in texts)
 
 
 def _number(minor: str) -> tuple[int, ...]:

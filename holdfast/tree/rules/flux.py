@@ -333,12 +333,16 @@ def _scheme(url: str) -> str:
     opt_in=True,
 )
 def ssh(tree: Tree) -> Iterator[Outcome]:
-    """The entry's source: by SSH, with a key."""
-    name = get(tree.root.spec, "sourceRef", "name") if tree.root else None
-    sources = [m for m in tree.of("GitRepository") if m.group == SOURCE and m.name == name]
+    """The sources of the repository itself: by SSH, with a key."""
+    ref = mapping(tree.root.spec.get("sourceRef")) if tree.root else {}
+    space = str(ref.get("namespace") or tree.root.manifest.namespace) if tree.root else ""
+    every = [m for m in tree.of("GitRepository") if m.group == SOURCE]
+    sources = [m for m in every if (m.namespace, m.name) == (space, ref.get("name"))]
     if not sources:
         yield NotApplicable("the GitRepository that the entry reads isn't in the tree")
         return
+    own = {*map(same_address, tree.repository.remotes), *(same_address(str(m.spec.get("url"))) for m in sources)} - {""}
+    sources += [m for m in every if m not in sources and same_address(str(m.spec.get("url"))) in own]
     for file, body in flux_documents(tree.sources):
         address = str(get(body, "spec", "sync", "url") or "") if body.get("kind") == "FluxInstance" else ""
         if address and _scheme(address) != "ssh":

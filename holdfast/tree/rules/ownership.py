@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Outcome, Severity, Violation, rule
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, rule
 from holdfast.tree.fluxapi import version_of
 from holdfast.tree.given import GIVEN_NAMESPACES
 from holdfast.tree.manifest import Manifest, get, mapping
@@ -46,6 +46,16 @@ def helm_owned(tree: Tree) -> Iterator[Outcome]:
     by_id = {r.manifest.id: r for r in tree.releases}
     for (name, _), objects in found.items():
         places = tuple(tree.locate(m, "metadata", "labels", "helm.sh/chart") for m in objects)
+        if name not in tree.charts.rendered and not any(
+            "helm.sh/chart" in mapping(m.meta.get("labels")) for m in objects
+        ):
+            for (
+                manifest
+            ) in objects:  # an annotation that its writer gave it: whether the chart has one of that name isn't known
+                yield Inconclusive(
+                    f"{manifest.id} says that it is of {name}, whose chart wasn't rendered ({tree.locate(manifest)})"
+                )
+            continue
         first, more = objects[0], f" and {len(objects) - 1} more" if len(objects) > 1 else ""
         refused = _is_refused(tree, by_id[name]) and not all(_is_adopted(m, by_id[name]) for m in objects)
         yield Violation(

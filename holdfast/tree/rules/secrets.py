@@ -18,8 +18,10 @@ from holdfast.tree.tree import Tree, in_chart
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
-    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|vendor(?:ed)?|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)\.yarn/|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
 )
+_EXAMPLE = re.compile(r"(?i)(?:^|[/._-])(?:examples?|samples?)(?:[/._-]|$)")
+_NO_SETTINGS = (".md", ".mdx", ".rst", ".adoc", ".py", ".go", ".js", ".ts", ".rs", ".java", ".rb", ".php", ".html")
 _COMMENT = re.compile(r"\s*(?:#|//|--(?!-)|;|\*)")
 _COMMENT_LINES = 3  # above a value: what stands further up is about something else
 _SAID_TO_BE_NONE = re.compile(
@@ -55,19 +57,43 @@ def secret(tree: Tree) -> Iterator[Outcome]:
             if name in applied or isinstance(said, Inconclusive):
                 yield said
                 continue
+            if _in_tests_of_rust(name, text, said):
+                yield _lesser(said, "test data or an example")
+                continue
             yield (apart := _apart(name, said))
-            issued = said.object == name and said.severity is None and not said.what.startswith(_OF_A_KEY)
-            if (
-                apart is not said and issued and not is_test_data(name)
-            ):  # in an issuer's own form, whatever its folder is called
+            if apart is not said and said.object == name and said.severity is None and _may_be_real(name, text, said):
                 yield Inconclusive(
                     f"{said.locations[0]}: {said.what}, which only the name of its folder calls an example"
                 )
+        yield from _guessable(name, text)
     yield from (
         Inconclusive(f"{name}: its name is no text, so it wasn't read for secrets") for name in tree.repository.odd
     )
     yield from _first_guesses(tree)
     yield Evidence(f"{read} files read for secrets, keys and tokens" + (f"; {other} are no text" if other else ""))
+
+
+def _may_be_real(name: str, text: str, said: Violation) -> bool:
+    """Whether what a folder's name calls an example looks like none: in an issuer's own form, or as if drawn by lot."""
+    if is_test_data(name):
+        return False
+    if not said.what.startswith(_OF_A_KEY):
+        return True
+    line = text.split("\n")[said.locations[0].line - 1]
+    return _EXAMPLE.search(name) is not None and plaintext.has_random_part(line)
+
+
+def _guessable(name: str, text: str) -> Iterator[Inconclusive]:
+    """What is no password in plain text, and may lead to one: the hash of one, a guide that tells one."""
+    if is_test_data(name) or _SHOWN.search(name):
+        return
+    if not name.lower().endswith(_NO_SETTINGS):
+        for line in plaintext.login_hashes(text):
+            yield Inconclusive(
+                f"{name}:{line}: the hash of a password: how good the password is, nobody sees, and whoever has the hash can guess"
+            )
+    for line in plaintext.told_passwords(name, text):
+        yield Inconclusive(f"{name}:{line}: a guide tells a password, and whether it opens something isn't known")
 
 
 def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
@@ -120,6 +146,12 @@ def _applied_files(tree: Tree) -> set[str]:
 def _apart(name: str, said: Violation) -> Violation:
     """What lies in test data or in an example opens nothing as a rule: it is said, and breaks no claim."""
     return _lesser(said, "test data or an example") if is_test_data(name) or _SHOWN.search(name) else said
+
+
+def _in_tests_of_rust(name: str, text: str, said: Violation) -> bool:
+    """Whether it stands below the mark of a module of tests, which ends a file of Rust as a rule."""
+    begin = text.find("#[cfg(test)]") if name.endswith(".rs") else -1
+    return begin >= 0 and said.object == name and said.locations[0].line > text.count("\n", 0, begin)
 
 
 def _lesser(said: Violation, because: str) -> Violation:

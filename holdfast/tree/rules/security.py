@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.tree.components import is_component
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
@@ -124,8 +125,9 @@ def default_account(tree: Tree) -> Iterator[Outcome]:
             yield hit(
                 tree, manifest, f"{manifest.id} runs as the default ServiceAccount, with its token", *manifest.pod_path
             )
-    parts = [m for m in tree.workloads() if m.namespace != "flux-system"]
-    if not parts and not tree.releases and not tree.of("ClusterRoleBinding"):
+    parts = [m for m in tree.workloads() if not is_component(m) and m.namespace != "flux-system"]
+    bindings = [m for m in tree.of("ClusterRoleBinding") if not is_component(m)]
+    if not parts and not tree.releases and not bindings:
         yield NotApplicable("the tree has no component but Flux's own, whose rights could be judged")
     yield Evidence(f"{len(tree.workloads())} workloads looked at")
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from holdfast.tree.components import is_component
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
-from holdfast.tree.manifest import Manifest, mapping
+from holdfast.tree.manifest import Manifest
 from holdfast.tree.references import FILES
 from holdfast.tree.repository import Location
 from holdfast.tree.tree import Tree
@@ -25,7 +26,13 @@ _IN_COMMENT = re.compile(r"^\s*#.*?(?:- +|(?=\./))[\"']?(\.?[\w./-]+)")
 )
 def unreachable(tree: Tree) -> Iterator[Outcome]:
     """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
+    unread = {f: k.id for k in tree.kustomizations.values() if k.gap and k.built for f in k.built.closure.files}
     for kustomization in tree.unreferenced:
+        if kustomization.manifest.file in unread:
+            yield Inconclusive(
+                f"Kustomization/{kustomization.id} lies in what Kustomization/{unread[kustomization.manifest.file]} builds, which wasn't read"
+            )
+            continue
         if kustomization.manifest.file and "$" in str(kustomization.manifest.meta.get("name")):
             continue  # a template: whoever fills it in gives it its name
         if kustomization.manifest.file:
@@ -74,13 +81,7 @@ def unreachable(tree: Tree) -> Iterator[Outcome]:
 
 def _is_flux(manifest: Manifest) -> bool:
     """Whether an object is one of Flux's kinds, a part of Flux itself, or a namespace: none of them is a part of what the cluster is for."""
-    part = mapping(manifest.meta.get("labels")).get("app.kubernetes.io/part-of")
-    return (
-        manifest.group.endswith(".toolkit.fluxcd.io")
-        or manifest.kind == "Namespace"
-        or part == "flux"
-        or manifest.file.endswith("gotk-components.yaml")
-    )
+    return manifest.group.endswith(".toolkit.fluxcd.io") or manifest.kind == "Namespace" or is_component(manifest)
 
 
 def _from_elsewhere(tree: Tree) -> Iterator[Inconclusive]:

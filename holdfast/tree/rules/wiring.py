@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.tree.components import is_component
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
@@ -263,7 +264,7 @@ def binding(tree: Tree) -> Iterator[Outcome]:
                 "roleRef",
                 "name",
             )
-        if mapping(manifest.meta.get("labels")).get("app.kubernetes.io/part-of") == "flux":
+        if is_component(manifest):
             continue  # Flux binds the accounts of all its controllers, whichever are installed
         for index, subject in enumerate(map(mapping, sequence(manifest.body.get("subjects")))):
             space, account = str(subject.get("namespace") or manifest.namespace), str(subject.get("name"))
