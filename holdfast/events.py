@@ -82,6 +82,14 @@ class Quarantined(Event):
 
 
 @dataclass(frozen=True)
+class ClusterReplaced(Event):
+    """The cluster that the run ended with is another than the one that it began with, or nobody knows: which of them was seen when?"""
+
+    reason: str
+    event = "cluster-replaced"
+
+
+@dataclass(frozen=True)
 class UnclaimedFailed(Event):
     """A test that shows no claim failed in its set-up, its call or its teardown (*when*)."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+import holdfast
 from holdfast.errors import UsageError
 from holdfast.hosts import access, network, storage, system  # noqa: F401  each registers its requirements
 from holdfast.hosts.machine import Machine, reached
@@ -54,7 +56,10 @@ def host(  # noqa: PLR0917  a command line
     wanted = Wanted(reached(server, sudo=sudo) if server else None, tuple(disk or []), tailscale)
     seen = looked(machine, wanted)
     if format_ == "json":
-        print(json.dumps({"host": target, "requirements": [_plain(name, one) for name, one in seen.items()]}, indent=1))
+        looked_at = datetime.now(UTC).isoformat(timespec="seconds")
+        found = [_plain(name, one) for name, one in seen.items()]
+        said = {"host": target, "looked": looked_at, "holdfast": holdfast.__version__, "requirements": found}
+        print(json.dumps(said, indent=1))
     else:
         _show(target, seen)
     raise typer.Exit(code(seen))

@@ -123,6 +123,15 @@ class KubeReader:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise CannotLook(f"the API server doesn't answer ({type(error).__name__})") from None
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """As `_looking`; and an answer that isn't of Kubernetes - a page to log in to a network, half a document - is none."""
+        try:
+            with self._looking():
+                yield
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise CannotLook(f"what the API server answered isn't of Kubernetes ({type(error).__name__})") from None
+
     def _api(self, kind: str, version: str = "") -> Any:
         resources = self._dynamic().resources
         try:
@@ -134,18 +143,18 @@ class KubeReader:
 
     def plural(self, kind: str) -> str:
         """The resource's name of a kind, as the API server says it; empty where it serves none."""
-        with self._looking():
+        with self._reading():
             found = self._dynamic().resources.search(kind=kind)
         return next((str(r.name) for r in found if "/" not in r.name and not r.kind.endswith("List")), "")
 
     def path(self, kind: str, name: str | None, namespace: str | None = None, version: str = "") -> str:
         """The path of an object, or of the collection that one of its kind is made in, below the server's URL. Raises CannotLook."""
-        with self._looking():
+        with self._reading():
             return str(self._api(kind, version).path(name=name, namespace=namespace))
 
     def get(self, kind: str, name: str, namespace: str | None = None, *, version: str = "") -> Object | None:
         """One object, or None where there is none (or its kind isn't known to the cluster)."""
-        with self._looking():
+        with self._reading():
             try:
                 api = self._api(kind, version)
                 found = _plain(
@@ -153,11 +162,11 @@ class KubeReader:
                 )
             except (NotFoundError, ResourceNotFoundError):
                 return None
-            return found
+            return _of_kind(found, kind)
 
     def list(self, kind: str, namespace: str | None = None, *, labels: str = "", version: str = "") -> list[Object]:
         """The objects of a kind, in one namespace or in all, by label selector."""
-        with self._looking():
+        with self._reading():
             try:
                 api = self._api(kind, version)
                 found = _plain(
@@ -170,9 +179,10 @@ class KubeReader:
                 )
             except (NotFoundError, ResourceNotFoundError):
                 return []
+            _of_kind(found, "")
             # The items of a list don't say what they are: the list does.
             said = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
-            return [{**said, **item} for item in found["items"] or []]
+            return [{**said, **item, "metadata": dict(item["metadata"])} for item in found["items"] or []]
 
     def serves(self, definitions: Iterable[str]) -> bool:
         """Whether the kinds of some CustomResourceDefinitions, by name, are all served."""
@@ -182,7 +192,7 @@ class KubeReader:
 
     def is_ready(self) -> bool:
         """Whether the API server says that it is ready: its own roles are there, too. Raises CannotLook."""
-        with self._looking():
+        with self._reading():
             client = self._dynamic().client
             answer = client.call_api(*client.param_serialize("GET", "/readyz"), _request_timeout=self._timeout_s)
             answer.read()
@@ -197,7 +207,7 @@ class KubeReader:
 
     def proxy_get(self, service: str, namespace: str, port: str | int, path: str, **query: str) -> tuple[int, bytes]:
         """(status, body) of a GET of a Service, through the API server's own proxy: a way in from outside that needs no port of a node."""
-        with self._looking():
+        with self._reading():
             client = self._dynamic().client
             path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
             asked = client.param_serialize(
@@ -215,7 +225,7 @@ class KubeReader:
 
     def log(self, pod: str, namespace: str, *, tail: int = 200) -> str:
         """The last lines of a pod's log."""
-        with self._looking():
+        with self._reading():
             core = kubernetes.client.CoreV1Api(self._dynamic().client)
             return str(core.read_namespaced_pod_log(pod, namespace, tail_lines=tail, _request_timeout=self._timeout_s))
 
@@ -355,6 +365,15 @@ def message_of(error: ApiException) -> str:
         return str(json.loads(error.body)["message"])[:300]
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _of_kind(found: Object, kind: str) -> Object:
+    """An answer that is an object of a kind (or any list). Raises ValueError for another, such as an error that comes as a success."""
+    if not isinstance(found["metadata"], dict) or (
+        found["kind"] != kind if kind else not found["kind"].endswith("List")
+    ):
+        raise ValueError(found["kind"])
+    return found
 
 
 def _plain(answer: Any) -> Object:

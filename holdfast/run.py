@@ -16,7 +16,7 @@ from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import Live
 from holdfast.errors import HostCannot, NotExercised, UsageError
-from holdfast.events import Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
+from holdfast.events import ClusterReplaced, Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
 from holdfast.lane.lock import LaneLock
@@ -238,6 +238,7 @@ class Run:
             if self._cluster is not None:
                 driver.same()
         except UsageError as error:
+            self.journal.write(ClusterReplaced(str(error)))
             console.print(
                 f"  the journal isn't sealed, so nothing of this run will be called held: {error}",
                 style="red",

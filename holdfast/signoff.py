@@ -20,7 +20,7 @@ from holdfast.nightly import FILE
 from holdfast.options import TreePath
 from holdfast.paths import cache_dir, reports_dir
 from holdfast.progress import console
-from holdfast.reporting import certificate_check, certificate_page
+from holdfast.reporting import certificate_check, certificate_page, machine_report
 from holdfast.reporting.certificate import Certificate, Ready, Wish, certify
 from holdfast.reporting.ledger import Ledger
 from holdfast.reporting.terminal import STYLES
@@ -47,6 +47,14 @@ def signoff(  # noqa: PLR0917  a command line
         list[Path] | None,
         typer.Option(
             "--from", metavar="FOLDER", help="A folder with journals (again for more); this machine's runs without it."
+        ),
+    ] = None,
+    host: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--host",
+            metavar="FILE",
+            help="What `holdfast host TARGET --format json` said of a machine that is to join (again for more).",
         ),
     ] = None,
     key: Annotated[
@@ -90,7 +98,8 @@ def signoff(  # noqa: PLR0917  a command line
         asked = [register[name] for name in claim or register]
         runs = {known.run(name).name for name in with_ or []}
         commit, version = subject.checkout.commit, holdfast.__version__
-        wish = Wish(subject.folder.name, asked, len(register), datetime.now(UTC), version, runs, commit)
+        machines = tuple(machine_report.load(file) for file in host or [])
+        wish = Wish(subject.folder.name, asked, len(register), datetime.now(UTC), version, runs, commit, machines)
         made = certify(known, wish)
     files = _written(made, _folder(out, subject), key)
     _show(made)

@@ -243,6 +243,7 @@ def verdicts(record: JournalRecord, all_claims: Iterable[str] = ()) -> list[Clai
         if entry.get("test"):
             by_test.setdefault(entry["test"], []).append(entry)
     found: list[ClaimVerdict] = []
+    replaced = next((str(line.get("reason")) for line in record.of(events.ClusterReplaced)), "")
     for collected in record.of(
         events.Collected
     ):  # one for what needs no cluster, one for the rest: they share no level
@@ -252,6 +253,8 @@ def verdicts(record: JournalRecord, all_claims: Iterable[str] = ()) -> list[Clai
                 part = _judge(by_test.get(item["test"], []), claim["id"], item["kind"])
                 if part.verdict is Verdict.HELD and not record.sealed:
                     part = _Part(Verdict.UNPROVEN, f"the journal isn't whole: {record.problem}", part.figures)
+                if replaced and part.verdict in (Verdict.BROKE, Verdict.HELD) and claim["level"] != "static":
+                    part = _Part(Verdict.UNPROVEN, f"it was seen of one of two clusters: {replaced}", part.figures)
                 parts.setdefault((claim["id"], claim["level"]), []).append((item["test"], part))
         about = collected.get("subjects", {})
         for (claim, level), of_claim in parts.items():

@@ -78,7 +78,7 @@ class Attached:
         self.kubeconfig.with_suffix(".discovery").unlink(missing_ok=True)
         try:
             self.same()
-        except UsageError:
+        except BaseException:
             self.forget()
             raise
 
@@ -88,7 +88,7 @@ class Attached:
         if not file.exists():
             file.write_text(json.dumps(now))
             return
-        before = json.loads(file.read_text())
+        before = _identity(file)
         if before != now:
             what = ", ".join(k for k in now if now[k] != before.get(k))
             raise UsageError(
@@ -157,8 +157,7 @@ class Attached:
 
     @property
     def kubernetes(self) -> str:
-        versions = sorted({str(n["status"]["nodeInfo"]["kubeletVersion"]).removeprefix("v") for n in self._nodes})
-        return ", ".join(versions) or "of no node"
+        return self._told_by_nodes("kubeletVersion", "of no node")
 
     def nodes(self) -> list[Node]:
         found = [
@@ -176,11 +175,31 @@ class Attached:
     def address(self, node: str, port: int) -> tuple[str, int] | None:
         """Its internal address, which is reached from within the user's network."""
         found = next(n for n in self._nodes if n["metadata"]["name"] == node)
-        at = [a["address"] for a in found["status"].get("addresses") or [] if a["type"] == "InternalIP"]
+        addresses = (found.get("status") or {}).get("addresses") or []
+        at = [a["address"] for a in addresses if a["type"] == "InternalIP"]
         return (str(at[0]), port) if at else None
 
     def runtime(self) -> str:
-        return ", ".join(sorted({str(n["status"]["nodeInfo"]["containerRuntimeVersion"]) for n in self._nodes}))
+        return self._told_by_nodes("containerRuntimeVersion", "nothing that is known")
+
+    def _told_by_nodes(self, what: str, otherwise: str) -> str:
+        """What the nodes say of themselves, such as a version; one that has just come may not have said it yet."""
+        told = {str((n.get("status") or {}).get("nodeInfo", {}).get(what, "")).removeprefix("v") for n in self._nodes}
+        return ", ".join(sorted(told - {""})) or otherwise
+
+
+def _identity(file: Path) -> dict[str, str]:
+    """What was written down of a cluster. Raises UsageError where that can't be read: then nobody knows which one was meant."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(
+            f"{file} can't be read, so it isn't known which cluster the context was first used for",
+            f"see that the context leads to the one that you mean, then remove {file}",
+        )
+    return found
 
 
 def _read(path: object) -> str:

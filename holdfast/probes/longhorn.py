@@ -236,3 +236,45 @@ def replicas_apart(cluster: Cluster, at_least: int, at_most: int) -> Sighting:
         if len(set(on)) < len(on):
             return f"the volume {name} has two replicas on one node: {', '.join(sorted(on))}"
     return HOLDS
+
+
+# What Longhorn consists of, by the beginning of its pods' names; those of the second sort run on each node.
+_PARTS = (
+    "longhorn-driver-deployer",
+    "longhorn-ui",
+    "csi-attacher",
+    "csi-provisioner",
+    "csi-resizer",
+    "csi-snapshotter",
+)
+_PARTS_OF_A_NODE = ("longhorn-manager", "longhorn-csi-plugin", "engine-image", "instance-manager")
+
+
+def parts(cluster: Cluster) -> dict[str, list[Object]]:
+    """The pods of the storage system by the part that they are of; what is of none that is known under an empty name."""
+    found: dict[str, list[Object]] = {part: [] for part in (*_PARTS, *_PARTS_OF_A_NODE, "")}
+    for pod in cluster.objects.list("Pod", cluster.settings.storage.namespace):
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        name = next((p for p in (*_PARTS, *_PARTS_OF_A_NODE) if pod["metadata"]["name"].startswith(f"{p}-")), "")
+        found[name].append(pod)
+    return found
+
+
+@probe
+def parts_ready(cluster: Cluster, in_all: int) -> Sighting:
+    """Every part of Longhorn has a ready pod, those of each node one on each, and there are so many pods in all."""
+    found = parts(cluster)
+    nodes = {n.name for n in cluster.nodes()}
+    for part in (*_PARTS, *_PARTS_OF_A_NODE):
+        ready = [p for p in found[part] if condition(p, "Ready").get("status") == "True"]
+        if not ready:
+            return f"{part} has {'no pod' if not found[part] else 'no ready pod'}"
+        lacking = nodes - {str(p["spec"].get("nodeName")) for p in ready} if part in _PARTS_OF_A_NODE else set()
+        if lacking:
+            return f"{part} has no ready pod on {', '.join(sorted(lacking))}"
+    count = sum(map(len, found.values()))
+    if count != in_all:
+        told = ", ".join(f"{len(pods)} {part or 'others'}" for part, pods in found.items() if pods)
+        return f"there are {count} pods, and {in_all} are stated: {told}"
+    return HOLDS

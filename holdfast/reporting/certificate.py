@@ -16,6 +16,7 @@ from holdfast.claims import Claim
 from holdfast.errors import UsageError
 from holdfast.journal import JournalRecord
 from holdfast.reporting.ledger import STATIC, Ledger, RunRow, Standing
+from holdfast.reporting.machine_report import LIFE, MachineReport
 from holdfast.verdicts import Verdict
 
 VERSION = 1
@@ -40,11 +41,14 @@ class Ready(StrEnum):
     NOT = "not ready"
 
 
-def comes_to(verdicts: Collection[Verdict], *, doubt: bool) -> Ready:
-    """By the rules: nothing broke and something is proved; without conditions only where everything is, and nothing leaves doubt."""
-    if Verdict.BROKE in verdicts or Verdict.HELD not in verdicts:
+def comes_to(verdicts: Collection[Verdict], machines: Collection[Verdict] = (), *, doubt: bool) -> Ready:
+    """By the rules: nothing broke and something is proved; without conditions only where everything is, and nothing leaves doubt.
+
+    *verdicts* are of claims; that a *machine* is right proves nothing of them, and that it isn't is as bad as a broken one.
+    """
+    if Verdict.BROKE in {*verdicts, *machines} or Verdict.HELD not in verdicts:
         return Ready.NOT
-    return Ready.CONDITIONS if doubt or set(verdicts) != {Verdict.HELD} else Ready.READY
+    return Ready.CONDITIONS if doubt or {*verdicts, *machines} != {Verdict.HELD} else Ready.READY
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Certificate:
         asked: what of all the claims was asked for, as a sentence; empty where all were.
         conditions: what holds of the whole, as sentences.
         limits: what it can't give, as sentences, each with what was measured of it last.
+        machines: what was seen on machines that are to join.
     """
 
     tree: str
@@ -91,6 +96,7 @@ class Certificate:
     asked: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     limits: tuple[str, ...] = tuple(LIMITS.values())
+    machines: tuple[MachineReport, ...] = ()
 
     @property
     def unproved(self) -> list[Proof]:
@@ -107,14 +113,14 @@ class Certificate:
     @property
     def ready(self) -> Ready:
         """By the rules: nothing broke and something is proved; without conditions only where everything is, on the real thing, and on this commit."""
-        return comes_to(
-            [p.verdict for p in self.proofs], doubt=bool(self.conditions) or any(p.doubts for p in self.proofs)
-        )
+        doubt = bool(self.conditions) or any(p.doubts for p in self.proofs)
+        return comes_to([p.verdict for p in self.proofs], [m.verdict for m in self.machines], doubt=doubt)
 
     @property
     def valid_until(self) -> datetime:
         """The shortest life of its evidence; where there is none, the moment in which it was made."""
         ends = [p.valid_until for p in self.proved if p.valid_until is not None]
+        ends += [m.looked + LIFE for m in self.machines]
         return min(ends, default=self.made)
 
     def as_json(self) -> dict[str, Any]:
@@ -131,6 +137,7 @@ class Certificate:
             "conditions": list(self.conditions),
             "void_when": list(VOID_WHEN),
             "limits": list(self.limits),
+            "machines": [m.as_json() for m in self.machines],
             "not_proved": [_told(p) for p in self.unproved],
             "proved": [_told(p) for p in self.proved],
             "lanes": {name: dict(lane) for name, lane in sorted(self.lanes.items())},
@@ -179,6 +186,7 @@ class Wish:
         register: how many there are.
         only: the runs that count, by name; all of the tree's where empty.
         commit: where the tree is now; empty where nobody says.
+        machines: reports of machines that it is to speak of, too.
         version: of holdfast.
     """
 
@@ -189,6 +197,7 @@ class Wish:
     version: str
     only: Collection[str] = ()
     commit: str = ""
+    machines: tuple[MachineReport, ...] = ()
 
 
 def certify(known: Ledger, wish: Wish) -> Certificate:
@@ -225,6 +234,7 @@ def certify(known: Ledger, wish: Wish) -> Certificate:
         evidence.lanes,
         asked=tuple(_asked(wish)),
         conditions=tuple(_left_out(known, every, wish)),
+        machines=wish.machines,
         limits=tuple(_limits([(run, journals[run.name][0]) for run in whole])),
     )
 

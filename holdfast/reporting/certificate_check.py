@@ -63,6 +63,13 @@ def _lacking(found: dict[str, Any]) -> Iterator[str]:
             return
     for proof in found["proved"]:
         yield from (f"a proof's {key}" for key, kind in _OF_A_PROOF.items() if not isinstance(proof.get(key), kind))
+    machines = found.get("machines", [])
+    if not isinstance(machines, list) or not all(
+        isinstance(m, dict)
+        and all(isinstance(m.get(key), str) for key in ("host", "verdict", "valid_until", "report_sha256"))
+        for m in machines
+    ):
+        yield "machines"
     for lane in (found.get("lanes") or {}).values():
         if (
             not isinstance(lane, dict)
@@ -76,11 +83,11 @@ def _result(found: dict[str, Any]) -> str:
     """What its proofs come to, by the rules."""
     verdicts = [Verdict(p.get("verdict")) for p in (*found["proved"], *found["not_proved"])]
     doubt = bool(found["conditions"]) or any(p["conditions"] for p in found["proved"])
-    return comes_to(verdicts, doubt=doubt).value
+    return comes_to(verdicts, [Verdict(m["verdict"]) for m in found.get("machines", [])], doubt=doubt).value
 
 
 def _until(found: dict[str, Any]) -> datetime:
-    ends = [datetime.fromisoformat(p["valid_until"]) for p in found["proved"]]
+    ends = [datetime.fromisoformat(p["valid_until"]) for p in [*found["proved"], *found.get("machines", [])]]
     ends = ends or [datetime.fromisoformat(found["made"])]
     if any(end.tzinfo is None for end in ends):
         raise ValueError("it has no zone")

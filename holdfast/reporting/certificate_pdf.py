@@ -38,6 +38,9 @@ def write(path: Path, certificate: Certificate, signed: bytes) -> None:
         page.say(line, "B")
     page.heading("Not proved", 11)
     page.proofs(told["not_proved"])
+    if told["machines"]:
+        page.heading("Machines", 11)
+        page.machines(told["machines"])
     page.heading("What two nodes can't give", 11)
     page.points(told["limits"])
     page.heading("Proved", 11)
@@ -114,6 +117,17 @@ class _Page(FPDF):
                 self.say(f"unlike production: {note}", "I")
             for condition in proof["conditions"]:
                 self.say(condition, "B")
+
+    def machines(self, machines: list[dict[str, Any]]) -> None:
+        """Machines that are to join, each with what isn't as it must be."""
+        for one in machines:
+            self.set_text_color(*_INK[one["verdict"]])
+            self.say(f"{one['verdict']}: {one['host']}", "B")
+            self.set_text_color(0)
+            self.say(
+                f"{one['right']} things are as they must be; looked at {one['looked']}, report {one['report_sha256'][:16]}"
+            )
+            self.points([*one["wrong"], *(f"couldn't be seen: {words}" for words in one["unseen"])])
 
     def _lines(self, text: str, height: float) -> None:
         self.multi_cell(0, height, _plain(text), new_x="LMARGIN", new_y="NEXT")

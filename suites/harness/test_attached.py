@@ -244,3 +244,89 @@ def test_the_cluster_that_a_test_holds_refuses_to_be_changed(user, tmp_path, dri
             change()
     assert not (tmp_path / "undo.jsonl").exists()
     assert Writable not in type(driver.made).__mro__
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ("", "no address of a server: none"),
+        ("k3s1", "no address of a server: k3s1"),
+        ("ftp://k3s1", "no address of a server"),
+        ("https://[::1", "no address of a server"),
+        ("http://k3s1:6443", "without encryption"),
+        ("https://k3s1:6443", ""),
+        ("http://127.0.0.1:8001", ""),  # kubectl proxy
+    ],
+)
+def test_an_address_that_no_account_may_be_sent_to_is_refused(user, server, words):
+    user(one=config("home", server))
+    if not words:
+        assert kubeconfigs.of_context("home")["clusters"][0]["cluster"]["server"] == server
+        return
+    with pytest.raises(UsageError, match=words):
+        kubeconfigs.of_context("home")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"home"', "null"])
+def test_what_was_written_down_of_it_and_can_not_be_read_is_said(driver, text):
+    """Never taken for a first use: which cluster was meant isn't known any more."""
+    (driver.folder / "lane" / "identity.json").write_text(text)
+    with pytest.raises(UsageError, match="isn't known which cluster"):
+        driver.made.preflight()
+    assert not driver.made.kubeconfig.exists()
+
+
+def test_no_copy_of_an_account_stays_whatever_goes_wrong(driver):
+    def broken(*_, **__):
+        raise RuntimeError("a defect")
+
+    driver.reader.get = broken
+    with pytest.raises(RuntimeError):
+        driver.made.preflight()
+    assert not driver.made.kubeconfig.exists()
+
+
+def test_nodes_that_have_not_said_what_they_are_are_no_defect(driver):
+    driver.reader.list = lambda *_: [{"metadata": {"name": "k3s9"}, "status": {}}, {"metadata": {"name": "k3s8"}}]
+    assert driver.made.kubernetes == "of no node"
+    assert driver.made.runtime() == "nothing that is known"
+    assert driver.made.address("k3s9", 30080) is None
+
+
+class Answers:
+    """An API of the dynamic client's that answers with these bytes."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def get(self, **_):
+        return SimpleNamespace(data=self.data)
+
+
+OBJECT = b'{"kind": "Namespace", "metadata": {"name": "a"}}'
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"7", b"[]", b"null", b'"a"', OBJECT[:20], bytes(range(256)), b'{"kind": "Namespace"}',
+                                  OBJECT.replace(b"Namespace", b"Status"), b'{"kind": "Namespace", "metadata": 1}'])  # fmt: skip
+def test_an_answer_that_is_not_of_kubernetes_is_none(tmp_path, monkeypatch, data):
+    reader = GetOnlyReader(tmp_path / "kubeconfig")
+    monkeypatch.setattr(reader, "_api", lambda *_: Answers(data))
+    with pytest.raises(CannotLook, match="isn't of Kubernetes"):
+        reader.get("Namespace", "a")
+    for listed in (
+        data,
+        b'{"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": [%s]}' % (data or b"1"),
+    ):
+        monkeypatch.setattr(reader, "_api", lambda *_, listed=listed: Answers(listed))
+        if data != OBJECT.replace(b"Namespace", b"Status") or listed is data:
+            with pytest.raises(CannotLook, match="isn't of Kubernetes"):
+                reader.list("Namespace")
+
+
+def test_an_answer_that_is_of_kubernetes_is_read(tmp_path, monkeypatch):
+    reader = GetOnlyReader(tmp_path / "kubeconfig")
+    monkeypatch.setattr(reader, "_api", lambda *_: Answers(OBJECT))
+    assert reader.get("Namespace", "a")["metadata"]["name"] == "a"
+    listed = b'{"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": null}'
+    monkeypatch.setattr(reader, "_api", lambda *_: Answers(listed))
+    assert reader.list("Namespace") == []

@@ -423,3 +423,15 @@ def test_a_second_try_counts_and_takes_no_broken_promise_back(tmp_path):
     # Two beginnings without a word on it are no second try, and one that never began proves nothing.
     assert verdict(written(tmp_path, [*FAULT[:5], *FAULT])).verdict is Verdict.UNPROVEN
     assert verdict(written(tmp_path, [*FAULT, ("again", {"reason": "?"})])).verdict is Verdict.UNPROVEN
+
+
+@pytest.mark.parametrize("held", [True, False, None])
+@pytest.mark.parametrize("seal", [True, False])
+def test_what_was_seen_of_one_of_two_clusters_is_nobodys_verdict(tmp_path, held, seal):
+    seen = ("assertion", {"probe": "sampler", "held": held, "sighting": "seen"})
+    script = [*OBSERVATION[:3], seen, ("cluster-replaced", {"reason": "uid differs"}), OBSERVATION[-1]]
+    path = written(tmp_path, script, "observation", seal=seal)
+    (found,) = verdicts(read_file(path))
+    assert found.verdict is Verdict.UNPROVEN
+    if held is False:
+        assert "one of two clusters: uid differs" in found.reason

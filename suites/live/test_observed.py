@@ -1,11 +1,24 @@
 """What only a cluster that holdfast didn't make can show: its own network, and its own storage. It is looked at, and nothing else."""
 
-from holdfast.drivers.driver import Live, NodeShell
+import re
+
+from holdfast.claims import get
+from holdfast.drivers.driver import EtcdSnapshot, Live, NodeShell, Writable
+from holdfast.errors import NotExercised
 from holdfast.marks import claim, in_part, needs
+from holdfast.probes.backups import (
+    backup_target_available,
+    etcd_snapshots_leave_the_node,
+    etcd_snapshotted,
+    volumes_backed_up,
+    volumes_snapshotted,
+)
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import replicas_apart
+from holdfast.probes.longhorn import parts_ready, replicas_apart
 from holdfast.probes.nodes import addresses_lie_in, nodes_annotated
+from holdfast.probes.tailscale import routes_advertised
 from holdfast.tree.rules.network import PODS, SERVICES
+from holdfast.waiting import eventually
 
 NOWHERE = "192.0.2.0/24"  # of documentation: no cluster has it
 FLANNEL = "flannel.alpha.coreos.com/backend-type"
@@ -29,6 +42,92 @@ def test_addresses_lie_in_the_ranges_and_flannel_is_the_network(cluster):
 @claim("longhorn-replicated")
 def test_every_volume_in_use_has_its_replicas_on_different_nodes(cluster):
     """Two or three running replicas a volume, no two of them on one node."""
+    _needs_longhorn(cluster)
     cluster.steady(tree_applied(), within="1m")
     cluster.negative_control(replicas_apart(99, 99))
     cluster.eventually(replicas_apart(2, 3), within="0s")
+
+
+def _needs_longhorn(cluster):
+    if not cluster.objects.get("CSIDriver", cluster.settings.storage.driver):
+        raise NotExercised(f"the cluster has no {cluster.settings.storage.driver}: Longhorn isn't there")
+
+
+def _seen_or_in_doubt(cluster, experiment, probe, what):
+    """The document promises no schedule: what is older than a day's leaves doubt, and breaks nothing."""
+    wait = eventually(cluster, probe, "0s")
+    experiment.assertion(what, probe.kind, True if wait.held else None, what if wait.held else wait.last)
+
+
+def _stated(claim_id, pattern):
+    """What the document's own sentence states, such as a number."""
+    return [found for quote in get(claim_id).quotes for found in re.findall(pattern, quote)]
+
+
+@needs(Live)
+@claim("longhorn-components")
+def test_longhorn_consists_of_what_is_stated(cluster):
+    """Each part has ready pods, on each node where it must, and in all there are as many as the document says."""
+    _needs_longhorn(cluster)
+    stated = int(_stated("longhorn-components", r"(\d+) pods")[0])
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(parts_ready(9999))
+    cluster.eventually(parts_ready(stated), within="0s")
+
+
+@in_part("the target and the age of the newest backups go; none is restored, since nothing is written", Writable)
+@needs(Live)
+@claim("longhorn-backup")
+def test_each_volume_in_use_has_a_backup_that_is_not_old(cluster, experiment):
+    """Longhorn calls its target of S3 available, and each volume in use has a completed backup."""
+    _needs_longhorn(cluster)
+    age = get("longhorn-backup").budget("age")
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(backup_target_available("absent"))
+    cluster.negative_control(volumes_backed_up("0s"))
+    cluster.eventually(backup_target_available("s3"), within="0s")
+    _seen_or_in_doubt(cluster, experiment, volumes_backed_up(age), f"each volume in use has a backup of the last {age}")
+
+
+@in_part("the age of the newest snapshots goes; none is restored, since nothing is written", Writable)
+@needs(Live)
+@claim("longhorn-snapshots")
+def test_each_volume_in_use_has_a_snapshot_that_is_not_old(cluster, experiment):
+    """A snapshot that is ready to be used, of each volume in use."""
+    _needs_longhorn(cluster)
+    age = get("longhorn-snapshots").budget("age")
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(volumes_snapshotted("0s"))
+    _seen_or_in_doubt(
+        cluster, experiment, volumes_snapshotted(age), f"each volume in use has a snapshot of the last {age}"
+    )
+
+
+@in_part("the age and the place of k3s' snapshots go; none is restored", EtcdSnapshot)
+@needs(Live)
+@claim("control-plane-backup")
+def test_etcd_has_a_snapshot_that_is_not_old_and_not_on_its_node_alone(cluster):
+    """As k3s lists them itself (ETCDSnapshotFile), for a server with embedded etcd."""
+    labels = [n["metadata"].get("labels") or {} for n in cluster.objects.list("Node")]
+    if not any("node-role.kubernetes.io/etcd" in label for label in labels):
+        raise NotExercised("no node says that it holds etcd: what the server keeps its state in isn't seen by the API")
+    age = get("control-plane-backup").budget("age")
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(etcd_snapshotted("0s"))
+    cluster.negative_control(etcd_snapshots_leave_the_node("0s"))
+    cluster.eventually(etcd_snapshotted(age), within="0s")
+    cluster.eventually(etcd_snapshots_leave_the_node(age), within="0s")
+
+
+@in_part(
+    "what the cluster's own router is told goes; what the tailnet approved, and whether it is reached, is seen from outside",
+    NodeShell,
+)
+@needs(Live)
+@claim("tailscale-router")
+def test_the_router_is_ready_and_told_to_advertise_what_is_stated(cluster):
+    """Each range that the document names."""
+    routes = frozenset(_stated("tailscale-router", r"\d+\.\d+\.\d+\.\d+/\d+"))
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(routes_advertised(routes | {NOWHERE}))
+    cluster.eventually(routes_advertised(routes), within="0s")

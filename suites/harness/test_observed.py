@@ -1,0 +1,252 @@
+"""What is looked at of a cluster with a real Longhorn, k3s and Tailscale, by objects as these write them."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from holdfast.drivers.driver import Node
+from holdfast.probes.backups import (
+    backup_target_available,
+    etcd_snapshots_leave_the_node,
+    etcd_snapshotted,
+    volumes_backed_up,
+    volumes_snapshotted,
+)
+from holdfast.probes.longhorn import parts_ready, replicas_apart
+from holdfast.probes.tailscale import routes_advertised
+from holdfast.waiting import HOLDS
+
+NODES = ("k3s1", "k3s2")
+
+
+class Objects:
+    """A reader of these objects, by kind."""
+
+    def __init__(self, **kinds):
+        self.kinds = kinds
+
+    def list(self, kind, *_, **__):
+        return self.kinds.get(kind, [])
+
+
+def seen(probe, **kinds):
+    """What a probe says of a cluster with these objects; empty where it holds."""
+    cluster = SimpleNamespace(
+        objects=Objects(**kinds),
+        nodes=lambda: [Node(n, "server") for n in NODES],
+        settings=SimpleNamespace(storage=SimpleNamespace(namespace="longhorn-system")),
+    )
+    said = probe(cluster)
+    return "" if said is HOLDS else said
+
+
+def ago(hours):
+    return (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pod(name, node, *, ready=True, phase="Running"):
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    return {
+        "metadata": {"name": name},
+        "spec": {"nodeName": node},
+        "status": {"phase": phase, "conditions": conditions},
+    }
+
+
+def longhorn(but="", **more):
+    """Longhorn's pods on two nodes: 14 of them."""
+    once = (
+        "longhorn-driver-deployer",
+        "longhorn-ui",
+        "csi-attacher",
+        "csi-provisioner",
+        "csi-resizer",
+        "csi-snapshotter",
+    )
+    each = ("longhorn-manager", "longhorn-csi-plugin", "engine-image-ei-51cc7b9c", "instance-manager")
+    found = [pod(f"{name}-1", "k3s1") for name in once] + [
+        pod(f"{name}-{node}", node) for name in each for node in NODES
+    ]
+    return [p for p in found if p["metadata"]["name"] != but] + [
+        pod(name, "k3s2", **more) for name in ((but,) if more else ())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pods", "stated", "words"),
+    [
+        (longhorn(), 14, ""),
+        (longhorn(), 19, "there are 14 pods, and 19 are stated: 1 longhorn-driver-deployer, 1 longhorn-ui"),
+        ([*longhorn(), pod("backup-job-1", "k3s1", phase="Succeeded")], 14, ""),
+        ([*longhorn(), pod("share-manager-x", "k3s1")], 14, "1 others"),
+        (longhorn("csi-resizer-1"), 13, "csi-resizer has no pod"),
+        (longhorn("longhorn-manager-k3s2"), 13, "longhorn-manager has no ready pod on k3s2"),
+        (longhorn("longhorn-ui-1", ready=False), 14, "longhorn-ui has no ready pod"),
+        ([], 14, "has no pod"),
+    ],
+)
+def test_what_longhorn_consists_of(pods, stated, words):
+    said = seen(parts_ready(stated), Pod=pods)
+    assert words in said
+    assert bool(said) is bool(words)
+
+
+def volume(name, state="attached"):
+    return {"metadata": {"name": name}, "status": {"state": state}}
+
+
+def replica(of, node, state="running", **spec):
+    return {
+        "metadata": {"name": f"{of}-{node}"},
+        "spec": {"volumeName": of, "nodeID": node, **spec},
+        "status": {"currentState": state},
+    }
+
+
+@pytest.mark.parametrize(
+    ("replicas", "words"),
+    [
+        ([replica("a", "k3s1"), replica("a", "k3s2")], ""),
+        ([replica("a", "k3s1"), replica("a", "k3s1")], "two replicas on one node"),
+        ([replica("a", "k3s1"), replica("a", "k3s2", "stopped")], "has 1 running replicas"),
+        ([replica("a", "k3s1"), replica("a", "k3s2", failedAt=ago(1))], "has 1 running replicas"),
+        ([], "has 0 running replicas"),
+    ],
+)
+def test_replicas_lie_on_different_nodes(replicas, words):
+    said = seen(replicas_apart(2, 3), Volume=[volume("a"), volume("b", "detached")], Replica=replicas)
+    assert words in said
+    assert bool(said) is bool(words)
+
+
+def target(url, available=True, message=""):
+    return {
+        "metadata": {"name": "default"},
+        "spec": {"backupTargetURL": url},
+        "status": {"available": available, "conditions": [{"message": message}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ([target("s3://bucket@region/")], ""),
+        ([target("nfs://nas/backups")], "no target of s3: nfs://nas/backups"),
+        ([target("")], "no target of s3: there is none at all"),
+        ([], "there is none at all"),
+        ([target("s3://bucket@region/", available=False, message="access denied")], "not available: access denied"),
+        ([{"metadata": {"name": "default"}, "spec": {"backupTargetURL": "s3://b@r/"}}], "it gives no reason"),
+    ],
+)
+def test_a_target_of_backups_is_there_and_available(targets, words):
+    said = seen(backup_target_available("s3"), BackupTarget=targets)
+    assert words in said
+    assert bool(said) is bool(words)
+
+
+def backup(of, hours, state="Completed"):
+    return {
+        "metadata": {"name": f"{of}-{hours}"},
+        "spec": {},
+        "status": {"state": state, "volumeName": of, "snapshotCreatedAt": ago(hours)},
+    }
+
+
+def snapshot(of, hours, ready=True):
+    return {
+        "metadata": {"name": f"{of}-{hours}"},
+        "spec": {"volume": of},
+        "status": {"readyToUse": ready, "creationTime": ago(hours)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("probe", "kind", "made", "no"),
+    [(volumes_backed_up, "Backup", backup, "Error"), (volumes_snapshotted, "Snapshot", snapshot, False)],
+)
+def test_the_newest_copy_of_each_volume_in_use_counts(probe, kind, made, no):
+    volumes = [volume("a"), volume("b"), volume("unused", "detached")]
+    good = [made("a", 40), made("a", 2), made("b", 25)]
+    assert seen(probe("26h"), Volume=volumes, **{kind: good}) == ""
+    assert "of the volume b is 25.0h old" in seen(probe("24h"), Volume=volumes, **{kind: good})
+    assert "the volume b has no" in seen(probe("26h"), Volume=volumes, **{kind: good[:2]})
+    assert "the volume b has no" in seen(probe("26h"), Volume=volumes, **{kind: [*good[:2], made("b", 1, no)]})
+    assert "is 40.0h old" in seen(probe("26h"), Volume=[volume("a")], **{kind: good[:1]})
+    assert "no volume of Longhorn's is attached" in seen(probe("26h"), **{kind: good})
+    broken = made("a", 1)
+    broken["status"] |= {"snapshotCreatedAt": "then", "creationTime": None, "backupCreatedAt": None}
+    assert "h old" in seen(
+        probe("26h"), Volume=[volume("a")], **{kind: [broken]}
+    )  # a time that is none is no young one
+
+
+def of_etcd(hours, location="file:///var/lib/rancher/k3s/server/db/snapshots/x", ready=True):
+    return {
+        "metadata": {"name": f"s-{hours}"},
+        "spec": {"location": location},
+        "status": {"readyToUse": ready, "creationTime": ago(hours)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "young", "away"),
+    [
+        ([of_etcd(2), of_etcd(30)], "", "lies on the node"),
+        ([of_etcd(2), of_etcd(3, "s3://bucket/x")], "", ""),
+        ([of_etcd(2), of_etcd(30, "s3://bucket/x")], "", "away from its node is 30.0h old"),
+        ([of_etcd(30)], "is 30.0h old", "lies on the node"),
+        ([of_etcd(2, ready=False)], "lists no snapshot", "lies on the node"),
+        ([], "lists no snapshot", "lies on the node"),
+    ],
+)
+def test_snapshots_of_etcd_are_young_and_leave_their_node(snapshots, young, away):
+    for probe, words in ((etcd_snapshotted, young), (etcd_snapshots_leave_the_node, away)):
+        said = seen(probe("26h"), ETCDSnapshotFile=snapshots)
+        assert words in said
+        assert bool(said) is bool(words)
+
+
+ROUTES = frozenset({"10.42.0.0/16", "192.168.86.0/24"})
+
+
+def router(env, *, ready=1, image="ghcr.io/tailscale/tailscale:v1.90"):
+    container = {"image": image, "env": [{"name": "NAME"}, *({"name": k, "value": v} for k, v in env.items())]}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "router", "namespace": "tailscale", "generation": 1},
+        "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}},
+        "status": {"observedGeneration": 1, "readyReplicas": ready},
+    }
+
+
+def connector(*routes, ready="True"):
+    return {
+        "metadata": {"name": "home"},
+        "spec": {"subnetRouter": {"advertiseRoutes": list(routes)}},
+        "status": {"conditions": [{"type": "ConnectorReady", "status": ready}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        ({"Deployment": [router({"TS_ROUTES": "10.42.0.0/16,192.168.86.0/24"})]}, ""),
+        ({"Deployment": [router({"TS_EXTRA_ARGS": "--advertise-routes=10.42.0.0/16,192.168.86.0/24 --ssh"})]}, ""),
+        ({"Connector": [connector(*ROUTES)]}, ""),
+        ({"Deployment": [router({"TS_ROUTES": "10.42.0.0/16"})], "Connector": [connector("192.168.86.0/24")]}, ""),
+        ({"Deployment": [router({"TS_ROUTES": "10.42.0.0/16"})]}, "advertises no 192.168.86.0/24"),
+        ({"Deployment": [router({"TS_ROUTES": ",".join(ROUTES)}, ready=0)]}, "has 0 of 1 pods ready"),
+        ({"Connector": [connector(*ROUTES, ready="False")]}, "doesn't call it ready"),
+        (
+            {"Deployment": [router({"TS_ROUTES": ",".join(ROUTES)}, image="web:1")]},
+            "nothing in the cluster advertises routes",
+        ),
+        ({"Deployment": [router({})]}, "nothing in the cluster advertises routes"),
+        ({}, "nothing in the cluster advertises routes"),
+    ],
+)
+def test_a_router_is_ready_and_told_each_range(kinds, words):
+    said = seen(routes_advertised(ROUTES), **kinds)
+    assert words in said
+    assert bool(said) is bool(words)
