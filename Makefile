@@ -51,7 +51,7 @@ oracle: $(VENV)/.ready   ## builds, charts and refusals against the programs tha
 	@$(VENV)/bin/python -m pytest suites/oracle -q -n 2
 
 oracle-nightly: $(VENV)/.ready   ## every pair of fixtures/ on a real control plane, the valid trees too
-	@HOLDFAST_NIGHTLY=1 $(VENV)/bin/python -m pytest suites/oracle/test_rehearsal.py -q -n 2
+	@HOLDFAST_NIGHTLY=1 $(VENV)/bin/python -m pytest suites/oracle/test_rehearsal.py suites/oracle/test_foreign.py -q -n 2
 
 schemas:         ## the Kubernetes schemas of `holdfast check`, from the OpenAPI document that the k8s.io/kubernetes module holds
 	@cd clusters/images/kubernetes && v=$$(go list -mod=mod -m -f '{{.Version}}' k8s.io/kubernetes) && d=$$(go mod download -json k8s.io/kubernetes@$$v | \
