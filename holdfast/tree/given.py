@@ -60,6 +60,9 @@ GIVEN_GROUPS = frozenset(
         "k3s.cattle.io",
     }
 )  # the last two are k3s'
+OF_K3S_GROUPS = frozenset(
+    {"traefik.io", "traefik.containo.us"}
+)  # its own Traefik's, which is there soon after the first start
 # With k3s' own Traefik; by many a storage chart.
 MAYBE_GIVEN_GROUPS = frozenset(
     {
@@ -72,5 +75,7 @@ MAYBE_GIVEN_GROUPS = frozenset(
         "projectcalico.org",
         "crd.projectcalico.org",
         "operator.tigera.io",
+        # Of what made the cluster, and began Flux on it.
+        "anywhere.eks.amazonaws.com",
     }
 )

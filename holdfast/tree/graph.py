@@ -22,8 +22,9 @@ from holdfast.tree.given import (
     GIVEN_GROUPS,
     GIVEN_NAMESPACES,
     MAYBE_GIVEN_GROUPS,
+    OF_K3S_GROUPS,
 )
-from holdfast.tree.manifest import Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Manifest, get, keys_in, mapping, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.pod_config import config_of
 from holdfast.tree.releases import Release, without_releases
@@ -298,7 +299,8 @@ class Graph:
     ) -> None:
         """*state* can't come true before the definition of a (group, kind) is there."""
         group, kind = of
-        if group in MAYBE_GIVEN_GROUPS and of not in self._crds and (group, "") not in self._crds:
+        in_tree = of in self._crds or (group, "") in self._crds
+        if group in MAYBE_GIVEN_GROUPS and (not in_tree or (group in OF_K3S_GROUPS and self._is_k3s)):
             self.external.setdefault(f"the kind {kind} ({group})", f"{manifest.id}; k3s, or a chart, may bring it")
             return
         givers = self._crds.get((group, kind), []) + self._crds.get((group, ""), [])
@@ -422,8 +424,9 @@ class Graph:
         """What installs a chart that a namespace is called after, such as ``cilium-secrets``: many make some beside their own."""
         above = {name[:i] for i, sign in enumerate(name) if sign == "-"}
         for release in self.tree.unread_releases:
-            if release.chart in above:
-                return release.manifest.id
+            keys = {str(k).lower() for k in keys_in(release.values)} if not release.known else set()
+            if release.chart in above or (keys & telling(name) and name.endswith("-system")):
+                return release.manifest.id  # or one that its values name a part of
         return "what bootstraps the cluster" if self.tree.before_flux.installs(above) else ""
 
     def _operator_of(self, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
-from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, get, keys_in, mapping, sequence
 from holdfast.tree.near import HASH, SHORTEST, closest, near, words_of
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
@@ -41,7 +40,7 @@ class Reference(NamedTuple):
 
 def _notes(manifest: Manifest) -> Iterator[str]:
     """The keys of the annotations and labels of an object, and of those that it gives to the Secret that it makes."""
-    templates = (("template", "metadata"), ("target", "template", "metadata"), ("secretTemplate",))
+    templates = (("template", "metadata"), ("target", "template", "metadata"), ("secretTemplate",), ("destination",))
     for meta in (manifest.meta, *(mapping(get(manifest.spec, *path)) for path in templates)):
         yield from (str(k) for part in ("annotations", "labels") for k in mapping(meta.get(part)))
 
@@ -234,9 +233,8 @@ class Names:
             return "Kubernetes"
         if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in self.tree.by_key:
             return "Flux"
-        for manifest in self.tree.of("Application", "ApplicationSet"):
-            if manifest.group == "argoproj.io" and '"path"' in json.dumps(manifest.spec, default=str):
-                return manifest.id  # what lies in its folder isn't read here
+        if self._of_argo:
+            return self._of_argo
         for release in self.tree.releases:
             whole = release.manifest.id in self.tree.charts.rendered and not release.unread
             if not whole and (not namespace or release.target_namespace == namespace):
@@ -264,6 +262,12 @@ class Names:
         root = self.tree.root
         ref = mapping(root.spec.get("sourceRef"))
         return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
+
+    @cached_property
+    def _of_argo(self) -> str:
+        """An application of Argo's that applies a folder, which isn't read here; empty where there is none."""
+        found = [m for m in self.tree.of("Application", "ApplicationSet") if m.group == "argoproj.io"]
+        return next((m.id for m in found if "path" in set(keys_in(m.spec))), "")
 
     @cached_property
     def _leans_outside(self) -> bool:

@@ -297,6 +297,14 @@ def is_first_guess(key: str, value: str) -> bool:
     return hint(key) == "password" and _FIRST_GUESSES.fullmatch(value.strip()) is not None
 
 
+def is_any_password(key: str, value: str) -> bool:
+    """Whether something stands under a password's key that isn't put in later: what is applied as one is one, however weak it is."""
+    said = value.strip()
+    return (
+        hint(key) == "password" and len(said) > 1 and not is_reference(said) and not is_hash(said) and "$" not in said
+    )
+
+
 def is_own_name_in_address(text: str) -> bool:
     """Whether an address logs somebody in with a password that is their name, or a part of the host's: a place to fill, or the password."""
     return any(
@@ -318,6 +326,7 @@ _LOGIN_HASH = re.compile(
     r"\$\$?(?:2[abxy]\$\$?\d\d\$\$?[./A-Za-z0-9]{53}|(?:1|5|6|7|y|gy|apr1|sha1)\$\$?[^\s\"',;]{20,}|argon2(?:id?|d)\$[^\s\"';]{30,}"
     r"|pbkdf2[\w-]*\$[^\s\"';]{30,}|scrypt\$[^\s\"';]{30,})"
 )
+_OF_POSTGRES = re.compile(r"SCRAM-SHA-256\$\d+:[A-Za-z0-9+/=]{8,}\$[A-Za-z0-9+/=]{20,}")
 _TOLD = re.compile(
     r"(?i)^[\W_]*(?:[a-z]+\s+)?(?:password|passwort|kennwort|passwd|pwd)[*_`\s]*[:=][*_`\"'\s]*(?P<raw>[^\s`\"']+)"
 )
@@ -325,10 +334,10 @@ _TOLD = re.compile(
 
 def login_hashes(text: str) -> Iterator[int]:
     """The lines of a text that hold the hash of a password that somebody logs in with: whoever has it can try words at leisure."""
-    if "$" not in text or not _LOGIN_HASH.search(text):
+    if "$" not in text or not (_LOGIN_HASH.search(text) or _OF_POSTGRES.search(text)):
         return
     for number, line in enumerate(text.split("\n"), 1):
-        found = _LOGIN_HASH.search(line)
+        found = _LOGIN_HASH.search(line) or _OF_POSTGRES.search(line)
         if found and not is_placeholder(found[0].rpartition("$")[2]):
             yield number
 

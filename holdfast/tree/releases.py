@@ -110,6 +110,15 @@ class Release:
             ):
                 yield fact
 
+    def ingress_classes(self) -> set[str]:
+        """The names that its IngressClasses may have."""
+        found = set()
+        for fact in self.parts("ingress_class"):
+            found.add(str(self.value(fact["name"], fact["default"])))
+            if fact.get("by_release") and not self.value(fact["name"]):
+                found |= {self.name, f"{self.name}-{self.chart}"}
+        return found
+
     def volumes(self) -> Iterator[Volume]:
         """The volumes that the values ask for: declared ones, and in a chart that isn't known what looks like one."""
         for fact in self.parts("volume"):

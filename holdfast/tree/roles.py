@@ -34,6 +34,8 @@ def role(tree: Tree, kustomization: Kustomization) -> str:  # noqa: PLR0911  one
         m.kind == "Deployment" and m.name == "kustomize-controller" for m in kustomization.objects
     ):
         return FLUX
+    if any(m.kind == "DaemonSet" and m.name == "longhorn-manager" for m in kustomization.objects):
+        return STORAGE  # without its chart
     here = [r for r in tree.releases if r.manifest.owner == kustomization.id]
     found = {r.role for r in here if r.role and not r.minor}
     for wanted in (STORAGE, CORE, MONITORING):

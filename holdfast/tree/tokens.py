@@ -24,6 +24,16 @@ _FORMATS: tuple[tuple[str, str, str], ...] = (
     ("a k3s or RKE2 join token", "K10", _B + r"K10[0-9a-f]{64}::(?:[\w.-]+:)?(?P<value>[^\s\"'`,;}<>]{6,})"),
     ("an age secret key", "AGE-SECRET-KEY-", r"\bAGE-SECRET-KEY-(?:1|PQ-1)[A-Z0-9]{58,}\b"),
     ("a Tailscale key", "tskey-", _B + r"tskey-(?:auth|api|client|webhook|scim)-[A-Za-z0-9]{6,}-[A-Za-z0-9]{16,}" + _E),
+    (
+        "a symmetric key (JWK)",
+        "\"oct\" 'oct'",
+        r"[\"']kty[\"']\s*:\s*[\"']oct[\"'].*[\"']k[\"']\s*:\s*[\"'](?P<value>[A-Za-z0-9_-]{20,})",
+    ),
+    (
+        "a symmetric key (JWK)",
+        "\"oct\" 'oct'",
+        r"[\"']k[\"']\s*:\s*[\"'](?P<value>[A-Za-z0-9_-]{20,})[\"'].*[\"']kty[\"']\s*:\s*[\"']oct[\"']",
+    ),
     ("a Vault token", "hvs. hvb. hvr.", _B + r"hv[sbr]\.[A-Za-z0-9_-]{24,}" + _E),
     ("a 1Password service account token", "ops_", _B + r"ops_eyJ[A-Za-z0-9_-]{80,}=*"),
     (

@@ -194,7 +194,7 @@ def _as_it_applies_itself(reading: _Reading, builder: Builder) -> None:
         for body, file, by in builder.build([Request(root.folder, root.spec)])[0].objects:
             one = Manifest(copy.deepcopy(body), file, by)
             found = one if one.is_(KUSTOMIZE, "Kustomization") and one.id == root.manifest.id else found
-        if found is None:
+        if found is None and not (found := _as_bootstrapped(reading, builder)):
             return
         if root.manifest.at:  # an operator's own: what is applied beside it adds to it, and takes nothing away
             added = {**found.body, "spec": {**before, **found.spec}}
@@ -202,6 +202,18 @@ def _as_it_applies_itself(reading: _Reading, builder: Builder) -> None:
         root.manifest, root.folder = found, reading.entry.origin.folder_of(found.body)
         if all(found.spec.get(part) == before.get(part) for part in _OF_THE_BUILD):
             return
+
+
+def _as_bootstrapped(reading: _Reading, builder: Builder) -> Manifest | None:
+    """The entry's own Kustomization as the build of the folder beside it has it, where the entry itself doesn't apply it: so bootstrap left it."""
+    root, own = reading.root, posixpath.dirname(reading.root.manifest.file)
+    if not own or root.manifest.at or not kustomization_of(reading.sources, own):
+        return None
+    for body, file, by in builder.build([Request(own, {})])[0].objects:
+        one = Manifest(copy.deepcopy(body), file, by)
+        if one.is_(KUSTOMIZE, "Kustomization") and one.id == root.manifest.id:
+            return one
+    return None
 
 
 def _next(reading: _Reading, kustomization: Kustomization, *, last: bool) -> list[Kustomization]:

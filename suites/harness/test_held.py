@@ -734,3 +734,121 @@ def test_an_app_beside_flux_itself_is_not_isolated(tmp_path, apart, verdict):
     }
     found = claims(tmp_path, files)["app-isolation"]
     assert found.verdict == verdict, found.reason
+
+
+# -- a second reading by strangers ---------------------------------------------------------------------------------------------
+
+VERIFIER = "SCRAM-SHA-256$4096:" + "c29tZXNhbHR2YWx1ZQ==$" + "Zk3pQ9xLm2Vb7RtYw4Ns" * 2 + "=:" + "aB3dE5fG7hJ9" * 4
+KEY = '{"verifier": "x", "uniqueKey": {"alg": "A256GCM", "kty": "oct", "k": "Zk3pQ9xLm2Vb7RtYw4NsZk3pQ9xLm2Vb7RtYw4Ns123"}}'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "verdict"),
+    [
+        ("more/dump.sql", f"ALTER ROLE postgres WITH SUPERUSER PASSWORD '{VERIFIER}';\n", "unproven"),
+        ("1password-credentials.json", KEY, "broke"),
+        ("1password-credentials.json", KEY.replace("oct", "RSA"), "held"),
+        ("more/jwks.json", '{"k": "Zk3pQ9xLm2Vb7RtYw4NsZk3pQ9xLm2Vb7RtYw4Ns123", "kty": "oct"}', "broke"),
+        ("more/template.secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: template}\nstringData: {password: Zk3pQ9xLm2Vb7RtYw4Ns}\n", "held"),
+    ],
+)  # fmt: skip
+def test_keys_and_verifiers_in_the_forms_of_their_programs(tmp_path, file, text, verdict):
+    found = claims(tmp_path, {"cluster/all.yaml": documents(config("one")), file: text})["secrets-not-in-git"]
+    assert found.verdict == verdict, found.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        ({"stringData": {"username": "coder", "password": "coder"}}, "unproven"),
+        ({"data": {"password": "Y29kZXI="}}, "unproven"),
+        ({"stringData": {"password": "${DB_PASSWORD}"}}, "held"),
+        ({"stringData": {"username": "coder"}}, "held"),
+    ],
+)
+def test_what_is_applied_as_a_password_is_one_however_weak(tmp_path, data, verdict):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "default"}, **data}
+    found = claims(tmp_path, {"cluster/all.yaml": documents(secret)})["secrets-not-in-git"]
+    assert found.verdict == verdict, found.reason
+
+
+VOLUME = {
+    "accessModes": ["ReadWriteOnce"],
+    "storageClassName": "local-path",
+    "resources": {"requests": {"storage": "1Gi"}},
+}
+
+
+def with_volume(name, space):
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": space},
+        "spec": VOLUME,
+    }
+    data = {"name": "d", "persistentVolumeClaim": {"claimName": name}}
+    return [claim, account(name, space), workload(name, space, volumes=[data])]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "needs", "verdict"),
+    [
+        (False, False, (), "held"),
+        (True, False, (), "held"),
+        (True, True, (), "unproven"),  # none is there that needs core only
+        (False, False, ("one",), "unproven"),  # an app waits for another
+    ],
+)
+def test_apps_need_core_only_where_one_shows_it_and_none_waits_for_another(tmp_path, first, second, needs, verdict):
+    files = {"cluster/apps.yaml": documents(kustomization("one"), kustomization("two", needs))}
+    for name, has in (("one", first), ("two", second)):
+        own = with_volume(name, name) if has else [account(name, name), workload(name, name)]
+        files[f"parts/{name}/all.yaml"] = documents(namespace(name), *own)
+    found = claims(tmp_path, files)["apps-need-core-only"]
+    assert found.verdict == verdict, found.reason
+
+
+CLUSTER = {
+    "apiVersion": "postgresql.cnpg.io/v1",
+    "kind": "Cluster",
+    "metadata": {"name": "db", "namespace": "one"},
+    "spec": {"storage": {"size": "1Gi"}},
+}
+
+
+def test_a_database_that_an_operator_makes_has_volumes_too(tmp_path):
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    names = {"kind": "Cluster", "plural": "clusters"}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "clusters.postgresql.cnpg.io"},
+        "spec": {"group": "postgresql.cnpg.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    for more, verdict in (((), "held"), ((CLUSTER,), "unproven")):
+        files = {
+            "cluster/apps.yaml": documents(kustomization("one")),
+            "parts/one/all.yaml": documents(
+                crd, namespace("one"), account("one", "one"), workload("one", "one"), *more
+            ),
+        }
+        found = claims(tmp_path / verdict, files)["apps-need-core-only"]
+        assert found.verdict == verdict, found.reason
+    assert "Cluster/one/db has an operator make volumes" in found.reason
+
+
+def test_longhorn_without_its_chart_is_storage_all_the_same(tmp_path):
+    manager = workload("longhorn-manager", "longhorn-system", kind="DaemonSet")
+    files = {
+        "cluster/all.yaml": documents(kustomization("blocks"), kustomization("one")),
+        "parts/blocks/all.yaml": documents(
+            namespace("longhorn-system"), account("longhorn-manager", "longhorn-system"), manager
+        ),
+        "parts/one/all.yaml": documents(namespace("one"), account("one", "one"), workload("one", "one")),
+    }
+    assert claims(tmp_path, files)["storage-does-not-cascade"].verdict != "not exercised"

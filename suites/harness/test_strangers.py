@@ -1439,3 +1439,105 @@ def test_a_metric_that_a_script_pushes_is_not_the_exporters(tmp_path, script, fo
         tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items), ".holdfast.toml": '[check]\nclaims = "all"\n'}
     )
     assert severities(result.findings, "monitoring.gone-metric") == found
+
+
+# -- a second reading by strangers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("where", "missing"), [("destination", False), ("metadata", False), ("else", True)])
+def test_a_secret_that_is_mirrored_is_there_where_it_is_needed(tmp_path, where, missing):
+    """As Vault's operator puts a mirror's annotations on the Secret that it makes."""
+    notes = {"annotations": {"reflector.v1.k8s.emberstack.com/reflection-auto-enabled": "true"}}
+    made = custom("VaultStaticSecret", "secrets.hashicorp.com", "db", "vault")
+    made["spec"] = {"destination": {"create": True, "name": "db", **(notes if where == "destination" else {})}}
+    if where == "metadata":
+        made["metadata"] |= notes
+    pod = {"containers": [{"name": "c", "image": "x:1", "envFrom": [{"secretRef": {"name": "db"}}]}]}
+    labels = {"app": "web"}
+    web = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "web"},
+           "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}}  # fmt: skip
+    items = [namespace("vault"), namespace("web"), made, web, charts_of_nobody("default")]
+    found = rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items)}))
+    assert ("apply.missing-config" in found) is missing
+
+
+@pytest.mark.parametrize(
+    ("values", "there"), [({"infrastructure": {"garden": {}}}, True), ({"infrastructure": {"shed": {}}}, False)]
+)
+def test_a_chart_may_make_a_namespace_that_its_values_name(tmp_path, values, there):
+    release = charts_of_nobody("default")
+    release["spec"]["values"] = values
+    items = [release, config("one", "garden-infrastructure-system")]
+    assert (
+        "apply.missing-namespace" not in rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items)}))
+    ) is there
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_part_of_an_object_that_another_applies_lacks_nothing(tmp_path, other):
+    """Server-side apply lays it over the rest of it."""
+    labels = {"app": "web"}
+    pod = {"containers": [{"name": "c", "image": "x:1"}]}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    meta = {"name": "web", "namespace": "default"}
+    whole = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+    part = {**whole, "spec": {"replicas": 2}}
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("part"), kustomization("whole")]),
+        "parts/part/p.yaml": yaml.safe_dump(part),
+        "parts/whole/w.yaml": yaml.safe_dump(whole if other else config("two")),
+    }
+    result = judged(tmp_path, files)
+    lacking = [f for f in result.findings if f.rule == "schema.field" and "required" in f.what]
+    assert bool(lacking) is not other
+
+
+def test_what_k3s_brings_is_there_before_a_release_of_the_tree_gives_it_too(tmp_path):
+    release = charts_of_nobody("default")
+    release["spec"]["chart"]["spec"]["chart"] = "traefik"
+    route = custom("IngressRoute", "traefik.io", "one", "default")
+    route["spec"] = {"routes": []}
+    for more, loops in (((), True), ((K3S,), False)):
+        folder = tmp_path / str(loops)
+        result = judged(folder, {"cluster/all.yaml": yaml.safe_dump_all([release, route, *more])})
+        assert ("boot.loop" in rules_of(result)) is loops
+
+
+def test_a_class_may_be_called_as_the_release_is(tmp_path):
+    release = charts_of_nobody("default")
+    release["metadata"]["name"] = "edge"
+    release["spec"]["chart"]["spec"]["chart"] = "traefik"
+    found = []
+    for name in ("traefik", "edge", "edge-traefik", "nginx"):
+        path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+        spec = {"ingressClassName": name, "rules": [{"host": "web.example.org", "http": {"paths": [path]}}]}
+        entrance = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": spec,
+        }
+        result = judged(tmp_path / name, {"cluster/all.yaml": yaml.safe_dump_all([release, entrance])})
+        found += [name] if "apply.ingress-class" in rules_of(result) else []
+    assert found == ["nginx"]
+
+
+def test_what_bootstrap_has_built_beside_the_entry_counts_though_the_entry_does_not_list_it(tmp_path):
+    """flux bootstrap builds flux-system with its patches; a kustomization of the entry's own that leaves the folder out changes nothing of that."""
+    documents = list(yaml.safe_load_all(FLUX))
+    patch = {**documents[1], "spec": {"decryption": {"provider": "sops"}}}
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: default}\nstringData: {a: 'ENC[AES256_GCM,data:x,type:str]'}\nsops: {mac: x}\n"
+    for patched in (True, False):
+        patches = [{"path": "p.yaml"}] if patched else []
+        files = {
+            "cluster/flux.yaml": "",
+            "cluster/flux-system/gotk-sync.yaml": FLUX,
+            "cluster/flux-system/p.yaml": yaml.safe_dump(patch),
+            "cluster/flux-system/kustomization.yaml": yaml.safe_dump(
+                {"resources": ["gotk-sync.yaml"], "patches": patches}
+            ),
+            "cluster/kustomization.yaml": yaml.safe_dump({"resources": ["secret.yaml"]}),
+            "cluster/secret.yaml": secret,
+        }
+        result = judged(tmp_path / str(patched), files)
+        assert ("apply.not-decrypted" in rules_of(result)) is not patched

@@ -333,6 +333,14 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
+    for kustomization in apps:
+        on = [k.id for k in apps if k.id in kustomization.depends_on]
+        if on:
+            yield Inconclusive(
+                f"Kustomization/{kustomization.id} waits for Kustomization/{on[0]}, which holds apps, too"
+            )
+    if all(_is_data_alone(tree, k) for k in apps):
+        yield Inconclusive("each app of the tree has a volume of its own, so none is there that needs core only")
     for kustomization in kustomizations(tree, APPS, OTHER):
         for manifest in kustomization.objects:
             if _has_an_operator_make_volumes(manifest):
@@ -343,6 +351,13 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
         yield Inconclusive(
             f"{first} lies in Kustomization/{kustomization.id}, beside {beside}: whether it needs storage wasn't judged"
         )
+
+
+def _is_data_alone(tree: Tree, kustomization: Kustomization) -> bool:
+    """Whether whatever runs in a Kustomization keeps data on a volume."""
+    return any(_with_volumes(tree, kustomization)) and not any(
+        m.pod_path and stateless(m) and m.kind not in ("Job", "CronJob") for m in kustomization.objects
+    )
 
 
 _OF_VOLUMES = frozenset(

@@ -108,6 +108,11 @@ _WITHOUT = "2.5"  # https://github.com/fluxcd/flux2/issues/5083
 
 
 def _longhorn_scraped(tree: Tree) -> bool:
+    if any(
+        "longhorn" in f"{m.namespace} {m.name} {m.spec.get('selector')}"
+        for m in tree.of("VMServiceScrape", "VMPodScrape")
+    ):
+        return True
     return any(
         r.chart == "longhorn"
         and (

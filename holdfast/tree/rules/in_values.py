@@ -104,7 +104,7 @@ def class_in_values(tree: Tree) -> Iterator[Outcome]:
     """Ingress classes in a chart's values that are a slip of one that the tree installs."""
     classes = {m.name for m in tree.of("IngressClass")}
     for release in tree.releases:
-        classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
+        classes |= release.ingress_classes()
     for release in tree.releases if classes else ():
         for path, name in _classes(mapping(release.manifest.spec.get("values")), ("spec", "values")):
             meant = near(name, classes) if name not in classes else ""

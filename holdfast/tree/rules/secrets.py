@@ -18,7 +18,7 @@ from holdfast.tree.tree import Tree, in_chart
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
-    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|vendor(?:ed)?|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)\.yarn/|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|vendor(?:ed)?|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)\.yarn/|(?:^|/)template[._-][^/]*$|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
 )
 _EXAMPLE = re.compile(r"(?i)(?:^|[/._-])(?:examples?|samples?)(?:[/._-]|$)")
 _NO_SETTINGS = (".md", ".mdx", ".rst", ".adoc", ".py", ".go", ".js", ".ts", ".rs", ".java", ".rb", ".php", ".html")
@@ -114,6 +114,12 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
                 where for where, path in words.items() if where not in found and not _is_acquitted(tree, manifest, path)
             ]
             found += [f"{where} (an address)" for where, _, value in named if plaintext.is_own_name_in_address(value)]
+        if manifest.kind == "Secret" and not manifest.body.get("sops"):
+            texts_of = [(k, v) for k, v in mapping(manifest.body.get("stringData")).items() if isinstance(v, str)]
+            decoded = [
+                (k, plaintext.of_data(v)) for k, v in mapping(manifest.body.get("data")).items() if isinstance(v, str)
+            ]
+            found += [k for k, v in [*texts_of, *decoded] if isinstance(v, str) and plaintext.is_any_password(k, v)]
         if manifest.kind == "ConfigMap":
             texts_of = [(k, v) for k, v in mapping(manifest.body.get("data")).items() if isinstance(v, str)]
             found += [

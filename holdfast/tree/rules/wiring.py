@@ -221,7 +221,7 @@ def ingress_class(tree: Tree) -> Iterator[Outcome]:
     """Ingresses of a class that no release and no object of the tree installs."""
     classes = {m.name for m in tree.of("IngressClass")}
     for release in tree.releases:
-        classes |= {str(release.value(f["name"], f["default"])) for f in release.parts("ingress_class")}
+        classes |= release.ingress_classes()
     open_ = not all(r.known for r in tree.releases) or bool(tree.names.unread)
     for ingress in tree.of("Ingress") if classes else []:
         name = ingress.spec.get("ingressClassName")
