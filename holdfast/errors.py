@@ -28,5 +28,9 @@ class UsageError(Exception):
         return f"{self.what}\n  next: {self.next_step}" if self.next_step else self.what
 
 
+class AnotherClusterError(UsageError):
+    """A name leads to another cluster than the one that it was first used for."""
+
+
 class HostCannot(UsageError):
     """This machine can't run a lane."""

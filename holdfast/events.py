@@ -83,7 +83,7 @@ class Quarantined(Event):
 
 @dataclass(frozen=True)
 class ClusterReplaced(Event):
-    """The cluster that the run ended with is another than the one that it began with, or nobody knows: which of them was seen when?"""
+    """The cluster that the run ended with is another than the one that it began with: which of them was seen when?"""
 
     reason: str
     event = "cluster-replaced"

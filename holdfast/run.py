@@ -15,7 +15,7 @@ import holdfast
 from holdfast import evidence, tempdir
 from holdfast.cluster import Cluster
 from holdfast.drivers.driver import Live
-from holdfast.errors import HostCannot, NotExercised, UsageError
+from holdfast.errors import AnotherClusterError, HostCannot, NotExercised, UsageError
 from holdfast.events import ClusterReplaced, Evidence, LaneBegin, LaneFailed, LaneReady, Quarantined, RunBegin
 from holdfast.journal import Journal
 from holdfast.lane.lane import Lane
@@ -238,7 +238,10 @@ class Run:
             if self._cluster is not None:
                 driver.same()
         except UsageError as error:
-            self.journal.write(ClusterReplaced(str(error)))
+            if isinstance(
+                error, AnotherClusterError
+            ):  # and not one that nobody could look at: what broke it may be why
+                self.journal.write(ClusterReplaced(str(error)))
             console.print(
                 f"  the journal isn't sealed, so nothing of this run will be called held: {error}",
                 style="red",

@@ -15,7 +15,7 @@ from typing import Any
 from holdfast.drivers import kubeconfigs
 from holdfast.drivers.driver import Node, Stray
 from holdfast.drivers.profile import Note, Timers
-from holdfast.errors import UsageError
+from holdfast.errors import AnotherClusterError, UsageError
 from holdfast.kube import GetOnlyReader
 from holdfast.waiting import CannotLook
 
@@ -91,7 +91,7 @@ class Attached:
         before = _identity(file)
         if before != now:
             what = ", ".join(k for k in now if now[k] != before.get(k))
-            raise UsageError(
+            raise AnotherClusterError(
                 f"the context {self.context} leads to another cluster than before: {what} differs",
                 f"look at your kubeconfig; where the new one is meant, remove {file}",
             )

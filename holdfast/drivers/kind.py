@@ -111,11 +111,11 @@ class Kind(Containers):
 
     def join_node(self, node: str) -> None:
         server, shell = self.shell(self._server_name), self.shell(node)
-        if kubeadm_join.is_member(server, shell, node):
-            return
-        kubeadm_join.leave(server, shell, node)  # what a join that was cut short has left
-        kubeadm_join.join(server, shell, self.read_files(node, "/kind")["kubeadm.conf"].decode())
-        self._wire_pod_network()
+        if not kubeadm_join.is_member(server, shell, node):
+            kubeadm_join.leave(server, shell, node)  # what a join that was cut short has left
+            registration = self.read_files(node, "/kind")["kubeadm.conf"].decode()
+            kubeadm_join.join(server, shell, registration, lambda folder, files: self.write_files(node, folder, files))
+        self._wire_pod_network()  # also where it has joined: who had it join may have been killed before this
 
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")

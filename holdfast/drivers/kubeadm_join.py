@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -11,7 +12,9 @@ import yaml
 from holdfast.drivers.driver import DriverError
 
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
-_CONFIG = "/run/holdfast/join.yaml"  # in memory, and for its owner only: it holds the token, which no list of processes must show
+_FOLDER = (
+    "/var/lib/holdfast/join"  # for its owner only: the file in it holds the token, which no list of processes must show
+)
 _CREDENTIALS = "/etc/kubernetes/kubelet.conf"
 # The checks are about a machine's own kernel, which a node that is a container hasn't got for itself.
 _ANYHOW = "--ignore-preflight-errors=all"
@@ -27,20 +30,24 @@ def leave(server: Any, shell: Any, node: str) -> None:
     _run(server, f"{_KUBECTL} delete node {shlex.quote(node)} --ignore-not-found --timeout={_PATIENCE_S}s")
 
 
-def join(server: Any, shell: Any, registration: str) -> None:
-    """Has a node join with a token made for it alone. *registration*: the kubeadm configuration that it joined by the first time (YAML).
+def join(server: Any, shell: Any, registration: str, write: Callable[[str, dict[str, str]], None]) -> None:
+    """Has a node join with a token made for it alone.
+
+    Args:
+        registration: the kubeadm configuration that it joined by the first time (YAML).
+        write: puts text files into a folder of the node: a command with the token in it would be seen by whoever lists processes.
 
     Raises DriverError with kubeadm's own words.
     """
     said = _run(server, "kubeadm token create --ttl 10m --print-join-command")
     token, digest = _word(said, "--token"), _word(said, "--discovery-token-ca-cert-hash")
     try:
-        config = shlex.quote(join_config(registration, token, digest))
-        _run(shell, f"mkdir -p {_CONFIG.rpartition('/')[0]} && umask 077 && printf %s {config} > {_CONFIG}")
-        _run(shell, f"kubeadm join --config {_CONFIG} {_ANYHOW} --v=1")
+        _run(shell, f"mkdir -p {_FOLDER} && chmod 700 {_FOLDER}")
+        write(_FOLDER, {"join.yaml": join_config(registration, token, digest)})
+        _run(shell, f"kubeadm join --config {_FOLDER}/join.yaml {_ANYHOW} --v=1")
     finally:
-        shell.run(f"rm -f {_CONFIG}")
-        server.run(f"kubeadm token delete {shlex.quote(token)}")
+        shell.run(f"rm -rf {_FOLDER}")
+        server.run(f"kubeadm token delete {shlex.quote(token.partition('.')[0])}")  # by its id, which opens nothing
 
 
 def is_member(server: Any, shell: Any, node: str) -> bool:

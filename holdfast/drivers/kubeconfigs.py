@@ -40,7 +40,7 @@ def of_context(name: str) -> dict[str, Any]:
             raise UsageError(
                 f"the context {name} names the {kind} {inner.get(kind)}, which isn't there", "fix your kubeconfig"
             )
-    _checked(name, (parts["cluster"] or {}).get("cluster") or {})
+    _checked(name, (parts["cluster"] or {}).get("cluster"))
     if "auth-provider" in ((parts["user"] or {}).get("user") or {}):
         raise UsageError(
             f"the user of the context {name} has an auth-provider, which Kubernetes has removed since 1.26",
@@ -56,19 +56,21 @@ def of_context(name: str) -> dict[str, Any]:
     }
 
 
-def _checked(name: str, cluster: dict[str, Any]) -> None:
+def _checked(name: str, cluster: object) -> None:
     """Raises UsageError for an address that no API server has, and for one to which a token would go in the clear."""
-    said = str(cluster.get("server") or "")
+    said = str(cluster.get("server") or "") if isinstance(cluster, dict) else ""
     try:
         url = urlsplit(said)
         host = url.hostname
     except ValueError:
         host = None
     if not host or url.scheme not in ("https", "http"):
-        raise UsageError(f"the context {name} has no address of a server: {said or 'none'}", "fix your kubeconfig")
+        raise UsageError(
+            f"the context {name} has no address of a server: {said.rpartition('@')[2] or 'none'}", "fix your kubeconfig"
+        )
     if url.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         raise UsageError(
-            f"the context {name} is reached without encryption ({said}), so whoever is between could read the account",
+            f"the context {name} is reached without encryption (at {host}), so whoever is between could read the account",
             "name one by https",
         )
 

@@ -103,6 +103,8 @@ def etcd_snapshotted(cluster: Cluster, within: str) -> Sighting:
 @probe
 def etcd_snapshots_leave_the_node(cluster: Cluster, within: str) -> Sighting:
     """One of them that is no older than this lies elsewhere than on the node that it is a copy of."""
+    if not _snapshots_of_etcd(cluster):
+        return "k3s lists no snapshot of etcd that is ready to be used"
     away = [s for s in _snapshots_of_etcd(cluster) if not str(s["spec"].get("location") or "file:").startswith("file:")]
     made = [_time_of((s.get("status") or {}).get("creationTime")) for s in away]
     if not made:

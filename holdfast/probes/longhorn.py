@@ -251,30 +251,36 @@ _PARTS_OF_A_NODE = ("longhorn-manager", "longhorn-csi-plugin", "engine-image", "
 
 
 def parts(cluster: Cluster) -> dict[str, list[Object]]:
-    """The pods of the storage system by the part that they are of; what is of none that is known under an empty name."""
-    found: dict[str, list[Object]] = {part: [] for part in (*_PARTS, *_PARTS_OF_A_NODE, "")}
+    """The pods of the storage system by the part that they are of, without those that are on their way out or serve a single volume or job."""
+    found: dict[str, list[Object]] = {part: [] for part in (*_PARTS, *_PARTS_OF_A_NODE)}
     for pod in cluster.objects.list("Pod", cluster.settings.storage.namespace):
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            continue
-        name = next((p for p in (*_PARTS, *_PARTS_OF_A_NODE) if pod["metadata"]["name"].startswith(f"{p}-")), "")
-        found[name].append(pod)
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        name = next((p for p in found if pod["metadata"]["name"].startswith(f"{p}-")), "")
+        if name and not ended and not pod["metadata"].get("deletionTimestamp"):
+            found[name].append(pod)
     return found
+
+
+def _storage_nodes(cluster: Cluster) -> set[str]:
+    """The nodes that Longhorn counts as its own; all of them where it names none."""
+    own = {n["metadata"]["name"] for n in cluster.objects.list("Node", version=_LONGHORN)}
+    return own or {n.name for n in cluster.nodes()}
 
 
 @probe
 def parts_ready(cluster: Cluster, in_all: int) -> Sighting:
-    """Every part of Longhorn has a ready pod, those of each node one on each, and there are so many pods in all."""
+    """Every part of Longhorn has a ready pod, those of each node one on each that Longhorn has, and there are so many pods of these parts."""
     found = parts(cluster)
-    nodes = {n.name for n in cluster.nodes()}
-    for part in (*_PARTS, *_PARTS_OF_A_NODE):
-        ready = [p for p in found[part] if condition(p, "Ready").get("status") == "True"]
+    nodes = _storage_nodes(cluster)
+    for part, pods_of_it in found.items():
+        ready = [p for p in pods_of_it if condition(p, "Ready").get("status") == "True"]
         if not ready:
-            return f"{part} has {'no pod' if not found[part] else 'no ready pod'}"
+            return f"{part} has {'no ready pod' if pods_of_it else 'no pod'}"
         lacking = nodes - {str(p["spec"].get("nodeName")) for p in ready} if part in _PARTS_OF_A_NODE else set()
         if lacking:
             return f"{part} has no ready pod on {', '.join(sorted(lacking))}"
     count = sum(map(len, found.values()))
     if count != in_all:
-        told = ", ".join(f"{len(pods)} {part or 'others'}" for part, pods in found.items() if pods)
+        told = ", ".join(f"{len(pods_of_it)} {part}" for part, pods_of_it in found.items())
         return f"there are {count} pods, and {in_all} are stated: {told}"
     return HOLDS

@@ -35,22 +35,26 @@ def node_absent(cluster: Cluster, node: str) -> Sighting:
 
 @probe
 def serves_its_own(cluster: Cluster, node: str) -> Sighting:
-    """Every DaemonSet that is on all the other nodes has a ready pod on this one, too."""
+    """Every DaemonSet that has a pod on each other node has a ready one on this one, too, that is no older than the node."""
+    found = cluster.objects.get("Node", node)
+    if not found:
+        return f"{node} is absent"
     others = {n.name for n in cluster.nodes()} - {node}
+    pods = [p for p in cluster.objects.list("Pod") if not p["metadata"].get("deletionTimestamp")]
     for item in cluster.objects.list("DaemonSet"):
-        ready = _ready_on(cluster, item)
-        if others <= ready and node not in ready:
+        of_it = [
+            p
+            for p in pods
+            if item["metadata"]["uid"] in {o.get("uid") for o in p["metadata"].get("ownerReferences") or []}
+        ]
+        here = [p for p in of_it if p["spec"].get("nodeName") == node and condition(p, "Ready").get("status") == "True"]
+        # What was there before the node joined is a record of another time, until the control plane collects it.
+        fresh = [p for p in here if p["metadata"]["creationTimestamp"] >= found["metadata"]["creationTimestamp"]]
+        if others <= {str(p["spec"].get("nodeName")) for p in of_it} and not fresh:
             return (
                 f"the DaemonSet {item['metadata']['namespace']}/{item['metadata']['name']} has no ready pod on {node}"
             )
     return node_ready(node)(cluster)
-
-
-def _ready_on(cluster: Cluster, item: Object) -> set[str]:
-    """The nodes on which a pod of a workload is ready."""
-    labels = ",".join(f"{k}={v}" for k, v in item["spec"]["selector"]["matchLabels"].items())
-    found = cluster.objects.list("Pod", item["metadata"]["namespace"], labels=labels)
-    return {str(p["spec"].get("nodeName")) for p in found if condition(p, "Ready").get("status") == "True"}
 
 
 @probe

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from holdfast.cluster import Cluster
 from holdfast.kube import Object, condition
 from holdfast.probes.workloads import lacks
-from holdfast.waiting import HOLDS, Sighting, probe
+from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
 _IMAGE = re.compile(r"(?:^|/)tailscaled?(?:[:@]|$)")
 _CONNECTOR = "tailscale.com/v1alpha1"
@@ -35,11 +35,9 @@ def _routers(cluster: Cluster) -> dict[str, tuple[set[str], str]]:
 def _routes_of(item: Object) -> Iterable[str]:
     for container in item["spec"]["template"]["spec"].get("containers") or []:
         if _IMAGE.search(str(container.get("image"))):
-            said = [
-                str(e.get("value") or "")
-                for e in container.get("env") or []
-                if e.get("name") in ("TS_ROUTES", "TS_EXTRA_ARGS")
-            ]
+            told = [e for e in container.get("env") or [] if e.get("name") in ("TS_ROUTES", "TS_EXTRA_ARGS")]
+            words = [str(w) for w in [*(container.get("command") or []), *(container.get("args") or [])]]
+            said = [str(e.get("value") or "") for e in told] + (words if "advertise-routes" in " ".join(words) else [])
             yield from re.findall(r"[0-9a-fA-F.:]+/\d{1,3}", " ".join(said))
 
 
@@ -48,7 +46,9 @@ def routes_advertised(cluster: Cluster, routes: frozenset[str]) -> Sighting:
     """What routes is ready, and told to advertise each of these ranges; whether the tailnet has approved them isn't seen in the cluster."""
     routers = _routers(cluster)
     if not routers:
-        return "nothing in the cluster advertises routes"
+        raise CannotLook(
+            "nothing in the cluster is told by its own values to advertise routes (they may stand in a ConfigMap or a Secret)"
+        )
     if missing := routes - set().union(*(told for told, _ in routers.values())):
         return f"{', '.join(sorted(routers))} advertises no {', '.join(sorted(missing))}"
     lacking = [f"{name}: {why}" for name, (told, why) in routers.items() if why and told & routes]

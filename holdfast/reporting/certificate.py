@@ -233,7 +233,7 @@ def certify(known: Ledger, wish: Wish) -> Certificate:
         proofs,
         evidence.lanes,
         asked=tuple(_asked(wish)),
-        conditions=tuple(_left_out(known, every, wish)),
+        conditions=(*_left_out(known, every, wish), *_old_looks(wish)),
         machines=wish.machines,
         limits=tuple(_limits([(run, journals[run.name][0]) for run in whole])),
     )
@@ -278,6 +278,12 @@ def _asked(wish: Wish) -> Iterator[str]:
     if len(wish.claims) < wish.register:
         names = ", ".join(c.id for c in wish.claims)
         yield f"only {len(wish.claims)} of {wish.register} claims were asked for: {names}"
+
+
+def _old_looks(wish: Wish) -> Iterator[str]:
+    for machine in wish.machines:
+        if wish.now > machine.looked + LIFE:
+            yield f"{machine.host} was looked at {(wish.now - machine.looked).days} days ago"
 
 
 def _left_out(known: Ledger, every: Sequence[RunRow], wish: Wish) -> Iterator[str]:

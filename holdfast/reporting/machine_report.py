@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ def load(path: Path) -> MachineReport:
         raise UsageError(f"{path} can't be read: {error.strerror}", _NEXT) from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is no report of a machine", _NEXT) from None
-    if looked.tzinfo is None:
-        raise UsageError(f"{path} says no zone of its time", _NEXT)
+    if looked.tzinfo is None or looked > datetime.now(UTC) + timedelta(hours=1):
+        raise UsageError(f"{path} says a time that can't be: {body['looked']}", _NEXT)
     by = {v: tuple(f"{name}: {words}" for name, verdict, words in seen if verdict is v) for v in Verdict}
     digest = hashlib.sha256(raw).hexdigest()
     return MachineReport(host, looked, digest, by[Verdict.BROKE], by[Verdict.UNPROVEN], len(by[Verdict.HELD]))

@@ -92,8 +92,9 @@ class Seen:
     def longest_outage_s(self, *kinds: str, via: str = "", vantage: str = "") -> float | None:
         """The longest outage of these targets that was seen, at least, in seconds; None where nothing was looked at. No promise is judged by it."""
         chosen = self.recorded.select(*kinds, via=via, vantage=vantage)
-        found = [o.at_least_s for series in chosen for o in outages(series.looks)]
-        return max(found, default=0.0) if chosen else None
+        if not chosen or not all(series.looks for series in chosen):
+            return None
+        return max((o.at_least_s for series in chosen for o in outages(series.looks)), default=0.0)
 
     def _window(self, vantage: str) -> Window:
         recorded = self.recorded

@@ -35,7 +35,7 @@ _TOOLS = re.compile(
     re.IGNORECASE,
 )
 _HELMFILE = re.compile(r"^releases:", re.MULTILINE)
-_COMMENT = re.compile(r"^\s*(?:#|//|\{\{/\*).*$", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?:#|//|\{\{/\*).*$", re.MULTILINE)
 _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^kind: *[\"']?(?:CustomResourceDefinition|Namespace)\b", re.MULTILINE)
 _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
@@ -43,11 +43,11 @@ _NAMESPACE = re.compile(r"\bcreate (?:namespace|ns) [\"']?([a-z0-9-]+)\b")
 _EACH_FOLDER = re.compile(r"\bfor \w+ in [\"']?(?P<over>[^\s;\"']+)[\"']?/\*/?(?=[\"'\s;])")
 _OF_A_VARIABLE = re.compile(r"\bcreate (?:namespace|ns) [\"']?\$\{?\w+")
 _ASSIGNED = re.compile(
-    r"^\s*(?:local |readonly |declare |-\w+ )*(?P<name>\w+)=[\"']?(?P<value>[^\s\"']+)", re.MULTILINE
+    r"^[ \t]*(?:(?:local|readonly|declare)[ \t]+)?(?:-\w+[ \t]+)?(?P<name>\w+)=[\"']?(?P<value>[^\s\"']+)", re.MULTILINE
 )
 _BY_AZURE = re.compile(
-    r"k8s-configuration flux create[^\n]*?--namespace[= ]+[\"']?([a-z0-9-]+)"
-    r"|fluxConfigurations@[\s\S]{0,1500}?\bnamespace: *'([a-z0-9-]+)'"
+    r"k8s-configuration flux create[^\n]{0,400}?--namespace[= ]+[\"']?([a-z0-9-]+)"
+    r"|fluxConfigurations@[\s\S]{0,800}?\bnamespace: *'([a-z0-9-]+)'"
 )
 _CALLS_AZURE = re.compile(r"\.(?:ps1|bicep|sh|md)$", re.IGNORECASE)
 _OF_RELEASE = re.compile(r"^ +namespace: *[\"']?([a-z0-9-]+)\b", re.MULTILINE)

@@ -313,7 +313,9 @@ class _Search:
         for file, part in self.flux:
             if not is_kustomization(part) or is_whole(part) or is_set_aside(file):
                 continue
-            folder = clean(str(get(part, "spec", "path") or "."))
+            if not isinstance(get(part, "spec", "path"), str):
+                continue
+            folder = clean(part["spec"]["path"])
             same = get(part, "metadata", "name") == get(body, "metadata", "name") and folder != one.folder
             if not (same and folder in self.repository.folders and _within(file, folder)):
                 continue

@@ -27,7 +27,7 @@ from holdfast.tree.given import (
 from holdfast.tree.manifest import Manifest, get, keys_in, mapping, sequence
 from holdfast.tree.needs import DependencyGraph, LazyLocation, Need, Phase, State
 from holdfast.tree.pod_config import config_of
-from holdfast.tree.releases import Release, without_releases
+from holdfast.tree.releases import Release, known_charts, without_releases
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, Tree
@@ -431,21 +431,27 @@ class Graph:
 
     def _operator_of(self, name: str) -> str:
         """A custom resource whose operator isn't in the tree, and may make a namespace or live in it; empty where none says so by its name."""
-        words = set(name.split("-"))
-        for manifest in self.tree.objects:
-            of = (manifest.group, manifest.kind)
-            known = manifest.group in GIVEN_GROUPS or manifest.group.endswith(
-                (".k8s.io", ".fluxcd.io", "fluxcd.controlplane.io")
-            )
-            if known or self._crds.get(of) or self._crds.get((manifest.group, "")):
-                continue
-            called_so = not manifest.meta.get("namespace") and (
-                manifest.name == name or name.endswith(f"-{manifest.name}")
-            )
-            lives_there = manifest.namespace == name and words & set(manifest.group.split(".")[:-1])
-            if called_so or lives_there:
-                return manifest.id
-        return ""
+        if name not in self._operators:
+            words = set(name.split("-"))
+            self._operators[name] = next((m.id for m in self._of_operators_elsewhere if _may_make(m, name, words)), "")
+        return self._operators[name]
+
+    @cached_property
+    def _operators(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _of_operators_elsewhere(self) -> list[Manifest]:
+        """The custom resources of kinds that nothing in the tree gives, and that are of no chart that is known."""
+        charts = {group for facts in known_charts().values() for group in facts.get("groups", ())}
+        return [
+            m
+            for m in self.tree.objects
+            if m.group not in GIVEN_GROUPS | MAYBE_GIVEN_GROUPS | charts
+            and not m.group.endswith((".k8s.io", ".fluxcd.io", "fluxcd.controlplane.io"))
+            and not self._crds.get((m.group, m.kind))
+            and not self._crds.get((m.group, ""))
+        ]
 
     # -- objects -------------------------------------------------------------------------------------------------------
 
@@ -829,6 +835,13 @@ def _with_the_entry(tree: Tree) -> set[str]:
     """What is applied by hand together with the entry's own Kustomization: all that lies beside it, where it waits for some of that."""
     beside = {m.id for m in tree.bootstrap}
     return beside if any(f"Kustomization/{one}" in beside for one in tree.root.depends_on) else set()
+
+
+def _may_make(manifest: Manifest, namespace: str, words: set[str]) -> bool:
+    """Whether a custom resource of the whole cluster gives a namespace its name, or one lives in a namespace that is called as its group is."""
+    if not manifest.meta.get("namespace"):
+        return manifest.name == namespace or namespace.endswith(f"-{manifest.name}")
+    return manifest.namespace == namespace and bool(words & set(manifest.group.split(".")[:-1]))
 
 
 def _applied_by(manifest: Manifest) -> State:

@@ -122,14 +122,27 @@ def _read(patch: object) -> Any:
 def _apply(made: Body, patch: Any, *, named: bool) -> None:
     """A merge, or a list of operations as RFC 6902 has them, on one object; what it can't be applied to it leaves as it is."""
     for one in sequence(patch):
-        steps = str(mapping(one).get("path")).strip("/").replace("~1", "/").split("/")
-        at: Any = made
-        for step in steps[:-1]:
-            at = at.setdefault(step, {}) if isinstance(at, dict) else None
-        if isinstance(at, dict) and mapping(one).get("op") in ("add", "replace"):
-            at[steps[-1]] = mapping(one).get("value")
+        _operate(made, mapping(one))
     if isinstance(patch, dict) and (named or _same(patch, made)):
         _merge(made, {"spec": mapping(patch.get("spec"))})
+
+
+def _operate(made: Body, one: Body) -> None:
+    """One operation; a list may be added to at its end."""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in str(one.get("path")).split("/")[1:]]
+    if not steps or one.get("op") not in ("add", "replace", "remove"):
+        return
+    at: Any = made
+    for step, after in zip(steps, steps[1:], strict=False):
+        if not isinstance(at, dict):
+            return
+        at = at.setdefault(step, [] if after == "-" else {})
+    if isinstance(at, list) and steps[-1] == "-" and one["op"] == "add":
+        at.append(one.get("value"))
+    elif isinstance(at, dict) and one["op"] == "remove":
+        at.pop(steps[-1], None)
+    elif isinstance(at, dict):
+        at[steps[-1]] = one.get("value")
 
 
 def _same(patch: Body, made: Body) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
-from holdfast.tree.manifest import Body, Key, Manifest, get, keys_in, mapping, sequence
+from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.near import HASH, SHORTEST, closest, near, words_of
 from holdfast.tree.repository import Location
 from holdfast.tree.sources import PathKey
@@ -233,8 +233,8 @@ class Names:
             return "Kubernetes"
         if namespace == "flux-system" and ("Deployment", "flux-system", "kustomize-controller") not in self.tree.by_key:
             return "Flux"
-        if self._of_argo:
-            return self._of_argo
+        if maker := self._of_argo.get(namespace) or self._of_argo.get(""):
+            return maker
         for release in self.tree.releases:
             whole = release.manifest.id in self.tree.charts.rendered and not release.unread
             if not whole and (not namespace or release.target_namespace == namespace):
@@ -264,10 +264,28 @@ class Names:
         return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
 
     @cached_property
-    def _of_argo(self) -> str:
-        """An application of Argo's that applies a folder, which isn't read here; empty where there is none."""
-        found = [m for m in self.tree.of("Application", "ApplicationSet") if m.group == "argoproj.io"]
-        return next((m.id for m in found if "path" in set(keys_in(m.spec))), "")
+    def _of_argo(self) -> dict[str, str]:
+        """The applications of Argo's that may put something into a namespace, which isn't read here; under an empty name what may into any."""
+        found: dict[str, str] = {}
+        applied = [m for m in self.tree.of("Application", "ApplicationSet") if m.group == "argoproj.io"]
+        for manifest in applied:
+            inner = [manifest.body, *self._applications_below(manifest)]
+            for body in inner:
+                target = str(get(body, "spec", "destination", "namespace") or "")
+                found.setdefault("" if body.get("kind") == "ApplicationSet" else target, manifest.id)
+        return found
+
+    def _applications_below(self, manifest: Manifest) -> Iterator[Body]:
+        """The applications in the folders that an application applies, where they are this repository's: one of them often applies the others."""
+        sources = [mapping(manifest.spec.get("source")), *map(mapping, sequence(manifest.spec.get("sources")))]
+        for path in {str(s.get("path")).strip("./") for s in sources if s.get("path")}:
+            for file in self.tree.repository.below(path) if path in self.tree.repository.folders else ():
+                if file.endswith((".yaml", ".yml")) and "argoproj.io" in self.tree.repository.text(file):
+                    yield from (
+                        b
+                        for _, b in self.tree.sources.bodies(file)
+                        if b.get("kind") in ("Application", "ApplicationSet")
+                    )
 
     @cached_property
     def _leans_outside(self) -> bool:

@@ -72,6 +72,9 @@ _ASSIGNED = re.compile(
     r"(?<![\w/])(?<!\$\{)(?P<key>--?[A-Za-z][\w./-]*|[A-Za-z_][\w./-]*)[\"']?\]?\s*(?P<sep>:=|=>|=(?!=)|:(?![:/]))\s*(?:!!?\w+\s+)?"
     + _VALUE.format(n="")
 )
+_TYPE_OF_TEXT = re.compile(
+    r":\s*&?(?:'\w+\s+)?(?:str|String|string)\s*="
+)  # what a language says of a name before its value
 _ARGUMENT = re.compile(r"(?<![\w-])--(?P<key>[A-Za-z][\w-]*)(?P<sep>\s+|[\"'],\s*)" + _VALUE.format(n=""))
 _ELEMENT = re.compile(r"<(?P<key>[A-Za-z][\w.-]*)>(?P<raw>[^<>]+)</")
 _NAMED = re.compile(
@@ -174,6 +177,7 @@ def _in_line(line: str, *, code: bool, prose: bool, within_secret: bool = False)
         return "a name and a password in base64"
     if prose or line.lstrip().startswith(("#", "//", ";", "<!--", "/*", "* ")) or _TWO_NAMES.fullmatch(line):
         return ""
+    line = _TYPE_OF_TEXT.sub(" =", line) if code and ":" in line else line
     for form in (_PAIR, _ELEMENT, _DEFAULT, _ARGUMENT, _ASSIGNED):
         for found in form.finditer(line):
             value, quoted = _text_of(found)
@@ -323,8 +327,10 @@ _NO_VALUE = re.compile(
 
 
 _LOGIN_HASH = re.compile(
-    r"\$\$?(?:2[abxy]\$\$?\d\d\$\$?[./A-Za-z0-9]{53}|(?:1|5|6|7|y|gy|apr1|sha1)\$\$?[^\s\"',;]{20,}|argon2(?:id?|d)\$[^\s\"';]{30,}"
-    r"|pbkdf2[\w-]*\$[^\s\"';]{30,}|scrypt\$[^\s\"';]{30,})"
+    r"\$\$?2[abxy]\$\$?\d\d\$\$?[./A-Za-z0-9]{53}"
+    r"|\$\$?(?:1|5|6|apr1)\$\$?(?:rounds=\d+\$\$?)?[./A-Za-z0-9]{1,16}\$\$?[./A-Za-z0-9]{22,}"
+    r"|\$\$?(?:7|y|gy)\$\$?[./A-Za-z0-9]+\$\$?[./A-Za-z0-9]{0,64}\$\$?[./A-Za-z0-9]{40,}"
+    r"|\$\$?argon2(?:id?|d)\$\$?v=\d+\$[^\s\"';]{30,}|\$\$?pbkdf2[\w-]*\$\$?[^\s\"';]{30,}|\$\$?scrypt\$\$?[^\s\"';]{30,}"
 )
 _OF_POSTGRES = re.compile(r"SCRAM-SHA-256\$\d+:[A-Za-z0-9+/=]{8,}\$[A-Za-z0-9+/=]{20,}")
 _TOLD = re.compile(

@@ -170,11 +170,14 @@ def _walk(reading: _Reading, builder: Builder) -> None:
     """From the entry outwards, everything that is known to be next side by side."""
     frontier, root = [reading.root], reading.root
     reading.kustomizations[root.id] = root
-    _as_it_applies_itself(reading, builder)
+    built = [_as_it_applies_itself(reading, builder)]
     while frontier:
-        built = builder.build([Request(kustomization.folder, kustomization.spec) for kustomization in frontier])
+        built = built or builder.build(
+            [Request(kustomization.folder, kustomization.spec) for kustomization in frontier]
+        )
         for kustomization, one in zip(frontier, built, strict=True):
             _take(reading, kustomization, one)
+        built = []
         # What an earlier Kustomization left open may be known by now: every child that isn't taken yet is looked at again.
         known = list(reading.kustomizations.values())
         frontier = [new for kustomization in known for new in _next(reading, kustomization, last=False)] or [
@@ -186,22 +189,30 @@ def _walk(reading: _Reading, builder: Builder) -> None:
 _OF_THE_BUILD = ("path", "patches", "components", "images", "targetNamespace", "namePrefix", "nameSuffix")
 
 
-def _as_it_applies_itself(reading: _Reading, builder: Builder) -> None:
-    """Takes the entry's own Kustomization as its build has it: what patches it there counts for all that it builds."""
+def _as_it_applies_itself(reading: _Reading, builder: Builder) -> Built:
+    """Takes the entry's own Kustomization as its build has it, and returns that build: what patches it there counts for all that it builds."""
     root = reading.root
+    built = builder.build([Request(root.folder, root.spec)])[0]
     for _ in range(_ROUNDS):
         before, found = root.spec, None
-        for body, file, by in builder.build([Request(root.folder, root.spec)])[0].objects:
-            one = Manifest(copy.deepcopy(body), file, by)
-            found = one if one.is_(KUSTOMIZE, "Kustomization") and one.id == root.manifest.id else found
+        for body, file, by in built.objects:
+            one = Manifest(copy.deepcopy(body), file, by) if body.get("kind") == "Kustomization" else None
+            found = one if one and one.is_(KUSTOMIZE, "Kustomization") and one.id == root.manifest.id else found
         if found is None and not (found := _as_bootstrapped(reading, builder)):
-            return
+            break
+        ref, folder = mapping(found.spec.get("sourceRef")), reading.entry.origin.folder_of(found.body)
+        space = str(ref.get("namespace") or found.namespace)
+        own = reading.entry.origin.is_own(str(ref.get("kind") or "GitRepository"), str(ref.get("name")), space)
+        if folder not in reading.repository.folders or not own:
+            break  # another repository's, or with a variable in its path: the entry is what it was found to be
         if root.manifest.at:  # an operator's own: what is applied beside it adds to it, and takes nothing away
             added = {**found.body, "spec": {**before, **found.spec}}
             found = Manifest(added, root.manifest.file, at=root.manifest.at)
-        root.manifest, root.folder = found, reading.entry.origin.folder_of(found.body)
+        root.manifest, root.folder = found, folder
         if all(found.spec.get(part) == before.get(part) for part in _OF_THE_BUILD):
-            return
+            break
+        built = builder.build([Request(root.folder, root.spec)])[0]
+    return built
 
 
 def _as_bootstrapped(reading: _Reading, builder: Builder) -> Manifest | None:

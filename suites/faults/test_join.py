@@ -100,6 +100,8 @@ def _answers_itself(cluster, experiment, host):
     open_ports = [
         s for s in cluster.objects.list("Service", component.namespace) if s["spec"].get("type") == "NodePort"
     ]
+    if not open_ports:
+        return  # nothing to set it on: whose pod answers wouldn't be known
     with cluster.inject.for_a_while():
         for one in open_ports:
             local = {"spec": {"externalTrafficPolicy": "Local"}}
@@ -107,7 +109,7 @@ def _answers_itself(cluster, experiment, host):
         for node in cluster.nodes():
             seen = always(cluster, answers(node.name, host), "5s")
             if not component.workload.startswith("DaemonSet/"):  # then nobody has said that each node has one
-                if seen.held is not True:
+                if seen.held is False:
                     experiment.limit(
                         "local-traffic", f"with externalTrafficPolicy Local {node} doesn't answer: {seen.last}"
                     )

@@ -254,6 +254,8 @@ def test_the_cluster_that_a_test_holds_refuses_to_be_changed(user, tmp_path, dri
         ("ftp://k3s1", "no address of a server"),
         ("https://[::1", "no address of a server"),
         ("http://k3s1:6443", "without encryption"),
+        ("http://admin:geheim@k3s1:6443", r"without encryption \(at k3s1\)"),
+        ("ftp://admin:geheim@k3s1", "server: k3s1"),
         ("https://k3s1:6443", ""),
         ("http://127.0.0.1:8001", ""),  # kubectl proxy
     ],
@@ -263,7 +265,16 @@ def test_an_address_that_no_account_may_be_sent_to_is_refused(user, server, word
     if not words:
         assert kubeconfigs.of_context("home")["clusters"][0]["cluster"]["server"] == server
         return
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=words) as error:
+        kubeconfigs.of_context("home")
+    assert "geheim" not in str(error.value)
+
+
+def test_a_cluster_that_is_none_is_said(user):
+    broken = config("home")
+    broken["clusters"][0]["cluster"] = "x"
+    user(one=broken)
+    with pytest.raises(UsageError, match="no address of a server: none"):
         kubeconfigs.of_context("home")
 
 
@@ -330,3 +341,24 @@ def test_an_answer_that_is_of_kubernetes_is_read(tmp_path, monkeypatch):
     listed = b'{"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": null}'
     monkeypatch.setattr(reader, "_api", lambda *_: Answers(listed))
     assert reader.list("Namespace") == []
+
+
+@pytest.mark.parametrize(("how", "replaced"), [("another", True), ("silent", False)])
+def test_a_cluster_that_nobody_can_look_at_is_not_called_another(user, tmp_path, driver, how, replaced):
+    """What broke it may be why it doesn't answer: that it broke stays."""
+    lane = Lane("attached/home", Subject(TREE))
+    lane.driver = driver.made
+    run = Run(lane, tmp_path / "run")
+    run._cluster = lane.attach(tmp_path / "undo.jsonl")
+
+    def silent(*_, **__):
+        raise CannotLook("the API server doesn't answer")
+
+    if how == "another":
+        driver.reader.uid = "another"
+    else:
+        driver.reader.get = silent
+    run.end(keep=False)
+    found = journal.read_file(run.folder / "journal.jsonl")
+    assert not found.sealed
+    assert ("cluster-replaced" in {line["event"] for line in found.entries}) is replaced

@@ -779,6 +779,7 @@ def test_a_part_that_is_laid_over_a_sync_is_no_sync(read):
         ("[{op: add, path: /spec/postBuild/substitute/place, value: shed}]", "{name: flux.*}", "at-shed"),
         (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{kind: Deployment}", "at-${place}"),
         (f"{PATCH.replace('name: flux-system', 'name: other')}  postBuild: {SUBSTITUTE}\n", "{}", "at-${place}"),
+        ("[{op: add, path: /spec/postBuild/substituteFrom/-, value: {kind: ConfigMap, name: vars}}]", "{kind: Kustomization}", "at-greenhouse"),
         ("[{op: remove, path: /spec/interval}]", "{kind: Kustomization}", "at-${place}"),
         ("{", "{kind: Kustomization}", "at-${place}"),
         (f"{PATCH}  postBuild: {SUBSTITUTE}\n", "{name: '('}", "at-${place}"),
@@ -787,8 +788,11 @@ def test_a_part_that_is_laid_over_a_sync_is_no_sync(read):
 def test_an_instance_of_flux_may_patch_the_sync_that_its_operator_makes(read, patch, target, name):
     text = "".join(f"          {line}\n" for line in patch.splitlines())
     patched = f"{instance('cluster')}  kustomize:\n    patches:\n      - target: {target}\n        patch: |\n{text}"
-    tree = read({"boot/instance.yaml": patched, "cluster/a.yaml": object_("'at-${place}'")})
-    assert applied(tree) == [name]
+    variables = object_("vars").replace("default", "flux-system") + "data: {place: greenhouse}\n"
+    tree = read(
+        {"boot/instance.yaml": patched, "cluster/a.yaml": object_("'at-${place}'"), "cluster/v.yaml": variables}
+    )
+    assert applied(tree) == sorted([name, "vars"])
 
 
 def test_what_lies_beside_an_operators_sync_adds_to_it_and_takes_nothing_away(read):
@@ -863,3 +867,39 @@ def test_kustomizations_of_this_repository_that_nothing_leads_to_are_not_called_
     files = {"deploy/kustomization.yml": layer("apps", "./apps", source="garden")}
     with pytest.raises(UsageError, match="are applied by nothing in it, such as that in deploy"):
         read(files | APPS | {"deploy/source.yaml.txt": ""}, remote=REMOTE)
+
+
+@pytest.mark.parametrize(
+    "sync",
+    [
+        [source("flux-system", "https://git.example.org/other/repo"), layer("flux-system", "./other/place")],
+        [layer("flux-system", "'./clusters/${place}'")],
+        [layer("flux-system", "./gone")],
+    ],
+)
+def test_a_sync_that_leads_elsewhere_leaves_the_entry_as_it_was_found(read, sync):
+    """Another repository's, one with a variable, one to a folder that isn't there: none of them is what this tree is entered by."""
+    files = {
+        "cluster/k.yaml": layer("flux-system", "./cluster"),
+        "cluster/apps.yaml": layer("apps", "./apps"),
+        "cluster/deploy/sync.yaml": sync,
+    }
+    tree = read(files | APPS, remote=REMOTE, entry="cluster")
+    assert tree.root.folder == "cluster"
+    assert not tree.root.error or "other" not in tree.root.error
+
+
+@pytest.mark.parametrize("body", ["spec: {wait: true}\n", "spec:\n", "", "spec: []\n", "spec: {path: 7}\n"])
+def test_a_part_without_a_path_moves_no_entry(read, body):
+    part = PATCH.removesuffix("spec:\n") + body
+    files = {
+        "kustomization.yaml": f"{listing('clusters/home')}patches: [{{path: part.yaml}}]\n",
+        "part.yaml": part,
+        "clusters/home/flux-system/gotk-sync.yaml": [
+            source("flux-system", REMOTE),
+            layer("flux-system", "./clusters/home"),
+        ],
+        "clusters/home/kustomization.yaml": listing("flux-system/gotk-sync.yaml", "apps.yaml"),
+        "clusters/home/apps.yaml": layer("apps", "./apps"),
+    }
+    assert read(files | APPS, remote=REMOTE).root.folder == "clusters/home"

@@ -604,6 +604,8 @@ BCRYPT = "$2y$10$" + "N9qo8uLOickgx2ZMRZoMye" + "IjZAgcfl7p92ldGxad68LJZdL17lhWy
         ("docs/users.md", f"A line of .htpasswd, such as `me:{BCRYPT}`", "held"),
         ("examples/values.yaml", f"admin: {BCRYPT}\n", "held"),
         ("more/values.yaml", "script: echo $2 $5 $10\n", "held"),
+        ("more/run.sh", "echo $1${SOME_LONG_VARIABLE_NAME}\nx=$1$(kubectl_get_something_long_enough)\n", "held"),
+        ("more/nginx.conf", "rewrite ^/(.*) /index.php?q=$1$is_args$args$more_and_more_words last;\n", "held"),
         ("more/values.yaml", "image: sha256$0000\n", "held"),
         ("README.md", "* Username: admin\n* Password: Flux&Git0ps\n", "unproven"),
         ("README.md", "Default password: `Gr33nhouse!7`\n", "unproven"),
@@ -638,6 +640,9 @@ RUST = 'const KEY: &str = "{0}";\n#[cfg(test)]\nmod tests {{\n    let token = "{
     [
         ("api/src/auth.rs", RUST.format("none", "Zk3pQ9xLm2Vb7RtYw4Ns"), "held"),
         ("api/src/auth.rs", RUST.replace("KEY", "TOKEN").replace("#[cfg(test)]\n", "").format("none", "Zk3pQ9xLm2Vb7RtYw4Ns"), "broke"),
+        ("api/src/main.rs", '#[cfg(test)]\nmod tests;\n\nconst TOKEN: &str = "Zk3pQ9xLm2Vb7RtYw4Ns";\n', "broke"),
+        ("api/src/main.rs", RUST.format("none", "none") + 'const TOKEN: &str = "Zk3pQ9xLm2Vb7RtYw4Ns";\n', "broke"),
+        ("services/vendor-portal/config.env", "DB_PASSWORD=kX9vQ2mT7zLp4RwB\n", "broke"),
         (".yarn/releases/yarn.cjs", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "held"),
         ("web/vendor/search.js", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "held"),
         ("web/search.js", 'const searchToken = "Zk3pQ9xLm2Vb7RtYw4Ns";', "broke"),

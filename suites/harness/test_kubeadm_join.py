@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from holdfast.drivers import kubeadm_join
+from holdfast.drivers import kind, kubeadm_join, profile
 from holdfast.drivers.driver import DriverError
 
 TOKEN, DIGEST = "abcdef.0123456789abcdef", f"sha256:{'a' * 64}"
@@ -59,27 +59,31 @@ def test_a_node_that_never_joined_is_said():
 
 
 @pytest.mark.parametrize("failing", ["", "kubeadm join"])
-def test_the_token_is_in_no_list_of_processes_and_ends_with_the_joining(failing):
-    control_plane, node = server(), Shell(failing=failing)
+def test_the_token_is_in_no_command_and_ends_with_the_joining(failing):
+    """A command is seen by whoever lists processes: here and on the node."""
+    control_plane, node, written = server(), Shell(failing=failing), {}
+
+    def join():
+        kubeadm_join.join(control_plane, node, REGISTRATION, lambda folder, files: written.update({folder: files}))
+
     if failing:
         with pytest.raises(DriverError, match=r"kubeadm join: .*the reason"):
-            kubeadm_join.join(control_plane, node, REGISTRATION)
+            join()
     else:
-        kubeadm_join.join(control_plane, node, REGISTRATION)
-    join = next(c for c in node.typed if c.startswith("kubeadm join"))
-    assert TOKEN not in join
-    written = next(c for c in node.typed if TOKEN in c)
-    assert "umask 077" in written
-    assert "printf" in written  # the shell's own word: no process is started for it
-    assert node.typed[-1].startswith("rm -f ")
-    assert control_plane.typed[-1] == f"kubeadm token delete {TOKEN}"
+        join()
+    assert not [c for c in [*node.typed, *control_plane.typed] if TOKEN in c or TOKEN.partition(".")[2] in c]
+    ((folder, files),) = written.items()
+    assert TOKEN in files["join.yaml"]
+    assert node.typed[0] == f"mkdir -p {folder} && chmod 700 {folder}"  # before anything is in it
+    assert node.typed[-1] == f"rm -rf {folder}"
+    assert control_plane.typed[-1] == "kubeadm token delete abcdef"
 
 
 def test_a_server_that_gives_no_token_is_said():
     with pytest.raises(DriverError, match=r"kubeadm token: .*the reason"):
-        kubeadm_join.join(server(failing="kubeadm token create"), Shell(), REGISTRATION)
+        kubeadm_join.join(server(failing="kubeadm token create"), Shell(), REGISTRATION, lambda *_: None)
     with pytest.raises(DriverError, match="has no --token"):
-        kubeadm_join.join(Shell({"kubeadm token create": "nothing\n"}), Shell(), REGISTRATION)
+        kubeadm_join.join(Shell({"kubeadm token create": "nothing\n"}), Shell(), REGISTRATION, lambda *_: None)
 
 
 def test_it_leaves_by_itself_before_its_name_goes():
@@ -105,3 +109,17 @@ def test_a_member_is_known_by_both_sides(known, credentials, member):
 def test_a_cluster_that_does_not_say_leaves_no_guess():
     with pytest.raises(DriverError, match="the reason"):
         kubeadm_join.is_member(Shell(failing="kubectl"), Shell(), "k3s2")
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_a_node_that_joined_gets_its_network_also_where_somebody_else_had_it_join(monkeypatch, tmp_path, member):
+    """Who had it join may have been killed right after: a node without a network is no node."""
+    done = []
+    made = kind.Kind("holdfast-kind-fast-x", profile.load("kind", "fast"), tmp_path)
+    monkeypatch.setattr(made, "shell", lambda node: node)
+    monkeypatch.setattr(made, "read_files", lambda *_: {"kubeadm.conf": b"x"})
+    monkeypatch.setattr(made, "_wire_pod_network", lambda: done.append("network"))
+    for name, value in (("is_member", member), ("leave", None), ("join", None)):
+        monkeypatch.setattr(kubeadm_join, name, lambda *_, name=name, value=value: done.append(name) or value)
+    made.join_node("k3s2")
+    assert done == (["is_member", "network"] if member else ["is_member", "leave", "join", "network"])

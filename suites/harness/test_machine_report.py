@@ -100,6 +100,19 @@ def test_what_is_no_report_is_said(tmp_path, text):
         load(tmp_path / "gone.json")
 
 
-def test_an_old_look_is_no_longer_worth_anything(tmp_path):
-    old = load(report(tmp_path, "held", looked=NOW - LIFE - timedelta(days=1)))
-    assert old.looked + LIFE < NOW
+@pytest.mark.parametrize(
+    ("days", "ready"), [(0, Ready.READY), (6, Ready.READY), (8, Ready.CONDITIONS), (400, Ready.CONDITIONS)]
+)
+def test_an_old_look_is_a_condition(tmp_path, days, ready):
+    machine = load(report(tmp_path, "held", looked=NOW - timedelta(days=days)))
+    run(tmp_path / "runs", "1")
+    with Ledger(tmp_path / "ledger.sqlite") as known:
+        known.take([tmp_path / "runs"])
+        made = certify(known, Wish("home", [register()[CLAIM]], 1, datetime.now(UTC), "0.1.0", machines=(machine,)))
+    assert made.ready is ready
+    assert (f"looked at {days} days ago" in " ".join(made.conditions)) is (ready is Ready.CONDITIONS)
+
+
+def test_a_look_of_tomorrow_is_none(tmp_path):
+    with pytest.raises(UsageError, match="a time that can't be"):
+        load(report(tmp_path, "held", looked=NOW + timedelta(days=1)))

@@ -14,8 +14,9 @@ from holdfast.probes.backups import (
     volumes_snapshotted,
 )
 from holdfast.probes.longhorn import parts_ready, replicas_apart
+from holdfast.probes.nodes import serves_its_own
 from holdfast.probes.tailscale import routes_advertised
-from holdfast.waiting import HOLDS
+from holdfast.waiting import HOLDS, CannotLook
 
 NODES = ("k3s1", "k3s2")
 
@@ -54,6 +55,10 @@ def pod(name, node, *, ready=True, phase="Running"):
     }
 
 
+def leaving(one):
+    return {**one, "metadata": {**one["metadata"], "deletionTimestamp": "now"}}
+
+
 def longhorn(but="", **more):
     """Longhorn's pods on two nodes: 14 of them."""
     once = (
@@ -79,7 +84,12 @@ def longhorn(but="", **more):
         (longhorn(), 14, ""),
         (longhorn(), 19, "there are 14 pods, and 19 are stated: 1 longhorn-driver-deployer, 1 longhorn-ui"),
         ([*longhorn(), pod("backup-job-1", "k3s1", phase="Succeeded")], 14, ""),
-        ([*longhorn(), pod("share-manager-x", "k3s1")], 14, "1 others"),
+        (
+            [*longhorn(), pod("share-manager-x", "k3s1"), pod("backup-daily-28", "k3s1")],
+            14,
+            "",
+        ),  # of one volume, of one job
+        ([*longhorn(), leaving(pod("csi-resizer-2", "k3s1"))], 14, ""),
         (longhorn("csi-resizer-1"), 13, "csi-resizer has no pod"),
         (longhorn("longhorn-manager-k3s2"), 13, "longhorn-manager has no ready pod on k3s2"),
         (longhorn("longhorn-ui-1", ready=False), 14, "longhorn-ui has no ready pod"),
@@ -90,6 +100,12 @@ def test_what_longhorn_consists_of(pods, stated, words):
     said = seen(parts_ready(stated), Pod=pods)
     assert words in said
     assert bool(said) is bool(words)
+
+
+def test_a_node_that_is_none_of_longhorns_needs_none_of_its_parts():
+    on_one = [p for p in longhorn() if p["spec"]["nodeName"] == "k3s1"]
+    assert "no ready pod on k3s2" in seen(parts_ready(len(on_one)), Pod=on_one)
+    assert seen(parts_ready(len(on_one)), Pod=on_one, Node=[{"metadata": {"name": "k3s1"}}]) == ""
 
 
 def volume(name, state="attached"):
@@ -196,8 +212,8 @@ def of_etcd(hours, location="file:///var/lib/rancher/k3s/server/db/snapshots/x",
         ([of_etcd(2), of_etcd(3, "s3://bucket/x")], "", ""),
         ([of_etcd(2), of_etcd(30, "s3://bucket/x")], "", "away from its node is 30.0h old"),
         ([of_etcd(30)], "is 30.0h old", "lies on the node"),
-        ([of_etcd(2, ready=False)], "lists no snapshot", "lies on the node"),
-        ([], "lists no snapshot", "lies on the node"),
+        ([of_etcd(2, ready=False)], "lists no snapshot", "lists no snapshot"),
+        ([], "lists no snapshot", "lists no snapshot"),
     ],
 )
 def test_snapshots_of_etcd_are_young_and_leave_their_node(snapshots, young, away):
@@ -238,15 +254,63 @@ def connector(*routes, ready="True"):
         ({"Deployment": [router({"TS_ROUTES": "10.42.0.0/16"})]}, "advertises no 192.168.86.0/24"),
         ({"Deployment": [router({"TS_ROUTES": ",".join(ROUTES)}, ready=0)]}, "has 0 of 1 pods ready"),
         ({"Connector": [connector(*ROUTES, ready="False")]}, "doesn't call it ready"),
-        (
-            {"Deployment": [router({"TS_ROUTES": ",".join(ROUTES)}, image="web:1")]},
-            "nothing in the cluster advertises routes",
-        ),
-        ({"Deployment": [router({})]}, "nothing in the cluster advertises routes"),
-        ({}, "nothing in the cluster advertises routes"),
     ],
 )
 def test_a_router_is_ready_and_told_each_range(kinds, words):
     said = seen(routes_advertised(ROUTES), **kinds)
     assert words in said
     assert bool(said) is bool(words)
+
+
+@pytest.mark.parametrize("items", [[], [router({})], [router({"TS_ROUTES": ",".join(ROUTES)}, image="web:1")]])
+def test_routes_that_stand_elsewhere_are_not_seen_and_not_missing(items):
+    with pytest.raises(CannotLook, match="may stand in a ConfigMap"):
+        seen(routes_advertised(ROUTES), Deployment=items)
+
+
+def test_routes_may_be_told_by_arguments():
+    told = router({})
+    told["spec"]["template"]["spec"]["containers"][0]["args"] = [
+        "tailscale",
+        "up",
+        "--advertise-routes=10.42.0.0/16,192.168.86.0/24",
+    ]
+    assert seen(routes_advertised(ROUTES), Deployment=[told]) == ""
+
+
+# -- a node that joined --------------------------------------------------------------------------------------------------------
+
+
+def of_set(node, hours, **more):
+    meta = {"name": f"p-{node}-{hours}", "ownerReferences": [{"uid": "set"}], "creationTimestamp": ago(hours), **more}
+    return {
+        "metadata": meta,
+        "spec": {"nodeName": node},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pods", "words"),
+    [
+        ([of_set("k3s1", 9), of_set("k3s2", 0)], ""),
+        ([of_set("k3s1", 9)], "has no ready pod on k3s2"),
+        ([of_set("k3s1", 9), of_set("k3s2", 9)], "has no ready pod on k3s2"),  # of the node that it was before
+        ([of_set("k3s1", 9), of_set("k3s2", 0, deletionTimestamp="now")], "has no ready pod on k3s2"),
+        ([], ""),  # on no other node either
+    ],
+)
+def test_what_belongs_on_each_node_runs_on_the_one_that_joined(pods, words):
+    node = {
+        "metadata": {"name": "k3s2", "creationTimestamp": ago(1)},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    objects = Objects(
+        Pod=pods, DaemonSet=[{"metadata": {"uid": "set", "name": "d", "namespace": "n"}, "spec": {"selector": {}}}]
+    )
+    objects.get = lambda kind, name, *_: node if (kind, name) == ("Node", "k3s2") else None
+    cluster = SimpleNamespace(objects=objects, nodes=lambda: [Node(n, "worker") for n in NODES])
+    said = serves_its_own("k3s2")(cluster)
+    assert ("" if said is HOLDS else said) == "" if not words else words in said
+    assert "absent" in serves_its_own("k3s9")(cluster)

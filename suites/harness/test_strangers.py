@@ -1315,6 +1315,10 @@ def custom(kind, group, name, space=""):
         (custom("Organization", "security.giantswarm.io", "garden", "default"), False),
         (custom("Beds", "garden.example.org", "one", "org-garden"), True),  # the operator lives where its objects do
         (custom("Beds", "tools.example.org", "one", "org-garden"), False),
+        (
+            custom("ClusterIssuer", "cert-manager.io", "garden"),
+            False,
+        ),  # of a chart that is known: it makes no namespace
     ],
 )
 def test_a_namespace_may_be_an_operators_that_is_not_in_the_tree(tmp_path, more, there):
@@ -1392,31 +1396,41 @@ def test_what_an_unread_kustomization_lists_is_not_called_applied_by_nothing(tmp
     assert bool(found) is not listed
 
 
-APPLICATION = custom("Application", "argoproj.io", "rest", "argocd")
-APPLICATION["spec"] = {
-    "source": {"repoURL": "https://git.example.org/x", "path": "argo/apps"},
-    "destination": {"namespace": "web"},
-}
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_service_may_be_what_argo_brings(tmp_path, there):
+@pytest.mark.parametrize(
+    ("space", "kind", "inner", "there"),
+    [
+        ("web", "Application", "", True),
+        ("other", "Application", "", False),  # what isn't read gives what it could plausibly give, and no more
+        ("argocd", "Application", "web", True),  # one that applies others, of this repository
+        ("argocd", "Application", "other", False),
+        ("", "ApplicationSet", "", True),
+        (None, "", "", False),
+    ],
+)
+def test_a_service_may_be_what_argo_brings(tmp_path, space, kind, inner, there):
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
     rules = [{"host": "web.example.org", "http": {"paths": [path]}}]
-    entrance = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": "web", "namespace": "web"},
-        "spec": {"rules": rules},
-    }
-    items = [namespace("web"), namespace("argocd"), entrance, *([APPLICATION] if there else [])]
-    found = rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items)}))
-    assert ("apply.ingress-backend" not in found) is there
+    entrance = custom("Ingress", "networking.k8s.io", "web", "web") | {"spec": {"rules": rules}}
+
+    def application(target, kind="Application"):
+        made = custom(kind, "argoproj.io", "rest", "argocd")
+        source = {"repoURL": "https://git.example.org/x", "path": "argo/apps"}
+        return {**made, "spec": {"source": source, "destination": {"namespace": target}}}
+
+    items = [namespace("web"), namespace("argocd"), entrance, *([application(space, kind)] if kind else [])]
+    files = {"cluster/all.yaml": yaml.safe_dump_all(items)}
+    if inner:
+        files["argo/apps/one.yaml"] = yaml.safe_dump(application(inner))
+    assert ("apply.ingress-backend" not in rules_of(judged(tmp_path, files))) is there
 
 
 @pytest.mark.parametrize(
     ("script", "found"),
-    [("curl -X POST http://push:9091 # push_metric longhorn_target_well 1", []), ("true", ["BREAKS_CLAIM"])],
+    [
+        ("echo longhorn_target_well 1 | curl --data-binary @- http://push:9091/metrics/job/backup", []),
+        ("true", ["BREAKS_CLAIM"]),
+        ("# longhorn_target_well, told by Pushover", ["BREAKS_CLAIM"]),
+    ],
 )
 def test_a_metric_that_a_script_pushes_is_not_the_exporters(tmp_path, script, found):
     rule = {"alert": "Target", "expr": "longhorn_target_well == 0", "for": "5m", "labels": {"severity": "warning"}}
@@ -1541,3 +1555,56 @@ def test_what_bootstrap_has_built_beside_the_entry_counts_though_the_entry_does_
         }
         result = judged(tmp_path / str(patched), files)
         assert ("apply.not-decrypted" in rules_of(result)) is not patched
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["k8s-configuration flux create " * 20_000, "\n" * 40_000, "create namespace $x\nfor a in /*/" + "\n" * 40_000],
+)
+@pytest.mark.parametrize("file", ["scripts/bootstrap.sh", "docs/x.md"])
+def test_a_script_of_whatever_length_is_read_in_time(tmp_path, file, text):
+    judged(tmp_path, {"cluster/all.yaml": CONFIG, file: text})  # it ends
+
+
+def test_a_namespace_that_is_missing_costs_no_more_for_each_of_its_objects(tmp_path):
+    items = [config(f"c{n}", "nowhere") for n in range(400)] + [
+        custom("Beds", f"g{n}.example.org", f"b{n}") for n in range(1500)
+    ]
+    found = judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all([*items, charts_of_nobody("default")])})
+    assert "apply.missing-namespace" in rules_of(found)  # it ends
+
+
+REMOTE_BASE = "https://git.example.org/somebody/base//deploy?ref=v1"
+OF_BASE = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "theirs"}, "spec": {"replicas": 2}}
+OF_OURS = config("ours", "default", data={"a": "patched"})
+
+
+@pytest.mark.parametrize(
+    ("more", "files"),
+    [
+        ({"patchesStrategicMerge": ["p.yaml"]}, {"p.yaml": OF_BASE}),
+        ({"patches": [{"path": "p.yaml"}]}, {"p.yaml": OF_BASE}),
+        ({"patches": [{"patch": yaml.safe_dump(OF_BASE)}]}, {}),
+        ({"configMapGenerator": [{"name": "theirs", "behavior": "merge", "literals": ["a=b"]}]}, {}),
+        ({"patches": [{"path": "p.yaml", "target": {"kind": "Deployment"}}]}, {"p.yaml": OF_BASE}),
+    ],
+)
+@pytest.mark.parametrize("where", ["parts/apps", "parts/apps/inner"])
+def test_what_patches_a_remote_base_keeps_nothing_else_from_being_read(tmp_path, more, files, where):
+    """The base isn't fetched, and all that lies beside it is read, with the patches of its own."""
+    kustomize = {"resources": [REMOTE_BASE, "ours.yaml"], **more}
+    kustomize["patches"] = [*kustomize.get("patches", []), {"path": "mine.yaml"}]
+    tree = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        f"{where}/kustomization.yaml": yaml.safe_dump(kustomize),
+        f"{where}/ours.yaml": yaml.safe_dump(config("ours")),
+        f"{where}/mine.yaml": yaml.safe_dump(OF_OURS),
+        **{f"{where}/{name}": yaml.safe_dump(body) for name, body in files.items()},
+    }
+    if where != "parts/apps":
+        tree["parts/apps/kustomization.yaml"] = yaml.safe_dump({"resources": ["inner"]})
+    result = judged(tmp_path, tree)
+    (ours,) = [m for m in result.tree.objects if m.name == "ours"]
+    assert ours.body["data"] == {"a": "patched"}
+    assert result.tree.kustomizations["flux-system/apps"].left_out
+    assert "apply.build" not in rules_of(result)

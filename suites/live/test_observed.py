@@ -54,7 +54,7 @@ def _needs_longhorn(cluster):
 
 
 def _seen_or_in_doubt(cluster, experiment, probe, what):
-    """The document promises no schedule: what is older than a day's leaves doubt, and breaks nothing."""
+    """The document promises no schedule, and another tool may take the copies: what isn't seen leaves doubt, and breaks nothing."""
     wait = eventually(cluster, probe, "0s")
     experiment.assertion(what, probe.kind, True if wait.held else None, what if wait.held else wait.last)
 
@@ -72,7 +72,7 @@ def test_longhorn_consists_of_what_is_stated(cluster):
     stated = int(_stated("longhorn-components", r"(\d+) pods")[0])
     cluster.steady(tree_applied(), within="1m")
     cluster.negative_control(parts_ready(9999))
-    cluster.eventually(parts_ready(stated), within="0s")
+    cluster.eventually(parts_ready(stated), within="1m")  # a pod may just be replaced
 
 
 @in_part("the target and the age of the newest backups go; none is restored, since nothing is written", Writable)
@@ -106,17 +106,20 @@ def test_each_volume_in_use_has_a_snapshot_that_is_not_old(cluster, experiment):
 @in_part("the age and the place of k3s' snapshots go; none is restored", EtcdSnapshot)
 @needs(Live)
 @claim("control-plane-backup")
-def test_etcd_has_a_snapshot_that_is_not_old_and_not_on_its_node_alone(cluster):
+def test_etcd_has_a_snapshot_that_is_not_old_and_not_on_its_node_alone(cluster, experiment):
     """As k3s lists them itself (ETCDSnapshotFile), for a server with embedded etcd."""
     labels = [n["metadata"].get("labels") or {} for n in cluster.objects.list("Node")]
     if not any("node-role.kubernetes.io/etcd" in label for label in labels):
         raise NotExercised("no node says that it holds etcd: what the server keeps its state in isn't seen by the API")
+    if not cluster.objects.plural("ETCDSnapshotFile"):
+        raise NotExercised("the API server lists no snapshots of etcd (ETCDSnapshotFile): k3s does since 1.28")
     age = get("control-plane-backup").budget("age")
     cluster.steady(tree_applied(), within="1m")
     cluster.negative_control(etcd_snapshotted("0s"))
     cluster.negative_control(etcd_snapshots_leave_the_node("0s"))
-    cluster.eventually(etcd_snapshotted(age), within="0s")
-    cluster.eventually(etcd_snapshots_leave_the_node(age), within="0s")
+    _seen_or_in_doubt(cluster, experiment, etcd_snapshotted(age), f"etcd has a snapshot of the last {age}")
+    away = etcd_snapshots_leave_the_node(age)
+    _seen_or_in_doubt(cluster, experiment, away, f"one of the last {age} lies elsewhere than on its node")
 
 
 @in_part(

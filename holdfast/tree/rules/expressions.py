@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,7 @@ def _alerts_in(
 def gone_metric(tree: Tree) -> Iterator[Outcome]:
     """Alerts on metrics that no current version exports, or that nothing in the tree scrapes."""
     longhorn = any(r.chart == "longhorn" for r in tree.releases)
+    pushing = _pushing(tree) if longhorn else ""
     for manifest, path, name, expression in alerts(tree):
         for metric in sorted(metrics_of(expression)[0]):
             if metric in GONE and not _is_still_there(tree, metric):
@@ -67,12 +69,7 @@ def gone_metric(tree: Tree) -> Iterator[Outcome]:
                     yield Inconclusive(f"{manifest.id} reads {metric}, which values that aren't read may make anew")
                     continue
                 yield hit(tree, manifest, f"the alert {name} reads {metric}: {GONE[metric]}", *path)
-            elif (
-                metric.startswith("longhorn_")
-                and longhorn
-                and not _longhorn_scraped(tree)
-                and not _is_pushed(tree, metric)
-            ):
+            elif metric.startswith("longhorn_") and longhorn and not _longhorn_scraped(tree) and metric not in pushing:
                 yield hit(
                     tree,
                     manifest,
@@ -94,10 +91,14 @@ def _is_still_there(tree: Tree, metric: str) -> bool:
     return metric.startswith("gotk_") and runs is not None and _number(runs.minor) < _number(_WITHOUT)
 
 
-def _is_pushed(tree: Tree, metric: str) -> bool:
-    """Whether a script of the tree names a metric and pushes: then it is none of the exporter's own."""
-    texts = (json.dumps(m.body, default=str) for m in tree.objects if m.kind == "ConfigMap" or m.pod_path)
-    return any(metric in text and "push" in text.lower() for text in texts)
+_PUSHES = re.compile(r"pushgateway|/metrics/job/", re.IGNORECASE)
+
+
+def _pushing(tree: Tree) -> str:
+    """What the scripts of the tree say that push to a gateway."""
+    texts = [str(v) for m in tree.of("ConfigMap") for v in mapping(m.body.get("data")).values()]
+    texts += [json.dumps(c, default=str) for m in tree.workloads() for _, c in m.containers(every=True)]
+    return "\n".join(text for text in texts if _PUSHES.search(text))
 
 
 def _number(minor: str) -> tuple[int, ...]:

@@ -18,8 +18,9 @@ from holdfast.tree.tree import Tree, in_chart
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SECRET = re.compile(r"[\"']?\bkind[\"']?\s*:\s*[\"']?(?:Sealed)?Secret\b")
 _SHOWN = re.compile(
-    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|vendor(?:ed)?|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)\.yarn/|(?:^|/)template[._-][^/]*$|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
+    r"(?i)(?:^|[/._-])(?:examples?|samples?|testdata|test_data|mocks?|e2e|__tests__|dist|venv|site-packages|ansible_collections|third_party|molecule|local[-_]?clusters?)(?:[/._-]|$)|(?:^|/)(?:kind|k3d|minikube|vagrant)(?:/|$)|(?:^|/)(?:\.yarn|vendored)/|(?:^|/)template[._-][^/]*$|(?:^|/)test_[^/]*$|[._-](?:test|spec)\.\w+$"
 )
+_RUST_TESTS = re.compile(r"^#\[cfg\(test\)\]\n(?:#\[[^\]\n]*\]\n)*(?:pub )?mod \w+ \{", re.MULTILINE)
 _EXAMPLE = re.compile(r"(?i)(?:^|[/._-])(?:examples?|samples?)(?:[/._-]|$)")
 _NO_SETTINGS = (".md", ".mdx", ".rst", ".adoc", ".py", ".go", ".js", ".ts", ".rs", ".java", ".rb", ".php", ".html")
 _COMMENT = re.compile(r"\s*(?:#|//|--(?!-)|;|\*)")
@@ -59,6 +60,8 @@ def secret(tree: Tree) -> Iterator[Outcome]:
                 continue
             if _in_tests_of_rust(name, text, said):
                 yield _lesser(said, "test data or an example")
+                if not said.what.startswith(_OF_A_KEY):  # in an issuer's own form
+                    yield Inconclusive(f"{said.locations[0]}: {said.what}, in a module of tests")
                 continue
             yield (apart := _apart(name, said))
             if apart is not said and said.object == name and said.severity is None and _may_be_real(name, text, said):
@@ -155,9 +158,14 @@ def _apart(name: str, said: Violation) -> Violation:
 
 
 def _in_tests_of_rust(name: str, text: str, said: Violation) -> bool:
-    """Whether it stands below the mark of a module of tests, which ends a file of Rust as a rule."""
-    begin = text.find("#[cfg(test)]") if name.endswith(".rs") else -1
-    return begin >= 0 and said.object == name and said.locations[0].line > text.count("\n", 0, begin)
+    """Whether it stands within a module of tests, which is written out in the file and ends where a brace does at the beginning of a line."""
+    for found in _RUST_TESTS.finditer(text) if name.endswith(".rs") and said.object == name else ():
+        first = text.count("\n", 0, found.start()) + 1
+        end = text.find("\n}", found.end())
+        last = text.count("\n", 0, end) + 2 if end >= 0 else 0
+        if first < said.locations[0].line < last:
+            return True
+    return False
 
 
 def _lesser(said: Violation, because: str) -> Violation:
