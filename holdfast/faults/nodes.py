@@ -10,6 +10,7 @@ from holdfast.cluster import Cluster, PowerWindow
 from holdfast.drivers.driver import NodeMembership, NodePower, PodRuntime
 from holdfast.durations import seconds
 from holdfast.faults.fault import fault
+from holdfast.probes.longhorn import nothing_attached
 from holdfast.probes.nodes import api_refuses, drained, node_absent, node_not_ready, node_ready, pods_that_leave
 from holdfast.waiting import CannotLook, patiently
 
@@ -68,6 +69,8 @@ def node_removed(cluster: Cluster, node: str, within: str = "3m") -> Iterator[No
     The effect check is the API, which doesn't know it any more.
     """
     _drain(cluster, node, within)
+    # A drain ends with the pods. A node that goes while a volume is still attached to it keeps it from any other for 6 minutes.
+    cluster.eventually(nothing_attached(node), within="60s")
     window = PowerWindow(node, time.time())
     cluster.power_windows.append(window)
     cluster.inject.remove_node(node)

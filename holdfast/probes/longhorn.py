@@ -195,6 +195,17 @@ def attached(cluster: Cluster, claim: str, namespace: str) -> Sighting:
 
 
 @probe
+def nothing_attached(cluster: Cluster, node: str) -> Sighting:
+    """No volume is attached to a node, and none is on its way there or off it."""
+    held = [
+        str(a["spec"]["source"].get("persistentVolumeName"))
+        for a in cluster.objects.list("VolumeAttachment")
+        if a["spec"].get("nodeName") == node
+    ]
+    return f"still attached to {node}: {', '.join(sorted(held)[:5])}" if held else HOLDS
+
+
+@probe
 def claim_bound(cluster: Cluster, name: str, namespace: str) -> Sighting:
     """A claim has its volume."""
     found = cluster.objects.get("PersistentVolumeClaim", name, namespace)

@@ -35,7 +35,7 @@ def node_absent(cluster: Cluster, node: str) -> Sighting:
 
 @probe
 def serves_its_own(cluster: Cluster, node: str) -> Sighting:
-    """Every DaemonSet that has a pod on each other node has a ready one on this one, too, that is no older than the node."""
+    """Every DaemonSet that has a pod on each other node has a ready one on this one, too, which began after the node did."""
     found = cluster.objects.get("Node", node)
     if not found:
         return f"{node} is absent"
@@ -48,13 +48,21 @@ def serves_its_own(cluster: Cluster, node: str) -> Sighting:
             if item["metadata"]["uid"] in {o.get("uid") for o in p["metadata"].get("ownerReferences") or []}
         ]
         here = [p for p in of_it if p["spec"].get("nodeName") == node and condition(p, "Ready").get("status") == "True"]
-        # What was there before the node joined is a record of another time, until the control plane collects it.
-        fresh = [p for p in here if p["metadata"]["creationTimestamp"] >= found["metadata"]["creationTimestamp"]]
+        # Of a node that left, the API keeps its pods as they were; they are there again once their containers began anew.
+        fresh = [p for p in here if _began(p) >= found["metadata"]["creationTimestamp"]]
         if others <= {str(p["spec"].get("nodeName")) for p in of_it} and not fresh:
             return (
                 f"the DaemonSet {item['metadata']['namespace']}/{item['metadata']['name']} has no ready pod on {node}"
             )
     return node_ready(node)(cluster)
+
+
+def _began(pod: Object) -> str:
+    """When the first of a pod's running containers began, as the API writes times; empty where none says so."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return min(
+        (str(((s.get("state") or {}).get("running") or {}).get("startedAt") or "") for s in statuses), default=""
+    )
 
 
 @probe

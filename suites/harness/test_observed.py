@@ -282,12 +282,10 @@ def test_routes_may_be_told_by_arguments():
 
 
 def of_set(node, hours, **more):
-    meta = {"name": f"p-{node}-{hours}", "ownerReferences": [{"uid": "set"}], "creationTimestamp": ago(hours), **more}
-    return {
-        "metadata": meta,
-        "spec": {"nodeName": node},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-    }
+    meta = {"name": f"p-{node}-{hours}", "ownerReferences": [{"uid": "set"}], "creationTimestamp": ago(99), **more}
+    began = [{"state": {"running": {"startedAt": ago(hours)}}}]
+    status = {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": began}
+    return {"metadata": meta, "spec": {"nodeName": node}, "status": status}
 
 
 @pytest.mark.parametrize(
