@@ -60,6 +60,7 @@ _INSTALLS = re.compile(r"\bhelm\b|\bhelmfile\b|\bkubectl\b|\bchart\b|://")
 _PROJECT = re.compile(r"-crds?$")
 _PROJECTS = {"gateway.networking.k8s.io": ("gateway-api",), "snapshot.storage.k8s.io": ("external-snapshotter",)}
 _SIGNS = re.compile(r"[^a-z0-9\n]")
+_SCRIPT = re.compile(r"\.(?:sh|bash|just)$|(?:^|/)(?:Makefile|justfile|[Tt]askfile[^/]*)$|(?:^|/)\.?taskfiles?/")
 _APPLIES = re.compile(r"\bkubectl\b.*\b(?:apply|create|replace)\b")
 
 
@@ -111,7 +112,14 @@ class BeforeFlux:
             told = re.sub(r"[\\`]\n", " ", tree.repository.text(file))
             self._namespaces |= {n for pair in _BY_AZURE.findall(told) for n in pair if n}
         self._installs = "\n".join(part for text in texts for part in _installing(text))
-        self._applies = [line for text in texts for line in text.splitlines() if _APPLIES.search(line)]
+        scripts = [
+            _COMMENT.sub("", tree.repository.text(f))
+            for f in tree.repository.files
+            if _SCRIPT.search(f) and f not in files
+        ]
+        self._applies = [line for text in (*texts, *scripts) for line in text.splitlines() if _APPLIES.search(line)]
+        by_hand = (f for f in tree.repository.files if _GUIDE.search(f) or _SCRIPT.search(f))
+        self._cluster_api = any("clusterctl init" in tree.repository.text(f) for f in by_hand)
         self._names: dict[str, bool] = {}
 
     def makes_namespace(self, name: str) -> bool:
@@ -142,6 +150,8 @@ class BeforeFlux:
 
     def brings(self, group: str, givers: Iterable[Giver] = ()) -> bool:
         """Whether it installs the definitions of a group: by the group, a chart that is known to have them, or that of one of *givers*."""
+        if self._cluster_api and group.endswith("cluster.x-k8s.io"):
+            return True
         if not self._installs:
             return False
         charts = {chart for chart, facts in known_charts().items() if group in facts.get("groups", ())}

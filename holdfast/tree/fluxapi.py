@@ -132,6 +132,19 @@ def own_minor(tree: Tree) -> str:
     return next((minor for minor, _ in _said(tree)), "")
 
 
+_FIRST_SERVER_SIDE = 15  # kustomize-controller's minor from which on it applies server-side (Flux 0.18)
+
+
+def applies_as_kubectl(tree: Tree) -> bool:
+    """Whether the Flux that the tree itself pins is of before server-side apply: an object at a time, and into a default namespace."""
+    for manifest in (*tree.objects, *tree.bootstrap):
+        if manifest.kind == "Deployment" and manifest.name == "kustomize-controller":
+            tags = [str(c.get("image") or "").partition("@")[0].rpartition(":")[2] for _, c in manifest.containers()]
+            found = [m for tag in tags if (m := re.match(r"v0\.(\d+)\.", tag))]
+            return any(int(m[1]) < _FIRST_SERVER_SIDE for m in found)
+    return False
+
+
 def _said(tree: Tree) -> Iterator[tuple[str, Location]]:
     every = [*tree.objects, *tree.bootstrap]
     for manifest in every:

@@ -442,12 +442,11 @@ class Graph:
 
     @cached_property
     def _of_operators_elsewhere(self) -> list[Manifest]:
-        """The custom resources of kinds that nothing in the tree gives, and that are of no chart that is known."""
-        charts = {group for facts in known_charts().values() for group in facts.get("groups", ())}
+        """The custom resources of kinds that nothing in the tree gives."""
         return [
             m
             for m in self.tree.objects
-            if m.group not in GIVEN_GROUPS | MAYBE_GIVEN_GROUPS | charts
+            if m.group not in GIVEN_GROUPS
             and not m.group.endswith((".k8s.io", ".fluxcd.io", "fluxcd.controlplane.io"))
             and not self._crds.get((m.group, m.kind))
             and not self._crds.get((m.group, ""))
@@ -661,6 +660,14 @@ class Graph:
             self.need(ready, self.exists(own), f"{why} of the class {name}", location, "storage")
         elif volume is not None:
             self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", location, "storage")
+        elif name.startswith("longhorn") and (manager := self._longhorn_manager):
+            self.need(
+                ready,
+                State(manager.id, Phase.READY),
+                f"{why} of the class {name}, which {manager.id} makes",
+                location,
+                "storage",
+            )
         elif name in CLASSES_OF_DISTRIBUTIONS and not self._is_k3s:
             self.external.setdefault(f"StorageClass/{name}", f"{ready.id}; some clusters have one from the start")
         elif name:
@@ -671,6 +678,11 @@ class Graph:
                 location,
                 "storage",
             )
+
+    @cached_property
+    def _longhorn_manager(self) -> Manifest | None:
+        """Longhorn's own manager, where it is applied without its chart: it makes its class of a ConfigMap."""
+        return next((m for m in self.tree.of("DaemonSet") if m.name == "longhorn-manager"), None)
 
     @cached_property
     def _is_k3s(self) -> bool:
@@ -839,8 +851,9 @@ def _with_the_entry(tree: Tree) -> set[str]:
 
 def _may_make(manifest: Manifest, namespace: str, words: set[str]) -> bool:
     """Whether a custom resource of the whole cluster gives a namespace its name, or one lives in a namespace that is called as its group is."""
-    if not manifest.meta.get("namespace"):
-        return manifest.name == namespace or namespace.endswith(f"-{manifest.name}")
+    if not manifest.meta.get("namespace"):  # what a known chart's kinds make is known, and is no namespace
+        known = any(manifest.group in facts.get("groups", ()) for facts in known_charts().values())
+        return not known and (manifest.name == namespace or namespace.endswith(f"-{manifest.name}"))
     return manifest.namespace == namespace and bool(words & set(manifest.group.split(".")[:-1]))
 
 

@@ -219,6 +219,8 @@ class Names:
     def giver(self, kind: str, namespace: str, name: str) -> str:
         """What isn't read and could plausibly give something; empty where nothing could."""
         of_flux = kind in _OF_FLUX
+        if (kind, namespace, name) in self._by_script:
+            return "what bootstraps the cluster"
         if (of_flux or kind == "Namespace") and self.tree.of("ResourceSet"):
             return "a ResourceSet"
         if layer := self._open_to(kind, namespace, name):
@@ -248,7 +250,9 @@ class Names:
             return "the entry"
         if kind in (*_SOURCES, "Kustomization") and (namespace, name) in self._synced:
             return "Flux's operator"
-        if not root.manifest.file and kind in _SOURCES and namespace == own[1]:
+        there = {m.key for m in self.tree.bootstrap} | self.tree.by_key.keys()
+        synced = root.manifest.file and (own in there or root.manifest.at)
+        if not synced and kind in _SOURCES and namespace == own[1]:
             return "the entry, which isn't in the tree"
         if kind == "Kustomization" and not root.manifest.file and namespace == own[1] and self._leans_outside:
             return "who syncs this tree, which isn't in it"
@@ -262,6 +266,20 @@ class Names:
         root = self.tree.root
         ref = mapping(root.spec.get("sourceRef"))
         return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
+
+    @cached_property
+    def _by_script(self) -> set[Key]:
+        """What lies in files that a script applies, and in the folders of the Kustomizations among these: a second root, which isn't followed."""
+        known = self.tree.before_flux
+        applied = [m for m in self.tree.unreferenced_objects if known.applies(m)]
+        applied += [k.manifest for k in self.tree.unreferenced if k.manifest.file and known.applies(k.manifest)]
+        folders = {
+            str(m.spec.get("path")).strip("./") for m in applied if m.kind == "Kustomization" and m.spec.get("path")
+        }
+        below = [
+            m for m in self.tree.unreferenced_objects if any(m.file.startswith(f"{folder}/") for folder in folders)
+        ]
+        return {m.key for m in (*applied, *below)}
 
     @cached_property
     def _of_argo(self) -> dict[str, str]:

@@ -304,9 +304,8 @@ def is_first_guess(key: str, value: str) -> bool:
 def is_any_password(key: str, value: str) -> bool:
     """Whether something stands under a password's key that isn't put in later: what is applied as one is one, however weak it is."""
     said = value.strip()
-    return (
-        hint(key) == "password" and len(said) > 1 and not is_reference(said) and not is_hash(said) and "$" not in said
-    )
+    known = hint(key) == "password" and len(said) > 1 and said.lower() not in ("true", "false", "null", "none")
+    return known and not is_reference(said) and not is_hash(said) and "$" not in said
 
 
 def is_own_name_in_address(text: str) -> bool:
@@ -373,6 +372,14 @@ def weak(text: str) -> Iterator[str]:
         if found is None or _NO_VALUE.fullmatch(found["raw"]):
             continue
         if not (is_reference(found["raw"]) or is_placeholder(found["raw"]) or is_hash(found["raw"])):
+            yield found["key"]
+
+
+def given_to_a_machine(text: str) -> Iterator[str]:
+    """The keys of cloud-init's passwords in a text that aren't put in later: a machine takes whatever stands there."""
+    for line in text.splitlines():
+        found = _WEAK.search(line) if len(line) < _LONG_LINE and not line.lstrip().startswith("#") else None
+        if found and is_any_password(found["key"], found["raw"]):
             yield found["key"]
 
 

@@ -8,7 +8,7 @@ import yaml
 from holdfast.tree import check as checking
 from holdfast.tree.repository import is_set_aside
 from suites.harness.test_check_properties import FLUX, KUSTOMIZE, kustomization, written
-from suites.harness.test_strangers import config, judged, namespace, rules_of
+from suites.harness.test_strangers import K3S, config, judged, namespace, rules_of
 
 
 def documents(*items):
@@ -373,7 +373,7 @@ def test_ranges_that_a_script_names_are_nobodys_setting(tmp_path):
     one = config("script", data={"run.sh": "allow 10.42.0.0/16\nallow 10.43.0.0/16\n"})
     two = config("routes", data={"pods": "10.42.0.0/16", "services": "10.43.0.0/16"})
     assert claims(tmp_path / "a", {"cluster/all.yaml": documents(one)})["network-ranges"].verdict != "held"
-    assert claims(tmp_path / "b", {"cluster/all.yaml": documents(two)})["network-ranges"].verdict == "held"
+    assert claims(tmp_path / "b", {"cluster/all.yaml": documents(two, K3S)})["network-ranges"].verdict == "held"
 
 
 # -- what was said to be wrong, and isn't --------------------------------------------------------------------------------------
@@ -857,3 +857,39 @@ def test_longhorn_without_its_chart_is_storage_all_the_same(tmp_path):
         "parts/one/all.yaml": documents(namespace("one"), account("one", "one"), workload("one", "one")),
     }
     assert claims(tmp_path, files)["storage-does-not-cascade"].verdict != "not exercised"
+
+
+@pytest.mark.parametrize(
+    ("password", "verdict"),
+    [
+        ("ChangeThisGrafanaPassword", "unproven"),
+        ("${GRAFANA_PASSWORD}", "held"),
+        ("", "held"),
+        ("<path:vault/grafana#password>", "held"),
+    ],
+)
+def test_a_placeholder_that_is_applied_is_the_password(tmp_path, password, verdict):
+    made = release("grafana", "grafana", "web", values={"adminPassword": password})
+    found = claims(tmp_path, {"cluster/all.yaml": documents(namespace("web"), charts("web"), made)})[
+        "secrets-not-in-git"
+    ]
+    assert found.verdict == verdict, found.reason
+
+
+@pytest.mark.parametrize(("head", "verdict"), [("#cloud-config\n", "unproven"), ("", "held")])
+def test_a_word_that_a_machine_is_given_for_a_password_is_a_doubt(tmp_path, head, verdict):
+    text = f"{head}chpasswd:\n  users:\n    - {{name: ubuntu, type: text}}\n      password: ubuntu\n"
+    files = {"cluster/all.yaml": documents(config("one")), "machines/one.cloudinit": text}
+    assert claims(tmp_path, files)["secrets-not-in-git"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"), [((), "unproven"), ((release("one", "x", "web"), charts("web"), namespace("web")), "held")]
+)
+def test_four_controllers_of_which_one_has_nothing_to_do_are_not_shown(tmp_path, more, verdict):
+    made = [workload(f"{n}-controller", "flux-system") for n in ("source", "kustomize", "helm", "notification")]
+    accounts = [account(f"{n}-controller", "flux-system") for n in ("source", "kustomize", "helm", "notification")]
+    found = claims(tmp_path, {"cluster/all.yaml": documents(namespace("flux-system"), *made, *accounts, *more)})[
+        "flux-four-controllers"
+    ]
+    assert found.verdict == verdict, found.reason

@@ -451,7 +451,7 @@ def test_an_operator_that_is_not_known_may_fill_a_namespace_at_run_time(tmp_path
 def test_a_range_that_holds_all_others_says_nothing_of_the_pods(tmp_path, cidr, verdict):
     files = {
         "cluster/all.yaml": yaml.safe_dump(kustomization("apps")),
-        "parts/apps/o.yaml": yaml.safe_dump(config("one", data={"allowed": cidr})),
+        "parts/apps/o.yaml": yaml.safe_dump_all([config("one", data={"allowed": cidr}), K3S]),
     }
     assert judged(tmp_path, files).claims["network-ranges"].verdict == verdict
 
@@ -832,6 +832,7 @@ spec:
 def test_the_ranges_hold_where_all_of_them_are_named_and_nothing_says_others(tmp_path, ranges, file, text, verdict):
     files = {
         "cluster/router.yaml": ROUTER.replace("RANGES", ranges),
+        "cluster/k3s.yaml": yaml.safe_dump(K3S),
         file: f"{text}\n",
         ".holdfast.toml": '[check]\nclaims = "all"\n',
     }
@@ -1608,3 +1609,93 @@ def test_what_patches_a_remote_base_keeps_nothing_else_from_being_read(tmp_path,
     assert ours.body["data"] == {"a": "patched"}
     assert result.tree.kustomizations["flux-system/apps"].left_out
     assert "apply.build" not in rules_of(result)
+
+
+# -- a third reading by strangers ----------------------------------------------------------------------------------------------
+
+
+def test_ranges_that_are_advertised_do_not_say_which_network_it_is(tmp_path):
+    """Flannel is k3s' own: where nothing shows that it is k3s, nobody has seen it."""
+    files = {
+        "cluster/router.yaml": ROUTER.replace("RANGES", "10.42.0.0/16,10.43.0.0/16"),
+        ".holdfast.toml": '[check]\nclaims = "all"\n',
+    }
+    found = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE)).claims["network-ranges"]
+    assert found.verdict == "unproven"
+    assert "Flannel" in found.reason
+
+
+OLD_FLUX = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kustomize-controller", "namespace": "flux-system"},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {
+                "containers": [{"name": "manager", "image": "ghcr.io/fluxcd/kustomize-controller:v0.13.0"}]}}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tag", "severity"), [("v0.13.0", "UPGRADE_HAZARD"), ("v0.15.0", "BREAKS_APPLY"), ("v1.6.0", "BREAKS_APPLY")]
+)
+def test_a_flux_of_before_server_side_apply_refuses_no_whole_set(tmp_path, tag, severity):
+    flux = yaml.safe_load(yaml.safe_dump(OLD_FLUX).replace("v0.13.0", tag))
+    nowhere = config("one")
+    del nowhere["metadata"]["namespace"]
+    found = judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all([flux, namespace("flux-system"), nowhere])})
+    assert severities(found.findings, "apply.no-namespace") == [severity]
+
+
+@pytest.mark.parametrize(
+    ("told", "there"), [("2. `clusterctl init --infrastructure proxmox`\n", True), ("2. make a cluster\n", False)]
+)
+def test_kinds_of_cluster_api_come_by_its_own_command(tmp_path, told, there):
+    items = [
+        custom("Cluster", "cluster.x-k8s.io", "one", "default"),
+        custom("ProxmoxCluster", "infrastructure.cluster.x-k8s.io", "one", "default"),
+    ]
+    found = rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(items), "README.md": told}))
+    assert ("apply.missing-kind" not in found) is there
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_second_root_that_a_script_applies_gives_what_it_applies(tmp_path, applied):
+    second = kustomization("system")
+    second["spec"]["path"] = "./infrastructure/system"
+    release = charts_of_nobody("default")
+    release["spec"]["chart"]["spec"]["sourceRef"] |= {"name": "charts", "namespace": "flux-system"}
+    repository = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository", "metadata": {"name": "charts", "namespace": "flux-system"},
+                  "spec": {"interval": "1h", "url": "https://charts.example.org"}}  # fmt: skip
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps", ("system",))),
+        "parts/apps/all.yaml": yaml.safe_dump(release),
+        "infrastructure/setup/System.yaml": yaml.safe_dump(second),
+        "infrastructure/system/kustomization.yaml": "resources: [charts.yaml]\n",
+        "infrastructure/system/charts.yaml": yaml.safe_dump(repository),
+        "infrastructure/setup/install-flux.sh": 'kubectl apply -f "$REPO_ROOT"/infrastructure/setup/System.yaml\n'
+        if applied
+        else "true\n",
+    }
+    found = rules_of(judged(tmp_path, files))
+    assert ("apply.missing-dependency" not in found) is applied
+    assert ("apply.missing-source" not in found) is applied
+
+
+def test_longhorn_without_its_chart_makes_its_class(tmp_path):
+    labels = {"app": "longhorn-manager"}
+    pod = {"containers": [{"name": "c", "image": "x:1"}]}
+    manager = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "longhorn-manager", "namespace": "default"},
+               "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}}  # fmt: skip
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "longhorn",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "default"},
+        "spec": spec,
+    }
+    for number, items in enumerate(([claim, manager], [claim])):
+        files = {
+            "cluster/apps.yaml": yaml.safe_dump(kustomization("apps", wait=True)),
+            "parts/apps/all.yaml": yaml.safe_dump_all(items),
+        }
+        found = rules_of(judged(tmp_path / str(number), files))
+        assert ("apply.missing-class" in found) is (len(items) == 1)

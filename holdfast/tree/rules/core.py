@@ -192,7 +192,11 @@ def _has_ingress(tree: Tree) -> bool:
     """Whether the tree brings who answers from outside: an ingress controller, a gateway, or a release that is known as one."""
     return (
         bool(tree.of("IngressClass", "GatewayClass"))
-        or any(any(r.parts("ingress_class")) or _ENTRANCE.search(r.chart) for r in tree.releases)
+        or any(
+            any(r.parts("ingress_class")) or _ENTRANCE.search(r.chart)
+            for r in tree.releases
+            if role_of(tree, r.manifest) == CORE
+        )
         or any(_serves_from_outside(tree, m) and role_of(tree, m) == CORE for m in tree.workloads())
     )
 

@@ -175,6 +175,10 @@ def controllers(tree: Tree) -> Iterator[Outcome]:
             "let flux bootstrap write them, or state where they come from",
         )
         return
+    if not any(m.kind == "HelmRelease" for m in tree.objects):
+        yield Inconclusive(
+            "no release is applied, so nothing shows that Helm's repositories and releases are Flux's work"
+        )
     for name in _CONTROLLERS:
         if name not in found:
             first = next(iter(found.values()))

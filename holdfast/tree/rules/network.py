@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.certificates import class_of, controllers, serving
+from holdfast.tree.distribution import k3s
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.manifest import Manifest, get, mapping, sequence, texts
 from holdfast.tree.repository import Location
@@ -190,6 +191,10 @@ def ranges(tree: Tree) -> Iterator[Outcome]:
         return
     yield Evidence(f"agree: {', '.join(sorted(seen))}")
     yield from (Inconclusive(f"nothing of the tree names the range {w}") for w in wanted if w not in named)
+    if not k3s(tree) and not any("flannel" in f"{m.name} {m.namespace}" for m in tree.objects):
+        yield Inconclusive(
+            "that Flannel is the network is said by nothing of the tree, and nothing shows that it is for k3s, which brings it"
+        )
     yield from _other_networks(tree, wanted)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from holdfast.durations import go_seconds
 from holdfast.tree.boot import Blocked, Link
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
+from holdfast.tree.fluxapi import applies_as_kubectl
 from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import without_releases
@@ -66,7 +67,9 @@ def _chained(tree: Tree, blocked: Blocked, *more: Blocked) -> Violation:
     verb = "can never be applied" if blocked in tree.boot.blocked else "can never become ready"
     who = _some(names)
     said = f"{who} {verb} on an empty cluster: {chain}, and so round in a circle"
-    return Violation(names[0], stand, said, hits=tuple(dict.fromkeys([*names, *others])))
+    # The tree's own Flux, of before server-side apply, applies what it can and comes back for the rest.
+    severity = Severity.UPGRADE_HAZARD if applies_as_kubectl(tree) else None
+    return Violation(names[0], stand, said, hits=tuple(dict.fromkeys([*names, *others])), severity=severity)
 
 
 def _some(names: Sequence[str]) -> str:

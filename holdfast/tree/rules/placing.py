@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.fluxapi import applies_as_kubectl
 from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.quantity import quantity
@@ -24,12 +26,13 @@ NO_NODE_HAS_CPUS, FEW_NODES_HAVE_CPUS = 2000, 200  # the largest machine that is
 )
 def no_namespace(tree: Tree) -> Iterator[Outcome]:
     """Objects of a kind that lies in namespaces, applied by Flux without one."""
+    more: dict[str, Any] = {"severity": Severity.UPGRADE_HAZARD} if applies_as_kubectl(tree) else {}
     for kustomization in tree.kustomizations.values():
         if kustomization.spec.get("suspend") is True:
             continue
         for manifest in kustomization.objects:
             if not manifest.meta.get("namespace") and _lies_in_one(manifest) and not left_alone(manifest):
-                yield hit(tree, manifest, f"{manifest.kind}/{manifest.name} names no namespace", "metadata")
+                yield hit(tree, manifest, f"{manifest.kind}/{manifest.name} names no namespace", "metadata", **more)
 
 
 def _lies_in_one(manifest: Manifest) -> bool:

@@ -95,6 +95,9 @@ def _guessable(name: str, text: str) -> Iterator[Inconclusive]:
             yield Inconclusive(
                 f"{name}:{line}: the hash of a password: how good the password is, nobody sees, and whoever has the hash can guess"
             )
+    if text.startswith("#cloud-config"):
+        for key in dict.fromkeys(plaintext.given_to_a_machine(text)):
+            yield Inconclusive(f"{name}: {key} is a word, and whether somebody logs in with it isn't known")
     for line in plaintext.told_passwords(name, text):
         yield Inconclusive(f"{name}:{line}: a guide tells a password, and whether it opens something isn't known")
 
@@ -115,6 +118,14 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
             words = {".".join(map(str, path)): path for path, value in pairs if _is_a_word(str(path[-1]), value)}
             found += [
                 where for where, path in words.items() if where not in found and not _is_acquitted(tree, manifest, path)
+            ]
+            found += [
+                where
+                for (path, value), (where, key, _) in zip(pairs, named, strict=True)
+                if where not in found
+                and " " not in value
+                and plaintext.is_any_password(key, value)
+                and not _is_acquitted(tree, manifest, path)
             ]
             found += [f"{where} (an address)" for where, _, value in named if plaintext.is_own_name_in_address(value)]
         if manifest.kind == "Secret" and not manifest.body.get("sops"):
