@@ -250,9 +250,7 @@ class Names:
             return "the entry"
         if kind in (*_SOURCES, "Kustomization") and (namespace, name) in self._synced:
             return "Flux's operator"
-        there = {m.key for m in self.tree.bootstrap} | self.tree.by_key.keys()
-        synced = root.manifest.file and (own in there or root.manifest.at)
-        if not synced and kind in _SOURCES and namespace == own[1]:
+        if not self._is_synced_here and kind in _SOURCES and namespace == own[1]:
             return "the entry, which isn't in the tree"
         if kind == "Kustomization" and not root.manifest.file and namespace == own[1] and self._leans_outside:
             return "who syncs this tree, which isn't in it"
@@ -266,6 +264,13 @@ class Names:
         root = self.tree.root
         ref = mapping(root.spec.get("sourceRef"))
         return str(ref.get("kind")), str(ref.get("namespace") or root.manifest.namespace), str(ref.get("name"))
+
+    @cached_property
+    def _is_synced_here(self) -> bool:
+        """Whether what the entry is synced by is in the tree, with its source: else the tree is a part of something larger."""
+        root = self.tree.root.manifest
+        there = self._entry in self.tree.by_key or any(m.key == self._entry for m in self.tree.bootstrap)
+        return bool(root.file) and (there or root.at is not None)
 
     @cached_property
     def _by_script(self) -> set[Key]:

@@ -494,13 +494,13 @@ REMOTE = "https://git.example.org/makers/widgets/raw/v1.2.0/install.yaml"
         ({"resources": ["ns.yaml", REMOTE]}, 1),
         ({"resources": ["base"]}, 1),  # one that lists it further down
         ({"resources": [REMOTE]}, 0),
-        # what changes it can't be tried without it, and what Flux would make of it isn't known
+        # what changes it is left out with it, and keeps nothing else from being read
         (
             {
                 "resources": ["ns.yaml", REMOTE],
                 "patches": [{"patch": "{apiVersion: v1, kind: ConfigMap, metadata: {name: w}}"}],
             },
-            0,
+            1,
         ),
     ],
 )
