@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from holdfast.drivers.driver import DriverError
+from holdfast.drivers.nodeshell import run_or_raise
 
 _KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 _FOLDER = (
@@ -26,8 +27,8 @@ def leave(server: Any, shell: Any, node: str) -> None:
 
     Images and what lies in folders of the host stay on it. Raises DriverError with the words of whatever failed.
     """
-    _run(shell, f"kubeadm reset --force --cleanup-tmp-dir {_ANYHOW}")
-    _run(server, f"{_KUBECTL} delete node {shlex.quote(node)} --ignore-not-found --timeout={_PATIENCE_S}s")
+    run_or_raise(shell, f"kubeadm reset --force --cleanup-tmp-dir {_ANYHOW}")
+    run_or_raise(server, f"{_KUBECTL} delete node {shlex.quote(node)} --ignore-not-found --timeout={_PATIENCE_S}s")
 
 
 def join(server: Any, shell: Any, registration: str, write: Callable[[str, dict[str, str]], None]) -> None:
@@ -39,12 +40,12 @@ def join(server: Any, shell: Any, registration: str, write: Callable[[str, dict[
 
     Raises DriverError with kubeadm's own words.
     """
-    said = _run(server, "kubeadm token create --ttl 10m --print-join-command")
+    said = run_or_raise(server, "kubeadm token create --ttl 10m --print-join-command")
     token, digest = _word(said, "--token"), _word(said, "--discovery-token-ca-cert-hash")
     try:
-        _run(shell, f"mkdir -p {_FOLDER} && chmod 700 {_FOLDER}")
+        run_or_raise(shell, f"mkdir -p {_FOLDER} && chmod 700 {_FOLDER}")
         write(_FOLDER, {"join.yaml": join_config(registration, token, digest)})
-        _run(shell, f"kubeadm join --config {_FOLDER}/join.yaml {_ANYHOW} --v=1")
+        run_or_raise(shell, f"kubeadm join --config {_FOLDER}/join.yaml {_ANYHOW} --v=1")
     finally:
         shell.run(f"rm -rf {_FOLDER}")
         server.run(f"kubeadm token delete {shlex.quote(token.partition('.')[0])}")  # by its id, which opens nothing
@@ -52,7 +53,7 @@ def join(server: Any, shell: Any, registration: str, write: Callable[[str, dict[
 
 def is_member(server: Any, shell: Any, node: str) -> bool:
     """Whether the cluster knows the node and the node the cluster. Raises DriverError where the cluster doesn't say."""
-    known = _run(server, f"{_KUBECTL} get node {shlex.quote(node)} --ignore-not-found -o name")
+    known = run_or_raise(server, f"{_KUBECTL} get node {shlex.quote(node)} --ignore-not-found -o name")
     return bool(known.strip()) and shell.run(f"test -s {_CREDENTIALS}").rc == 0
 
 
@@ -75,11 +76,3 @@ def _word(said: str, option: str) -> str:
     if not found:
         raise DriverError(f"kubeadm's own command of joining has no {option}")
     return found[1]
-
-
-def _run(shell: Any, command: str) -> str:
-    done = shell.run(command)
-    if done.rc:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-4:]
-        raise DriverError(f"{' '.join(command.split()[:2])}: {' / '.join(said)[-500:]}")
-    return str(done.stdout)

@@ -19,6 +19,8 @@ from typing import Any
 
 from testinfra.backend.base import BaseBackend, CommandResult
 
+from holdfast.drivers.driver import DriverError
+
 _COMMAND_S = 600.0  # a command that takes longer is given up, with its shell
 _OPENS_S = 60.0
 _LOST, _GIVEN_UP = 137, 124  # what a shell says of what was killed, and `timeout` of what took too long
@@ -190,3 +192,12 @@ class NodeShellBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no t
         if self._session:
             self._session.close()
         self._session = None
+
+
+def run_or_raise(shell: Any, command: str) -> str:
+    """What a command on a node prints. Raises DriverError with the last of its own words where it fails."""
+    done = shell.run(command)
+    if done.rc:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-4:]
+        raise DriverError(f"{' '.join(command.split()[:2])}: {' / '.join(said)[-500:]}")
+    return str(done.stdout)

@@ -14,22 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from holdfast.tree.kept import KeptBuilds
 from holdfast.tree.kustomize import BuildError, Folder, Kustomize, NoAnswerError, Tool
 from holdfast.tree.manifest import Body, get, mapping, sequence
 from holdfast.tree.near import closest
 from holdfast.tree.references import Closure, Reference, ReferenceKind, folded, kustomization_of, manifests_below, read
 from holdfast.tree.repository import Location, Repository
-from holdfast.tree.sources import Sources, compose, construct
+from holdfast.tree.sources import Sources
+from holdfast.tree.unmet import GENERATORS, met
 
 _MANY_FILES = 1500
 _CACHE_FORMAT = "3"
 _ORIGIN = "config.kubernetes.io/origin"
 _REMOTE_LISTS = ("resources", "bases")
-_PATCHES = ("patches", "patchesstrategicmerge")
-_GENERATORS = ("configmapgenerator", "secretgenerator")
 _MAKES = frozenset({"configmapgenerator", "secretgenerator", "components", "generators", "helmcharts", "transformers"})
 _EXTRA = (("targetNamespace", "namespace"), ("namePrefix", "namePrefix"), ("nameSuffix", "nameSuffix"))
 
@@ -196,7 +193,7 @@ class Builder:
                 body[part] = [*sequence(body.get(part)), *added]
         body["images"] = _images(sequence(body.get("images")), sequence(spec.get("images")))
         if built.without_unmet:
-            body = self._met(built.closure, body, request.folder)
+            body = met(self.sources, built.closure, body, request.folder)
         body["buildMetadata"] = ["originAnnotations"]
         return json.dumps(body, default=str)  # JSON is YAML, and no text in it is taken for a number
 
@@ -209,56 +206,12 @@ class Builder:
         listed = [k for k in body if str(k).lower() in _REMOTE_LISTS and isinstance(body[k], list)]
         for key in listed:
             body[key] = [one for one in body[key] if not (isinstance(one, str) and one in remote)]
-        for key in (k for k in body if str(k).lower() in _GENERATORS):
+        for key in (k for k in body if str(k).lower() in GENERATORS):
             body[key] = [_without_files(one, remote) for one in sequence(body[key])]
         else_makes = any(body[k] for k in body if str(k).lower() in _MAKES or k in listed)
         if not else_makes and body.get("kind") != "Component":
             body.setdefault("namespace", "_placeholder")  # of nothing
         return body
-
-    def _met(self, closure: Closure, body: Body, folder: str) -> Body:
-        """A kustomization without patches of objects that the tree hasn't got, and without what changes what another one generates elsewhere."""
-        patches = {path for file in closure.kustomizations for path in self._patches_of(file)}
-        names = {
-            (str(b.get("kind")), str(get(b, "metadata", "name")))
-            for f in closure.files - closure.opaque - patches
-            for _, b in self.sources.bodies(f)
-        }
-        made = dict(body)
-        for key in (k for k in body if str(k).lower() in _PATCHES):
-            made[key] = [p for p in sequence(body[key]) if self._meets(p, folder, names)]
-        generated = {
-            str(mapping(g).get("name"))
-            for file in closure.kustomizations
-            for key, value in read(self.sources, file).items()
-            if str(key).lower() in _GENERATORS
-            for g in sequence(value)
-            if mapping(g).get("behavior") not in ("merge", "replace")
-        }
-        for key in (k for k in body if str(k).lower() in _GENERATORS):
-            made[key] = [g for g in sequence(body[key]) if _makes_or_meets(mapping(g), generated)]
-        return {k: v for k, v in made.items() if str(k).lower() not in ("replacements", "vars")}
-
-    def _patches_of(self, file: str) -> set[str]:
-        """The files with patches that a kustomization names."""
-        entries = [p for k, v in read(self.sources, file).items() if str(k).lower() in _PATCHES for p in sequence(v)]
-        paths = [p if isinstance(p, str) else str(mapping(p).get("path") or "") for p in entries]
-        return {posixpath.normpath(posixpath.join(posixpath.dirname(file), p)) for p in paths if p and "\n" not in p}
-
-    def _meets(self, patch: object, folder: str, names: set[tuple[str, str]]) -> bool:
-        """Whether a patch is of an object with one of these kinds and names; one with a target is never refused, whatever it meets."""
-        if isinstance(patch, dict) and patch.get("target"):
-            return True
-        text = patch if isinstance(patch, str) else str(mapping(patch).get("path") or mapping(patch).get("patch") or "")
-        path = posixpath.normpath(posixpath.join(folder, text)) if "\n" not in text else ""
-        if path in self.repository.known:
-            bodies = [b for _, b in self.sources.bodies(path)]
-        else:
-            try:
-                bodies = [b for b in map(construct, compose(text)) if isinstance(b, dict)]
-            except (yaml.YAMLError, ValueError, RecursionError):
-                return True
-        return all((str(b.get("kind")), str(get(b, "metadata", "name"))) in names for b in bodies)
 
     def _there(self, request: Request, component: object) -> bool:
         """Whether a component counts: one that is missing doesn't where the Kustomization says so."""
@@ -304,8 +257,8 @@ class Builder:
             for other in {r.location.file for r in built.left_out} & self.packed:
                 (copy / other).write_text(json.dumps(self._without_remote(built, other), default=str))
             for other in {*closure.kustomizations} & self.packed if built.without_unmet else ():
-                met = self._met(closure, self._without_remote(built, other), posixpath.dirname(other))
-                (copy / other).write_text(json.dumps(met, default=str))
+                left = met(self.sources, closure, self._without_remote(built, other), posixpath.dirname(other))
+                (copy / other).write_text(json.dumps(left, default=str))
             file = kustomization_of(self.sources, request.folder)
             (copy / file if file else folder / "kustomization.yaml").write_text(content)
             anywhere = any(
@@ -377,12 +330,8 @@ class Builder:
 
 def _can_do_without(closure: Closure, reference: Reference) -> bool:
     """Whether the rest can be built without what a reference names: remote manifests, or files of a generator, in a kustomization of the tree."""
-    listed = reference.field.lower() in (*_REMOTE_LISTS, *_GENERATORS)
+    listed = reference.field.lower() in (*_REMOTE_LISTS, *GENERATORS)
     return listed and reference.kind is ReferenceKind.REMOTE and reference.location.file in closure.kustomizations
-
-
-def _makes_or_meets(generator: Body, generated: set[str]) -> bool:
-    return generator.get("behavior") not in ("merge", "replace") or str(generator.get("name")) in generated
 
 
 def _without_files(generator: object, remote: set[str]) -> object:

@@ -11,6 +11,7 @@ import yaml
 
 from holdfast.tree.manifest import Body, get, mapping, objects_in, sequence
 from holdfast.tree.origin import SourceName
+from holdfast.tree.releases import merged
 from holdfast.tree.repository import is_set_aside
 from holdfast.tree.sources import Sources, compose, construct
 from holdfast.tree.tree import KUSTOMIZE
@@ -124,7 +125,7 @@ def _apply(made: Body, patch: Any, *, named: bool) -> None:
     for one in sequence(patch):
         _operate(made, mapping(one))
     if isinstance(patch, dict) and (named or _same(patch, made)):
-        _merge(made, {"spec": mapping(patch.get("spec"))})
+        made["spec"] = merged(made["spec"], mapping(patch.get("spec")))
 
 
 def _operate(made: Body, one: Body) -> None:
@@ -147,11 +148,3 @@ def _operate(made: Body, one: Body) -> None:
 
 def _same(patch: Body, made: Body) -> bool:
     return bool(patch.get("kind") == made["kind"]) and get(patch, "metadata", "name") == made["metadata"]["name"]
-
-
-def _merge(into: Body, more: Body) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value

@@ -110,10 +110,10 @@ def user(foreign, tmp_path):
     file = tmp_path / "config"
     environment = apart.environment(tmp_path, KUBECONFIG=str(file), PYTHONPATH=str(ROOT))
 
-    def typed(*words, context="home", **more):
+    def typed(*words, context="home", claim=CLAIM, limit_s=120, **more):
         if not file.exists() and not file.is_symlink():
             file.write_text(yaml.safe_dump(config))
-        named = ["--context", context] if context is not None else []
+        named = [*(["--context", context] if context is not None else []), *(["--claim", claim] if claim else [])]
         command = [
             sys.executable,
             "-m",
@@ -124,11 +124,9 @@ def user(foreign, tmp_path):
             *named,
             "--tree",
             str(TREE),
-            "--claim",
-            CLAIM,
         ]
         return subprocess.run(
-            [*command, *words], env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+            [*command, *words], env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=limit_s
         )  # fmt: skip
 
     return SimpleNamespace(
@@ -521,22 +519,7 @@ def test_an_api_of_another_server_that_is_broken(user, status):
 def test_with_every_right_every_suite_only_reads(user):
     """Not one claim but all of them, by an account that may do anything: the API server's own record of it has no write either."""
     before = len(user.foreign.audit.read_text().splitlines())
-    command = [
-        sys.executable,
-        "-m",
-        "holdfast",
-        "verify",
-        "--lane",
-        "attached",
-        "--context",
-        "home",
-        "--tree",
-        str(TREE),
-    ]
-    user.file.write_text(yaml.safe_dump(user.config))
-    done = subprocess.run(
-        command, env=user.environment, cwd=user.folder, capture_output=True, text=True, check=False, timeout=580
-    )
+    done = user.typed(claim=None, limit_s=580)
     holds(user, done, RAN)
     lines = [json.loads(line) for line in user.foreign.audit.read_text().splitlines()[before:]]
     ours = [e for e in lines if e["user"]["username"] == "system:serviceaccount:default:t-all"]
