@@ -60,6 +60,9 @@ def _data(manifest: Manifest) -> dict[str, str]:
 class _Dumper(yaml.CSafeDumper):
     """Writes as kustomize does: a text of several lines as a block, and in quotes what any YAML would take for something else."""
 
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  kustomize writes no anchors: what is there twice it writes twice
+        return True
+
 
 _Dumper.yaml_implicit_resolvers = {
     k: [*yaml.CSafeDumper.yaml_implicit_resolvers.get(k, []), *OldLoader.yaml_implicit_resolvers.get(k, [])]

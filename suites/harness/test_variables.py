@@ -76,3 +76,11 @@ def test_what_stands_between_variables_stays_but_for_doubled_dollars(text):
     values = {"A": "1", "B": "2"}
     wanted = text.replace("$$", "\0").replace("${A}", "1").replace("${B}", "2").replace("\0", "$")
     assert substitute(text, values) == wanted
+
+
+def test_what_an_object_holds_twice_is_written_twice(tmp_path):
+    """An anchor would be lost behind what a value makes a comment of, and what names it would be refused."""
+    shared: list[object] = []
+    manifest = of({"a": {"x${B}": shared}, "b": {"y${A}": shared}})
+    variables.substitute_one(manifest, {"A": "abc", "B": "a #b"})
+    assert manifest.body["data"] == {"a": "xa", "b": {"yabc": []}}
