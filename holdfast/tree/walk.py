@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +75,10 @@ def read(
     reading = _Reading(repository, sources, found)
     with Builder(repository, sources, tool, packed, cache) as builder:
         _walk(reading, builder)
-        bootstrap = _bootstrap(reading, builder)
+        beside = _roots_beside(reading, documents)
+        _walk_on(reading, builder, beside)
+        substitute_all(reading.kustomizations, sources)
+        bootstrap = [*_bootstrap(reading, builder), *(k.manifest for k in beside)]
         _read_unreferenced(reading, builder, documents)
     _scope([m for k in [*reading.kustomizations.values(), *reading.unreferenced] for m in k.objects])
     modules = [f"{name} is a Git submodule: its files are another repository's" for name in repository.modules]
@@ -85,7 +88,9 @@ def read(
         sources,
         settings,
         tool,
-        found.how,
+        "; ".join(
+            [found.how, *(f"{k.manifest.file} is applied by hand, too, for the source in {k.folder}" for k in beside)]
+        ),
         root,
         reading.kustomizations,
         tuple(reading.unreferenced),
@@ -167,10 +172,13 @@ def _read_files(kustomizations: Iterable[Kustomization]) -> set[str]:
 
 
 def _walk(reading: _Reading, builder: Builder) -> None:
-    """From the entry outwards, everything that is known to be next side by side."""
-    frontier, root = [reading.root], reading.root
-    reading.kustomizations[root.id] = root
-    built = [_as_it_applies_itself(reading, builder)]
+    """From the entry outwards."""
+    reading.kustomizations[reading.root.id] = reading.root
+    _walk_on(reading, builder, [reading.root], [_as_it_applies_itself(reading, builder)])
+
+
+def _walk_on(reading: _Reading, builder: Builder, frontier: list[Kustomization], built: Sequence[Built] = ()) -> None:
+    """From some Kustomizations outwards, everything that is known to be next side by side."""
     while frontier:
         built = built or builder.build(
             [Request(kustomization.folder, kustomization.spec) for kustomization in frontier]
@@ -183,7 +191,32 @@ def _walk(reading: _Reading, builder: Builder) -> None:
         frontier = [new for kustomization in known for new in _next(reading, kustomization, last=False)] or [
             new for kustomization in known for new in _next(reading, kustomization, last=True)
         ]
-    substitute_all(reading.kustomizations, reading.sources)
+
+
+def _roots_beside(reading: _Reading, flux: list[tuple[str, Body]]) -> list[Kustomization]:
+    """What is applied by hand beside the entry: the one Kustomization whose build gives the source of the entry, where nothing else gives it.
+
+    Another cluster is none: it brings its source for itself, and the entry has its own.
+    """
+    root, origin = reading.root, reading.entry.origin
+    file, ref = root.manifest.file, mapping(root.spec.get("sourceRef"))
+    own = str(ref.get("kind") or "GitRepository"), str(ref.get("name"))
+    sources = {f for f, b in flux if (b.get("kind"), get(b, "metadata", "name")) == own and not is_set_aside(f)}
+    beside = Closure(reading.sources, posixpath.dirname(file) or ".").files if file else frozenset()
+    if not file or root.manifest.at or sources & {*_read_files(reading.kustomizations.values()), *beside}:
+        return []
+    found: dict[str, Kustomization] = {}
+    for of, body in flux:
+        one = Kustomization(Manifest(body, of), origin.folder_of(body))
+        known = one.id in reading.kustomizations or is_set_aside(of) or not is_kustomization(body) or not is_whole(body)
+        same = mapping(one.spec.get("sourceRef")) == ref and one.folder in reading.repository.folders
+        if not known and same and sources & Closure(reading.sources, one.folder).files:
+            found[one.id] = one
+    if len(found) != 1:
+        return []
+    reading.kustomizations |= found
+    reading.visited |= {k.manifest.id for k in found.values()}
+    return list(found.values())
 
 
 _OF_THE_BUILD = ("path", "patches", "components", "images", "targetNamespace", "namePrefix", "nameSuffix")

@@ -1699,3 +1699,54 @@ def test_longhorn_without_its_chart_makes_its_class(tmp_path):
         }
         found = rules_of(judged(tmp_path / str(number), files))
         assert ("apply.missing-class" in found) is (len(items) == 1)
+
+
+def test_namespaces_that_a_person_made_are_one_finding_and_a_slip_in_a_name_is_its_own(tmp_path):
+    """One habit, one finding, with every place of it; a name that is nearly another's has another cause."""
+    space = "apiVersion: v1\nkind: Namespace\nmetadata: {name: monitoring}\n"
+    files = {
+        f"cluster/{name}.yaml": CONFIG.replace("NAME", f"c{name}").replace("default", name)
+        for name in ("media", "photos", "wiki", "monitorng")
+    } | {"cluster/ns.yaml": space}
+    every = checking.check(checking.load(written(tmp_path, files), KUSTOMIZE), strict=True).findings
+    slip, habit = sorted((f for f in every if f.rule == "apply.missing-namespace"), key=lambda f: len(f.each))
+    assert "did you mean monitoring" in slip.what
+    assert [str(where).partition(":")[0] for where, _ in habit.each] == [
+        f"cluster/{name}.yaml" for name in ("media", "photos", "wiki")
+    ]
+    assert "and 2 more places" in habit.what.replace("so in", "and")
+    assert "the whole set" in habit.why
+
+
+def test_kinds_that_one_operator_lacks_for_are_one_finding(tmp_path):
+    objects = [
+        {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": "one", "namespace": "default"}, "spec": {}}
+        for group, kind in (("shop.example.org", "Till"), ("shop.example.org", "Shelf"), ("mill.example.org", "Wheel"))
+    ]
+    every = judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all(objects)}).findings
+    found = [f for f in every if f.rule == "apply.missing-kind"]
+    assert sorted(len(f.each) for f in found) == [0, 2]
+
+
+@pytest.mark.parametrize("elsewhere", ["beside", "itself", "twice"])
+def test_what_gives_the_entry_its_source_is_applied_by_hand_with_it(elsewhere, tmp_path):
+    """A second root is followed where the entry's own source comes by it alone: one that has another is another cluster's, of two nobody knows."""
+    source, sync = yaml.safe_load_all(FLUX)
+    second = kustomization("sources") | {"spec": kustomization("sources")["spec"] | {"path": "./sources"}}
+    files = {
+        "cluster/flux.yaml": yaml.safe_dump_all([sync, source] if elsewhere == "itself" else [sync]),
+        "sources/flux.yaml": yaml.safe_dump(second),
+        "sources/kustomization.yaml": yaml.safe_dump({"resources": ["git.yaml", "settings.yaml"]}),
+        "sources/git.yaml": yaml.safe_dump(source),
+        "sources/settings.yaml": CONFIG,
+    }
+    if elsewhere == "twice":
+        third = kustomization("more") | {"spec": second["spec"]}
+        files["other/flux.yaml"] = yaml.safe_dump(third)
+    tree = checking.load(written(tmp_path / "tree", files), KUSTOMIZE)
+    assert ("flux-system/sources" in tree.kustomizations) is (elsewhere == "beside")
+    assert ("sources/flux.yaml is applied by hand, too" in tree.entry) is (elsewhere == "beside")
+    if elsewhere == "beside":
+        assert tree.sync.source.file == "sources/git.yaml"
+        assert second["metadata"]["name"] in {m.name for m in tree.bootstrap}
+        assert "apply.missing-source" not in rules_of(judged(tmp_path / "again", files))

@@ -18,7 +18,10 @@ FAMILY = "apply"
 _LACKING = {
     "dependsOn": ("apply.missing-dependency", "apply what it depends on, or take the dependency out"),
     "kind": ("apply.missing-kind", "apply the CRD first: in this Kustomization, or in one that this one depends on"),
-    "namespace": ("apply.missing-namespace", "add the Namespace to the tree, or fix its name"),
+    "namespace": (
+        "apply.missing-namespace",
+        "add the Namespace to the tree (one that a person made is missing from the next cluster), or fix its name",
+    ),
     "source": ("apply.missing-source", "apply the source, or fix the reference (kind, name, namespace)"),
     "storage": ("apply.missing-class", "name a class that exists, or add it to the tree"),
     "healthCheck": ("apply.missing-health-check", "fix the name in the health check, or take it out"),
@@ -104,11 +107,19 @@ def _causes(tree: Tree, how: str) -> Iterator[Outcome]:
             needers[0].id,
             tuple(dict.fromkeys([*(n.location for n in needs), *_meant(tree, lacking)])),
             f"{needs[0].why}{also}",
-            why=_WHY.get(how, "it never becomes ready, and what waits for it never begins")
-            if held
-            else "it never becomes ready",
+            why=_WHY.get(how, f"it never becomes ready{', and what waits for it never begins' if held else ''}"),
             hits=tuple(dict.fromkeys([*(s.id for s in needers), *held])),
+            cause=_habit(how, lacking, needs[0].why),
         )
+
+
+def _habit(how: str, lacking: State, said: str) -> str:
+    """What else is missing for the same reason: the namespaces that nobody wrote down, the kinds of one operator; empty for a slip of one name."""
+    if "did you mean" in said:
+        return ""
+    if how == "kind":
+        return lacking.id.rpartition("(")[2].rstrip(")")  # the group
+    return "namespaces" if how == "namespace" else ""
 
 
 def _only_by(tree: Tree, held: str, suspended: list[State]) -> bool:

@@ -204,9 +204,9 @@ def _gone(tree: Tree, found: list[tuple[Manifest, str]]) -> Iterator[Outcome]:
         removed = lifecycle.removed_in(manifest)
         if runs and removed and runs[0] < removed:
             why = f"the cluster has Kubernetes 1.{runs[0]} ({runs[1]}), which serves it: an upgrade takes it away"
-            yield hit(tree, manifest, what, "apiVersion", severity=Severity.UPGRADE_HAZARD, why=why)
+            yield hit(tree, manifest, what, "apiVersion", severity=Severity.UPGRADE_HAZARD, why=why, cause=manifest.api)
         else:
-            yield hit(tree, manifest, what, "apiVersion")
+            yield hit(tree, manifest, what, "apiVersion", cause=manifest.api)
 
 
 @rule(
