@@ -21,6 +21,7 @@ VERBS = {  # where each is; its function has the verb's name
     "upgrade": "holdfast.upgrade",
     "up": "holdfast.up",
     "down": "holdfast.down",
+    "doctor": "holdfast.doctor",
     "heal": "holdfast.heal",
     "build": "holdfast.build",
     "report": "holdfast.report",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 
-from holdfast.drivers import attached, kind, kwok
+from holdfast.drivers import attached, k3d, kind, kwok
 from holdfast.drivers.driver import OpenDriver
 from holdfast.errors import UsageError
 from holdfast.progress import console
 
-DRIVERS: dict[str, OpenDriver] = {"kwok": kwok, "kind": kind, "attached": attached}  # the quickest first
+DRIVERS: dict[str, OpenDriver] = {"kwok": kwok, "kind": kind, "k3d": k3d, "attached": attached}  # the quickest first
 KEPT = "kind/fast"  # where a cluster is to stay and no lane is named
 _OLD_PROFILES = {"swift": "fast", "true": "default"}  # accepted until 0.3
 
@@ -22,7 +22,7 @@ def parse(lane: str) -> tuple[str, str]:
         return driver, profile
     if not profile and driver in DRIVERS:
         profile = DRIVERS[driver].profiles()[-1]
-    if profile in _OLD_PROFILES:
+    if driver == "kind" and profile in _OLD_PROFILES:
         console.print(f"  note: the profile {profile} is called {_OLD_PROFILES[profile]} now", style="yellow")
         profile = _OLD_PROFILES[profile]
     known = lanes()
@@ -46,5 +46,9 @@ def lanes() -> list[str]:
 
 
 def usual() -> list[str]:
-    """The lane of each driver that is meant where only the driver is named, the quickest first."""
-    return [f"{name}/{driver.profiles()[-1]}" for name, driver in DRIVERS.items() if driver.profiles()]
+    """The lane of each driver that is run where none is named, the quickest first; without those that are only run by their name."""
+    return [
+        f"{name}/{driver.profiles()[-1]}"
+        for name, driver in DRIVERS.items()
+        if driver.profiles() and not getattr(driver, "ONLY_BY_NAME", False)
+    ]

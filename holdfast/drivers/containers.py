@@ -169,7 +169,8 @@ class Containers(ABC):
 
     def up(self) -> None:
         self.preflight()
-        self.owned.refuse_foreign(self.docker, self.cluster)
+        for prefix in self._prefixes:
+            self.owned.refuse_foreign(self.docker, prefix)
         self.owned.begin()
         self.docker.networks.create(self.cluster, driver="bridge", labels=self.owned.labels)
         with step(f"starting {len(self.profile.nodes)} nodes of Kubernetes {self.kubernetes}"):
@@ -203,6 +204,9 @@ class Containers(ABC):
                     network.disconnect(left, force=True)
             with contextlib.suppress(APIError):
                 network.remove()
+        for volume in self.owned.volumes(self.docker):
+            with contextlib.suppress(APIError):  # gone, or in use by a stranger that was given it
+                volume.remove()
         if held := loop_devices.release():
             console.print(
                 f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(held)}",
@@ -219,18 +223,27 @@ class Containers(ABC):
             return False
         return True
 
+    @property
+    def _prefixes(self) -> tuple[str, ...]:
+        """How the names of the lane's containers begin."""
+        return (self.cluster,)
+
     def _named(self) -> list[Any]:
-        return self.docker.containers.list(all=True, filters={"name": f"^/{self.cluster}-"}, ignore_removed=True)
+        form = f"^/(?:{'|'.join(self._prefixes)})-"
+        return self.docker.containers.list(all=True, filters={"name": form}, ignore_removed=True)
 
     def _containers(self) -> list[Any]:
         """The containers of this lane: the nodes, and the Git server."""
-        return [c for c in self._named() if self.owned.mine(self.docker, c)]
+        return [c for c in self._named() if self._is_mine(c)]
+
+    def _is_mine(self, container: Any) -> bool:
+        return self.owned.mine(self.docker, container)
 
     def exists(self) -> bool:
         return bool(self._containers())
 
     def strays(self) -> list[Stray]:
-        names = sorted(str(c.name) for c in self._named() if not self.owned.mine(self.docker, c))
+        names = sorted(str(c.name) for c in self._named() if not self._is_mine(c))
         return [Stray(name, f"docker rm -f -v {name}") for name in names]
 
     def before_change(self) -> None:  # noqa: B027  there is nothing to refuse
@@ -284,11 +297,11 @@ class Containers(ABC):
             iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
             iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
             for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
-            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{_RESTORE}'""",
+            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{UNCUT}'""",
         )
 
     def restore_network(self, node: str) -> None:
-        self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {_RESTORE}; true")
+        self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {UNCUT}; true")
 
     def _run(self, node: str, script: str) -> str:
         done = self.shell(node).run(script)
@@ -367,11 +380,15 @@ class Containers(ABC):
     def runtime(self) -> str:
         return "containerd"
 
+    def upstream(self, part: str) -> str:
+        """The image that runs a part of the lane's own."""
+        return registry.upstream(part, self.kubernetes)
+
     def agent_image(self) -> str:
-        return registry.upstream("sampler", self.kubernetes)
+        return self.upstream("sampler")
 
     def serve_git(self, site: GitSite) -> str:
-        image = registry.upstream("git-server", self.kubernetes)
+        image = self.upstream("git-server")
         image = image if self.needs_images() else mirror.named(image)
         with step("starting the Git server"):
             identity = gitcontainer.start(site, f"{self.cluster}-git", image, self.cluster, self.owned.labels)
@@ -421,7 +438,7 @@ class Containers(ABC):
         return gitssh.delay_s(Path(known["etc"])) if container.status == "running" else None
 
 
-_RESTORE = (
+UNCUT = (
     "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; "
     "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
 )

@@ -31,3 +31,11 @@ KUBEADM = NodeFlavour(
     containers="ctr -n k8s.io tasks ls",
     journal="journalctl --no-pager -n 300",
 )
+
+# k3s': all of it is one process, so what a kubeadm node has in programs of their own listens here, too; the image has BusyBox alone.
+K3S = NodeFlavour(
+    own_ports={"server": frozenset({6443, 2379, 2380, 10250, 10256}), "worker": frozenset({10250, 10256})},
+    listening="netstat -ltn | tail -n +3",
+    containers="ctr -n k8s.io tasks ls",
+    journal="tail -n 300 /var/lib/rancher/k3s/agent/containerd/containerd.log",
+)

@@ -65,6 +65,10 @@ class Owned:
         """The networks with the token."""
         return client.networks.list(filters={"label": f"{TOKEN_LABEL}={self.token}"}) if self.token else []
 
+    def volumes(self, client: DockerClient) -> list[Any]:
+        """The volumes with the token."""
+        return client.volumes.list(filters={"label": f"{TOKEN_LABEL}={self.token}"}) if self.token else []
+
     def mine(self, client: DockerClient, container: Any) -> bool:
         """Whether a container was recorded, carries the token, or was made on a network with the token."""
         if container.id in self.containers or (self.token and container.labels.get(TOKEN_LABEL) == self.token):

@@ -61,6 +61,21 @@ def test_bad_input_is_one_message_and_exit_64(elsewhere, arguments, words):
     assert not list(__import__("pathlib").Path(elsewhere["HOLDFAST_REPORTS"]).glob("*"))  # nothing is left behind
 
 
+@pytest.mark.parametrize(
+    ("lane", "code", "words"),
+    [
+        ("kwok/1.36", 0, ["container engine", "none answers", "kwok/1.36 can run here"]),
+        ("kind/fast", 64, ["kind/fast can't run: no container engine answers", "next:", "HOLDFAST_INSTALL_ENGINE"]),
+        ("kind/fats", 64, ["did you mean 'kind/fast'?"]),
+    ],
+)
+def test_the_doctor_says_what_there_is_and_whether_it_is_enough(elsewhere, lane, code, words):
+    done = holdfast("doctor", "--lane", lane, env=elsewhere)
+    assert done.returncode == code, done.stdout
+    assert not [part for part in words if part not in done.stdout]
+    assert os.uname().nodename not in done.stdout  # it is to be sent to others
+
+
 def test_broken_yaml_in_the_tree_is_named_with_its_line(elsewhere, tmp_path):
     tree = copied(tmp_path)
     (tree / "apps/stateless/bad.yaml").write_text("kind: A\n  b: c\n")

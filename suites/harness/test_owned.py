@@ -1,6 +1,7 @@
 """Ownership is by id: a lane touches what it recorded or what carries its token, whatever else has its name."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,9 +26,10 @@ class Engine:
     """Containers and networks by id, as the engine's client gives them."""
 
     def __init__(self):
-        self.there, self.nets = {}, {}
+        self.there, self.nets, self.kept = {}, {}, {}
         self.containers = SimpleNamespace(list=self._list, get=self._get)
         self.networks = SimpleNamespace(list=self._networks, create=self._create)
+        self.volumes = SimpleNamespace(list=self._volumes, create=self._keep)
 
     def add(self, identity, name, *, labels=None, network="bridge"):
         attrs = {
@@ -43,8 +45,8 @@ class Engine:
         return next((n.id for n in self.nets.values() if n.name == network), network)
 
     def _list(self, filters=None, **_):
-        prefix = (filters or {}).get("name", "").removeprefix("^/")
-        return [c for c in self.there.values() if c.name.startswith(prefix)]
+        form = (filters or {}).get("name", "").replace("^/", "^")
+        return [c for c in self.there.values() if re.search(form, c.name)]
 
     def _get(self, identity):
         from docker.errors import NotFound
@@ -61,6 +63,19 @@ class Engine:
             key, _, value = filters["label"].partition("=")
             found = [n for n in found if n.labels.get(key) == value]
         return found
+
+    def _volumes(self, filters=None):
+        key, _, value = filters.get("label", "=").partition("=")
+        return [
+            v
+            for v in self.kept.values()
+            if filters.get("name", "") in v.name and (not key or v.labels.get(key) == value)
+        ]
+
+    def _keep(self, name, labels=None):
+        one = SimpleNamespace(name=name, labels=labels or {})
+        one.remove = lambda: self.kept.pop(name)
+        return self.kept.setdefault(name, one)
 
     def _create(self, name, labels=None, **_):
         identity = f"net-{len(self.nets)}"
