@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from holdfast import __version__
+import holdfast
 from holdfast.drivers import catalogue
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
@@ -69,7 +69,7 @@ def doctor(lane: LaneName = catalogue.KEPT) -> None:
 
 def facts() -> Iterator[tuple[str, str]]:
     """What is known of this machine: (name, value). No name of its user or host is among it, so that it can be sent to anybody."""
-    yield "holdfast", f"{__version__}, Python {platform.python_version()}"
+    yield "holdfast", f"{holdfast.__version__}, Python {platform.python_version()}"
     yield "system", f"{_distribution()}, {platform.system()} {platform.release()}, {platform.machine()}"
     memory, disk = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), shutil.disk_usage(cache_dir())
     yield (

@@ -41,7 +41,7 @@ ROOMS = [
     "fixtures",
     "plugin",
     "hosts",
-    "verify up down heal build report init rehearse ledger signoff host",
+    "verify up down doctor heal build report init rehearse ledger signoff host",
     "upgrade",
     "__main__",
 ]
