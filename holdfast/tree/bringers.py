@@ -117,7 +117,9 @@ class BeforeFlux:
             for f in tree.repository.files
             if _SCRIPT.search(f) and f not in files
         ]
-        self._applies = [line for text in (*texts, *scripts) for line in text.splitlines() if _APPLIES.search(line)]
+        guides = [tree.repository.text(f) for f in tree.repository.files if _GUIDE.search(f)]
+        every = (*texts, *scripts, *guides)
+        self._applies = [line for text in every for line in text.splitlines() if _APPLIES.search(line)]
         by_hand = (f for f in tree.repository.files if _GUIDE.search(f) or _SCRIPT.search(f))
         self._cluster_api = any("clusterctl init" in tree.repository.text(f) for f in by_hand)
         self._names: dict[str, bool] = {}
@@ -135,7 +137,9 @@ class BeforeFlux:
         tail = "/".join(manifest.file.rsplit("/", 2)[-2:])
         if not self._applies or "/" not in tail:
             return False
-        form = re.compile(rf"(?:^|[/\s\"'=]){re.escape(tail)}(?![\w.-])")
+        folder, _, name = tail.rpartition("/")
+        # The folder itself, or one that whoever types it puts there.
+        form = re.compile(rf"(?:^|[/\s\"'=])(?:{re.escape(folder)}|<[\w ./-]+>|\*)/{re.escape(name)}(?![\w.-])")
         return any(form.search(line) for line in self._applies)
 
     def may_install(self, words: Iterable[str]) -> bool:

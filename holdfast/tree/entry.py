@@ -231,6 +231,7 @@ class _Search:
                 found = [*(c for c in found if c not in inside), one]
             elif not any(_one_within(one.folder, c.folder) for c in found):
                 found.append(one)
+        found = [c for c in found if not any(self._left_out_of(c, other) for other in found if other is not c)]
         # Only beside one that is known: what a variable alone names is what nothing applies anyway.
         for one in self._varied() if found else ():
             if not any(_one_within(one.folder, c.folder) for c in found):
@@ -243,6 +244,16 @@ class _Search:
         if not above or one.rank not in (Rank.GOTK, Rank.ITSELF):
             return False
         return self.reach.closure(other.folder).files <= self.reach.closure(one.folder).files
+
+    def _left_out_of(self, one: Candidate, other: Candidate) -> bool:
+        """Whether a Kustomization that applies itself lies in a folder of another cluster's, whose list leaves it out: it is no cluster."""
+        if one.rank is not Rank.ITSELF or other.rank is Rank.ITSELF:
+            return False
+        above = [posixpath.dirname(one.folder)]
+        while above[-1]:
+            above.append(posixpath.dirname(above[-1]))
+        lists = {kustomization_of(self.sources, folder) for folder in above if folder}
+        return bool((lists - {""}) & self.reach.kustomizations_of(other.folder))
 
     def _varied(self) -> Iterator[Candidate]:
         """What a synced path with a variable in it may stand for: a cluster each, which nothing else in the tree names."""
@@ -358,10 +369,28 @@ class _Search:
         """A folder that nothing else applies: by the Kustomization that is applied by hand for it, where the tree has one."""
         for file, body in self.kustomizations:
             if file in self.reach.by_hand and self.origin.folder_of(body) == folder:
-                return Candidate(
-                    folder, Rank.TOP, file, self._in(file, body), f"synced by {file}, which is applied by hand"
-                )
+                return self._by_hand(file, body)
+        if began := self._begun_by(folder):
+            return self._by_hand(*began)
         return Candidate(folder, Rank.TOP, "", self._made_for(folder), why)
+
+    def _by_hand(self, file: str, body: Body) -> Candidate:
+        why = f"synced by {file}, which is applied by hand"
+        return Candidate(self.origin.folder_of(body), Rank.TOP, file, self._in(file, body), why)
+
+    def _begun_by(self, folder: str) -> tuple[str, Body] | None:
+        """The one Kustomization in a folder with which a cluster is begun: it holds that, its source and Flux itself, and nothing else."""
+        files = self.reach.closure(folder).files
+        every = [(f, b) for f in sorted(files) for _, one in self.sources.bodies(f) for b in objects_in(one)]
+        own = [(f, b) for f, b in self.kustomizations if f in files and is_whole(b)]
+        if len({Manifest(b).id for _, b in own}) != 1:
+            return None
+        first = own[0][1]
+        there = name_of(first) in {(b.get("kind"), get(b, "metadata", "name")) for _, b in every}
+        if not there or self.origin.folder_of(first) not in self.repository.folders:
+            return None
+        rest = [b for _, b in every if Manifest(b).id != Manifest(first).id]
+        return own[0] if all(map(_is_of_flux, rest)) and any(map(_is_installed, rest)) else None
 
     def _hinted(self) -> list[str]:
         """The folders that a script, a text or Terraform hands to flux bootstrap."""
@@ -426,6 +455,20 @@ def _listed(found: list[Candidate]) -> str:
 
 def _leads_to(files: int) -> str:
     return f"leads to {files} file{'' if files == 1 else 's'} with Kustomizations, and nothing applies it"
+
+
+def _is_installed(body: Body) -> bool:
+    """Whether an object is a part of Flux's installation."""
+    return mapping(get(body, "metadata", "labels")).get("app.kubernetes.io/part-of") == "flux"
+
+
+def _is_of_flux(body: Body) -> bool:
+    """Whether an object is Flux's own, as its installation or its sync has it, or the namespace or the key of these."""
+    return (
+        _is_installed(body)
+        or body.get("kind") in ("GitRepository", "Namespace", "Secret")
+        or str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/")
+    )
 
 
 def is_whole(body: Body) -> bool:

@@ -232,6 +232,9 @@ class Graph:
                 or self.tree.by_key.get((key[0], "", key[2]))
                 or next((m for m in self.tree.of(key[0]) if m.name == key[2] and "namespace" not in m.meta), None)
             )
+            if found is not None and _adds_to_anothers(found):
+                self.external.setdefault(found.id, f"Kustomization/{kustomization.id}; {found.file} only adds to it")
+                continue
             at = self._at(kustomization, "spec", "healthChecks", index)
             name = f"{key[0]}/{key[1]}/{key[2]}"
             if found is not None and found.id == f"Kustomization/{kustomization.id}":
@@ -603,6 +606,7 @@ class Graph:
             f"{manifest.id} asks for a volume",
             partial(self.tree.locate, manifest, "spec", "storageClassName"),
             none=name == "",
+            claim=manifest,
         )
         late = self.storage_class(str(name)) if name else None
         if name in GIVEN_CLASSES or (late is not None and late.body.get("volumeBindingMode") == "WaitForFirstConsumer"):
@@ -648,14 +652,34 @@ class Graph:
         """A StorageClass of the tree."""
         return self.tree.by_key.get(("StorageClass", "", name))
 
-    def _class(self, ready: State, name: str, why: str, location: LazyLocation, *, none: bool = False) -> None:
+    def _volume(self, name: str, claim: Manifest | None) -> Manifest | None:
+        """The volume of a class that is the tree's own and may be a claim's: the one that names it, else one that names none."""
+        own, free = [], []
+        for one in self.tree.of("PersistentVolume"):
+            kept = mapping(one.spec.get("claimRef"))
+            if str(one.spec.get("storageClassName") or "") != name:
+                continue
+            if not kept:
+                free.append(one)
+            elif claim is not None and (kept.get("namespace"), kept.get("name")) == (claim.namespace, claim.name):
+                own.append(one)
+        return next(iter(own or free), None)
+
+    def _class(
+        self,
+        ready: State,
+        name: str,
+        why: str,
+        location: LazyLocation,
+        *,
+        none: bool = False,
+        claim: Manifest | None = None,
+    ) -> None:
         """A volume needs its class, and the class whoever provisions for it."""
         if none or name in GIVEN_CLASSES or self._provider(ready, name, why, location):
             return
         own = self.storage_class(name)
-        volume = next(
-            (m for m in self.tree.of("PersistentVolume") if str(m.spec.get("storageClassName") or "") == name), None
-        )
+        volume = self._volume(name, claim)
         if own is not None:
             self.need(ready, self.exists(own), f"{why} of the class {name}", location, "storage")
         elif volume is not None:
@@ -863,6 +887,16 @@ def _applied_by(manifest: Manifest) -> State:
         return State(manifest.owner, Phase.APPLIED)
     stage = Phase.DEFINED if manifest.kind in _DEFINITIONS else Phase.APPLIED
     return State(f"Kustomization/{manifest.owner}", stage)
+
+
+def _adds_to_anothers(manifest: Manifest) -> bool:
+    """Whether an object is laid over one that somebody else makes: a Secret or ConfigMap without data, which Flux is told to merge."""
+    told = str(mapping(manifest.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa"))
+    return (
+        told.lower() == "merge"
+        and manifest.kind in ("Secret", "ConfigMap")
+        and not any(manifest.body.get(part) for part in ("data", "stringData", "binaryData"))
+    )
 
 
 def _is_moved(manifest: Manifest, check: Mapping[str, object], key: tuple[str, str, str]) -> bool:

@@ -219,7 +219,7 @@ class Names:
     def giver(self, kind: str, namespace: str, name: str) -> str:
         """What isn't read and could plausibly give something; empty where nothing could."""
         of_flux = kind in _OF_FLUX
-        if (kind, namespace, name) in self._by_script:
+        if (kind, namespace, name) in self._by_script | self._bootstrapped:
             return "what bootstraps the cluster"
         if (of_flux or kind == "Namespace") and self.tree.of("ResourceSet"):
             return "a ResourceSet"
@@ -257,6 +257,18 @@ class Names:
         if kind == "Namespace" and name in self._spaces_of_secrets:
             return "who makes its Secrets"
         return ""
+
+    @cached_property
+    def _bootstrapped(self) -> set[Key]:
+        """What the files of a bootstrap give that lie aside of the entry: where the entry's own source comes from is one of these, or none."""
+        if self._is_synced_here:
+            return set()
+        files = [f for f in self.tree.repository.files if f.rpartition("/")[2].startswith("gotk-sync.")]
+        bodies = [b for f in files for _, b in self.tree.sources.bodies(f)]
+        return {
+            (str(b.get("kind")), str(get(b, "metadata", "namespace") or ""), str(get(b, "metadata", "name")))
+            for b in bodies
+        }
 
     @cached_property
     def _entry(self) -> Key:

@@ -59,6 +59,9 @@ _NOT_ONE = _words(
 _HARMLESS = _ELSE - frozenset(
     {"address", "url", "uri", "headers", "header", "vault", "item", "section", "from", "source", "list", "data_source"}
 )
+_SIGNED = re.compile(
+    r"(?i)x-(?:amz|goog)-"
+)  # a part of an address that is signed for a time: a name and a scope, no secret
 # What a line must hold to be looked at; in small letters.
 _HINTS = (
     *("pass", "pwd", "kennwort", "secret", "token", "jwt", "credential", "bearer", "psk", "hmac", "_pat", "-pat"),
@@ -284,6 +287,8 @@ def hint(key: str) -> str:
     words = words_of(key)
     while words and words[-1].isdigit():
         words.pop()
+    if _SIGNED.match(key):
+        return ""
     if not words or words[-1] in _ELSE or not _NOT_ONE.isdisjoint(words):
         return ""
     last, before = words[-1], words[-2] if len(words) > 1 else ""

@@ -128,18 +128,35 @@ def kustomizations(tree: Tree, *wanted: str) -> list[Kustomization]:
     return [kustomization for kustomization in tree.kustomizations.values() if role(tree, kustomization) in wanted]
 
 
+_NOBODY = "kubernetes.io/no-provisioner"  # a class of volumes that somebody made: nothing of it can be down
+
+
 def storage_states(tree: Tree) -> set[State]:
     """What it means to need storage: the readiness of what provides it, and the Kustomizations that hold it."""
     found = {State(r.manifest.id, Phase.READY) for r in tree.releases if r.role == STORAGE}
-    found |= {State(m.id, Phase.EXISTS) for m in tree.of("StorageClass")}
+    classes = (m for m in tree.of("StorageClass") if m.body.get("provisioner") != _NOBODY)
+    found |= {State(m.id, Phase.EXISTS) for m in classes}
     found |= {
         State(m.id, Phase.EXISTS)
         for m in tree.of("PersistentVolumeClaim")
-        if m.spec.get("storageClassName") not in GIVEN_CLASSES
+        if m.spec.get("storageClassName") not in GIVEN_CLASSES and not _is_bound_by_name(tree, m)
+    }
+    found |= {
+        State(m.id, Phase.READY) for m in tree.workloads() if any(_is_bound_by_name(tree, c) for c in _claims(tree, m))
     }
     for kustomization in (k for k in kustomizations(tree, STORAGE) if _is_storage_alone(tree, k)):
         found |= {State(f"Kustomization/{kustomization.id}", s) for s in (Phase.READY, Phase.APPLIED, Phase.DEFINED)}
     return found
+
+
+def _is_bound_by_name(tree: Tree, claim: Manifest) -> bool:
+    """Whether a claim names a volume that is in the tree: it is bound at once, by nobody's work. Who mounts it needs its storage all the same."""
+    return ("PersistentVolume", "", str(claim.spec.get("volumeName"))) in tree.by_key
+
+
+def _claims(tree: Tree, manifest: Manifest) -> list[Manifest]:
+    found = [tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name)) for _, name in manifest.claims()]
+    return [claim for claim in found if claim is not None]
 
 
 def _is_storage_alone(tree: Tree, kustomization: Kustomization) -> bool:

@@ -205,18 +205,18 @@ def _roots_beside(reading: _Reading, flux: list[tuple[str, Body]]) -> list[Kusto
     beside = Closure(reading.sources, posixpath.dirname(file) or ".").files if file else frozenset()
     if not file or root.manifest.at or sources & {*_read_files(reading.kustomizations.values()), *beside}:
         return []
-    found: dict[str, Kustomization] = {}
+    found: list[Kustomization] = []
     for of, body in flux:
         one = Kustomization(Manifest(body, of), origin.folder_of(body))
         known = one.id in reading.kustomizations or is_set_aside(of) or not is_kustomization(body) or not is_whole(body)
         same = mapping(one.spec.get("sourceRef")) == ref and one.folder in reading.repository.folders
         if not known and same and sources & Closure(reading.sources, one.folder).files:
-            found[one.id] = one
+            found.append(one)
     if len(found) != 1:
         return []
-    reading.kustomizations |= found
-    reading.visited |= {k.manifest.id for k in found.values()}
-    return list(found.values())
+    reading.kustomizations |= {k.id: k for k in found}
+    reading.visited |= {k.manifest.id for k in found}
+    return found
 
 
 _OF_THE_BUILD = ("path", "patches", "components", "images", "targetNamespace", "namePrefix", "nameSuffix")
@@ -334,6 +334,8 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
             reading.not_read.append(what)
             kustomization.left_out = "; ".join(filter(None, [kustomization.left_out, what]))
             continue
+        if str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
+            continue  # kustomize-controller applies everything but what is kustomize's own
         _name_encrypted(mapping(body.get("metadata")))
         if body.get("kind") != "Secret" and isinstance(body.get("sops"), dict):
             body = {k: _unknown(v) if k != "sops" else v for k, v in body.items()}  # noqa: PLW2901  what is in it isn't known

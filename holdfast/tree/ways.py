@@ -95,6 +95,12 @@ class Ways:
                 queue += [f for p in self._paths[file] for f in self.held(p)]
         return found
 
+    def kustomizations_of(self, root: str) -> set[str]:
+        """The kustomization files that a folder's build reads, and those of all the Kustomizations that it leads to."""
+        folders = {root, *(p for file in self.from_root(root) for p in self._paths[file])}
+        there = self.sources.repository.folders
+        return {f for p in folders if p in there for f in self.closure(p).kustomizations}
+
     def is_led_to(self, file: str, folder: str) -> bool:
         """Whether a Kustomization in *file* that applies *folder*, itself among it, is led to from somewhere outside of that."""
         inside = {folder, *self.closure(folder).folders}

@@ -1750,3 +1750,244 @@ def test_what_gives_the_entry_its_source_is_applied_by_hand_with_it(elsewhere, t
         assert tree.sync.source.file == "sources/git.yaml"
         assert second["metadata"]["name"] in {m.name for m in tree.bootstrap}
         assert "apply.missing-source" not in rules_of(judged(tmp_path / "again", files))
+
+
+def test_a_folder_that_only_begins_a_cluster_is_not_what_is_synced(tmp_path):
+    """It holds the Kustomization, its source and Flux, twice over, so that it couldn't be built: the entry is what the Kustomization says."""
+    source, sync = yaml.safe_load_all(FLUX)
+    sync["metadata"]["name"], sync["spec"]["path"] = "cluster", "./clusters/home"
+    controllers = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "source-controller", "namespace": "flux-system", "labels": {"app.kubernetes.io/part-of": "flux"}}}  # fmt: skip
+    files = {
+        "cluster/flux.yaml": "# the entry lies in bootstrap/\n",
+        "bootstrap/sync.yaml": yaml.safe_dump_all([source, sync]),
+        "bootstrap/all.yaml": yaml.safe_dump_all([controllers, source, sync]),
+        "clusters/home/settings.yaml": CONFIG,
+    }
+    tree = checking.load(written(tmp_path / "one", files), KUSTOMIZE)
+    assert tree.root.folder == "clusters/home"
+    assert "apply.build" not in rules_of(judged(tmp_path / "two", files))
+    files["bootstrap/more.yaml"] = CONFIG.replace(
+        "NAME", "more"
+    )  # it holds something of the cluster: it is what is applied
+    assert checking.load(written(tmp_path / "three", files), KUSTOMIZE).root.folder == "bootstrap"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_clusters_list_leaves_out_is_no_cluster_of_its_own(listed, tmp_path):
+    left = kustomization("left") | {"spec": kustomization("left")["spec"] | {"path": "./parts/apps/left"}}
+    files = {
+        "cluster/apps.yaml": yaml.safe_dump(kustomization("apps")),
+        "parts/apps/settings.yaml": CONFIG,
+        "parts/apps/left/ks.yaml": yaml.safe_dump(left),
+    }
+    if listed:
+        files["parts/apps/kustomization.yaml"] = yaml.safe_dump({"resources": ["settings.yaml"]})
+    else:  # nothing of the cluster's says what of the folder is its own
+        files["parts/left/ks.yaml"] = yaml.safe_dump(left | {"spec": left["spec"] | {"path": "./parts/left"}})
+        del files["parts/apps/left/ks.yaml"]
+    tree = written(tmp_path / "tree", files)
+    if listed:
+        assert checking.load(tree, KUSTOMIZE).root.folder == "cluster"
+    else:
+        with pytest.raises(UsageError, match="2 clusters"):
+            checking.load(tree, KUSTOMIZE)
+
+
+def test_a_volume_that_is_kept_for_a_claim_is_no_other_ones(tmp_path):
+    def volume(name, claim):
+        spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "static"}
+        kept = {"claimRef": {"namespace": "default", "name": claim}} if claim else {}
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec | kept | {"hostPath": {"path": "/a"}}}  # fmt: skip
+
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "mine", "namespace": "default"},
+             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "static", "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    first, second = kustomization("first", wait=True), kustomization("second", ["first"])
+    for number, (keeps, circle) in enumerate((("other", False), ("mine", True))):
+        files = {
+            "cluster/all.yaml": yaml.safe_dump_all([first, second]),
+            "parts/first/all.yaml": yaml.safe_dump_all([claim, volume("beside", "mine")] if not circle else [claim]),
+            "parts/second/all.yaml": yaml.safe_dump(volume("later", keeps)),
+        }
+        assert ("boot.loop" in rules_of(judged(tmp_path / str(number), files))) is circle
+
+
+def test_what_is_laid_over_anothers_object_makes_none(tmp_path):
+    """A health check of a Secret that an operator makes, to which a later Kustomization adds an annotation."""
+    check = {"apiVersion": "v1", "kind": "Secret", "name": "made", "namespace": "default"}
+    first, second = kustomization("first"), kustomization("second", ["first"])
+    first["spec"]["healthChecks"] = [check]
+    meta = {"name": "made", "namespace": "default", "annotations": {"kustomize.toolkit.fluxcd.io/ssa": "Merge"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta}
+    for number, more in enumerate(({}, {"stringData": {"a": "b"}})):
+        files = {
+            "cluster/all.yaml": yaml.safe_dump_all([first, second]),
+            "parts/first/c.yaml": CONFIG,
+            "parts/second/s.yaml": yaml.safe_dump(secret | more),
+        }
+        assert ("boot.loop" in rules_of(judged(tmp_path / str(number), files))) is bool(more)
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "refused"),
+    [("coredns", "kube-system", False), ("web", "kube-system", True), ("coredns", "web", True)],
+)
+def test_a_part_of_what_a_distribution_has_needs_not_be_whole(name, space, refused, tmp_path):
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": space},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"k8s-app": "kube-dns"}}}}  # fmt: skip
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all(
+            [body, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}}]
+        )
+    }
+    found = {"apply.selector", "schema.field", "schema.value"} & set(rules_of(judged(tmp_path, files)))
+    assert bool(found) is refused
+
+
+def test_a_part_in_another_version_of_the_api_is_laid_over_the_whole(tmp_path):
+    part = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1beta2", "kind": "Kustomization",
+            "metadata": {"name": "flux-system", "namespace": "flux-system"}, "spec": {"decryption": {"provider": "sops"}}}  # fmt: skip
+    alone = part | {"metadata": {"name": "alone", "namespace": "flux-system"}}
+    for number, (body, refused) in enumerate(((part, False), (alone, True))):
+        files = {"cluster/part.yaml": yaml.safe_dump(body)}
+        said = judged(tmp_path / str(number), files).findings
+        assert any("is required" in f.what for f in said if f.rule == "schema.field") is refused
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_claim_that_names_its_volume_needs_no_storage_to_be_bound(named, tmp_path):
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"},
+             "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "nfs", "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "data"},
+              "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "nfs",
+                       "nfs": {"server": "192.0.2.1", "path": "/a"}}}  # fmt: skip
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "nfs"}, "provisioner": "kubernetes.io/no-provisioner"}  # fmt: skip
+    if named:
+        claim["spec"]["volumeName"] = "data"
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("base", wait=True), kustomization("core", ["base"])]),
+        "parts/base/all.yaml": yaml.safe_dump_all([kind, volume, claim]),
+        "parts/core/class.yaml": yaml.safe_dump(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "IngressClass",
+                "metadata": {"name": "web"},
+                "spec": {"controller": "example.org/web"},
+            }
+        ),
+    }
+    assert ("core.storage" not in rules_of(judged(tmp_path, files))) is named
+
+
+def test_a_mark_in_another_clusters_folder_is_about_that_cluster(tmp_path):
+    policy = {"apiVersion": "image.toolkit.fluxcd.io/v1", "kind": "ImagePolicy", "metadata": {"name": "web", "namespace": "flux-system"},
+              "spec": {"imageRepositoryRef": {"name": "web"}, "policy": {"semver": {"range": "1.x"}}}}  # fmt: skip
+    repository = {"apiVersion": "image.toolkit.fluxcd.io/v1", "kind": "ImageRepository", "metadata": {"name": "web", "namespace": "flux-system"},
+                  "spec": {"image": "registry.example.org/web", "interval": "5m"}}  # fmt: skip
+    mark = 'images: [] # {"$imagepolicy": "staging:web"}\n'
+    files = {"cluster/p.yaml": yaml.safe_dump_all([policy, repository]), "staging/kustomization.yaml": mark}
+    assert "apply.missing-image-source" not in rules_of(judged(tmp_path / "a", files))
+    here = {"cluster/c.yaml": CONFIG + '# {"$imagepolicy": "staging:web"}\n', "cluster/p.yaml": files["cluster/p.yaml"]}
+    assert "apply.missing-image-source" in rules_of(judged(tmp_path / "b", here))
+
+
+def test_kustomizes_own_files_among_what_is_applied_are_no_objects(tmp_path):
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "metadata": {"name": "settings"},
+        "resources": [],
+    }
+    files = {
+        f"cluster/{n}-kustomization-of.yaml": yaml.safe_dump(own | {"metadata": {"name": f"s{n}"}}) for n in (1, 2)
+    }
+    tree = checking.load(written(tmp_path / "tree", files | {"cluster/c.yaml": CONFIG}), KUSTOMIZE)
+    assert not [m for m in tree.objects if m.api.startswith("kustomize.config.k8s.io")]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "verdict"),
+    [
+        ("docker/vps/docker-compose.yml", "services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: apples\n", "unproven"),
+        ("docker/vps/compose.yaml", "services:\n  db:\n    environment:\n      DSN: postgres://apples:apples@db/apples\n", "unproven"),
+        ("docker/vps/compose.yaml", "services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: ${PASSWORD}\n", "held"),
+        ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-password: YXBwbGVzLWFuZC1wZWFycw==\n", "unproven"),
+        ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-user: YWRtaW4=\n", "held"),
+        ("apps/old.yaml", "url: https://files.example.org/a?X-Amz-Credential=AKIDEXAMPLE0000/20251203/eu/s3/aws4_request&X-Amz-Expires=3600\n", "held"),
+    ],
+)  # fmt: skip
+def test_what_may_be_a_password_keeps_the_claim_from_being_held(file, text, verdict, tmp_path):
+    result = judged(tmp_path, {"cluster/c.yaml": CONFIG, file: text})
+    assert result.claims["secrets-not-in-git"].verdict == verdict, result.claims["secrets-not-in-git"].reason
+    assert "apples" not in result.claims["secrets-not-in-git"].reason
+
+
+def test_a_folder_that_nothing_applies_leaves_open_whether_git_says_it_all(tmp_path):
+    files = {"cluster/c.yaml": CONFIG}
+    assert judged(tmp_path / "a", files).claims["git-single-source"].verdict == "held"
+    files |= {"more/kustomization.yaml": "resources: [c.yaml]\n", "more/c.yaml": CONFIG.replace("NAME", "more")}
+    said = judged(tmp_path / "b", files).claims["git-single-source"]
+    assert said.verdict == "unproven"
+    assert "more is built by nothing" in said.reason
+
+
+def test_what_a_guide_says_to_apply_is_applied_by_hand(tmp_path):
+    files = {
+        "cluster/c.yaml": CONFIG,
+        "parts/shop/sync.yaml": yaml.safe_dump(kustomization("shop")),
+        "parts/shop/kustomization.yaml": "resources: [c.yaml]\n",
+        "parts/shop/c.yaml": CONFIG.replace("NAME", "shop"),
+    }
+    assert "Kustomization/flux-system/shop is applied by nothing" in str(judged(tmp_path / "a", files).findings)
+    files["README.md"] = "Then:\n\n    kubectl apply -f <path/to/folder>/sync.yaml\n"
+    assert "Kustomization/flux-system/shop is applied by nothing" not in str(judged(tmp_path / "b", files).findings)
+
+
+@pytest.mark.parametrize("server", ["http://vault.vault.svc:8200", "https://vault.example.org"])
+def test_a_certificate_of_core_by_an_issuer_that_keeps_data_here_leaves_storage_open(server, tmp_path):
+    """The issuer is asked again each time a certificate ends; one outside of the cluster has no storage of it."""
+    issuer = {"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "own"}, "spec": {"vault": {"server": server}}}  # fmt: skip
+    certificate = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "web", "namespace": "default"},
+                   "spec": {"secretName": "web", "dnsNames": ["a.example.org"], "issuerRef": {"kind": "ClusterIssuer", "name": "own"}}}  # fmt: skip
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    labels = {"app": "vault"}
+    vault = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "vault", "namespace": "vault"},
+             "spec": {"serviceName": "vault", "selector": {"matchLabels": labels}, "volumeClaimTemplates": [claim],
+                      "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}}}  # fmt: skip
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("core"), kustomization("vault")]),
+        "parts/core/all.yaml": yaml.safe_dump_all(
+            [
+                issuer,
+                certificate,
+                {
+                    "apiVersion": "networking.k8s.io/v1",
+                    "kind": "IngressClass",
+                    "metadata": {"name": "web"},
+                    "spec": {"controller": "example.org/web"},
+                },
+            ]
+        ),
+        "parts/vault/all.yaml": yaml.safe_dump_all(
+            [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vault"}}, vault]
+        ),
+    }
+    reason = judged(tmp_path, files).claims["core-no-storage"].reason
+    assert ("StatefulSet/vault/vault keeps data" in reason) is (".svc" in server)
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("local-path", "unproven"), ("longhorn", "held")])
+def test_an_app_that_fills_its_nodes_disk_is_not_kept_apart(kind, verdict, tmp_path):
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"},
+             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": kind, "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    labels = {"app": "shop"}
+    container = {"name": "c", "image": "x:1", "resources": {"limits": {"memory": "64Mi"}}, "volumeMounts": [{"name": "d", "mountPath": "/d"}]}  # fmt: skip
+    pod = {"containers": [container], "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]}
+    shop = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop", "namespace": "default"},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}}  # fmt: skip
+    classes = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "longhorn"}, "provisioner": "driver.longhorn.io"}  # fmt: skip
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("apps"), classes]),
+        "parts/apps/all.yaml": yaml.safe_dump_all([claim, shop]),
+    }
+    said = judged(tmp_path, files).claims["app-isolation"]
+    assert said.verdict == verdict, said.reason

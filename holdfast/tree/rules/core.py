@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from holdfast.tree.boot import Link, Reach, down, reaches
 from holdfast.tree.findings import Evidence, Inconclusive, NotApplicable, Outcome, Severity, Violation, hit, rule
-from holdfast.tree.manifest import Body, Manifest, get, keys_in, mapping, sequence
+from holdfast.tree.given import GIVEN_CLASSES
+from holdfast.tree.manifest import Body, Manifest, get, keys_in, mapping, sequence, texts
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.releases import Release
 from holdfast.tree.roles import (
@@ -173,6 +174,7 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
     if CORE not in tree.settings.roles and not _has_ingress(tree):
         yield Inconclusive("no ingress controller is known in the tree: what is looked at is a part of core only")
     yield from _beside_core(tree, targets)
+    yield from _through_a_server(tree, core)
     for kustomization in core:
         reach = reaches(tree.graph, _starts(tree, kustomization), targets - set(states_of(kustomization)))
         if reach:
@@ -186,6 +188,40 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
             yield Evidence(
                 f"nothing that Kustomization/{kustomization.id} needs leads to storage ({len(kustomization.objects)} objects)"
             )
+
+
+def _through_a_server(tree: Tree, core: list[Kustomization]) -> Iterator[Inconclusive]:
+    """What core has from a server in the cluster that keeps data: certificates by an issuer, Secrets by a store."""
+    asked = {
+        "Certificate": (("Issuer", "ClusterIssuer"), ("issuerRef",)),
+        "ExternalSecret": (("SecretStore", "ClusterSecretStore"), ("secretStoreRef",)),
+    }
+    for kustomization in core:
+        for manifest in kustomization.objects:
+            kinds, path = asked.get(manifest.kind, ((), ()))
+            name = get(manifest.spec, *path, "name") if path else None
+            giver = next((m for m in tree.of(*kinds) if m.name == name), None) if name else None
+            space = _serves_in(giver) if giver is not None else ""
+            if space and (holder := _keeps_data_in(tree, space)):
+                yield Inconclusive(
+                    f"{manifest.id} of core comes by {giver.id if giver else ''} from the namespace {space}, where {holder} keeps data"
+                )
+
+
+_SERVER = re.compile(r"://[a-z0-9-]+\.(?P<space>[a-z0-9-]+)(?:\.svc(?:\.[a-z.]+)?)?(?::\d+)?(?:/|$)")
+
+
+def _serves_in(manifest: Manifest) -> str:
+    """The namespace of the Service that an issuer or a store asks; empty where it asks nobody in the cluster."""
+    found = (_SERVER.search(text) for path, text in texts(manifest.spec) if path[-1:] in (("server",), ("url",)))
+    return next((one["space"] for one in found if one), "")
+
+
+def _keeps_data_in(tree: Tree, space: str) -> str:
+    """Who keeps data on a volume in a namespace; empty where nobody is known to."""
+    releases = (r.manifest.id for r in tree.releases if r.target_namespace == space and any(r.volumes()))
+    workloads = (m.id for m in tree.workloads_in(space) if not stateless(m))
+    return next(releases, "") or next(workloads, "")
 
 
 def _has_ingress(tree: Tree) -> bool:
@@ -333,8 +369,13 @@ def apps_storage(tree: Tree) -> Iterator[Outcome]:
             yield Inconclusive(
                 f"Kustomization/{kustomization.id} is called as core is, and whether what is in it are applications isn't known"
             )
+        elif users and free:
+            yield Evidence(
+                f"{', '.join(m.id for m in free)} of Kustomization/{kustomization.id} need core only, beside "
+                f"{', '.join(users)} with volumes of their own"
+            )
         elif users:
-            yield Evidence(f"stated exceptions, with volumes of their own: {', '.join(users)}")
+            yield Evidence(f"exceptions, with volumes of their own: {', '.join(users)}")
         else:
             yield Evidence(f"Kustomization/{kustomization.id} needs core only")
     for kustomization in apps:
@@ -522,6 +563,10 @@ def limits(tree: Tree) -> Iterator[Outcome]:
                         *path,
                         "resources",
                     )
+            if where := _on_its_nodes_disk(tree, manifest):
+                yield Inconclusive(
+                    f"{manifest.id} writes to {where}, without a limit: a full disk takes what else is on the node with it"
+                )
     for release in tree.unread_releases:
         yield from _of_a_chart(tree, release)
     for kustomization, first, _ in _apps_elsewhere(tree, FLUX):
@@ -529,6 +574,19 @@ def limits(tree: Tree) -> Iterator[Outcome]:
             f"{first} lies in Kustomization/{kustomization.id}, with Flux itself: what the API server refuses of it holds Flux back, too"
         )
     yield Evidence(f"{seen} containers of apps looked at") if seen else NotApplicable("the tree has no apps")
+
+
+def _on_its_nodes_disk(tree: Tree, manifest: Manifest) -> str:
+    """What of a workload's volumes lies on the disk of its node, which nothing keeps from being filled; empty where none does."""
+    for volume in sequence(manifest.pod.get("volumes")):
+        if path := get(volume, "hostPath", "path"):
+            return f"its node's {path}"
+    for _, name in manifest.claims():
+        claim = tree.by_key.get(("PersistentVolumeClaim", manifest.namespace, name))
+        if claim is not None and claim.spec.get("storageClassName") in GIVEN_CLASSES:
+            return f"its node's disk ({claim.id})"
+    templates = (get(t, "spec", "storageClassName") for t in sequence(manifest.spec.get("volumeClaimTemplates")))
+    return "its node's disk (a volume for each pod)" if not GIVEN_CLASSES.isdisjoint(filter(None, templates)) else ""
 
 
 def _limits_memory(manifest: Manifest) -> bool:

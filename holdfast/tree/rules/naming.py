@@ -302,7 +302,9 @@ def missing_image_source(tree: Tree) -> Iterator[Outcome]:
     yield from _judge(tree, refs, "looks at", "ImagePolicy", "ImageUpdateAutomation")
     if not tree.of("ImagePolicy"):
         return
-    for file in tree.repository.files:
+    built = [k.built.closure for k in tree.kustomizations.values() if k.built]
+    # What another cluster's folder marks is about that cluster's policies.
+    for file in sorted({f for closure in built for f in (*closure.files, *closure.kustomizations)}):
         text = tree.repository.text(file) if file.endswith((".yaml", ".yml")) else ""
         for number, line in enumerate(text.splitlines() if "$imagepolicy" in text else [], 1):
             if (marked := _MARKER.search(line)) and (

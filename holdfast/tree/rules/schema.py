@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.tree import fluxapi, lifecycle, running, schema
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.given import GIVEN_GROUPS
+from holdfast.tree.laid_over import others_of
 from holdfast.tree.manifest import Manifest, get, walk
 from holdfast.tree.tree import KUSTOMIZE, NOTIFICATION, Tree
 from holdfast.tree.variables import has_variable
@@ -46,9 +47,9 @@ def field(tree: Tree) -> Iterator[Outcome]:
             and not (manifest.unreferenced and _is_unfinished(manifest, fault, of_flux.get(name)))
         ]
         if lacking := [f for f in faults if f.what.endswith(" is required")]:
-            others = _others_of(tree, manifest)
-            if others:  # server-side apply adds one to the other, and the whole is what must be right
-                yield Inconclusive(f"{manifest.id}: {lacking[0].what}, and {others} applies the rest of it")
+            others = others_of(tree, manifest)
+            if others:
+                yield Inconclusive(f"{manifest.id}: {lacking[0].what}, and {others} makes the rest of it")
                 faults = [f for f in faults if f not in lacking]
         builtin = name in known.kinds and name not in own
         is_dropped = builtin and _is_typed_by_flux(manifest) and all(_keeps_its_type(f) for f in faults)
@@ -86,14 +87,6 @@ def _meant(manifest: Manifest, fault: schema.Fault, known: schema.Schemas, name:
     if manifest.kind == "Service" and manifest.spec.get("type") == "ExternalName":
         return False  # it has neither ports nor pods
     return sum(1 for path, _ in walk(manifest.body) if path[-1:] == (key,)) == 1  # else it is said where it counts
-
-
-def _others_of(tree: Tree, manifest: Manifest) -> str:
-    """Who else applies an object of this name: a chart that is rendered, or another Kustomization; empty where nobody does."""
-    if manifest.unreferenced:
-        return ""
-    every = [*tree.objects, *tree.charts.objects]
-    return next((m.owner for m in every if m.key == manifest.key and m.owner != manifest.owner and m.owner), "")
 
 
 def _is_unfinished(manifest: Manifest, fault: schema.Fault, of_flux: Any) -> bool:

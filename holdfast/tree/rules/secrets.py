@@ -11,6 +11,7 @@ import yaml
 from holdfast.tree import plaintext
 from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Violation, rule
 from holdfast.tree.manifest import Manifest, mapping, sequence, texts
+from holdfast.tree.placeholders import is_placeholder
 from holdfast.tree.repository import MAX_BYTES, Location, is_test_data
 from holdfast.tree.sources import PathKey, child, compose, scalar
 from holdfast.tree.tree import Tree, in_chart
@@ -31,6 +32,7 @@ _SAID_TO_BE_NONE = re.compile(
 _MAY_BE_NONE = re.compile(
     r"(?i)\bno\s+(?:actual\s+|real\s+)?secret\b(?!\s+(?:stores?|managers?|backends?|providers?|operators?|engines?)\b)|\b(?:is|gets?|be)\s+overrid|\boverridden\b|\bunused\b|\bnot\s+used\b"
 )
+_COMPOSE = re.compile(r"(?i)(?:^|/)(?:docker-)?compose[^/]*\.ya?ml$")
 _OF_A_KEY = ("the value of", "a password", "a name and")
 _PARTS = {"Secret": ("data", "stringData"), "SealedSecret": ("encryptedData",)}
 
@@ -98,8 +100,39 @@ def _guessable(name: str, text: str) -> Iterator[Inconclusive]:
     if text.startswith("#cloud-config"):
         for key in dict.fromkeys(plaintext.given_to_a_machine(text)):
             yield Inconclusive(f"{name}: {key} is a word, and whether somebody logs in with it isn't known")
+    if _COMPOSE.search(name) and "services:" in text:
+        keys = [
+            *plaintext.given_to_a_machine(text),
+            *(["an address"] if plaintext.is_own_name_in_address(text) else []),
+        ]
+        for key in dict.fromkeys(keys):
+            yield Inconclusive(f"{name}: {key} is a word, and whether the stack that is run by it has it isn't known")
+    for key in dict.fromkeys(_commented_out(text)) if name.endswith((".yaml", ".yml")) else ():
+        yield Inconclusive(
+            f"{name}: a Secret that is commented out holds {key} in plain text, and whether it is used isn't known"
+        )
     for line in plaintext.told_passwords(name, text):
         yield Inconclusive(f"{name}:{line}: a guide tells a password, and whether it opens something isn't known")
+
+
+def _commented_out(text: str) -> Iterator[str]:
+    """The keys of Secrets that somebody made a comment of, with what is in them: they are in Git all the same."""
+    if not re.search(r"^[ \t]*#+[ \t]*kind:[ \t]*[\"']?Secret\b", text, re.MULTILINE):
+        return
+    lines = [re.sub(r"^[ \t]*#+ ?", "", line) if line.lstrip().startswith("#") else "---" for line in text.split("\n")]
+    for part in re.split(r"^---.*$", "\n".join(lines), flags=re.MULTILINE):
+        try:
+            body = mapping(yaml.safe_load(part)) if "Secret" in part else {}
+        except yaml.YAMLError:
+            continue
+        if body.get("kind") != "Secret" or "sops" in body:
+            continue
+        given = [(k, v, plaintext.of_data(str(v))) for k, v in mapping(body.get("data")).items()]
+        given += [(k, v, str(v)) for k, v in mapping(body.get("stringData")).items()]
+        for key, raw, value in given:
+            known = isinstance(value, str) and not is_placeholder(str(raw))
+            if known and (plaintext.in_secret(str(key), str(value)) or plaintext.is_any_password(str(key), str(value))):
+                yield str(key)
 
 
 def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:

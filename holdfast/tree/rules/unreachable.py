@@ -26,11 +26,19 @@ _IN_COMMENT = re.compile(r"^\s*#.*?(?:- +|(?=\./))[\"']?(\.?[\w./-]+)")
 )
 def unreachable(tree: Tree) -> Iterator[Outcome]:
     """Flux Kustomizations that nothing applies, and folders and manifests that nobody reads."""
+    applied = {f for k in tree.kustomizations.values() if k.built and not k.error for f in k.built.closure.files}
     unread = {f: k.id for k in tree.kustomizations.values() if k.gap and k.built for f in k.built.closure.files}
     for kustomization in tree.unreferenced:
         if kustomization.manifest.file in unread:
             yield Inconclusive(
                 f"Kustomization/{kustomization.id} lies in what Kustomization/{unread[kustomization.manifest.file]} builds, which wasn't read"
+            )
+            continue
+        if kustomization.manifest.file in applied:
+            continue  # of two of one name: the other one counts, and apply.duplicate-object says so
+        if kustomization.manifest.file and tree.before_flux.applies(kustomization.manifest):
+            yield Inconclusive(
+                f"Kustomization/{kustomization.id} is applied by hand or by a script, as a file of the repository says"
             )
             continue
         if kustomization.manifest.file and "$" in str(kustomization.manifest.meta.get("name")):
@@ -58,6 +66,9 @@ def unreachable(tree: Tree) -> Iterator[Outcome]:
                 f"{kustomization.folder} is built by nothing that is applied",
                 severity=Severity.HYGIENE,
                 unreferenced=True,
+            )
+            yield Inconclusive(
+                f"{kustomization.folder} is built by nothing that is applied: whether the cluster has it isn't known"
             )
     if tree.unreachable:
         yield Violation(

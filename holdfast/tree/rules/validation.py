@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
+from holdfast.tree.laid_over import others_of
 from holdfast.tree.tree import Tree
 from holdfast.tree.validation import node_port_outside, refusals
 
+_LACKS = re.compile(r"\bneeds? an? ")
 _RANGE = "service-node-port-range"
 
 
@@ -25,6 +28,9 @@ def value(tree: Tree) -> Iterator[Outcome]:
         for path, words in refusals(manifest):
             if {*manifest.body} <= _BARE:
                 yield Inconclusive(f"{manifest.id}: {words}, which it may have where it is already, by somebody else")
+                continue
+            if _LACKS.search(words) and (others := others_of(tree, manifest)):
+                yield Inconclusive(f"{manifest.id}: {words}, and {others} makes the rest of it")
                 continue
             yield hit(tree, manifest, f"{manifest.id}: {words}", *path)
         if manifest.kind == "Service" and not manifest.group and usual_range:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from holdfast.tree.components import is_component
 from holdfast.tree.envsubst import UNKNOWN
-from holdfast.tree.findings import Outcome, Severity, hit, rule
+from holdfast.tree.findings import Inconclusive, Outcome, Severity, hit, rule
+from holdfast.tree.laid_over import others_of
 from holdfast.tree.manifest import Manifest, get, mapping, matches, sequence
 from holdfast.tree.near import near
 from holdfast.tree.pod_config import config_of
@@ -100,7 +101,9 @@ def selector(tree: Tree) -> Iterator[Outcome]:
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
         if manifest.kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet") and manifest.group == "apps":
             wanted = mapping(manifest.spec.get("selector"))
-            if wanted and not matches(wanted, manifest.pod_labels):
+            if wanted and not manifest.pod_labels and (others := others_of(tree, manifest)):
+                yield Inconclusive(f"{manifest.id} has no pods of its own to select, and {others} makes the rest of it")
+            elif wanted and not matches(wanted, manifest.pod_labels):
                 yield hit(
                     tree,
                     manifest,
@@ -122,6 +125,8 @@ def service_without_pods(tree: Tree) -> Iterator[Outcome]:
     for service in tree.of("Service"):
         wanted = mapping(service.spec.get("selector"))
         if not wanted or service.spec.get("type") == "ExternalName":  # a name for another name: nothing is selected
+            continue
+        if "namespace" not in service.meta:  # it is refused, and in no namespace at all
             continue
         wanted = {k: v for k, v in wanted.items() if k not in _OF_ONE_POD}
         near_by = tree.workloads_in(service.namespace)
