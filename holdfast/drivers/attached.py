@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from holdfast.drivers import kubeconfigs
+from holdfast.drivers import kubeconfigs, nodelook
 from holdfast.drivers.driver import Node, Stray
+from holdfast.drivers.nodelook import What
 from holdfast.drivers.profile import Note, Timers
-from holdfast.errors import AnotherClusterError, UsageError
+from holdfast.errors import AnotherClusterError, NotExercised, UsageError
 from holdfast.kube import GetOnlyReader
 from holdfast.waiting import CannotLook
 
@@ -58,6 +59,7 @@ class Attached:
 
     def __init__(self, context: str, folder: Path) -> None:
         self.context, self.folder = context, folder
+        self.ways: Mapping[str, str] = {}
 
     # -- who it is ---------------------------------------------------------------------------------------------------------
 
@@ -178,6 +180,11 @@ class Attached:
         addresses = (found.get("status") or {}).get("addresses") or []
         at = [a["address"] for a in addresses if a["type"] == "InternalIP"]
         return (str(at[0]), port) if at else None
+
+    def look(self, node: str, what: What) -> str:
+        if node not in self.ways:
+            raise NotExercised(f"your settings name no way to look at {node} itself: [nodes.{node}] ssh")
+        return nodelook.look(self.ways[node], what)
 
     def runtime(self) -> str:
         return self._told_by_nodes("containerRuntimeVersion", "nothing that is known")

@@ -203,7 +203,7 @@ class Powered(Disruptable):
         return found is not None and condition(found, "Ready").get("status") == "True"
 
     def _commands(self, node: str) -> NodeCommands:
-        if node not in self.commands:
+        if node not in self.commands or not self.commands[node].power_off:
             raise NotExercised(f"your settings name no command that cuts the power of {node}: [nodes.{node}] power_off")
         return self.commands[node]
 
@@ -235,6 +235,6 @@ def allowed(driver: Driver, context: str, settings: Settings) -> Disruptable:
             f"--allow-disruption {context} isn't the cluster that is meant, {driver.context}",
             "name the same context twice, or leave it out: then the cluster is only read",
         )
-    if settings.nodes:
+    if any(one.power_off for one in settings.nodes.values()):
         return Powered(context, driver.folder, settings.disruption, settings.nodes)
     return Disruptable(context, driver.folder, settings.disruption)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.nodelook import What
 from holdfast.drivers.profile import Note, Timers
 from holdfast.errors import NotExercised
 
@@ -185,6 +186,20 @@ class NodeShell(Protocol):
 
     def write_files(self, node: str, folder: str, files: dict[str, str]) -> None:
         """Puts text files into a folder of a node (it is made where it is missing)."""
+
+
+@runtime_checkable
+class NodeLook(Protocol):
+    """Can have a node looked at on the node itself, where nothing may be run on it.
+
+    Attributes:
+        ways: how each node is reached that is: ``root@k3s2``, by its name.
+    """
+
+    ways: Mapping[str, str]
+
+    def look(self, node: str, what: What) -> str:
+        """Its ``sockets`` or ``mounts``, as it says them. Raises NotExercised where no way to it is named, CannotLook where it doesn't answer."""
 
 
 @runtime_checkable

@@ -21,6 +21,7 @@ from holdfast.drivers.driver import (
     Guarded,
     ImageLoader,
     Live,
+    NodeLook,
     NodeShell,
     capable,
 )
@@ -73,6 +74,8 @@ class Lane:
         self.driver = catalogue.DRIVERS[driver].open(profile, self.folder, owner_id())
         if allow_disruption:
             self.driver = disruption.allowed(self.driver, allow_disruption, subject.settings)
+        if isinstance(self.driver, NodeLook):
+            self.driver.ways = {name: one.ssh for name, one in subject.settings.nodes.items() if one.ssh}
         self.fidelity = Fidelity(self.driver, self.subject)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import NodeLook
 from holdfast.kube import Object, condition, name_of
 from holdfast.probes.workloads import lacks, said_of
 from holdfast.waiting import HOLDS, Sighting, probe
@@ -247,6 +248,26 @@ def replicas_apart(cluster: Cluster, at_least: int, at_most: int) -> Sighting:
         if len(set(on)) < len(on):
             return f"the volume {name} has two replicas on one node: {', '.join(sorted(on))}"
     return HOLDS
+
+
+@probe
+def disks_mounted(cluster: Cluster, *stated: str) -> Sighting:
+    """Each disk that Longhorn uses on a node is mounted there by itself, and the stated paths are among them."""
+    paths: set[str] = set()
+    for node in cluster.objects.list("Node", version=_LONGHORN):
+        name = node["metadata"]["name"]
+        mounts = {
+            line.split()[0].rstrip("/") or "/"
+            for line in cluster.capable(NodeLook).look(name, "mounts").splitlines()
+            if line.split()
+        }
+        for disk in (node["spec"].get("disks") or {}).values():
+            path = str(disk.get("path")).rstrip("/") or "/"
+            paths.add(path)
+            if path not in mounts:
+                return f"Longhorn's disk {path} of {name} is no mount of its own: it fills the disk that it lies on"
+    missing = sorted(set(stated) - paths)
+    return f"no node has the disk {', '.join(missing)}, which is stated" if missing else HOLDS
 
 
 # What Longhorn consists of, by the beginning of its pods' names; those of the second sort run on each node.

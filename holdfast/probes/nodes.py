@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from holdfast.cluster import Cluster
+from holdfast.drivers.driver import NodeLook, NodeShell, lacks
 from holdfast.kube import Object, condition
 from holdfast.waiting import HOLDS, CannotLook, Sighting, probe
 
@@ -160,7 +162,10 @@ def api_away(cluster: Cluster) -> Sighting:
 
 def listening(cluster: Cluster, node: str) -> set[int]:
     """TCP ports that a node listens on at an address other than loopback, read on the node itself."""
-    text = cluster.host(node).check_output(cluster.flavour.listening)
+    if lacks(cluster.driver, NodeShell):
+        text = cluster.capable(NodeLook).look(node, "sockets")
+    else:
+        text = cluster.host(node).check_output(cluster.flavour.listening)
     found = set()
     for line in text.splitlines():
         address, _, port = line.split()[3].rpartition(":")
@@ -170,10 +175,12 @@ def listening(cluster: Cluster, node: str) -> set[int]:
 
 
 @probe
-def listens_only_on(cluster: Cluster, node: str, declared: frozenset[int]) -> Sighting:
-    """The node listens on its own ports and on the stated ones, and on no other."""
-    role = cluster.node(node).role
-    more = listening(cluster, node) - cluster.flavour.own_ports[role] - declared
+def listens_only_on(
+    cluster: Cluster, node: str, declared: frozenset[int], own: Mapping[str, frozenset[int]] | None = None
+) -> Sighting:
+    """The node listens on its own ports (*own*, by role; else those of its kind) and on the stated ones, and on no other."""
+    ports = cluster.flavour.own_ports if own is None else own
+    more = listening(cluster, node) - ports[cluster.node(node).role] - declared
     return f"{node} also listens on {', '.join(map(str, sorted(more)))}" if more else HOLDS
 
 

@@ -173,16 +173,26 @@ class Disruption(Table, frozen=True):
 
 
 class NodeCommands(Table, frozen=True):
-    """Your own commands that cut a node's power and give it back; read from settings beside the tree alone, since holdfast runs them."""
+    """How a node of your own cluster is looked at, and your commands that cut its power and give it back; read from settings beside the tree alone,
+    since holdfast runs them.
+    """
+
+    ssh: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^\w[\w.@-]*$",
+            description="where the node itself is looked at, such as `root@k3s2`: the sockets that it listens on, and what is mounted",
+        ),
+    ] = ""
 
     power_off: Annotated[
         str,
         Meta(
-            pattern=r"\{limit_s\}",
+            pattern=r"^$|\{limit_s\}",
             description="cuts its power so that it comes back by itself after `{limit_s}` seconds, such as "
             "`ssh root@k3s2 rtcwake -m off -s {limit_s}`",
         ),
-    ]
+    ] = ""
     power_on: Annotated[str, Meta(description="gives it back; without it the node's own timer is waited for")] = ""
 
 
@@ -220,7 +230,9 @@ class SettingsFile(Table, frozen=True):
     declared: Declared = Declared()
     check: Checked = Checked()
     disruption: Disruption = Disruption()
-    nodes: Annotated[dict[str, NodeCommands], Meta(description="nodes whose power may be cut, by name")] = {}
+    nodes: Annotated[
+        dict[str, NodeCommands], Meta(description="nodes that may be looked at, or whose power may be cut, by name")
+    ] = {}
     roles: Annotated[
         dict[Role, tuple[Text, ...]],
         Meta(description="which Kustomizations are what, where their contents don't show it"),
@@ -244,7 +256,7 @@ FORMS = {
     "monitoring": '[monitoring] namespace = "monitoring", core = "SERVICE"',
     "declared": '[declared] nodes = 3, node_ports = [30080, 30443], exposed = ["Deployment/dns/blocky", 443]',
     "disruption": '[disruption] limit = "5m", image = "docker.io/library/python:3.13-alpine"',
-    "nodes": '[nodes.k3s2] power_off = "ssh root@k3s2 rtcwake -m off -s {limit_s}"',
+    "nodes": '[nodes.k3s2] ssh = "root@k3s2", power_off = "ssh root@k3s2 rtcwake -m off -s {limit_s}"',
     "check": '[check] claims = ["rbac-least"] or "all"',
     "roles": '[roles] core = ["KUSTOMIZATION"]',
     "allow": '[[allow]] rule = "longhorn.backup", because = "…"',

@@ -1,11 +1,14 @@
 """What is looked at of a cluster with a real Longhorn, k3s and Tailscale, by objects as these write them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
+from holdfast.drivers import attached, disruption
 from holdfast.drivers.driver import Node
+from holdfast.errors import NotExercised, UsageError
 from holdfast.probes.backups import (
     backup_target_available,
     etcd_snapshots_leave_the_node,
@@ -13,9 +16,10 @@ from holdfast.probes.backups import (
     volumes_backed_up,
     volumes_snapshotted,
 )
-from holdfast.probes.longhorn import parts_ready, replicas_apart
-from holdfast.probes.nodes import serves_its_own
+from holdfast.probes.longhorn import disks_mounted, parts_ready, replicas_apart
+from holdfast.probes.nodes import listens_only_on, serves_its_own
 from holdfast.probes.tailscale import routes_advertised
+from holdfast.tree import settings
 from holdfast.waiting import HOLDS, CannotLook
 
 NODES = ("k3s1", "k3s2")
@@ -315,3 +319,75 @@ def test_what_belongs_on_each_node_runs_on_the_one_that_joined(pods, words):
     said = serves_its_own("k3s2")(cluster)
     assert ("" if said is HOLDS else said) == "" if not words else words in said
     assert "absent" in serves_its_own("k3s9")(cluster)
+
+
+def _looked(tmp_path, monkeypatch, said, code=0, **ways):
+    """An attached driver whose owner's ssh says this, and what it was asked."""
+    program = tmp_path / "ssh"
+    program.write_text(
+        f"#!/bin/sh\necho \"$@\" >> {tmp_path}/asked\ncat <<'E'\n{said}\nE\n[ {code} = 0 ] || echo 'Permission denied (publickey).' >&2\nexit {code}\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    driver = attached.open("home", tmp_path / "lane", "")
+    driver.ways = ways or {n: f"root@{n}" for n in NODES}
+    return driver
+
+
+SOCKETS = """\
+LISTEN 0 4096 127.0.0.1:6444 0.0.0.0:*
+LISTEN 0 4096 0.0.0.0:10250 0.0.0.0:*
+LISTEN 0 128 [::]:22 [::]:*"""
+
+
+def test_a_node_is_asked_by_ssh_for_its_sockets_and_nothing_else_is_run(tmp_path, monkeypatch):
+    driver = _looked(tmp_path, monkeypatch, SOCKETS)
+    cluster = SimpleNamespace(driver=driver, node=lambda name: Node(name, "worker"), capable=lambda what: driver)
+    own = {"worker": frozenset({10250})}
+    assert listens_only_on("k3s1", frozenset({22}), own)(cluster) is HOLDS
+    assert listens_only_on("k3s1", frozenset(), own)(cluster) == "k3s1 also listens on 22"
+    asked = (tmp_path / "asked").read_text()
+    assert "BatchMode=yes" in asked
+    assert "StrictHostKeyChecking=yes" in asked
+    assert set(re.findall(r"-- (\S+) PATH=\S+ (.*)", asked)) == {("root@k3s1", "ss -Hltn")}
+
+
+def test_a_node_that_is_not_reached_is_said_and_one_without_a_way_too(tmp_path, monkeypatch):
+    driver = _looked(tmp_path, monkeypatch, "", code=255, k3s1="root@k3s1")
+    with pytest.raises(CannotLook, match="Permission denied"):
+        driver.look("k3s1", "sockets")
+    with pytest.raises(NotExercised, match=r"\[nodes.k3s2\] ssh"):
+        driver.look("k3s2", "sockets")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "disks", "words"),
+    [
+        ("/ /dev/sda1 ext4\n/mnt/longhorn/sdf1 /dev/sdf1 ext4", ["/mnt/longhorn/sdf1/"], ""),
+        ("/ /dev/sda1 ext4", ["/mnt/longhorn/sdf1/"], "is no mount of its own"),
+        ("/ /dev/sda1 ext4\n/mnt/other /dev/sdf1 ext4", ["/mnt/other"], "no node has the disk /mnt/longhorn/sdf1"),
+    ],
+)
+def test_longhorns_disks_are_where_they_are_stated_and_mounted(mounts, disks, words, tmp_path, monkeypatch):
+    driver = _looked(tmp_path, monkeypatch, mounts)
+    node = {"metadata": {"name": "k3s1"}, "spec": {"disks": {f"d{n}": {"path": p} for n, p in enumerate(disks)}}}
+    cluster = SimpleNamespace(driver=driver, objects=Objects(Node=[node]), capable=lambda what: driver)
+    said = disks_mounted("/mnt/longhorn/sdf1")(cluster)
+    assert (said is HOLDS) is (not words)
+    assert words in ("" if said is HOLDS else said)
+
+
+def test_the_ways_to_the_nodes_are_the_owners_and_come_from_beside_the_tree(tmp_path):
+    tree, beside = tmp_path / "home", tmp_path / "home.holdfast.toml"
+    tree.mkdir()
+    beside.write_text('[nodes.k3s1]\nssh = "root@k3s1"\n')
+    found = settings.load(tree)
+    assert found.nodes["k3s1"].ssh == "root@k3s1"
+    assert not isinstance(disruption.allowed(attached.open("home", tmp_path, ""), "home", found), disruption.Powered)
+    beside.write_text('[nodes.k3s1]\nssh = "-oProxyCommand=reboot"\n')
+    with pytest.raises(UsageError, match="nodes"):
+        settings.load(tree)
+    beside.unlink()
+    (tree / ".holdfast.toml").write_text('[nodes.k3s1]\nssh = "root@k3s1"\n')
+    with pytest.raises(UsageError, match="a tree's own settings can't say it"):
+        settings.load(tree)

@@ -1,9 +1,10 @@
-"""What only a cluster that holdfast didn't make can show: its own network, and its own storage. It is looked at, and nothing else."""
+"""What only a cluster that holdfast didn't make can show: its own network, storage and nodes. It is looked at, and nothing else."""
 
 import re
 
 from holdfast.claims import get
-from holdfast.drivers.driver import EtcdSnapshot, Live, NodeShell, Writable
+from holdfast.drivers.driver import EtcdSnapshot, Live, NodeLook, NodeShell, Writable
+from holdfast.drivers.flavour import K3S
 from holdfast.errors import NotExercised
 from holdfast.marks import claim, in_part, needs
 from holdfast.probes.backups import (
@@ -14,8 +15,8 @@ from holdfast.probes.backups import (
     volumes_snapshotted,
 )
 from holdfast.probes.flux import tree_applied
-from holdfast.probes.longhorn import parts_ready, replicas_apart
-from holdfast.probes.nodes import addresses_lie_in, nodes_annotated
+from holdfast.probes.longhorn import disks_mounted, parts_ready, replicas_apart
+from holdfast.probes.nodes import addresses_lie_in, exposes_only, listens_only_on, nodes_annotated
 from holdfast.probes.tailscale import routes_advertised
 from holdfast.tree.rules.network import PODS, SERVICES
 from holdfast.waiting import eventually
@@ -35,6 +36,33 @@ def test_addresses_lie_in_the_ranges_and_flannel_is_the_network(cluster):
     cluster.negative_control(nodes_annotated("holdfast.dev/absent"))
     cluster.eventually(addresses_lie_in(pods, services), within="0s")
     cluster.eventually(nodes_annotated(FLANNEL), within="0s")
+
+
+@needs(Live, NodeLook)
+@claim("no-exposed-ports")
+def test_nodes_listen_on_what_is_stated(cluster, experiment):
+    """By SSH, each node's sockets; by the API, what Services and pods open. Whether somebody outside reaches them isn't tried: more than is stated leaves doubt."""
+    cluster.steady(tree_applied(), within="1m")
+    stated = (*cluster.settings.declared.node_ports, *cluster.settings.declared.exposed)
+    declared = frozenset(port for port in stated if isinstance(port, int))
+    nothing = dict.fromkeys(K3S.own_ports, frozenset())
+    for node in cluster.nodes():
+        cluster.negative_control(listens_only_on(node.name, frozenset(), nothing))
+        what = f"{node.name} listens on its own ports and on the stated ones"
+        _seen_or_in_doubt(cluster, experiment, listens_only_on(node.name, declared, K3S.own_ports), what)
+    _seen_or_in_doubt(cluster, experiment, exposes_only(declared), "no Service and no pod opens more")
+
+
+@in_part("the disks go", NodeShell)
+@needs(Live, NodeLook)
+@claim("longhorn-replicated")
+def test_longhorns_disks_are_mounts_of_their_own(cluster):
+    """By SSH, what is mounted on each node where Longhorn has a disk; the stated disks are among them."""
+    _needs_longhorn(cluster)
+    stated = _stated("longhorn-replicated", r"(/mnt/\S+)")
+    cluster.steady(tree_applied(), within="1m")
+    cluster.negative_control(disks_mounted("/mnt/absent"))
+    cluster.eventually(disks_mounted(*stated), within="0s")
 
 
 @in_part("the replicas go", NodeShell)  # the disks that the sentence names are the nodes' own

@@ -1,0 +1,38 @@
+"""Looks at a node of a cluster that matters, by its owner's SSH: two commands that only read, and no other."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Literal, get_args
+
+from holdfast.waiting import CannotLook
+
+What = Literal["sockets", "mounts"]
+_COMMANDS: dict[What, str] = {
+    "sockets": "ss -Hltn",
+    "mounts": "findmnt -rno TARGET,SOURCE,FSTYPE",
+}
+assert set(_COMMANDS) == set(get_args(What))
+# Nobody is asked for a password, no unknown key is taken, and who doesn't answer isn't waited for.
+_SSH = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10", "-T")
+_WITHIN_S = 30.0
+
+
+def look(target: str, what: What, within_s: float = _WITHIN_S) -> str:
+    """What a machine says: ``sockets``, one that listens a line, its local address in the fourth column; ``mounts``, one a line: where, what, its
+    file system. Raises CannotLook where it isn't reached or doesn't say it.
+
+    Args:
+        target: as for ``ssh``, such as ``root@k3s2``.
+    """
+    command = ["ssh", *_SSH, "--", target, f"PATH=$PATH:/usr/sbin:/sbin {_COMMANDS[what]}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=within_s, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as why:
+        raise CannotLook(f"{target} isn't reached by SSH: {why}") from None
+    if done.returncode:
+        words = (done.stderr.strip().splitlines() or ["no words"])[-1][-200:]
+        raise CannotLook(f"{target} isn't reached by SSH, or doesn't say its {what}: {words}")
+    return done.stdout
