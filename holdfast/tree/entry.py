@@ -342,9 +342,17 @@ class _Search:
             folder = self.origin.folder_of(body)
             if not is_whole(body) or not _within(file, folder) or folder not in self.repository.folders:
                 continue
+            if not get(body, "spec", "path") and self._is_laid_under(file, body):
+                continue
             closure = self.reach.closure(folder)
             if file in closure.files and not self.reach.is_led_to(file, folder):
                 yield Candidate(folder, Rank.ITSELF, file, self._in(file, body), f"synced by {file}")
+
+    def _is_laid_under(self, file: str, body: Body) -> bool:
+        """Whether another file holds a part of a Kustomization, with its path: then it is a base, which an overlay completes."""
+        name = get(body, "metadata", "name")
+        parts = (b for f, b in self.flux if f != file and is_kustomization(b) and not is_whole(b))
+        return any(get(b, "metadata", "name") == name and get(b, "spec", "path") for b in parts)
 
     def _in(self, file: str, body: Body) -> Kustomization:
         return Kustomization(Manifest(body, file), self.origin.folder_of(body))
@@ -390,7 +398,9 @@ class _Search:
         if not there or self.origin.folder_of(first) not in self.repository.folders:
             return None
         rest = [b for _, b in every if Manifest(b).id != Manifest(first).id]
-        return own[0] if all(map(_is_of_flux, rest)) and any(map(_is_installed, rest)) else None
+        by_bootstrap = any(posixpath.basename(f).startswith("gotk-sync.") for f, _ in own)
+        begins = by_bootstrap or any(map(_is_installed, rest))
+        return own[0] if begins and all(map(_is_of_flux, rest)) else None
 
     def _hinted(self) -> list[str]:
         """The folders that a script, a text or Terraform hands to flux bootstrap."""

@@ -338,7 +338,7 @@ _LOGIN_HASH = re.compile(
 )
 _OF_POSTGRES = re.compile(r"SCRAM-SHA-256\$\d+:[A-Za-z0-9+/=]{8,}\$[A-Za-z0-9+/=]{20,}")
 _TOLD = re.compile(
-    r"(?i)^[\W_]*(?:[a-z]+\s+)?(?:password|passwort|kennwort|passwd|pwd)[*_`\s]*[:=][*_`\"'\s]*(?P<raw>[^\s`\"']+)"
+    r"(?i)^[\W_]*(?:[a-z]+\s+)?(?:password|passwort|kennwort|passwd|pwd|initial root token|unseal key \d+)[*_`\s]*[:=][*_`\"'\s]*(?P<raw>[^\s`\"']+)"
 )
 
 
@@ -357,7 +357,8 @@ def told_passwords(name: str, text: str) -> Iterator[int]:
     if name.lower().endswith(_PROSE):
         for number, line in enumerate(text.split("\n"), 1):
             told = _TOLD.match(line) if len(line) < _LONG_LINE else None
-            if told and _made_like_password(told["raw"].rstrip("*_.,")):
+            said = told["raw"].rstrip("*_.,") if told else ""
+            if said and (_made_like_password(said) or _FIRST_GUESSES.fullmatch(said)):
                 yield number
 
 

@@ -1991,3 +1991,79 @@ def test_an_app_that_fills_its_nodes_disk_is_not_kept_apart(kind, verdict, tmp_p
     }
     said = judged(tmp_path, files).claims["app-isolation"]
     assert said.verdict == verdict, said.reason
+
+
+def test_a_sync_that_flux_bootstrap_wrote_elsewhere_begins_the_cluster(tmp_path):
+    source, sync = yaml.safe_load_all(FLUX)
+    sync["spec"]["path"] = "./clusters/home"
+    files = {
+        "cluster/flux.yaml": "# it lies in flux/\n",
+        "flux/bootstrap/gotk-sync.yaml": yaml.safe_dump_all([source, sync]),
+        "clusters/home/settings.yaml": CONFIG,
+    }
+    tree = checking.load(written(tmp_path / "tree", files), KUSTOMIZE)
+    assert tree.root.folder == "clusters/home"
+    assert ("GitRepository", "flux-system", "flux-system") in {m.key for m in tree.bootstrap}
+
+
+@pytest.mark.parametrize("laid", [True, False])
+def test_a_base_whose_path_an_overlay_gives_is_no_entry(laid, tmp_path):
+    """Without a path it would build the whole repository, and with that its own file."""
+    base = kustomization("shop")
+    del base["spec"]["path"]
+    files = {"apps/base/shop.yaml": yaml.safe_dump(base), "apps/base/kustomization.yaml": "resources: [shop.yaml]\n"}
+    part = {
+        "apiVersion": base["apiVersion"],
+        "kind": "Kustomization",
+        "metadata": base["metadata"],
+        "spec": {"path": "./parts/shop"},
+    }
+    if laid:
+        files["apps/dev/path.yaml"] = yaml.safe_dump(part)
+        files["apps/dev/kustomization.yaml"] = "resources: [../base]\npatches: [{path: path.yaml}]\n"
+        files["cluster/dev.yaml"] = yaml.safe_dump(
+            kustomization("dev") | {"spec": kustomization("dev")["spec"] | {"path": "./apps/dev"}}
+        )
+    files["parts/shop/c.yaml"] = CONFIG
+    tree = checking.load(written(tmp_path / "tree", files), KUSTOMIZE)
+    assert tree.root.folder == ("cluster" if laid else ".")
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_kind_of_flux_whose_definition_a_patch_changes_takes_more(patched, tmp_path):
+    alert = {"apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert", "metadata": {"name": "all", "namespace": "flux-system"},
+             "spec": {"providerRef": {"name": "chat"}, "eventSources": [{"kind": "Terraform", "name": "*"}]}}  # fmt: skip
+    target = {"kind": "CustomResourceDefinition", "name": "alerts.notification.toolkit.fluxcd.io"}
+    files = {"cluster/alert.yaml": yaml.safe_dump(alert)}
+    if patched:
+        files["operator/values.yaml"] = yaml.safe_dump(
+            {"instance": {"kustomize": {"patches": [{"patch": "[]", "target": target}]}}}
+        )
+    assert ("schema.field" not in rules_of(judged(tmp_path, files))) is patched
+
+
+def test_a_line_of_a_base_that_many_use_is_one_finding(tmp_path):
+    bad = {"apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Alert", "metadata": {"name": "all"},
+           "spec": {"providerRef": {"name": "chat"}, "eventSources": [{"kind": "Nothing", "name": "*"}]}}  # fmt: skip
+    files = {"base/alert.yaml": yaml.safe_dump(bad), "base/kustomization.yaml": "resources: [alert.yaml]\n"}
+    files["cluster/all.yaml"] = yaml.safe_dump_all([kustomization("a"), kustomization("b")])
+    for name in ("a", "b"):
+        files[f"parts/{name}/kustomization.yaml"] = f"namespace: {name}\nresources: [../../base, ns.yaml]\n"
+        files[f"parts/{name}/ns.yaml"] = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"
+    (found,) = [f for f in judged(tmp_path, files).findings if f.rule == "schema.field"]
+    assert len(found.each) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        ("Password: changeme", "unproven"),
+        ("Initial Root Token: s.Xk29slQp0aBcDeFgHiJkLmNo", "unproven"),
+        ("Unseal Key 1: q2V4c9Zr1+oXw3yTf8LkPmNbHsJdGaEu0iQvRxCzWt5A", "unproven"),
+        ("Password: <yours>", "held"),
+        ("Initial Root Token: shown once", "held"),
+    ],
+)
+def test_a_guide_that_tells_what_opens_something_leaves_doubt(told, verdict, tmp_path):
+    result = judged(tmp_path, {"cluster/c.yaml": CONFIG, "README.md": f"# Log in\n\n- {told}\n"})
+    assert result.claims["secrets-not-in-git"].verdict == verdict, result.claims["secrets-not-in-git"].reason

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from holdfast.tree import fluxapi, lifecycle, running, schema
+from holdfast.tree.assumed import plural
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, hit, rule
 from holdfast.tree.given import GIVEN_GROUPS
 from holdfast.tree.laid_over import others_of
@@ -32,6 +34,7 @@ def field(tree: Tree) -> Iterator[Outcome]:
     )
     flux = fluxapi.version_of(tree)
     of_flux = fluxapi.schemas(flux.minor if flux else "")
+    patched = _patched_definitions(tree)
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
         name = f"{manifest.group}/{manifest.api.rpartition('/')[2]}/{manifest.kind}"
         found = own.get(name) or of_flux.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
@@ -46,6 +49,9 @@ def field(tree: Tree) -> Iterator[Outcome]:
             and not _is_of_operator(manifest, fault)
             and not (manifest.unreferenced and _is_unfinished(manifest, fault, of_flux.get(name)))
         ]
+        if faults and name not in own and f"{plural(manifest.kind)}.{manifest.group}" in patched:
+            yield Inconclusive(f"{manifest.id}: {faults[0].what}, and a patch changes what its kind takes")
+            continue
         if lacking := [f for f in faults if f.what.endswith(" is required")]:
             others = others_of(tree, manifest)
             if others:
@@ -61,7 +67,17 @@ def field(tree: Tree) -> Iterator[Outcome]:
                 yield hit(tree, manifest, f"{manifest.id}: {fault.what}; Flux drops it", *fault.path, **more)
             else:
                 more = _LOST if _is_label(fault) else {}
-                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path, **more)
+                one = str(tree.locate(manifest, *fault.path))  # a line of a base that many use is one cause
+                yield hit(tree, manifest, f"{manifest.id}: {fault.what}", *fault.path, cause=one, **more)
+
+
+_TARGET = re.compile(r"kind: *[\"']?CustomResourceDefinition[\"']? *\n[ \t]*name: *[\"']?([a-z0-9.-]+)")
+
+
+def _patched_definitions(tree: Tree) -> set[str]:
+    """The definitions that a patch of the tree is for: Flux's own are changed so where it is installed, by an operator or by its bootstrap."""
+    texts = (tree.repository.text(f) for f in tree.repository.files if f.endswith((".yaml", ".yml")))
+    return {name for text in texts if "CustomResourceDefinition" in text for name in _TARGET.findall(text)}
 
 
 _DROPPED: dict[str, Any] = {
