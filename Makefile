@@ -38,10 +38,11 @@ beside: $(VENV)/.ready
 kwok-smoke: $(VENV)/.ready   ## what the lane of processes shows, compared with suites/expected.toml
 	@$(VENV)/bin/holdfast verify --lane kwok/1.36 --smoke --expect suites/expected.toml
 
-# Its cluster stays for the next part, to which it is somebody's own; then it goes, whatever came of both.
+# Its cluster stays for the next part, to which it is somebody's own; then it goes, whatever came of both, also where make is interrupted; not where verify refused to begin (64).
 smoke: $(VENV)/.ready   ## one claim of each fault and the observations, compared with suites/expected.toml; then own-cluster on the same cluster
-	@HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/fast --smoke --keep --expect suites/expected.toml; \
-	  code=$$?; [ $$code != 0 ] || { $(VENV)/bin/python -m suites.own_cluster; code=$$?; }; $(VENV)/bin/holdfast down --lane kind/fast; exit $$code
+	@code=1; trap '[ $$code = 64 ] || $(VENV)/bin/holdfast down --lane kind/fast' EXIT; trap 'exit 130' INT TERM; \
+	  HOLDFAST_INSTALL_ENGINE=$${HOLDFAST_INSTALL_ENGINE:-} $(VENV)/bin/holdfast verify --lane kind/fast --smoke --keep --expect suites/expected.toml; \
+	  code=$$?; [ $$code != 0 ] || { $(VENV)/bin/python -m suites.own_cluster; code=$$?; }; exit $$code
 
 own-cluster: $(VENV)/.ready   ## a fault on a cluster that matters, with holdfast killed: the cluster undoes it by itself (on the kept cluster of kind/fast, or a new one)
 	@$(VENV)/bin/python -m suites.own_cluster

@@ -1,4 +1,4 @@
-"""`holdfast doctor`: what this machine has that a lane needs, and whether the lane can run here. Nothing is made, started or installed."""
+"""`holdfast doctor`: what this machine has that a lane needs, and whether the lane can run here. No cluster or program is made or started."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 import holdfast
 from holdfast.drivers import catalogue
+from holdfast.drivers.driver import PodRuntime, lacks
 from holdfast.errors import UsageError
 from holdfast.lane.lane import Lane
 from holdfast.lane.reference import REFERENCE
@@ -39,7 +40,7 @@ _NONE = "none"
 def doctor(lane: LaneName = catalogue.KEPT) -> None:
     """Says what this machine has that a lane needs, and whether the lane can run here: what to read first, and to send with a report.
 
-    Nothing is made, started or installed. Exit: 0 it can run · 64 it can't, with the reason and the next step.
+    No cluster, container or program is made, started or installed. Exit: 0 it can run · 64 it can't, with the reason and the next step.
     """
     catalogue.parse(lane)
     if catalogue.is_named_by_user(lane):
@@ -51,11 +52,11 @@ def doctor(lane: LaneName = catalogue.KEPT) -> None:
         table.add_row(name, value)
     console.print(table)
     on = Lane(lane, Subject(REFERENCE))
-    needs_engine = not lane.startswith("kwok/")
+    needs_engine = not lacks(on.driver, PodRuntime)
     if needs_engine and not engine.answers():
         raise UsageError(
-            f"{lane} can't run: no container engine answers",
-            "start it; or let holdfast start or install it (HOLDFAST_INSTALL_ENGINE=1): holdfast up --lane " + lane,
+            f"{on.name} can't run: no container engine answers",
+            "start it; or let holdfast start or install it (HOLDFAST_INSTALL_ENGINE=1): holdfast up --lane " + on.name,
         )
     if needs_engine:
         on.driver.ensure_host()  # with an engine that answers it only looks
@@ -64,7 +65,11 @@ def doctor(lane: LaneName = catalogue.KEPT) -> None:
         console.print(f"  {stray.name} is called like this lane's, and not made by it", style="yellow", markup=False)
     for note in on.driver.notes():
         console.print(f"  - {note.text}", markup=False)
-    console.print(f"{lane} can run here: holdfast verify --lane {lane}", markup=False)
+    if needs_engine:
+        console.print(f"{on.name} can run here: holdfast verify --lane {on.name}", markup=False)
+    else:
+        words = "nothing speaks against it, and whether its programs can be fetched or built is seen when they are"
+        console.print(f"{on.name}: {words}: holdfast verify --lane {on.name}", markup=False)
 
 
 def facts() -> Iterator[tuple[str, str]]:
@@ -105,19 +110,12 @@ def _version(name: str, words: list[str]) -> str:
     if not found:
         return _NONE
     try:
-        done = subprocess.run(
-            [found, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20
-        )
+        done = subprocess.run([found, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as why:
         return f"is there, and says nothing: {type(why).__name__}"
-    first = re.search(r"v?\d+\.\d+(?:\.\d+)?\S*", done.stdout)
-    return (
-        first[0]
-        if first
-        else (done.stdout + done.stderr).strip().splitlines()[:1][0]
-        if done.stdout + done.stderr
-        else "?"
-    )
+    out, err = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
+    first = re.search(r"v?\d+\.\d+(?:\.\d+)?\S*", out)
+    return first[0] if first else next(iter((out + err).strip().splitlines()), "?")
 
 
 def _distribution(file: Path = Path("/etc/os-release")) -> str:

@@ -184,7 +184,9 @@ class Attached:
     def look(self, node: str, what: What) -> str:
         if node not in self.ways:
             raise NotExercised(f"your settings name no way to look at {node} itself: [nodes.{node}] ssh")
-        return nodelook.look(self.ways[node], what)
+        found = next((n for n in self._nodes if n["metadata"]["name"] == node), {})
+        machine = ((found.get("status") or {}).get("nodeInfo") or {}).get("machineID")
+        return nodelook.look(self.ways[node], what, str(machine or "unknown"))
 
     def runtime(self) -> str:
         return self._told_by_nodes("containerRuntimeVersion", "nothing that is known")

@@ -205,8 +205,15 @@ class Containers(ABC):
             with contextlib.suppress(APIError):
                 network.remove()
         for volume in self.owned.volumes(self.docker):
-            with contextlib.suppress(APIError):  # gone, or in use by a stranger that was given it
+            try:
                 volume.remove()
+            except NotFound:
+                continue
+            except APIError as why:  # what is known of it stays, so that the next 'down' can end it
+                raise UsageError(
+                    f"the volume {volume.name} of the lane can't be removed: {why.explanation or why}",
+                    f"see who uses it: docker ps -a --filter volume={volume.name}; then: holdfast down",
+                ) from None
         if held := loop_devices.release():
             console.print(
                 f"  loop devices are still held, and will be freed by the kernel or the next start: {', '.join(held)}",

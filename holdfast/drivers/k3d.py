@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 from holdfast.drivers import profile
 from holdfast.drivers.containers import UNCUT, Containers
@@ -127,7 +127,14 @@ class K3d(Containers):
         self.docker.volumes.create(name, labels=self.owned.labels)
 
     def create(self) -> None:
-        assert len(self.cluster) <= LONGEST_NAME, "k3d takes no longer name of a cluster"
+        if len(self.cluster) > LONGEST_NAME:
+            raise UsageError(
+                f"k3d takes no name of {len(self.cluster)} letters ({self.cluster})", "give the profile a shorter name"
+            )
+        if set("$:") & set(str(self.folder)):
+            raise UsageError(
+                f"k3d can't be given a file of {self.folder}: it takes $ and : for its own", "set XDG_CACHE_HOME"
+            )
         image = self._image()
         self._make_volume()
         hook = self.folder / "k3d-before-start.sh"
@@ -147,7 +154,7 @@ class K3d(Containers):
             try:
                 with step(f"pulling {name}"):
                     self.docker.images.pull(name)
-            except DockerException as why:
+            except APIError as why:  # the engine answers, and no registry does
                 raise UsageError(
                     f"the image {name} can't be had: {why}",
                     "this lane needs an image registry; without one: holdfast verify --lane kind/fast",
@@ -287,14 +294,15 @@ class K3d(Containers):
             set -e
             iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
             iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
-            (trap '' HUP; sleep {for_s:g}; {UNCUT}; rm -f {_CUT}) </dev/null >/dev/null 2>&1 &
+            (trap '' HUP; sleep {for_s:g} & echo $! >{_CUT}-sleeps; wait; {UNCUT}; rm -f {_CUT}*) </dev/null >/dev/null 2>&1 &
             echo $! >{_CUT}
             for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done""",
         )
 
     def restore_network(self, node: str) -> None:
         ours = f"p=$(cat {_CUT} 2>/dev/null) && grep -q holdfast-cut /proc/$p/cmdline 2>/dev/null && kill $p"
-        self._run(node, f"{ours}; rm -f {_CUT}; {UNCUT}; true")
+        sleeps = f"s=$(cat {_CUT}-sleeps 2>/dev/null) && grep -q sleep /proc/$s/cmdline 2>/dev/null && kill $s"
+        self._run(node, f"{ours}; {sleeps}; rm -f {_CUT}*; {UNCUT}; true")
 
     # -- etcd --------------------------------------------------------------------------------------------------------------
 
@@ -339,7 +347,9 @@ def _program() -> str:
 
 def version_of(program: str) -> tuple[int, ...]:
     """The version of a k3d, major and minor. Raises UsageError where it says none; what was built from its sources counts as new."""
-    done = subprocess.run([program, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
     if found := re.search(r"k3d version v(\d+)\.(\d+)", done.stdout):
         return int(found[1]), int(found[2])
     if re.search(r"k3d version v\d+-dev", done.stdout):

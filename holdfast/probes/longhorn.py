@@ -251,23 +251,32 @@ def replicas_apart(cluster: Cluster, at_least: int, at_most: int) -> Sighting:
 
 
 @probe
-def disks_mounted(cluster: Cluster, *stated: str) -> Sighting:
-    """Each disk that Longhorn uses on a node is mounted there by itself, and the stated paths are among them."""
+def disks_mounted(cluster: Cluster, *stated: str, filesystems: tuple[str, ...] = ("ext4", "xfs")) -> Sighting:
+    """Each disk that Longhorn uses on a node is mounted there by itself, from a device of its own; the stated paths are among them."""
     paths: set[str] = set()
-    for node in cluster.objects.list("Node", version=_LONGHORN):
+    nodes = cluster.objects.list("Node", version=_LONGHORN)
+    for node in nodes:
         name = node["metadata"]["name"]
-        mounts = {
-            line.split()[0].rstrip("/") or "/"
-            for line in cluster.capable(NodeLook).look(name, "mounts").splitlines()
-            if line.split()
-        }
+        mounts = _mounts(cluster.capable(NodeLook).look(name, "mounts"))
+        of_the_system = mounts.get("/", ("", ""))[0]
         for disk in (node["spec"].get("disks") or {}).values():
             path = str(disk.get("path")).rstrip("/") or "/"
             paths.add(path)
-            if path not in mounts:
-                return f"Longhorn's disk {path} of {name} is no mount of its own: it fills the disk that it lies on"
+            source, filesystem = mounts.get(path, ("", ""))
+            if not source or "[" in source or source == of_the_system:
+                return f"Longhorn's disk {path} of {name} is no disk of its own: it fills the one that it lies on"
+            if filesystem not in filesystems:
+                return f"Longhorn's disk {path} of {name} is {filesystem}, and not {' or '.join(filesystems) or 'anything'}"
     missing = sorted(set(stated) - paths)
-    return f"no node has the disk {', '.join(missing)}, which is stated" if missing else HOLDS
+    if missing or not paths:
+        return f"no node has the disk {', '.join(missing) or 'that Longhorn needs'}"
+    return HOLDS
+
+
+def _mounts(text: str) -> dict[str, tuple[str, str]]:
+    """What is mounted: the device and its file system, by where. ``findmnt`` writes a blank as ``\\x20``."""
+    rows = (line.split() for line in text.splitlines())
+    return {row[0].replace("\\x20", " "): (row[1], row[2]) for row in rows if len(row) == 3}
 
 
 # What Longhorn consists of, by the beginning of its pods' names; those of the second sort run on each node.

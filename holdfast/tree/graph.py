@@ -659,9 +659,9 @@ class Graph:
             kept = mapping(one.spec.get("claimRef"))
             if str(one.spec.get("storageClassName") or "") != name:
                 continue
-            if not kept:
+            if not kept or claim is None:  # claims by a template, or of a chart, have names that aren't known here
                 free.append(one)
-            elif claim is not None and (kept.get("namespace"), kept.get("name")) == (claim.namespace, claim.name):
+            elif (kept.get("namespace"), kept.get("name")) == (claim.namespace, claim.name):
                 own.append(one)
         return next(iter(own or free), None)
 

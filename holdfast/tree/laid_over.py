@@ -16,8 +16,8 @@ def others_of(tree: Tree, manifest: Manifest) -> str:
     if manifest.unreferenced:
         return ""
     every = [*tree.objects, *tree.charts.objects]
-    found = [m for m in every if m.key == manifest.key and m is not manifest and (m.owner or m.api != manifest.api)]
-    if other := next((m for m in found if m.owner != manifest.owner), None):
+    found = [m for m in every if (m.key, m.group) == (manifest.key, manifest.group) and m is not manifest]
+    if other := next((m for m in found if m.owner and m.owner != manifest.owner), None):
         return other.owner
     if other := next((m for m in found if m.api != manifest.api), None):
         return f"{other.file} ({other.api})"

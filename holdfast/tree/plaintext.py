@@ -60,7 +60,7 @@ _HARMLESS = _ELSE - frozenset(
     {"address", "url", "uri", "headers", "header", "vault", "item", "section", "from", "source", "list", "data_source"}
 )
 _SIGNED = re.compile(
-    r"(?i)x-(?:amz|goog)-"
+    r"(?i)x-(?:amz|goog)-(?:algorithm|credential|date|expires|signedheaders)$"
 )  # a part of an address that is signed for a time: a name and a scope, no secret
 # What a line must hold to be looked at; in small letters.
 _HINTS = (
@@ -342,6 +342,9 @@ _TOLD = re.compile(
 )
 
 
+_TYPED = re.compile(r"\bcurl\b.*\s(?:-u|--user)[ =]?[\"']?[^\s:\"'$]+:(?P<raw>[^\s\"'@]+)")
+
+
 def login_hashes(text: str) -> Iterator[int]:
     """The lines of a text that hold the hash of a password that somebody logs in with: whoever has it can try words at leisure."""
     if "$" not in text or not (_LOGIN_HASH.search(text) or _OF_POSTGRES.search(text)):
@@ -353,13 +356,23 @@ def login_hashes(text: str) -> Iterator[int]:
 
 
 def told_passwords(name: str, text: str) -> Iterator[int]:
-    """The lines of a guide that tell a password which is made like one."""
+    """The lines of a guide that tell a password which is made like one, or again and again one that anybody tries first."""
     if name.lower().endswith(_PROSE):
+        guessed = []
         for number, line in enumerate(text.split("\n"), 1):
             told = _TOLD.match(line) if len(line) < _LONG_LINE else None
             said = told["raw"].rstrip("*_.,") if told else ""
-            if said and (_made_like_password(said) or _FIRST_GUESSES.fullmatch(said)):
+            if said and _made_like_password(said):
                 yield number
+            elif _FIRST_GUESSES.fullmatch(said or _typed(line)):
+                guessed.append(number)
+        yield from guessed if len(guessed) > 1 else ()  # once it is an example's
+
+
+def _typed(line: str) -> str:
+    """The password in a command that a guide has typed."""
+    found = _TYPED.search(line) if "curl" in line else None
+    return found["raw"] if found else ""
 
 
 def has_random_part(line: str) -> bool:

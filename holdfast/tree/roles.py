@@ -151,7 +151,8 @@ def storage_states(tree: Tree) -> set[State]:
 
 def _is_bound_by_name(tree: Tree, claim: Manifest) -> bool:
     """Whether a claim names a volume that is in the tree: it is bound at once, by nobody's work. Who mounts it needs its storage all the same."""
-    return ("PersistentVolume", "", str(claim.spec.get("volumeName"))) in tree.by_key
+    name = claim.spec.get("volumeName")
+    return isinstance(name, str) and ("PersistentVolume", "", name) in tree.by_key
 
 
 def _claims(tree: Tree, manifest: Manifest) -> list[Manifest]:

@@ -104,6 +104,20 @@ def read(
     )
 
 
+_OF_SOURCES = frozenset(
+    {"GitRepository", "HelmRepository", "OCIRepository", "Bucket", "Namespace", "Secret", "ConfigMap"}
+)
+
+
+def _gives_sources_alone(body: Body) -> bool:
+    """Whether a document is a source, or what one needs, or kustomize's list of these."""
+    return (
+        body.get("kind") in _OF_SOURCES
+        or str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/")
+        or not body.get("apiVersion")
+    )
+
+
 def _scope(objects: list[Manifest]) -> None:
     """Gives every object the scope that a definition of its kind says."""
     said = {
@@ -196,12 +210,19 @@ def _walk_on(reading: _Reading, builder: Builder, frontier: list[Kustomization],
 def _roots_beside(reading: _Reading, flux: list[tuple[str, Body]]) -> list[Kustomization]:
     """What is applied by hand beside the entry: the one Kustomization whose build gives the source of the entry, where nothing else gives it.
 
-    Another cluster is none: it brings its source for itself, and the entry has its own.
+    One that holds more than sources may be another cluster, which calls its source the same.
     """
     root, origin = reading.root, reading.entry.origin
     file, ref = root.manifest.file, mapping(root.spec.get("sourceRef"))
     own = str(ref.get("kind") or "GitRepository"), str(ref.get("name"))
-    sources = {f for f, b in flux if (b.get("kind"), get(b, "metadata", "name")) == own and not is_set_aside(f)}
+    space = str(ref.get("namespace") or root.manifest.namespace)
+    sources = {
+        f
+        for f, b in flux
+        if (b.get("kind"), get(b, "metadata", "name")) == own
+        and str(get(b, "metadata", "namespace") or space) == space
+        and not is_set_aside(f)
+    }
     beside = Closure(reading.sources, posixpath.dirname(file) or ".").files if file else frozenset()
     if not file or root.manifest.at or sources & {*_read_files(reading.kustomizations.values()), *beside}:
         return []
@@ -210,7 +231,8 @@ def _roots_beside(reading: _Reading, flux: list[tuple[str, Body]]) -> list[Kusto
         one = Kustomization(Manifest(body, of), origin.folder_of(body))
         known = one.id in reading.kustomizations or is_set_aside(of) or not is_kustomization(body) or not is_whole(body)
         same = mapping(one.spec.get("sourceRef")) == ref and one.folder in reading.repository.folders
-        if not known and same and sources & Closure(reading.sources, one.folder).files:
+        files = Closure(reading.sources, one.folder).files if not known and same else frozenset()
+        if sources & files and all(_gives_sources_alone(b) for f in files for _, b in reading.sources.bodies(f)):
             found.append(one)
     if len(found) != 1:
         return []
@@ -334,8 +356,8 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
             reading.not_read.append(what)
             kustomization.left_out = "; ".join(filter(None, [kustomization.left_out, what]))
             continue
-        if str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
-            continue  # kustomize-controller applies everything but what is kustomize's own
+        if body.get("kind") == "Kustomization" and str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
+            continue  # kustomize-controller applies everything but kustomize's own lists
         _name_encrypted(mapping(body.get("metadata")))
         if body.get("kind") != "Secret" and isinstance(body.get("sops"), dict):
             body = {k: _unknown(v) if k != "sops" else v for k, v in body.items()}  # noqa: PLW2901  what is in it isn't known

@@ -266,3 +266,35 @@ def test_the_lanes_names_are_answered_by_a_block_of_their_own():
     block = k3d.server_block(("git.example.org", "charts.example.org"), "192.0.2.7")
     assert block.splitlines()[0] == "git.example.org:53 charts.example.org:53 {"
     assert "    192.0.2.7 charts.example.org" in block
+
+
+def test_no_profile_makes_a_name_that_k3d_refuses(tmp_path):
+    for name in k3d.profiles():
+        assert len(k3d.open(name, tmp_path, "abc123").cluster) <= k3d.LONGEST_NAME
+
+
+def test_a_folder_that_k3d_would_read_otherwise_is_said(lane, tmp_path):
+    lane.folder = tmp_path / "a:b"
+    lane.folder.mkdir()
+    with pytest.raises(UsageError, match="for its own"):
+        lane.up()
+
+
+def test_a_volume_that_is_in_use_keeps_what_is_known_of_it(lane):
+    """Else the next start would take it for a stranger's, and nothing could end it."""
+    from docker.errors import APIError
+
+    lane.up()
+    (volume,) = lane.docker.kept.values()
+    gone = volume.remove
+
+    def in_use():
+        raise APIError("volume is in use")
+
+    volume.remove = in_use
+    with pytest.raises(UsageError, match="can't be removed"):
+        lane.down()
+    assert lane.owned.token
+    volume.remove = gone
+    lane.down()
+    assert not lane.docker.kept

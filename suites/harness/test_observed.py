@@ -324,6 +324,7 @@ def test_what_belongs_on_each_node_runs_on_the_one_that_joined(pods, words):
 def _looked(tmp_path, monkeypatch, said, code=0, **ways):
     """An attached driver whose owner's ssh says this, and what it was asked."""
     program = tmp_path / "ssh"
+    said = f"{MACHINE}\n{said}"
     program.write_text(
         f"#!/bin/sh\necho \"$@\" >> {tmp_path}/asked\ncat <<'E'\n{said}\nE\n[ {code} = 0 ] || echo 'Permission denied (publickey).' >&2\nexit {code}\n"
     )
@@ -331,7 +332,14 @@ def _looked(tmp_path, monkeypatch, said, code=0, **ways):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     driver = attached.open("home", tmp_path / "lane", "")
     driver.ways = ways or {n: f"root@{n}" for n in NODES}
+    driver.__dict__["_nodes"] = [
+        {"metadata": {"name": n}, "status": {"nodeInfo": {"machineID": MACHINE if n == "k3s1" else "another"}}}
+        for n in NODES
+    ]
     return driver
+
+
+MACHINE = "4bd2c5a0e1f3"
 
 
 SOCKETS = """\
@@ -349,7 +357,9 @@ def test_a_node_is_asked_by_ssh_for_its_sockets_and_nothing_else_is_run(tmp_path
     asked = (tmp_path / "asked").read_text()
     assert "BatchMode=yes" in asked
     assert "StrictHostKeyChecking=yes" in asked
-    assert set(re.findall(r"-- (\S+) PATH=\S+ (.*)", asked)) == {("root@k3s1", "ss -Hltn")}
+    assert set(re.findall(r"-- (\S+) (.*)", asked)) == {
+        ("root@k3s1", "cat /etc/machine-id && PATH=$PATH:/usr/sbin:/sbin ss -Hltn")
+    }
 
 
 def test_a_node_that_is_not_reached_is_said_and_one_without_a_way_too(tmp_path, monkeypatch):
@@ -360,11 +370,26 @@ def test_a_node_that_is_not_reached_is_said_and_one_without_a_way_too(tmp_path, 
         driver.look("k3s2", "sockets")
 
 
+def test_another_machine_than_the_cluster_means_is_not_taken_for_it(tmp_path, monkeypatch):
+    """An alias, or a line that was copied: what it says would be another node's."""
+    driver = _looked(tmp_path, monkeypatch, SOCKETS, k3s2="root@k3s1")
+    with pytest.raises(CannotLook, match="isn't the machine that the cluster means"):
+        driver.look("k3s2", "sockets")
+
+
 @pytest.mark.parametrize(
     ("mounts", "disks", "words"),
     [
         ("/ /dev/sda1 ext4\n/mnt/longhorn/sdf1 /dev/sdf1 ext4", ["/mnt/longhorn/sdf1/"], ""),
-        ("/ /dev/sda1 ext4", ["/mnt/longhorn/sdf1/"], "is no mount of its own"),
+        ("/ /dev/sda1 ext4", ["/mnt/longhorn/sdf1/"], "is no disk of its own"),
+        ("/ /dev/sda1 ext4\n/mnt/longhorn/sdf1 /dev/sda1[/data] ext4", ["/mnt/longhorn/sdf1"], "is no disk of its own"),
+        ("/ /dev/sda1 ext4\n/mnt/longhorn/sdf1 tmpfs tmpfs", ["/mnt/longhorn/sdf1"], "is tmpfs, and not ext4 or xfs"),
+        ("/ /dev/sda1 ext4", [], "no node has the disk"),
+        (
+            "/ /dev/sda1 ext4\n/mnt/longhorn/sdf1 /dev/sdf1 ext4\n/mnt/a\\x20b /dev/sdg1 xfs",
+            ["/mnt/longhorn/sdf1", "/mnt/a b"],
+            "",
+        ),
         ("/ /dev/sda1 ext4\n/mnt/other /dev/sdf1 ext4", ["/mnt/other"], "no node has the disk /mnt/longhorn/sdf1"),
     ],
 )

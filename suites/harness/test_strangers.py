@@ -9,7 +9,7 @@ from holdfast.errors import UsageError
 from holdfast.paths import ROOT
 from holdfast.tree import check as checking
 from holdfast.tree.findings import Severity
-from holdfast.tree.plaintext import in_text
+from holdfast.tree.plaintext import hint, in_text
 from holdfast.tree.roles import role
 from holdfast.tree.rules import apply, network
 from suites.harness import pairs
@@ -1728,7 +1728,7 @@ def test_kinds_that_one_operator_lacks_for_are_one_finding(tmp_path):
     assert sorted(len(f.each) for f in found) == [0, 2]
 
 
-@pytest.mark.parametrize("elsewhere", ["beside", "itself", "twice"])
+@pytest.mark.parametrize("elsewhere", ["beside", "itself", "twice", "a cluster", "another namespace"])
 def test_what_gives_the_entry_its_source_is_applied_by_hand_with_it(elsewhere, tmp_path):
     """A second root is followed where the entry's own source comes by it alone: one that has another is another cluster's, of two nobody knows."""
     source, sync = yaml.safe_load_all(FLUX)
@@ -1740,6 +1740,12 @@ def test_what_gives_the_entry_its_source_is_applied_by_hand_with_it(elsewhere, t
         "sources/git.yaml": yaml.safe_dump(source),
         "sources/settings.yaml": CONFIG,
     }
+    if elsewhere == "a cluster":  # it holds what runs, and so may be one that calls its source the same
+        files["sources/settings.yaml"] = yaml.safe_dump(
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "default"}}
+        )
+    if elsewhere == "another namespace":
+        files["sources/git.yaml"] = yaml.safe_dump(source | {"metadata": {"name": "flux-system", "namespace": "other"}})
     if elsewhere == "twice":
         third = kustomization("more") | {"spec": second["spec"]}
         files["other/flux.yaml"] = yaml.safe_dump(third)
@@ -2057,7 +2063,8 @@ def test_a_line_of_a_base_that_many_use_is_one_finding(tmp_path):
 @pytest.mark.parametrize(
     ("told", "verdict"),
     [
-        ("Password: changeme", "unproven"),
+        ("Password: changeme\n\n    curl -u admin:changeme https://metrics.example.org", "unproven"),
+        ("Password: changeme", "held"),
         ("Initial Root Token: s.Xk29slQp0aBcDeFgHiJkLmNo", "unproven"),
         ("Unseal Key 1: q2V4c9Zr1+oXw3yTf8LkPmNbHsJdGaEu0iQvRxCzWt5A", "unproven"),
         ("Password: <yours>", "held"),
@@ -2067,3 +2074,52 @@ def test_a_line_of_a_base_that_many_use_is_one_finding(tmp_path):
 def test_a_guide_that_tells_what_opens_something_leaves_doubt(told, verdict, tmp_path):
     result = judged(tmp_path, {"cluster/c.yaml": CONFIG, "README.md": f"# Log in\n\n- {told}\n"})
     assert result.claims["secrets-not-in-git"].verdict == verdict, result.claims["secrets-not-in-git"].reason
+
+
+def test_a_volume_that_is_kept_for_a_claim_of_a_template_is_there_for_it(tmp_path):
+    """What a StatefulSet's claims are called isn't worked out here: a volume of the class may be kept for one of them."""
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "a"},
+              "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "manual",
+                       "claimRef": {"namespace": "default", "name": "data-db-0"}, "hostPath": {"path": "/a"}}}  # fmt: skip
+    claim = {"metadata": {"name": "data"}, "spec": {"storageClassName": "manual", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    labels = {"app": "db"}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}
+    db = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "default"},
+          "spec": {"serviceName": "db", "selector": {"matchLabels": labels}, "template": pods, "volumeClaimTemplates": [claim]}}  # fmt: skip
+    files = {"cluster/all.yaml": yaml.safe_dump_all([volume, db])}
+    assert "apply.missing-class" not in rules_of(judged(tmp_path / "a", files))
+    assert "apply.missing-class" in rules_of(judged(tmp_path / "b", {"cluster/all.yaml": yaml.safe_dump(db)}))
+
+
+def test_of_kustomizes_own_kinds_flux_leaves_out_its_list_alone(tmp_path):
+    component = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": "a", "namespace": "default"},
+    }
+    assert "apply.missing-kind" in rules_of(
+        judged(tmp_path, {"cluster/a.yaml": yaml.safe_dump(component), "cluster/c.yaml": CONFIG})
+    )
+
+
+def test_an_object_of_another_group_is_nobodys_other_part(tmp_path):
+    core = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"a": "b"}},
+    }
+    knative = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {},
+    }
+    assert "schema.value" in rules_of(judged(tmp_path, {"cluster/all.yaml": yaml.safe_dump_all([core, knative])}))
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("X-Amz-Credential", ""), ("X-Amz-Security-Token", "secret"), ("x-goog-api-key", "secret")]
+)
+def test_of_a_signed_address_only_what_says_nothing_is_none(key, said):
+    assert hint(key) == said

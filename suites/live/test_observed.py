@@ -41,14 +41,14 @@ def test_addresses_lie_in_the_ranges_and_flannel_is_the_network(cluster):
 @needs(Live, NodeLook)
 @claim("no-exposed-ports")
 def test_nodes_listen_on_what_is_stated(cluster, experiment):
-    """By SSH, each node's sockets; by the API, what Services and pods open. Whether somebody outside reaches them isn't tried: more than is stated leaves doubt."""
+    """By SSH, each node's TCP sockets; by the API, what Services and pods open. Whether somebody outside reaches them isn't tried: more than is stated leaves doubt."""
     cluster.steady(tree_applied(), within="1m")
     stated = (*cluster.settings.declared.node_ports, *cluster.settings.declared.exposed)
     declared = frozenset(port for port in stated if isinstance(port, int))
     nothing = dict.fromkeys(K3S.own_ports, frozenset())
     for node in cluster.nodes():
         cluster.negative_control(listens_only_on(node.name, frozenset(), nothing))
-        what = f"{node.name} listens on its own ports and on the stated ones"
+        what = f"by TCP, {node.name} listens on its own ports and on the stated ones"
         _seen_or_in_doubt(cluster, experiment, listens_only_on(node.name, declared, K3S.own_ports), what)
     _seen_or_in_doubt(cluster, experiment, exposes_only(declared), "no Service and no pod opens more")
 
@@ -62,6 +62,7 @@ def test_longhorns_disks_are_mounts_of_their_own(cluster):
     stated = _stated("longhorn-replicated", r"(/mnt/\S+)")
     cluster.steady(tree_applied(), within="1m")
     cluster.negative_control(disks_mounted("/mnt/absent"))
+    cluster.negative_control(disks_mounted(*stated, filesystems=()))
     cluster.eventually(disks_mounted(*stated), within="0s")
 
 
