@@ -38,6 +38,9 @@ def test_addresses_lie_in_the_ranges_and_flannel_is_the_network(cluster):
     cluster.eventually(nodes_annotated(FLANNEL), within="0s")
 
 
+@in_part(
+    "what listens by TCP and what the API says is open go; whether somebody outside reaches it isn't tried", NodeShell
+)
 @needs(Live, NodeLook)
 @claim("no-exposed-ports")
 def test_nodes_listen_on_what_is_stated(cluster, experiment):
