@@ -652,18 +652,21 @@ class Graph:
         """A StorageClass of the tree."""
         return self.tree.by_key.get(("StorageClass", "", name))
 
-    def _volume(self, name: str, claim: Manifest | None) -> Manifest | None:
-        """The volume of a class that is the tree's own and may be a claim's: the one that names it, else one that names none."""
+    def _volumes(self, name: str, claim: Manifest | None) -> list[Manifest]:
+        """The volumes of a class that are the tree's own and may be a claim's: the one that names it, else those that name none.
+
+        Claims by a template, or of a chart, have names that aren't known here: any of the class may be theirs.
+        """
         own, free = [], []
         for one in self.tree.of("PersistentVolume"):
             kept = mapping(one.spec.get("claimRef"))
             if str(one.spec.get("storageClassName") or "") != name:
                 continue
-            if not kept or claim is None:  # claims by a template, or of a chart, have names that aren't known here
+            if not kept or claim is None:
                 free.append(one)
             elif (kept.get("namespace"), kept.get("name")) == (claim.namespace, claim.name):
                 own.append(one)
-        return next(iter(own or free), None)
+        return own or free
 
     def _class(
         self,
@@ -679,11 +682,12 @@ class Graph:
         if none or name in GIVEN_CLASSES or self._provider(ready, name, why, location):
             return
         own = self.storage_class(name)
-        volume = self._volume(name, claim)
+        volumes = self._volumes(name, claim)
         if own is not None:
             self.need(ready, self.exists(own), f"{why} of the class {name}", location, "storage")
-        elif volume is not None:
-            self.need(ready, self.exists(volume), f"{why}, which {volume.id} is", location, "storage")
+        elif volumes:
+            if len(volumes) == 1:  # of several any may be the one
+                self.need(ready, self.exists(volumes[0]), f"{why}, which {volumes[0].id} is", location, "storage")
         elif name.startswith("longhorn") and (manager := self._longhorn_manager):
             self.need(
                 ready,

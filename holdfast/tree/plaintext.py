@@ -287,7 +287,7 @@ def hint(key: str) -> str:
     words = words_of(key)
     while words and words[-1].isdigit():
         words.pop()
-    if _SIGNED.match(key):
+    if _SIGNED.match(key) or key.lower().startswith("data-"):  # the latter is a page's own
         return ""
     if not words or words[-1] in _ELSE or not _NOT_ONE.isdisjoint(words):
         return ""
@@ -399,6 +399,20 @@ def given_to_a_machine(text: str) -> Iterator[str]:
     for line in text.splitlines():
         found = _WEAK.search(line) if len(line) < _LONG_LINE and not line.lstrip().startswith("#") else None
         if found and is_any_password(found["key"], found["raw"]):
+            yield found["key"]
+
+
+_GIVEN = re.compile(r"--(?P<key>[A-Za-z][\w-]*(?:secret|password|token))[= ][\"']?(?P<raw>[^\s\"'#,\]]{3,})")
+
+
+def given_as_words(text: str) -> Iterator[str]:
+    """The arguments of commands in a text that are called as a secret and have a value that isn't put in later."""
+    for line in text.splitlines() if "--" in text else ():
+        found = _GIVEN.search(line) if len(line) < _LONG_LINE and not line.lstrip().startswith("#") else None
+        said = found["raw"] if found else ""
+        if found and not (
+            is_reference(said) or is_placeholder(said) or is_hash(said) or "$" in said or said.startswith("/")
+        ):
             yield found["key"]
 
 

@@ -1916,6 +1916,10 @@ def test_kustomizes_own_files_among_what_is_applied_are_no_objects(tmp_path):
         ("docker/vps/docker-compose.yml", "services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: apples\n", "unproven"),
         ("docker/vps/compose.yaml", "services:\n  db:\n    environment:\n      DSN: postgres://apples:apples@db/apples\n", "unproven"),
         ("docker/vps/compose.yaml", "services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: ${PASSWORD}\n", "held"),
+        ("docker/vps/compose.yaml", "services:\n  login:\n    command: [--client-secret=apples-of-ours]\n", "unproven"),
+        ("docker/vps/compose.yaml", "services:\n  login:\n    command: [--client-secret=${SECRET}, --token-file=/run/t]\n", "held"),
+        ("other/release.yaml", "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: g}\nspec: {values: {adminPassword: apples}}\n", "unproven"),
+        ("pages/a.html", "<a data-click-hmac='9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'>\n", "held"),
         ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-password: YXBwbGVzLWFuZC1wZWFycw==\n", "unproven"),
         ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-user: YWRtaW4=\n", "held"),
         ("apps/old.yaml", "url: https://files.example.org/a?X-Amz-Credential=AKIDEXAMPLE0000/20251203/eu/s3/aws4_request&X-Amz-Expires=3600\n", "held"),
@@ -2123,3 +2127,27 @@ def test_an_object_of_another_group_is_nobodys_other_part(tmp_path):
 )
 def test_of_a_signed_address_only_what_says_nothing_is_none(key, said):
     assert hint(key) == said
+
+
+@pytest.mark.parametrize("volumes", [1, 2])
+def test_of_several_volumes_of_a_class_any_may_be_a_charts(volumes, tmp_path):
+    def volume(name):
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "manual",
+            "hostPath": {"path": "/a"},
+        }
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+
+    claim = {"metadata": {"name": "data"}, "spec": {"storageClassName": "manual", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    labels = {"app": "db"}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}
+    db = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "default"},
+          "spec": {"serviceName": "db", "selector": {"matchLabels": labels}, "template": pods, "volumeClaimTemplates": [claim]}}  # fmt: skip
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("first", wait=True), kustomization("second", ["first"])]),
+        "parts/first/all.yaml": yaml.safe_dump_all([db, volume("beside")] if volumes == 2 else [db]),
+        "parts/second/all.yaml": yaml.safe_dump(volume("later")),
+    }
+    assert ("boot.loop" in rules_of(judged(tmp_path, files))) is (volumes == 1)

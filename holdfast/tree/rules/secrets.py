@@ -103,6 +103,7 @@ def _guessable(name: str, text: str) -> Iterator[Inconclusive]:
     if _COMPOSE.search(name) and "services:" in text:
         keys = [
             *plaintext.given_to_a_machine(text),
+            *plaintext.given_as_words(text),
             *(["an address"] if plaintext.is_own_name_in_address(text) else []),
         ]
         for key in dict.fromkeys(keys):
@@ -137,7 +138,9 @@ def _commented_out(text: str) -> Iterator[str]:
 
 def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
     """What is applied with a word like 'password' as its password: a place that something fills later, or the password that it has."""
-    for manifest in (*tree.objects, *(m for m in tree.unreferenced_objects if m.kind == "HelmRelease")):
+    others = [m for m in tree.unreferenced_objects if m.kind == "HelmRelease"]
+    known = {m.file for m in (*tree.objects, *others)}
+    for manifest in (*tree.objects, *others, *_releases_elsewhere(tree, known)):
         if manifest.kind == "HelmRelease":
             pairs = [(p, v) for p, v in texts(manifest.spec.get("values")) if p and isinstance(p[-1], str)]
             named = [(".".join(map(str, p)), str(p[-1]), v) for p, v in pairs]
@@ -177,6 +180,18 @@ def _first_guesses(tree: Tree) -> Iterator[Inconclusive]:
         if found:
             yield Inconclusive(
                 f"{manifest.id}: whether {', '.join(found)} only holds a place, or is what it has, isn't known"
+            )
+
+
+def _releases_elsewhere(tree: Tree, known: set[str]) -> Iterator[Manifest]:
+    """The releases in files that this cluster doesn't apply: another one may, and they are in Git all the same."""
+    for file in tree.repository.files:
+        if file in known or not file.endswith((".yaml", ".yml")):
+            continue
+        text = tree.repository.text(file)
+        if "HelmRelease" in text and "assword" in text and not is_test_data(file):
+            yield from (
+                Manifest(body, file) for _, body in tree.sources.bodies(file) if body.get("kind") == "HelmRelease"
             )
 
 
