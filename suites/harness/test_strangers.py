@@ -1922,6 +1922,8 @@ def test_kustomizes_own_files_among_what_is_applied_are_no_objects(tmp_path):
         ("pages/a.html", "<a data-click-hmac='9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'>\n", "held"),
         ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-password: YXBwbGVzLWFuZC1wZWFycw==\n", "unproven"),
         ("apps/old.yaml", "# apiVersion: v1\n# kind: Secret\n# metadata:\n#   name: a\n# data:\n#   admin-user: YWRtaW4=\n", "held"),
+        ("apps/old.yaml", "# kind: Secret\n# made: 2026-13-45\n# - no: {list\n", "held"),
+        ("apps/old.yaml", "# kind: Secret\n# made: 2026-13-45\n", "held"),
         ("apps/old.yaml", "url: https://files.example.org/a?X-Amz-Credential=AKIDEXAMPLE0000/20251203/eu/s3/aws4_request&X-Amz-Expires=3600\n", "held"),
     ],
 )  # fmt: skip

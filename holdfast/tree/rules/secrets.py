@@ -13,7 +13,7 @@ from holdfast.tree.findings import Evidence, Inconclusive, Outcome, Severity, Vi
 from holdfast.tree.manifest import Manifest, mapping, sequence, texts
 from holdfast.tree.placeholders import is_placeholder
 from holdfast.tree.repository import MAX_BYTES, Location, is_test_data
-from holdfast.tree.sources import PathKey, child, compose, scalar
+from holdfast.tree.sources import PathKey, child, compose, load_text, scalar
 from holdfast.tree.tree import Tree, in_chart
 
 _MANIFESTS = (".yaml", ".yml", ".json")
@@ -123,8 +123,12 @@ def _commented_out(text: str) -> Iterator[str]:
     lines = [re.sub(r"^[ \t]*#+ ?", "", line) if line.lstrip().startswith("#") else "---" for line in text.split("\n")]
     for part in re.split(r"^---.*$", "\n".join(lines), flags=re.MULTILINE):
         try:
-            body = mapping(yaml.safe_load(part)) if "Secret" in part else {}
-        except yaml.YAMLError:
+            body = mapping(load_text(part)) if "Secret" in part else {}
+        except (
+            yaml.YAMLError,
+            ValueError,
+            RecursionError,
+        ):  # a comment need be no YAML at all, such as a date that is none
             continue
         if body.get("kind") != "Secret" or "sops" in body:
             continue
