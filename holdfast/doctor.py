@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.table import Table
 
@@ -52,24 +51,22 @@ def doctor(lane: LaneName = catalogue.KEPT) -> None:
         table.add_row(name, value)
     console.print(table)
     on = Lane(lane, Subject(REFERENCE))
-    needs_engine = not lacks(on.driver, PodRuntime)
-    if needs_engine and not engine.answers():
+    for note in on.driver.notes():
+        console.print(f"  - {note.text}", markup=False)
+    if lacks(on.driver, PodRuntime):  # processes: no engine is asked
+        words = "nothing speaks against it, and whether its programs can be fetched or built is seen when they are"
+        console.print(f"{on.name}: {words}: holdfast verify --lane {on.name}", markup=False)
+        return
+    if not engine.answers():
         raise UsageError(
             f"{on.name} can't run: no container engine answers",
             "start it; or let holdfast start or install it (HOLDFAST_INSTALL_ENGINE=1): holdfast up --lane " + on.name,
         )
-    if needs_engine:
-        on.driver.ensure_host()  # with an engine that answers it only looks
-        on.driver.preflight()
-    for stray in on.driver.strays() if needs_engine else []:
+    on.driver.ensure_host()  # with an engine that answers it only looks
+    on.driver.preflight()
+    for stray in on.driver.strays():
         console.print(f"  {stray.name} is called like this lane's, and not made by it", style="yellow", markup=False)
-    for note in on.driver.notes():
-        console.print(f"  - {note.text}", markup=False)
-    if needs_engine:
-        console.print(f"{on.name} can run here: holdfast verify --lane {on.name}", markup=False)
-    else:
-        words = "nothing speaks against it, and whether its programs can be fetched or built is seen when they are"
-        console.print(f"{on.name}: {words}: holdfast verify --lane {on.name}", markup=False)
+    console.print(f"{on.name} can run here: holdfast verify --lane {on.name}", markup=False)
 
 
 def facts() -> Iterator[tuple[str, str]]:
@@ -118,8 +115,8 @@ def _version(name: str, words: list[str]) -> str:
     return first[0] if first else next(iter((out + err).strip().splitlines()), "?")
 
 
-def _distribution(file: Path = Path("/etc/os-release")) -> str:
+def _distribution() -> str:
     try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", "?") if file.exists() else "?"
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "?")
     except OSError:
         return "?"

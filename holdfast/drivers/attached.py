@@ -176,17 +176,19 @@ class Attached:
 
     def address(self, node: str, port: int) -> tuple[str, int] | None:
         """Its internal address, which is reached from within the user's network."""
-        found = next(n for n in self._nodes if n["metadata"]["name"] == node)
-        addresses = (found.get("status") or {}).get("addresses") or []
+        addresses = self._status(node).get("addresses") or []
         at = [a["address"] for a in addresses if a["type"] == "InternalIP"]
         return (str(at[0]), port) if at else None
 
     def look(self, node: str, what: What) -> str:
         if node not in self.ways:
             raise NotExercised(f"your settings name no way to look at {node} itself: [nodes.{node}] ssh")
-        found = next((n for n in self._nodes if n["metadata"]["name"] == node), {})
-        machine = ((found.get("status") or {}).get("nodeInfo") or {}).get("machineID")
+        machine = (self._status(node).get("nodeInfo") or {}).get("machineID")
         return nodelook.look(self.ways[node], what, str(machine or "unknown"))
+
+    def _status(self, node: str) -> Mapping[str, Any]:
+        """What a node says of itself; one that has just come may not have said it yet."""
+        return next(n for n in self._nodes if n["metadata"]["name"] == node).get("status") or {}
 
     def runtime(self) -> str:
         return self._told_by_nodes("containerRuntimeVersion", "nothing that is known")

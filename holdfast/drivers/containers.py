@@ -22,17 +22,19 @@ from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from testinfra.host import Host
 
-from holdfast.drivers import gitcontainer, gitssh
+from holdfast.drivers import gitcontainer, gitssh, netcut
 from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
 from holdfast.drivers.flavour import NodeFlavour
 from holdfast.drivers.nodeshell import Lost, NodeShellBackend
 from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
+from holdfast.kube import KubeClient
 from holdfast.progress import console, step
 from holdfast.provision import engine, loop_devices, mirror, programs, registry
 from holdfast.provision.images import archive, send
 from holdfast.provision.recipes import Recipes
+from holdfast.waiting import CannotLook, patiently
 
 _QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
 _POWER_S = 30.0
@@ -115,8 +117,8 @@ class Containers(ABC):
         """``server``, ``worker``, or empty for a container that is no node."""
 
     @abstractmethod
-    def resolve(self, hosts: tuple[str, ...], address: str) -> None:
-        """Makes the cluster's DNS find *hosts* at *address*."""
+    def resolve(self, client: KubeClient, hosts: tuple[str, ...], address: str) -> None:
+        """Makes the cluster's DNS find *hosts* at *address*. Raises CannotLook while the API doesn't answer."""
 
     # -- the machine -----------------------------------------------------------------------------------------------------
 
@@ -269,6 +271,11 @@ class Containers(ABC):
         there = self._by_node()
         return [Node(spec.name, spec.role) for spec in self.profile.nodes if spec.name in there]
 
+    @property
+    def server(self) -> str:
+        """The name of the node with the control plane."""
+        return next(spec.name for spec in self.profile.nodes if spec.role == "server")
+
     def container(self, node: str) -> Any:
         """A node's container, as the engine sees it now."""
         known = self._by_node().get(node)
@@ -297,18 +304,10 @@ class Containers(ABC):
             time.sleep(0.05)
 
     def cut_network(self, node: str, for_s: float) -> None:
-        self._run(
-            node,
-            f"""
-            set -e
-            iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
-            iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
-            for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done
-            systemd-run --quiet --unit=holdfast-cut-end --timer-property=AccuracySec=100ms --on-active={for_s:g} /bin/sh -c '{UNCUT}'""",
-        )
+        self._run(node, netcut.cut(netcut.by_systemd(for_s)))
 
     def restore_network(self, node: str) -> None:
-        self._run(node, f"systemctl stop holdfast-cut-end.timer 2>/dev/null; {UNCUT}; true")
+        self._run(node, netcut.end_by_systemd())
 
     def _run(self, node: str, script: str) -> str:
         done = self.shell(node).run(script)
@@ -422,7 +421,11 @@ class Containers(ABC):
         attrs = self.docker.containers.get(known["container"]).attrs
         address = str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"])
         if address != known.get("address"):
-            self.resolve(tuple(known["hosts"]), address)
+            client, hosts = KubeClient(self.kubeconfig), tuple(known["hosts"])
+            try:
+                patiently(lambda: self.resolve(client, hosts, address), "the API server")
+            except CannotLook as why:
+                raise UsageError(str(why), "run: holdfast down, then run again") from None
             self._served.write_text(json.dumps({**known, "address": address}))
 
     def stop_git(self) -> None:
@@ -443,12 +446,6 @@ class Containers(ABC):
     def git_delay_s(self) -> float | None:
         container, known = self._git()
         return gitssh.delay_s(Path(known["etc"])) if container.status == "running" else None
-
-
-UNCUT = (
-    "for c in INPUT OUTPUT FORWARD; do while iptables -D $c -j holdfast-cut 2>/dev/null; do :; done; done; "
-    "iptables -F holdfast-cut 2>/dev/null; iptables -X holdfast-cut 2>/dev/null"
-)
 
 
 def _full_name(tag: str) -> str:

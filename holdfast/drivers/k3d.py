@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,19 +20,19 @@ from typing import Any
 import yaml
 from docker.errors import APIError, ImageNotFound
 
-from holdfast.drivers import profile
-from holdfast.drivers.containers import UNCUT, Containers
+from holdfast.drivers import leash, netcut, profile
+from holdfast.drivers.containers import Containers
 from holdfast.drivers.driver import DriverError
 from holdfast.drivers.flavour import K3S
 from holdfast.drivers.nodeshell import run_or_raise
 from holdfast.drivers.owned import TOKEN_LABEL
 from holdfast.drivers.profile import NodeSpec, Note
 from holdfast.errors import UsageError
-from holdfast.kube import KubeClient
+from holdfast.kube import KubeClient, condition
 from holdfast.progress import step
 from holdfast.provision import engine, mirror
 from holdfast.provision.recipes import Recipes
-from holdfast.waiting import CannotLook, patiently
+from holdfast.waiting import CannotLook
 
 ONLY_BY_NAME = True  # it isn't among what is run where no lane is named
 OLDEST = (5, 7)  # the first k3d that puts files of its configuration into nodes
@@ -51,7 +50,6 @@ _DATA = "/var/lib/rancher/k3s/server/db/etcd"
 _CONFIG = "/etc/rancher/k3s/config.yaml"
 _FOLDER = "/etc/holdfast"  # on a node; it stays when the node is off
 _LOST, _RESTORE = f"{_FOLDER}/etcd-lost", f"{_FOLDER}/etcd-restore"
-_CUT = "/run/holdfast-cut"
 # k3d's entrypoint runs what is called so before each start of k3s. Nothing is started while etcd is lost and nothing says from where it comes back.
 _HOOK = "/bin/k3d-entrypoint-holdfast.sh"
 _BEFORE_START = f"""#!/bin/sh
@@ -165,7 +163,7 @@ class K3d(Containers):
         """k3d's configuration. It replaces variables in it, so nothing in it may have a dollar sign."""
         filters = {node.name: self._filter(node) for node in self.profile.nodes}
         every = list(filters.values())
-        server = self._server_name
+        server = self.server
         published = self.published
         return {
             "apiVersion": "k3d.io/v1alpha5",
@@ -222,10 +220,6 @@ class K3d(Containers):
         same = [n.name for n in self.profile.nodes if n.role == node.role]
         return f"{'server' if node.role == 'server' else 'agent'}:{same.index(node.name)}"
 
-    @property
-    def _server_name(self) -> str:
-        return next(node.name for node in self.profile.nodes if node.role == "server")
-
     def _write_kubeconfig(self) -> None:
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_text(self._k3d("kubeconfig", "get", self.cluster))
@@ -235,13 +229,11 @@ class K3d(Containers):
         client, limit, last = KubeClient(self.kubeconfig), time.monotonic() + _READY_S, ""
         while time.monotonic() < limit:
             try:
-                nodes = {n["metadata"]["name"]: n["status"].get("conditions", []) for n in client.list("Node")}
-                ready = [
-                    n for n, said in nodes.items() if any(c["type"] == "Ready" and c["status"] == "True" for c in said)
-                ]
+                nodes = client.list("Node")
+                ready = [n["metadata"]["name"] for n in nodes if condition(n, "Ready").get("status") == "True"]
                 if sorted(ready) == sorted(n.name for n in self.profile.nodes):
                     return
-                last = f"ready: {', '.join(ready) or 'none'} of {', '.join(nodes) or 'none'}"
+                last = f"ready: {', '.join(ready) or 'none'} of {len(nodes)}"
             except CannotLook as why:
                 last = str(why)
             time.sleep(1)
@@ -253,12 +245,9 @@ class K3d(Containers):
     def _k3d(self, *words: str) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         log = self.folder / "k3d.log"
-        # Neither k3d nor its children may go on making nodes for a run that was killed.
-        # -P: the folder that the user stands in may be a tree, whose files must not be taken for modules.
-        command = [sys.executable, "-P", "-m", "holdfast.drivers.leash", _program(), *words]
         with log.open("ab") as out:
             done = subprocess.run(
-                command,
+                leash.on(_program(), *words),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -277,32 +266,24 @@ class K3d(Containers):
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("k3d.role", ""), "")
 
-    def resolve(self, hosts: tuple[str, ...], address: str) -> None:
+    def resolve(self, client: KubeClient, hosts: tuple[str, ...], address: str) -> None:
         """By a server block of CoreDNS' own, where k3s lets one be added; k3d keeps entries of its own in the same ConfigMap."""
-        client = KubeClient(self.kubeconfig)
-        try:
-            patiently(lambda: _resolve(client, hosts, address), "the API server")
-        except CannotLook as why:
-            raise UsageError(str(why), "run: holdfast down, then run again") from None
+        data = {_BLOCK: server_block(hosts, address)}
+        if client.get("ConfigMap", _CUSTOM, _NAMESPACE):
+            client.patch("ConfigMap", _CUSTOM, _NAMESPACE, {"data": data})
+        else:
+            meta = {"name": _CUSTOM, "namespace": _NAMESPACE}
+            client.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+        for pod in client.list("Pod", _NAMESPACE, labels="k8s-app=kube-dns"):  # its own reload takes up to 90 s
+            client.delete("Pod", pod["metadata"]["name"], _NAMESPACE, grace_s=1)
 
     def cut_network(self, node: str, for_s: float) -> None:
-        """The image has no systemd: a shell of its own waits on the node, whatever becomes of ours."""
+        """The image has no systemd."""
         self.restore_network(node)
-        self._run(
-            node,
-            f"""
-            set -e
-            iptables -N holdfast-cut 2>/dev/null || iptables -F holdfast-cut
-            iptables -A holdfast-cut -i lo -j RETURN; iptables -A holdfast-cut -o lo -j RETURN; iptables -A holdfast-cut -j DROP
-            (trap '' HUP; sleep {for_s:g} & echo $! >{_CUT}-sleeps; wait; {UNCUT}; rm -f {_CUT}*) </dev/null >/dev/null 2>&1 &
-            echo $! >{_CUT}
-            for chain in INPUT OUTPUT FORWARD; do iptables -C $chain -j holdfast-cut 2>/dev/null || iptables -I $chain -j holdfast-cut; done""",
-        )
+        self._run(node, netcut.cut(netcut.by_a_shell(for_s)))
 
     def restore_network(self, node: str) -> None:
-        ours = f"p=$(cat {_CUT} 2>/dev/null) && grep -q holdfast-cut /proc/$p/cmdline 2>/dev/null && kill $p"
-        sleeps = f"s=$(cat {_CUT}-sleeps 2>/dev/null) && grep -q sleep /proc/$s/cmdline 2>/dev/null && kill $s"
-        self._run(node, f"{ours}; {sleeps}; rm -f {_CUT}*; {UNCUT}; true")
+        self._run(node, netcut.end_by_a_shell())
 
     # -- etcd --------------------------------------------------------------------------------------------------------------
 
@@ -311,20 +292,20 @@ class K3d(Containers):
         words = shlex.join(["k3s", "etcd-snapshot", "save", "--name", "holdfast", "--etcd-snapshot-dir", folder])
         quoted = shlex.quote(folder)
         run_or_raise(
-            self.shell(self._server_name),
+            self.shell(self.server),
             f"rm -rf {quoted}; mkdir -p {quoted}; {words} && mv {quoted}/holdfast-* {shlex.quote(file)}; rc=$?; rm -rf {quoted}; exit $rc",
         )
 
     def lose_etcd(self) -> None:
         """k3s is one process: the server goes with it. Nothing is asked of the API: this may be done twice."""
-        server = self._server_name
+        server = self.server
         self.write_files(server, _FOLDER, {Path(_LOST).name: "by holdfast\n"})
         if self.is_on(server):
             run_or_raise(self.shell(server), f"rm -rf {_DATA}")
         self.power_off(server)
 
     def restore_etcd(self, file: str) -> None:
-        server = self._server_name
+        server = self.server
         if Path(_LOST).name not in self.read_files(server, _FOLDER):
             return
         self.write_files(server, _FOLDER, {Path(_RESTORE).name: file})
@@ -367,11 +348,8 @@ def _mirrored() -> str:
 def _last_error(log: Path) -> str:
     """k3d's own last error, without its colours."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in log.read_text(errors="replace").splitlines()]
-    for form in (
-        r"ERRO\[|time=\S+ level=error|Error:",
-        r"FATA\[|time=\S+ level=fatal",
-        "",
-    ):  # the fatal line says only that it failed
+    # The fatal line says only that it failed.
+    for form in (r"ERRO\[|time=\S+ level=error|Error:", r"FATA\[|time=\S+ level=fatal", ""):
         if words := [line for line in lines if line.strip() and re.match(form, line)]:
             return words[-1].strip()[:300]
     return "no word in its log"
@@ -384,16 +362,3 @@ def server_block(hosts: tuple[str, ...], address: str) -> str:
     """What CoreDNS answers for the lane's own names."""
     names = " ".join(f"{host}:53" for host in hosts)
     return "\n".join([f"{names} {{", "  hosts {", *(f"    {address} {host}" for host in hosts), "  }", "}"]) + "\n"
-
-
-def _resolve(client: KubeClient, hosts: tuple[str, ...], address: str) -> None:
-    data = {_BLOCK: server_block(hosts, address)}
-    if client.get("ConfigMap", _CUSTOM, _NAMESPACE):
-        client.patch("ConfigMap", _CUSTOM, _NAMESPACE, {"data": data})
-    else:
-        meta = {"name": _CUSTOM, "namespace": _NAMESPACE}
-        client.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
-    for pod in client.list(
-        "Pod", _NAMESPACE, labels="k8s-app=kube-dns"
-    ):  # its own reload takes up to a minute and a half
-        client.delete("Pod", pod["metadata"]["name"], _NAMESPACE, grace_s=1)

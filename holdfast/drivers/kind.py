@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.drivers import coredns, kubeadm_etcd, kubeadm_join, kubeadm_upgrade, profile
+from holdfast.drivers import coredns, kubeadm_etcd, kubeadm_join, kubeadm_upgrade, leash, profile
 from holdfast.drivers.containers import Containers
 from holdfast.drivers.flavour import KUBEADM
 from holdfast.drivers.profile import NodeSpec, Note
@@ -23,7 +22,7 @@ from holdfast.kube import KubeClient
 from holdfast.provision import builds, images, registry
 from holdfast.provision.images import archive
 from holdfast.provision.recipes import Recipes
-from holdfast.waiting import CannotLook, patiently
+from holdfast.waiting import CannotLook
 
 _NOT_K3S = Note("k3s can't run here: the cluster is kubeadm's, by kind, with etcd", ("*",))
 _NOT_FLANNEL = {"flannel": "the pod network is not Flannel (static routes offline, else kind's own)"}
@@ -64,13 +63,9 @@ class Kind(Containers):
         registry.trust_mirror(self.docker, self.cluster, [n.name for n in self.nodes()], self.write_files)
         self._wire_pod_network()
 
-    @property
-    def _server_name(self) -> str:
-        return next(node.name for node in self.profile.nodes if node.role == "server")
-
     def _server(self) -> Any:
         """A shell on the server, with etcd's own tools beside it."""
-        server = self._server_name
+        server = self.server
         shell = self.shell(server)
         if shell.run(f"[ -x {kubeadm_etcd.TOOLS}/etcdutl ]").rc:
             for name in ("etcdctl", "etcdutl"):
@@ -103,14 +98,14 @@ class Kind(Containers):
         kubeadm_upgrade.upgrade(self.shell(node), role, version)
 
     def remove_node(self, node: str) -> None:
-        kubeadm_join.leave(self.shell(self._server_name), self.shell(node), node)
+        kubeadm_join.leave(self.shell(self.server), self.shell(node), node)
         if (
             self._own_image
         ):  # its range of pods goes back, and it may be given another one: nothing may start with this one
             self.shell(node).check_output(f"rm -rf {_CNI_FILE} {_IPAM_FOLDER} /etc/holdfast/peers")
 
     def join_node(self, node: str) -> None:
-        server, shell = self.shell(self._server_name), self.shell(node)
+        server, shell = self.shell(self.server), self.shell(node)
         if not kubeadm_join.is_member(server, shell, node):
             kubeadm_join.leave(server, shell, node)  # what a join that was cut short has left
             registration = self.read_files(node, "/kind")["kubeadm.conf"].decode()
@@ -120,12 +115,8 @@ class Kind(Containers):
     def role_of(self, container: Any) -> str:
         return _ROLES.get(container.labels.get("io.x-k8s.kind.role", ""), "")
 
-    def resolve(self, hosts: tuple[str, ...], address: str) -> None:
-        client, workers = KubeClient(self.kubeconfig), [n.name for n in self.nodes() if n.role == "worker"]
-        try:
-            patiently(lambda: coredns.configure(client, address, hosts, workers), "the API server")
-        except CannotLook as why:
-            raise UsageError(str(why), "run: holdfast down, then run again") from None
+    def resolve(self, client: KubeClient, hosts: tuple[str, ...], address: str) -> None:
+        coredns.configure(client, address, hosts, [n.name for n in self.nodes() if n.role == "worker"])
 
     def _kind(self, *arguments: str) -> None:
         environment = {
@@ -136,10 +127,7 @@ class Kind(Containers):
         }
         log = self.folder / "kind.log"
         with log.open("ab") as out:
-            # Neither kind nor its children may go on making nodes for a run that was killed.
-            # -P: the folder that the user stands in may be a tree, whose files must not be taken for modules.
-            leash = [sys.executable, "-P", "-m", "holdfast.drivers.leash"]
-            command = [*leash, str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1"]
+            command = leash.on(str(builds.tool("kind")), *arguments, "--retain", "--verbosity=1")
             done = subprocess.run(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
             )

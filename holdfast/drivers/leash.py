@@ -12,6 +12,14 @@ import sys
 import time
 
 
+def on(*command: str) -> list[str]:
+    """A command on the leash: neither it nor its children may go on making nodes, say, for a run that was killed.
+
+    -P: the folder that the user stands in may be a tree, whose files must not be taken for modules.
+    """
+    return [sys.executable, "-P", "-m", "holdfast.drivers.leash", *command]
+
+
 def main(command: list[str]) -> int:
     """Runs *command* in a process group of its own; returns its exit code."""
     parent = os.getppid()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Literal, get_args
+from typing import Literal
 
 from holdfast.waiting import CannotLook
 
@@ -12,21 +12,10 @@ _COMMANDS: dict[What, str] = {
     "sockets": "ss -Hltn",
     "mounts": "findmnt -rno TARGET,SOURCE,FSTYPE",
 }
-assert set(_COMMANDS) == set(get_args(What))
-# Nobody is asked for a password, no unknown key is taken, and who doesn't answer isn't waited for.
-_SSH = (
-    *("-T", "-a", "-x", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"),
-    *(
-        "-o",
-        "ClearAllForwardings=yes",
-        "-o",
-        "RemoteCommand=none",
-        "-o",
-        "ControlMaster=no",
-        "-o",
-        "PermitLocalCommand=no",
-    ),
-)  # whatever the owner's own configuration says for a person
+# Nobody is asked for a password, no unknown key is taken, and who doesn't answer any more isn't waited for.
+SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+# Whatever the owner's own configuration says for a person is off.
+_BARE = "-T -a -x -o ClearAllForwardings=yes -o RemoteCommand=none -o ControlMaster=no -o PermitLocalCommand=no"
 _WHO = "cat /etc/machine-id"
 _WITHIN_S = 30.0
 
@@ -39,7 +28,14 @@ def look(target: str, what: What, machine: str, within_s: float = _WITHIN_S) -> 
         target: as for ``ssh``, such as ``root@k3s2``.
         machine: the id of the machine that is meant, as the cluster knows it.
     """
-    command = ["ssh", *_SSH, "--", target, f"{_WHO} && PATH=$PATH:/usr/sbin:/sbin {_COMMANDS[what]}"]
+    command = [
+        "ssh",
+        *SSH.split(),
+        *_BARE.split(),
+        "--",
+        target,
+        f"{_WHO} && PATH=$PATH:/usr/sbin:/sbin {_COMMANDS[what]}",
+    ]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=within_s, check=False, stdin=subprocess.DEVNULL

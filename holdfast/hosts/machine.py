@@ -8,11 +8,10 @@ from typing import Any
 
 import testinfra
 
+from holdfast.drivers.nodelook import SSH
 from holdfast.errors import UsageError
 from holdfast.waiting import CannotLook
 
-# Nobody is asked for a password, no unknown key is taken, and who doesn't answer any more isn't waited for.
-_SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 _WORDS = 200
 _PATH = "PATH=$PATH:/usr/sbin:/sbin:/usr/local/bin; export PATH; "  # also what only root's path has
 _LOCAL = "local"
@@ -85,7 +84,7 @@ def reached(target: str, *, sudo: bool = False) -> Machine:
         if target.startswith(_CONTAINER)
         else f"ssh://{target}"
     )
-    more = {"ssh_extra_args": _SSH} if address.startswith("ssh:") else {}
+    more = {"ssh_extra_args": SSH} if address.startswith("ssh:") else {}
     machine = Machine(target, testinfra.get_host(address, sudo=sudo, **more))
     try:
         who = machine.run("id -u")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Finding, Severity
+from holdfast.tree.fluxapi import told
 from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.immutable import GONE, PRICE, Refusal, refusals
 from holdfast.tree.manifest import Manifest, get
 from holdfast.tree.quantity import quantity
 from holdfast.tree.repository import Location
 from holdfast.tree.restarts import Restart, restarts
-from holdfast.tree.rules.ownership import left_alone, told
+from holdfast.tree.rules.ownership import left_alone
 from holdfast.tree.transitions import definition, frozen
 from holdfast.tree.tree import Tree
 

@@ -16,11 +16,12 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from holdfast.errors import UsageError
+from holdfast.tree.components import is_component
 from holdfast.tree.instances import InstanceSync, kustomization_of_sync, syncs
 from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
 from holdfast.tree.origin import Origin, name_of
-from holdfast.tree.references import kustomization_of
-from holdfast.tree.repository import Location, is_set_aside
+from holdfast.tree.references import is_kustomize, kustomization_of
+from holdfast.tree.repository import Location, is_set_aside, is_sync_of_bootstrap
 from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
 from holdfast.tree.ways import Ways
@@ -178,7 +179,7 @@ class _Search:
         found = []
         for file, body in shown:
             folder = self.origin.folder_of(body)
-            if posixpath.basename(file).startswith("gotk-sync.") and _within(file, folder):
+            if is_sync_of_bootstrap(file) and _within(file, folder):
                 found.append(Candidate(folder, Rank.GOTK, file, self._in(file, body), f"synced by {file}, an example"))
         return sorted(found, key=lambda c: c.folder)
 
@@ -310,7 +311,7 @@ class _Search:
     def _gotk(self) -> Iterator[Candidate]:
         """What flux bootstrap writes: a Kustomization flux-system inside of the folder that it builds."""
         for file, body in self.kustomizations:
-            named = get(body, "metadata", "name") == "flux-system" or posixpath.basename(file).startswith("gotk-sync.")
+            named = get(body, "metadata", "name") == "flux-system" or is_sync_of_bootstrap(file)
             folder = self.origin.folder_of(body)
             if named and is_whole(body) and folder in self.repository.folders and _within(file, folder):
                 yield from self._as_patched(
@@ -397,10 +398,10 @@ class _Search:
         there = name_of(first) in {(b.get("kind"), get(b, "metadata", "name")) for _, b in every}
         if not there or self.origin.folder_of(first) not in self.repository.folders:
             return None
-        rest = [b for _, b in every if Manifest(b).id != Manifest(first).id]
-        by_bootstrap = any(posixpath.basename(f).startswith("gotk-sync.") for f, _ in own)
-        begins = by_bootstrap or any(map(_is_installed, rest))
-        return own[0] if begins and all(map(_is_of_flux, rest)) else None
+        rest = [Manifest(b, f) for f, b in every if Manifest(b).id != Manifest(first).id]
+        by_bootstrap = any(is_sync_of_bootstrap(f) for f, _ in own)
+        begins = by_bootstrap or any(map(is_component, rest))
+        return own[0] if begins and all(is_component(m) or _is_of_sync(m.body) for m in rest) else None
 
     def _hinted(self) -> list[str]:
         """The folders that a script, a text or Terraform hands to flux bootstrap."""
@@ -467,18 +468,9 @@ def _leads_to(files: int) -> str:
     return f"leads to {files} file{'' if files == 1 else 's'} with Kustomizations, and nothing applies it"
 
 
-def _is_installed(body: Body) -> bool:
-    """Whether an object is a part of Flux's installation."""
-    return mapping(get(body, "metadata", "labels")).get("app.kubernetes.io/part-of") == "flux"
-
-
-def _is_of_flux(body: Body) -> bool:
-    """Whether an object is Flux's own, as its installation or its sync has it, or the namespace or the key of these."""
-    return (
-        _is_installed(body)
-        or body.get("kind") in ("GitRepository", "Namespace", "Secret")
-        or str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/")
-    )
+def _is_of_sync(body: Body) -> bool:
+    """Whether an object is what Flux syncs a cluster by, beside its Kustomization: the source, its key, their namespace."""
+    return body.get("kind") in ("GitRepository", "Namespace", "Secret") or is_kustomize(body)
 
 
 def is_whole(body: Body) -> bool:

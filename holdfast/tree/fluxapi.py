@@ -22,7 +22,7 @@ from holdfast.errors import UsageError
 from holdfast.tree import schema
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.repository import Location
-from holdfast.tree.tree import Tree
+from holdfast.tree.tree import KUSTOMIZE, Tree
 
 _FILE = "flux.json.gz"
 _CONTROLLERS = ("source-controller", "kustomize-controller", "notification-controller")  # 1.N is of Flux 2.N
@@ -32,6 +32,14 @@ _PINNED = re.compile(r"^[~=v ]*(2\.\d+)(?:\.(?:x|X|\*|\d+))?$")  # ranges of one
 _REMOTE = re.compile(
     r"github\.com/fluxcd/flux2/(?:\S*[?&]ref=v(2\.\d+)\.|releases/download/v(2\.\d+)\.)"
 )  # a remote resource of a kustomization
+
+
+def told(manifest: Manifest, key: str, value: str) -> bool:
+    """Whether an object tells kustomize-controller something, by a label or an annotation of its; Flux doesn't mind the case."""
+    return any(
+        str(mapping(manifest.meta.get(part)).get(f"{KUSTOMIZE}/{key}") or "").lower() == value.lower()
+        for part in ("labels", "annotations")
+    )
 
 
 @dataclass(frozen=True)

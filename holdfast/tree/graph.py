@@ -16,6 +16,7 @@ from holdfast.tree.admission import guards
 from holdfast.tree.bringers import givers_of, more_may_come, that_install
 from holdfast.tree.distribution import k3s
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.fluxapi import told
 from holdfast.tree.given import (
     CLASSES_OF_DISTRIBUTIONS,
     GIVEN_CLASSES,
@@ -895,9 +896,8 @@ def _applied_by(manifest: Manifest) -> State:
 
 def _adds_to_anothers(manifest: Manifest) -> bool:
     """Whether an object is laid over one that somebody else makes: a Secret or ConfigMap without data, which Flux is told to merge."""
-    told = str(mapping(manifest.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa"))
     return (
-        told.lower() == "merge"
+        told(manifest, "ssa", "Merge")
         and manifest.kind in ("Secret", "ConfigMap")
         and not any(manifest.body.get(part) for part in ("data", "stringData", "binaryData"))
     )

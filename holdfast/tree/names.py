@@ -12,7 +12,7 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.made import made_by
 from holdfast.tree.manifest import Body, Key, Manifest, get, mapping, sequence
 from holdfast.tree.near import HASH, SHORTEST, closest, near, words_of
-from holdfast.tree.repository import Location
+from holdfast.tree.repository import Location, is_sync_of_bootstrap
 from holdfast.tree.sources import PathKey
 from holdfast.tree.tree import Tree
 from holdfast.tree.unread import Unread, unread
@@ -263,7 +263,7 @@ class Names:
         """What the files of a bootstrap give that lie aside of the entry: where the entry's own source comes from is one of these, or none."""
         if self._is_synced_here:
             return set()
-        files = [f for f in self.tree.repository.files if f.rpartition("/")[2].startswith("gotk-sync.")]
+        files = [f for f in self.tree.repository.files if is_sync_of_bootstrap(f)]
         bodies = [b for f in files for _, b in self.tree.sources.bodies(f)]
         return {
             (str(b.get("kind")), str(get(b, "metadata", "namespace") or ""), str(get(b, "metadata", "name")))

@@ -92,9 +92,10 @@ _DEFAULT = re.compile(r"\$\{(?P<key>\w+):[-=](?P<raw>[^}${]+)\}")
 _IN_ADDRESS = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,20}://(?P<user>[^\s/:@\"'<>{}]{0,64}):(?P<raw>[^\s/@\"'<>]{3,}|[^\s@\"'<>]*[^\s@\"'<>/]{3,})@(?P<host>[\w.\[\]-]+)"
 )
+_TYPED = re.compile(r"\b(?:curl|wget|http)\b.*\s(?:-u|--user)[ =]?[\"']?[^\s:\"'$]+:(?P<raw>[^\s\"'@]+)")
 _OTHERS: tuple[tuple[str, list[str], re.Pattern[str]], ...] = (
     ("a password for curl", ["-u", "--user"],
-     re.compile(r"\b(?:curl|wget|http)\b.*\s(?:-u|--user)[ =]?[\"']?[^\s:\"'$]+:(?P<raw>[^\s\"'@]+)")),
+     _TYPED),
     ("an Authorization header", ["uthorization"],
      re.compile(r"(?i)\b(?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|token|apikey|key)[ :]+"
                 r"(?!(?:my|your)?[_-]?(?:token|secret|key)[_-]?\d{0,3}\b)(?P<raw>[^\s\"'\\,;]+)")),
@@ -342,9 +343,6 @@ _TOLD = re.compile(
 )
 
 
-_TYPED = re.compile(r"\bcurl\b.*\s(?:-u|--user)[ =]?[\"']?[^\s:\"'$]+:(?P<raw>[^\s\"'@]+)")
-
-
 def login_hashes(text: str) -> Iterator[int]:
     """The lines of a text that hold the hash of a password that somebody logs in with: whoever has it can try words at leisure."""
     if "$" not in text or not (_LOGIN_HASH.search(text) or _OF_POSTGRES.search(text)):
@@ -371,7 +369,7 @@ def told_passwords(name: str, text: str) -> Iterator[int]:
 
 def _typed(line: str) -> str:
     """The password in a command that a guide has typed."""
-    found = _TYPED.search(line) if "curl" in line else None
+    found = _TYPED.search(line) if "-u" in line and len(line) < _LONG_LINE else None
     return found["raw"] if found else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,6 +44,11 @@ class Reference:
     field: str
     target: str
     location: Location
+
+
+def is_kustomize(body: Mapping[str, Any]) -> bool:
+    """Whether a document is kustomize's own, such as its list of what a folder holds."""
+    return str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/")
 
 
 def kustomization_of(sources: Sources, folder: str) -> str:

@@ -161,6 +161,11 @@ def is_set_aside(name: str) -> bool:
     )
 
 
+def is_sync_of_bootstrap(name: str) -> bool:
+    """Whether a file is called as ``flux bootstrap`` calls what it syncs a cluster by."""
+    return posixpath.basename(name).startswith("gotk-sync.")
+
+
 def read(root: Path) -> Repository:
     """Lists the files of a tree: what Git tracks or would track, or every file where it is no checkout. Raises UsageError without a folder."""
     if not root.is_dir():

@@ -20,7 +20,7 @@ from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
 from holdfast.tree.memory import Memory
-from holdfast.tree.references import FILES, Closure, kustomization_of
+from holdfast.tree.references import FILES, Closure, is_kustomize, kustomization_of
 from holdfast.tree.repository import Repository, is_set_aside
 from holdfast.tree.settings import Settings
 from holdfast.tree.sources import Sources
@@ -111,11 +111,7 @@ _OF_SOURCES = frozenset(
 
 def _gives_sources_alone(body: Body) -> bool:
     """Whether a document is a source, or what one needs, or kustomize's list of these."""
-    return (
-        body.get("kind") in _OF_SOURCES
-        or str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/")
-        or not body.get("apiVersion")
-    )
+    return body.get("kind") in _OF_SOURCES or is_kustomize(body) or not body.get("apiVersion")
 
 
 def _scope(objects: list[Manifest]) -> None:
@@ -356,7 +352,7 @@ def _take(reading: _Reading, kustomization: Kustomization, built: Built) -> None
             reading.not_read.append(what)
             kustomization.left_out = "; ".join(filter(None, [kustomization.left_out, what]))
             continue
-        if body.get("kind") == "Kustomization" and str(body.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
+        if body.get("kind") == "Kustomization" and is_kustomize(body):
             continue  # kustomize-controller applies everything but kustomize's own lists
         _name_encrypted(mapping(body.get("metadata")))
         if body.get("kind") != "Secret" and isinstance(body.get("sops"), dict):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from docker.errors import ImageNotFound
 
-from holdfast.drivers import catalogue, k3d
+from holdfast.drivers import catalogue, k3d, netcut
 from holdfast.drivers.driver import EtcdSnapshot, NodeMembership, NodeNetwork, NodePower, NodeShell, lacks
 from holdfast.errors import UsageError
 from holdfast.provision import mirror
@@ -226,13 +226,9 @@ def test_before_each_start_etcd_comes_back_where_it_was_lost(marks, code, holds,
     assert sorted(p.name for p in folder.iterdir()) == (sorted(marks) if code else [])
 
 
-def test_what_ends_a_cut_is_known_from_another_process_with_its_number(lane, tmp_path, monkeypatch):
+def test_what_ends_a_cut_is_known_from_another_process_with_its_number(tmp_path):
     """After a restart of the node a number may be another's."""
-    said = []
-    monkeypatch.setattr(lane, "_run", lambda node, script: said.append(script))
-    monkeypatch.setattr(k3d, "_CUT", str(tmp_path / "cut"))
-    lane.restore_network("k3s2")
-    first = said[0].split(";")[0]
+    first = netcut.end_by_a_shell(str(tmp_path / "cut")).split(";")[0]
     for words, ends in (("sleep 30", False), ("sleep 30 # holdfast-cut", True)):
         other = subprocess.Popen(["sh", "-c", f"{words}\ntrue"])
         try:
@@ -243,6 +239,19 @@ def test_what_ends_a_cut_is_known_from_another_process_with_its_number(lane, tmp
         finally:
             other.kill()
             other.wait()
+
+
+def test_a_cut_whose_timer_fails_is_none(tmp_path):
+    """What gives it back is begun before anything is cut."""
+    for name in ("iptables", "systemd-run"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho {name} $1 >> {tmp_path}/said\n[ {name} = iptables ]\n")
+        program.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", netcut.cut(netcut.by_systemd(5))], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False
+    )
+    assert done.returncode
+    assert "iptables -I" not in (tmp_path / "said").read_text()
 
 
 def test_a_snapshot_is_one_file_under_the_name_that_was_asked_for(lane, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
+from holdfast.tree.fluxapi import told
 from holdfast.tree.manifest import Body, Manifest, get, mapping, sequence
 from holdfast.tree.references import read
 from holdfast.tree.repository import Location
@@ -255,11 +256,8 @@ def _is_made_up(tree: Tree, manifest: Manifest) -> bool:
 
 def _on_purpose(one: Manifest, other: Manifest) -> bool:
     """Whether two owners were told to live with each other (Flux' ssa annotations), or both only make sure that a namespace is there."""
-    told = any(
-        mapping(m.meta.get("annotations")).get("kustomize.toolkit.fluxcd.io/ssa") in ("IfNotPresent", "Ignore", "Merge")
-        for m in (one, other)
-    )
-    return told or (one.kind == "Namespace" and one.body == other.body)
+    apart = any(told(m, "ssa", value) for m in (one, other) for value in ("IfNotPresent", "Ignore", "Merge"))
+    return apart or (one.kind == "Namespace" and one.body == other.body)
 
 
 def _owner(manifest: Manifest) -> str:

@@ -190,21 +190,23 @@ def core_storage(tree: Tree) -> Iterator[Outcome]:
             )
 
 
+_FROM_A_SERVER = {
+    "Certificate": ("issuerRef", "Issuer", "ClusterIssuer"),
+    "ExternalSecret": ("secretStoreRef", "SecretStore", "ClusterSecretStore"),
+}
+
+
 def _through_a_server(tree: Tree, core: list[Kustomization]) -> Iterator[Inconclusive]:
     """What core has from a server in the cluster that keeps data: certificates by an issuer, Secrets by a store."""
-    asked = {
-        "Certificate": (("Issuer", "ClusterIssuer"), ("issuerRef",)),
-        "ExternalSecret": (("SecretStore", "ClusterSecretStore"), ("secretStoreRef",)),
-    }
-    for kustomization in core:
-        for manifest in kustomization.objects:
-            kinds, path = asked.get(manifest.kind, ((), ()))
-            name = get(manifest.spec, *path, "name") if path else None
-            giver = next((m for m in tree.of(*kinds) if m.name == name), None) if name else None
-            space = _serves_in(giver) if giver is not None else ""
+    asking = (m for k in core for m in k.objects if m.kind in _FROM_A_SERVER)
+    for manifest in asking:
+        field, *kinds = _FROM_A_SERVER[manifest.kind]
+        name = get(manifest.spec, field, "name")
+        for giver in (m for m in tree.of(*kinds) if m.name == name):
+            space = _serves_in(giver)
             if space and (holder := _keeps_data_in(tree, space)):
                 yield Inconclusive(
-                    f"{manifest.id} of core comes by {giver.id if giver else ''} from the namespace {space}, where {holder} keeps data"
+                    f"{manifest.id} of core comes by {giver.id} from the namespace {space}, where {holder} keeps data"
                 )
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, rule
+from holdfast.tree.fluxapi import told
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.repository import Location
-from holdfast.tree.rules.ownership import told
 from holdfast.tree.sources import PathKey, scalar
 from holdfast.tree.tree import Tree
 

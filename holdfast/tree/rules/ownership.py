@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from holdfast.tree.envsubst import UNKNOWN
 from holdfast.tree.findings import Inconclusive, Outcome, Severity, Violation, rule
-from holdfast.tree.fluxapi import version_of
+from holdfast.tree.fluxapi import told, version_of
 from holdfast.tree.given import GIVEN_NAMESPACES
 from holdfast.tree.manifest import Manifest, get, mapping
 from holdfast.tree.references import read
@@ -15,18 +15,9 @@ from holdfast.tree.releases import Release
 from holdfast.tree.tree import Kustomization, Tree
 
 FAMILY = "apply"
-_FLUX = "kustomize.toolkit.fluxcd.io"
 _CHART = re.compile(r"^(.+?)-v?\d")
 _TAKES_OVER = 5  # from Flux 2.5 on a release takes over what it finds
 _PLACEHOLDERS = frozenset({"_", "not-used", "notused", "unused", "placeholder", "namespace"})
-
-
-def told(manifest: Manifest, key: str, value: str) -> bool:
-    """Whether an object tells Flux something, by a label or an annotation of its; Flux doesn't mind the case."""
-    return any(
-        str(mapping(manifest.meta.get(part)).get(f"{_FLUX}/{key}") or "").lower() == value.lower()
-        for part in ("labels", "annotations")
-    )
 
 
 @rule(

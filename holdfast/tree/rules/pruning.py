@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from holdfast.tree.findings import Outcome, Severity, Violation, hit, rule
+from holdfast.tree.fluxapi import told
 from holdfast.tree.given import GIVEN_CLASSES
 from holdfast.tree.manifest import Manifest, get, mapping
-from holdfast.tree.rules.ownership import told
 from holdfast.tree.sources import PathKey, load_text
 from holdfast.tree.tree import Tree
 

@@ -34,7 +34,6 @@ def field(tree: Tree) -> Iterator[Outcome]:
     )
     flux = fluxapi.version_of(tree)
     of_flux = fluxapi.schemas(flux.minor if flux else "")
-    patched = _patched_definitions(tree)
     for manifest in [*tree.objects, *tree.unreferenced_objects]:
         name = f"{manifest.group}/{manifest.api.rpartition('/')[2]}/{manifest.kind}"
         found = own.get(name) or of_flux.get(name) or ({"$": known.kinds[name]} if name in known.kinds else None)
@@ -49,7 +48,7 @@ def field(tree: Tree) -> Iterator[Outcome]:
             and not _is_of_operator(manifest, fault)
             and not (manifest.unreferenced and _is_unfinished(manifest, fault, of_flux.get(name)))
         ]
-        if faults and name not in own and f"{plural(manifest.kind)}.{manifest.group}" in patched:
+        if faults and found is of_flux.get(name) and f"{plural(manifest.kind)}.{manifest.group}" in _patched(tree):
             yield Inconclusive(f"{manifest.id}: {faults[0].what}, and a patch changes what its kind takes")
             continue
         if lacking := [f for f in faults if f.what.endswith(" is required")]:
@@ -74,7 +73,7 @@ def field(tree: Tree) -> Iterator[Outcome]:
 _TARGET = re.compile(r"kind: *[\"']?CustomResourceDefinition[\"']? *\n[ \t]*name: *[\"']?([a-z0-9.-]+)")
 
 
-def _patched_definitions(tree: Tree) -> set[str]:
+def _patched(tree: Tree) -> set[str]:
     """The definitions that a patch of the tree is for: Flux's own are changed so where it is installed, by an operator or by its bootstrap."""
     texts = (tree.repository.text(f) for f in tree.repository.files if f.endswith((".yaml", ".yml")))
     return {name for text in texts if "CustomResourceDefinition" in text for name in _TARGET.findall(text)}
