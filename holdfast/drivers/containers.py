@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import socket
 import tarfile
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,19 +21,18 @@ from docker import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from testinfra.host import Host
 
-from holdfast.drivers import gitcontainer, gitssh, netcut
-from holdfast.drivers.driver import DriverError, GitSite, Node, Stray
+from holdfast.drivers import netcut
+from holdfast.drivers.driver import DriverError, Node, Stray
 from holdfast.drivers.flavour import NodeFlavour
+from holdfast.drivers.gitbeside import GitBeside
 from holdfast.drivers.nodeshell import Lost, NodeShellBackend
 from holdfast.drivers.owned import Owned, removed
 from holdfast.drivers.profile import Note, Profile
 from holdfast.errors import UsageError
-from holdfast.kube import KubeClient
 from holdfast.progress import console, step
-from holdfast.provision import engine, loop_devices, mirror, programs, registry
+from holdfast.provision import engine, loop_devices, programs, registry
 from holdfast.provision.images import archive, send
 from holdfast.provision.recipes import Recipes
-from holdfast.waiting import CannotLook, patiently
 
 _QUIET_S = 2.0  # how long nothing of a lane that was never finished must turn up
 _POWER_S = 30.0
@@ -85,7 +83,7 @@ class Published:
         )
 
 
-class Containers(ABC):
+class Containers(GitBeside):
     """A cluster whose nodes are containers.
 
     Args:
@@ -115,10 +113,6 @@ class Containers(ABC):
     @abstractmethod
     def role_of(self, container: Any) -> str:
         """``server``, ``worker``, or empty for a container that is no node."""
-
-    @abstractmethod
-    def resolve(self, client: KubeClient, hosts: tuple[str, ...], address: str) -> None:
-        """Makes the cluster's DNS find *hosts* at *address*. Raises CannotLook while the API doesn't answer."""
 
     # -- the machine -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +249,7 @@ class Containers(ABC):
         names = sorted(str(c.name) for c in self._named() if not self._is_mine(c))
         return [Stray(name, f"docker rm -f -v {name}") for name in names]
 
-    def before_change(self) -> None:  # noqa: B027  there is nothing to refuse
+    def before_change(self) -> None:
         """A throw-away cluster that this lane made may always be changed."""
 
     # -- nodes -----------------------------------------------------------------------------------------------------------
@@ -392,60 +386,6 @@ class Containers(ABC):
 
     def agent_image(self) -> str:
         return self.upstream("sampler")
-
-    def serve_git(self, site: GitSite) -> str:
-        image = self.upstream("git-server")
-        image = image if self.needs_images() else mirror.named(image)
-        with step("starting the Git server"):
-            identity = gitcontainer.start(site, f"{self.cluster}-git", image, self.cluster, self.owned.labels)
-            self.owned.record(identity)
-        known = {"container": identity, "hosts": site.hosts, "etc": str(site.folder / "etc")}
-        self._resolve_git(known)
-        return site.url
-
-    @property
-    def _served(self) -> Path:
-        """What is known of the Git server, also by another process."""
-        return self.folder / "git-server.json"
-
-    def _git(self) -> tuple[Any, dict[str, Any]]:
-        """The Git server's container, as the engine sees it now, and what was written down of it."""
-        try:
-            known = json.loads(self._served.read_text())
-            return self.docker.containers.get(known["container"]), known
-        except (OSError, ValueError, NotFound) as why:
-            raise DriverError(f"the lane's Git server isn't known: {why}") from None
-
-    def _resolve_git(self, known: dict[str, Any]) -> None:
-        """Has the cluster find the Git server; it may have another address after a start than before."""
-        attrs = self.docker.containers.get(known["container"]).attrs
-        address = str(attrs["NetworkSettings"]["Networks"][self.cluster]["IPAddress"])
-        if address != known.get("address"):
-            client, hosts = KubeClient(self.kubeconfig), tuple(known["hosts"])
-            try:
-                patiently(lambda: self.resolve(client, hosts, address), "the API server")
-            except CannotLook as why:
-                raise UsageError(str(why), "run: holdfast down, then run again") from None
-            self._served.write_text(json.dumps({**known, "address": address}))
-
-    def stop_git(self) -> None:
-        container, _ = self._git()
-        with contextlib.suppress(APIError):  # it may be off already
-            container.kill("SIGKILL")
-
-    def delay_git(self, delay_s: float) -> None:
-        gitssh.set_delay(Path(self._git()[1]["etc"]), delay_s)
-
-    def restore_git(self) -> None:
-        container, known = self._git()
-        gitssh.set_delay(Path(known["etc"]), 0)
-        if container.status != "running":
-            container.start()
-        self._resolve_git(known)  # also where it runs: who started it may have been killed before this
-
-    def git_delay_s(self) -> float | None:
-        container, known = self._git()
-        return gitssh.delay_s(Path(known["etc"])) if container.status == "running" else None
 
 
 def _full_name(tag: str) -> str:

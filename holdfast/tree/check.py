@@ -12,7 +12,7 @@ from pathlib import Path
 from holdfast.errors import UsageError
 from holdfast.tree import fluxapi, repository, rules, schema, settings
 from holdfast.tree.changes import RULE_IDS
-from holdfast.tree.entry import entries_of, flux_documents
+from holdfast.tree.entry import entries_of
 from holdfast.tree.envsubst import spelled
 from holdfast.tree.findings import (
     RULES,
@@ -30,6 +30,7 @@ from holdfast.tree.findings import (
     readable,
     together,
 )
+from holdfast.tree.flux_documents import flux_documents
 from holdfast.tree.helm import Fetched, render
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Manifest

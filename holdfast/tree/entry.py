@@ -17,8 +17,9 @@ from pathlib import PurePosixPath
 
 from holdfast.errors import UsageError
 from holdfast.tree.components import is_component
+from holdfast.tree.flux_documents import is_kustomization, is_whole
 from holdfast.tree.instances import InstanceSync, kustomization_of_sync, syncs
-from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
+from holdfast.tree.manifest import Body, Manifest, get, objects_in
 from holdfast.tree.origin import Origin, name_of
 from holdfast.tree.references import is_kustomize, kustomization_of
 from holdfast.tree.repository import Location, is_set_aside, is_sync_of_bootstrap
@@ -26,10 +27,6 @@ from holdfast.tree.sources import Sources
 from holdfast.tree.tree import KUSTOMIZE, Kustomization, clean
 from holdfast.tree.ways import Ways
 
-_FLUX = re.compile(
-    r"^[ \t-]*kind: *[\"']?(?:Kustomization|GitRepository|OCIRepository|Bucket|FluxInstance|ArtifactGenerator|List)\b",
-    re.MULTILINE,
-)
 _TEMPLATE = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".tftpl", ".gotmpl")
 _BOOTSTRAP = re.compile(
     r"flux bootstrap(?:[^\n]|\\\n)*?--path[= ]+[\"']?([\w./-]+)"
@@ -38,7 +35,6 @@ _BOOTSTRAP = re.compile(
     re.MULTILINE,
 )
 _VARIABLE = re.compile(r"\$\{[^}]*\}|\$\w+|\{\{.*?\}\}")
-_GROUPS = ("toolkit.fluxcd.io/", "extensions.fluxcd.io/", "fluxcd.controlplane.io/")
 _NAMED = 6  # candidates in a message
 _UNSYNCED = "its Kustomizations are applied by no other one (what syncs it isn't in the tree)"
 
@@ -74,28 +70,6 @@ class Entry:
     how: str
     origin: Origin
     other: tuple[str, ...] = ()
-
-
-def flux_documents(sources: Sources) -> list[tuple[str, Body]]:
-    """The Flux objects of every file, applied or not, with their files. Files that can't be parsed are passed over here."""
-    found = []
-    for name in sources.repository.files:
-        if not name.endswith((".yaml", ".yml")):
-            continue
-        text = sources.repository.text(name)
-        if any(group in text for group in _GROUPS) and _FLUX.search(text):
-            found += [(name, body) for _, one in sources.bodies(name) for body in objects_in(one) if _is_flux(body)]
-    return found
-
-
-def _is_flux(body: Body) -> bool:
-    api = str(body.get("apiVersion", ""))
-    return ".fluxcd." in api or api.startswith("fluxcd.controlplane.io/")
-
-
-def is_kustomization(body: Body) -> bool:
-    """Whether an object is a Flux Kustomization."""
-    return body.get("kind") == "Kustomization" and str(body.get("apiVersion", "")).startswith(f"{KUSTOMIZE}/")
 
 
 def entry_of(sources: Sources, flux: list[tuple[str, Body]], wanted: str) -> Entry:
@@ -473,11 +447,6 @@ def _is_of_sync(body: Body) -> bool:
     return body.get("kind") in ("GitRepository", "Namespace", "Secret") or is_kustomize(body)
 
 
-def is_whole(body: Body) -> bool:
-    """Whether a Flux Kustomization has what the API asks of each: what lacks it is a part that is laid over one."""
-    return bool(get(body, "spec", "sourceRef")) and bool(get(body, "spec", "interval"))
-
-
 def _depth(folder: str) -> int:
     return 0 if folder == "." else 1 + folder.count("/")
 
@@ -507,23 +476,3 @@ def made(folder: str, own: list[Body] | None = None) -> Kustomization:
         "spec": {"path": f"./{folder}", "prune": True, "interval": "10m", "sourceRef": {"kind": kind, "name": name}},
     }
     return Kustomization(Manifest(body, owner=""), folder)
-
-
-def source_rules(flux: list[tuple[str, Body]], root: Kustomization) -> str | None:
-    """The ignore rules of the source that the entry reads."""
-    ref = mapping(root.spec.get("sourceRef"))
-    if not root.manifest.file and ref.get("name") != "flux-system":
-        return None  # what syncs it isn't in the tree: the source is one that its own parts have
-    space = str(ref.get("namespace") or root.manifest.namespace)
-    found = [
-        (file, body)
-        for file, body in flux
-        if body.get("kind") in ("GitRepository", "OCIRepository", "Bucket")
-        and get(body, "metadata", "name") == ref.get("name")
-        and str(get(body, "metadata", "namespace") or space) == space
-        and body["kind"] == (ref.get("kind") or "GitRepository")
-    ]
-    # Another cluster of the repository may have one of that name.
-    own = sorted(found, key=lambda e: (not e[0].startswith(f"{root.folder}/"), e[0]))
-    rules = get(own[0][1], "spec", "ignore") if own else None
-    return rules if isinstance(rules, str) else None

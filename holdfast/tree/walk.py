@@ -15,8 +15,9 @@ import yaml
 
 from holdfast.tree import placeholders, plaintext, references, tokens
 from holdfast.tree.build import Builder, Built, Request, to_fetch
-from holdfast.tree.entry import Entry, entry_of, flux_documents, is_kustomization, is_whole, made, source_rules
+from holdfast.tree.entry import Entry, entry_of, made
 from holdfast.tree.envsubst import UNKNOWN
+from holdfast.tree.flux_documents import flux_documents, is_kustomization, is_whole, source_rules, sources_of
 from holdfast.tree.kustomize import Tool
 from holdfast.tree.manifest import Body, Manifest, get, mapping, objects_in
 from holdfast.tree.memory import Memory
@@ -210,15 +211,7 @@ def _roots_beside(reading: _Reading, flux: list[tuple[str, Body]]) -> list[Kusto
     """
     root, origin = reading.root, reading.entry.origin
     file, ref = root.manifest.file, mapping(root.spec.get("sourceRef"))
-    own = str(ref.get("kind") or "GitRepository"), str(ref.get("name"))
-    space = str(ref.get("namespace") or root.manifest.namespace)
-    sources = {
-        f
-        for f, b in flux
-        if (b.get("kind"), get(b, "metadata", "name")) == own
-        and str(get(b, "metadata", "namespace") or space) == space
-        and not is_set_aside(f)
-    }
+    sources = {f for f, _ in sources_of(flux, root) if not is_set_aside(f)}
     beside = Closure(reading.sources, posixpath.dirname(file) or ".").files if file else frozenset()
     if not file or root.manifest.at or sources & {*_read_files(reading.kustomizations.values()), *beside}:
         return []

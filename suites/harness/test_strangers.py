@@ -2153,3 +2153,15 @@ def test_of_several_volumes_of_a_class_any_may_be_a_charts(volumes, tmp_path):
         "parts/second/all.yaml": yaml.safe_dump(volume("later")),
     }
     assert ("boot.loop" in rules_of(judged(tmp_path, files))) is (volumes == 1)
+
+
+@pytest.mark.parametrize(("value", "found"), [("merge", False), ("Merge", False), ("Override", True)])
+def test_two_owners_that_were_told_to_live_with_each_other_are_none_in_any_case(value, found, tmp_path):
+    config = yaml.safe_load(CONFIG)
+    config["metadata"]["annotations"] = {"kustomize.toolkit.fluxcd.io/ssa": value}
+    files = {
+        "cluster/all.yaml": yaml.safe_dump_all([kustomization("a"), kustomization("b")]),
+        "parts/a/c.yaml": CONFIG,
+        "parts/b/c.yaml": yaml.safe_dump(config),
+    }
+    assert ("apply.duplicate-object" in rules_of(judged(tmp_path, files))) is found

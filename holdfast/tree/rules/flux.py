@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from holdfast.durations import go_seconds
 from holdfast.tree.boot import reaches
-from holdfast.tree.entry import flux_documents
 from holdfast.tree.findings import (
     Evidence,
     Inconclusive,
@@ -18,6 +17,7 @@ from holdfast.tree.findings import (
     hit,
     rule,
 )
+from holdfast.tree.flux_documents import flux_documents
 from holdfast.tree.manifest import Manifest, get, mapping, sequence
 from holdfast.tree.needs import Phase, State
 from holdfast.tree.origin import same_address
